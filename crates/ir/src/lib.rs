@@ -1,2 +1,29 @@
-//! Under construction.
+//! The graph of lowbit: what every other crate speaks.
+//!
+//! Reading order: [`dtype`] and [`quant`] (what a number is), [`types`] (dtype + shape + quantization),
+//! [`tensor`] (a type with bytes), [`op`] (the closed list of operators), [`graph`] (the arena of nodes and values),
+//! [`engine`] (how anybody runs a graph), [`meta`] (what a model says about itself), [`spec`] (what a user asks of a
+//! value before its range is known).
 #![forbid(unsafe_code)]
+
+pub mod dtype;
+pub mod engine;
+pub mod error;
+pub mod graph;
+pub mod meta;
+pub mod op;
+pub mod quant;
+pub mod spec;
+pub mod tensor;
+pub mod types;
+
+pub use dtype::DType;
+pub use engine::{CustomOp, Customs, Engine, Outputs, Run};
+pub use error::{Error, Result};
+pub use graph::{Def, Graph, Node, NodeId, Value, ValueId};
+pub use meta::Metadata;
+pub use op::Op;
+pub use quant::{Granularity, Quant};
+pub use spec::{Kind, Spec};
+pub use tensor::Tensor;
+pub use types::{Dim, Shape, Type};

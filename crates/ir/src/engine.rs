@@ -1,0 +1,72 @@
+//! How anybody runs a graph: an engine takes a graph and taps and gives a run.
+//!
+//! Calibration and evaluation know no other way, so the interpreter, the compiled program and a remote device are
+//! interchangeable.
+
+use crate::{Error, Graph, Result, Tensor, Type, ValueId};
+use std::fmt;
+use std::sync::Arc;
+
+/// Something that can run graphs.
+pub trait Engine {
+    /// A name for messages and reports, such as `interpreter` or `avx512vnni`.
+    fn name(&self) -> String;
+
+    /// Prepares `graph` for running; besides its outputs, the values `taps` are to be read out.
+    fn load(&self, graph: &Graph, taps: &[ValueId]) -> Result<Box<dyn Run>>;
+}
+
+/// A graph made ready by an [`Engine`].
+pub trait Run: Send {
+    /// Runs once. `inputs` are in the order of [`Graph::inputs`], of exactly their types with all dimensions known.
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Outputs>;
+}
+
+/// What a run gives.
+#[derive(Debug, Clone)]
+pub struct Outputs {
+    /// In the order of [`Graph::outputs`].
+    pub outputs: Vec<Tensor>,
+    /// In the order of the taps given to [`Engine::load`].
+    pub taps: Vec<Tensor>,
+}
+
+/// An operator of the user's own, float only.
+pub trait CustomOp: Send + Sync {
+    /// The name that [`Op::Custom`](crate::Op::Custom) refers to.
+    fn name(&self) -> &str;
+    /// Types of the outputs from the types of the inputs.
+    fn infer(&self, inputs: &[&Type]) -> Result<Vec<Type>>;
+    /// The outputs from the inputs.
+    fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>>;
+}
+
+/// The table that resolves [`Op::Custom`](crate::Op::Custom), given to an engine by value: nothing is global.
+#[derive(Clone, Default)]
+pub struct Customs(Vec<Arc<dyn CustomOp>>);
+
+impl Customs {
+    /// Adds an operator; its name must be new.
+    pub fn add(mut self, op: Arc<dyn CustomOp>) -> Result<Self> {
+        if self.0.iter().any(|o| o.name() == op.name()) {
+            return Err(Error::new(format!("a custom operator named '{}' is in the table already", op.name())));
+        }
+        self.0.push(op);
+        Ok(self)
+    }
+
+    /// The operator of this name, or an error that lists those there are.
+    pub fn get(&self, name: &str) -> Result<&dyn CustomOp> {
+        self.0.iter().find(|o| o.name() == name).map(|o| &**o).ok_or_else(|| {
+            let known: Vec<&str> = self.0.iter().map(|o| o.name()).collect();
+            Error::new(format!("no custom operator is named '{name}' (known: {known:?})"))
+                .hint("give the engine a Customs table that holds it")
+        })
+    }
+}
+
+impl fmt::Debug for Customs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|o| o.name())).finish()
+    }
+}

@@ -1,0 +1,101 @@
+//! The one error of the graph crates: where it happened, what was expected and found, what to try.
+
+use std::fmt;
+
+/// Result of every fallible function of the graph crates.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error with a place.
+///
+/// It prints as `node 'conv1': expected a 4-D input, found f32[1x3] (value 'x'); try ...`, one cause a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    message: String,
+    node: Option<String>,
+    value: Option<String>,
+    context: Vec<String>,
+    hint: Option<String>,
+}
+
+impl Error {
+    /// An error that says what was expected and what was found.
+    pub fn new(message: impl Into<String>) -> Self {
+        Error { message: message.into(), node: None, value: None, context: Vec::new(), hint: None }
+    }
+
+    /// Names the node it happened at; the innermost name given wins.
+    #[must_use]
+    pub fn at_node(mut self, name: impl Into<String>) -> Self {
+        self.node.get_or_insert_with(|| name.into());
+        self
+    }
+
+    /// Names the value it happened at; the innermost name given wins.
+    #[must_use]
+    pub fn at_value(mut self, name: impl Into<String>) -> Self {
+        self.value.get_or_insert_with(|| name.into());
+        self
+    }
+
+    /// Says what was being done, outermost last: `while running pass 'fold'`.
+    #[must_use]
+    pub fn context(mut self, doing: impl Into<String>) -> Self {
+        self.context.push(doing.into());
+        self
+    }
+
+    /// Says what the user can try.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// The bare message, without place and hint.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The node it happened at.
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_deref()
+    }
+
+    /// The value it happened at.
+    pub fn value(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.node, &self.value) {
+            (Some(node), Some(value)) => write!(f, "node '{node}', value '{value}': ")?,
+            (Some(node), None) => write!(f, "node '{node}': ")?,
+            (None, Some(value)) => write!(f, "value '{value}': ")?,
+            (None, None) => {}
+        }
+        write!(f, "{}", self.message)?;
+        for doing in &self.context {
+            write!(f, "\n  while {doing}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  try: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<lowbit_arithmetic::ScaleError> for Error {
+    fn from(e: lowbit_arithmetic::ScaleError) -> Self {
+        Error::new(e.to_string())
+    }
+}
+
+/// `bail!("expected {} inputs, found {}", 2, n)`: return an [`Error`] at once.
+#[macro_export]
+macro_rules! bail {
+    ($($arg:tt)*) => { return Err($crate::Error::new(format!($($arg)*)).into()) };
+}

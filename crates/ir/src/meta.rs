@@ -1,0 +1,19 @@
+//! What a model says about itself: who made it, and string properties that travel with the file.
+
+use std::collections::BTreeMap;
+
+/// Model metadata. Keys under `lowbit.` are ours; all others are kept as found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metadata {
+    /// The program that wrote the file.
+    pub producer: String,
+    /// Free text about the model.
+    pub doc: String,
+    /// String properties, sorted by key so that files are the same bytes every time.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Key of the image preprocessing a model expects, as JSON.
+pub const PREPROCESS: &str = "lowbit.preprocess";
+/// Key of the class names in label order, as a JSON array.
+pub const LABELS: &str = "lowbit.labels";

@@ -1,0 +1,272 @@
+//! A type with bytes. Cloning a tensor shares its bytes.
+
+use crate::{DType, Error, Quant, Result, Type};
+use bytes::Bytes;
+use std::borrow::Cow;
+
+/// Constant data: little-endian elements in row-major order, packed types padded to whole bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    ty: Type,
+    dims: Vec<usize>,
+    bytes: Bytes,
+}
+
+/// Lets `Bytes` own a typed vector, so that making a tensor copies nothing.
+struct Owned<T>(Vec<T>);
+
+impl<T: bytemuck::NoUninit> AsRef<[u8]> for Owned<T> {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+fn owned<T: bytemuck::NoUninit + Send + 'static>(data: Vec<T>) -> Bytes {
+    Bytes::from_owner(Owned(data))
+}
+
+impl Tensor {
+    /// A tensor over these bytes, whose number must be what the type takes.
+    pub fn from_bytes(ty: Type, bytes: Bytes) -> Result<Self> {
+        let dims = ty.shape.require()?;
+        let expected = ty.shape.count().and_then(|n| ty.dtype.bytes(n));
+        if expected != Some(bytes.len()) {
+            return Err(Error::new(format!(
+                "expected {} bytes for {ty}, found {}",
+                expected.map_or("too many".into(), |n| n.to_string()),
+                bytes.len()
+            )));
+        }
+        Ok(Tensor { ty, dims, bytes })
+    }
+
+    /// An f32 tensor that takes over `data`.
+    pub fn from_f32(dims: &[usize], data: Vec<f32>) -> Result<Self> {
+        Self::from_bytes(Type::f32(dims.to_vec()), owned(data))
+    }
+
+    /// An i64 tensor that takes over `data`.
+    pub fn from_i64(dims: &[usize], data: Vec<i64>) -> Result<Self> {
+        Self::from_bytes(Type::plain(DType::I64, dims.to_vec()), owned(data))
+    }
+
+    /// A u8 tensor that takes over `data`.
+    pub fn from_u8(dims: &[usize], data: Vec<u8>) -> Result<Self> {
+        Self::from_bytes(Type::plain(DType::U8, dims.to_vec()), Bytes::from(data))
+    }
+
+    /// An f32 scalar.
+    pub fn scalar(x: f32) -> Self {
+        Tensor { ty: Type::f32(Vec::new()), dims: Vec::new(), bytes: owned(vec![x]) }
+    }
+
+    /// A tensor of any integer type or bool from wide integers, each checked against the storage type's range.
+    pub fn from_ints(ty: Type, data: &[i64]) -> Result<Self> {
+        let (lo, hi) = ty.dtype.range().ok_or_else(|| Error::new(format!("expected an integer type, found {ty}")))?;
+        if let Some(bad) = data.iter().find(|v| !(lo..=hi).contains(*v)) {
+            return Err(Error::new(format!("expected integers in {lo}..={hi} for {}, found {bad}", ty.dtype)));
+        }
+        // The range check above makes every cast below exact.
+        let bytes = match ty.dtype {
+            DType::I64 => owned(data.to_vec()),
+            DType::I32 => owned(data.iter().map(|v| *v as i32).collect()),
+            DType::I16 => owned(data.iter().map(|v| *v as i16).collect()),
+            DType::U16 => owned(data.iter().map(|v| *v as u16).collect()),
+            DType::I8 | DType::U8 | DType::Bool => Bytes::from(data.iter().map(|v| *v as u8).collect::<Vec<_>>()),
+            DType::I4 | DType::U4 | DType::I2 | DType::U2 => pack(ty.dtype.bits(), data),
+            DType::F32 | DType::F16 | DType::BF16 => unreachable!("floats have no integer range"),
+        };
+        Self::from_bytes(ty, bytes)
+    }
+
+    /// A tensor of any float type from f32 values, rounded to the type.
+    pub fn from_floats(ty: Type, data: Vec<f32>) -> Result<Self> {
+        let bytes = match ty.dtype {
+            DType::F32 => owned(data),
+            DType::F16 => owned(data.into_iter().map(half::f16::from_f32).collect()),
+            DType::BF16 => owned(data.into_iter().map(half::bf16::from_f32).collect()),
+            _ => return Err(Error::new(format!("expected a float type, found {ty}"))),
+        };
+        Self::from_bytes(ty, bytes)
+    }
+
+    /// What this is.
+    pub fn ty(&self) -> &Type {
+        &self.ty
+    }
+
+    /// The sizes, outermost first.
+    pub fn dims(&self) -> &[usize] {
+        &self.dims
+    }
+
+    /// The storage type.
+    pub fn dtype(&self) -> DType {
+        self.ty.dtype
+    }
+
+    /// Number of elements.
+    pub fn count(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    /// The raw bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The elements of an f32 tensor, borrowed where the bytes are aligned.
+    pub fn f32s(&self) -> Result<Cow<'_, [f32]>> {
+        match self.ty.dtype {
+            DType::F32 => Ok(view(&self.bytes)),
+            _ => Err(Error::new(format!("expected f32 data, found {}", self.ty))),
+        }
+    }
+
+    /// The elements of any float tensor, widened to f32.
+    pub fn floats(&self) -> Result<Cow<'_, [f32]>> {
+        match self.ty.dtype {
+            DType::F32 => Ok(view(&self.bytes)),
+            DType::F16 => Ok(view::<half::f16>(&self.bytes).iter().map(|h| h.to_f32()).collect()),
+            DType::BF16 => Ok(view::<half::bf16>(&self.bytes).iter().map(|h| h.to_f32()).collect()),
+            _ => Err(Error::new(format!("expected float data, found {}", self.ty))),
+        }
+    }
+
+    /// The elements of any integer or bool tensor, widened to i64.
+    pub fn ints(&self) -> Result<Vec<i64>> {
+        let b = &self.bytes;
+        Ok(match self.ty.dtype {
+            DType::I64 => view::<i64>(b).into_owned(),
+            DType::I32 => view::<i32>(b).iter().map(|v| i64::from(*v)).collect(),
+            DType::I16 => view::<i16>(b).iter().map(|v| i64::from(*v)).collect(),
+            DType::U16 => view::<u16>(b).iter().map(|v| i64::from(*v)).collect(),
+            DType::I8 => b.iter().map(|v| i64::from(*v as i8)).collect(),
+            DType::U8 => b.iter().map(|v| i64::from(*v)).collect(),
+            DType::Bool => b.iter().map(|v| i64::from(*v != 0)).collect(),
+            DType::I4 | DType::I2 => unpack(self.ty.dtype.bits(), true, b, self.count()),
+            DType::U4 | DType::U2 => unpack(self.ty.dtype.bits(), false, b, self.count()),
+            DType::F32 | DType::F16 | DType::BF16 => {
+                return Err(Error::new(format!("expected integer data, found {}", self.ty)));
+            }
+        })
+    }
+
+    /// The reals that this tensor stands for: floats as they are, quantized integers dequantized, plain ones converted.
+    pub fn reals(&self) -> Result<Cow<'_, [f32]>> {
+        if self.ty.dtype.is_float() {
+            return self.floats();
+        }
+        let ints = self.ints()?;
+        let Some(q) = &self.ty.quant else {
+            return Ok(ints.into_iter().map(|v| v as f32).collect());
+        };
+        let entries = entries(q, &self.dims);
+        Ok(ints
+            .into_iter()
+            .zip(entries)
+            .map(|(v, e)| lowbit_arithmetic::dequantize_wide(v, q.scale[e], i64::from(q.zero_point[e])))
+            .collect())
+    }
+
+    /// The same bytes under another shape of as many elements.
+    pub fn reshaped(&self, dims: &[usize]) -> Result<Self> {
+        Self::from_bytes(self.ty.with_shape(dims.to_vec()), self.bytes.clone())
+    }
+
+    /// The same bytes with these quantization parameters.
+    pub fn with_quant(&self, quant: Option<Quant>) -> Self {
+        Tensor { ty: Type { quant, ..self.ty.clone() }, ..self.clone() }
+    }
+}
+
+/// For each element in row-major order, the entry of `q.scale` that it uses.
+pub fn entries<'a>(q: &'a Quant, dims: &'a [usize]) -> Box<dyn Iterator<Item = usize> + 'a> {
+    if q.is_per_tensor() {
+        return Box::new(std::iter::repeat(0));
+    }
+    let mut coords = vec![0; dims.len()];
+    Box::new(std::iter::from_fn(move || {
+        let entry = q.entry(dims, &coords);
+        for (c, d) in coords.iter_mut().zip(dims).rev() {
+            *c += 1;
+            if *c < *d {
+                break;
+            }
+            *c = 0;
+        }
+        Some(entry)
+    }))
+}
+
+/// Typed view of little-endian bytes; copies only where they are not aligned.
+fn view<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(bytes: &[u8]) -> Cow<'_, [T]> {
+    match bytemuck::try_cast_slice(bytes) {
+        Ok(slice) => Cow::Borrowed(slice),
+        Err(_) => Cow::Owned(bytemuck::allocation::pod_collect_to_vec(bytes)),
+    }
+}
+
+fn pack(bits: usize, data: &[i64]) -> Bytes {
+    let mask = (1u8 << bits) - 1;
+    let byte = |chunk: &[i64]| chunk.iter().enumerate().fold(0u8, |b, (i, v)| b | ((*v as u8 & mask) << (i * bits)));
+    data.chunks(8 / bits).map(byte).collect::<Vec<_>>().into()
+}
+
+fn unpack(bits: usize, signed: bool, bytes: &[u8], count: usize) -> Vec<i64> {
+    let per = 8 / bits;
+    (0..count)
+        .map(|i| {
+            let raw = (bytes[i / per] >> (i % per * bits)) << (8 - bits);
+            match signed {
+                true => i64::from((raw as i8) >> (8 - bits)),
+                false => i64::from(raw >> (8 - bits)),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_integers_come_back() {
+        for dtype in [DType::I4, DType::U4, DType::I2, DType::U2] {
+            let (lo, hi) = dtype.range().unwrap();
+            let data: Vec<i64> = (lo..=hi).chain([lo, hi, 0]).collect();
+            let t = Tensor::from_ints(Type::plain(dtype, vec![data.len()]), &data).unwrap();
+            assert_eq!(t.bytes().len(), data.len().div_ceil(8 / dtype.bits()));
+            assert_eq!(t.ints().unwrap(), data);
+        }
+    }
+
+    #[test]
+    fn unaligned_bytes_are_read() {
+        let mut raw = vec![0u8];
+        raw.extend(1.5f32.to_le_bytes());
+        let bytes = Bytes::from(raw).slice(1..);
+        let t = Tensor::from_bytes(Type::f32(vec![1]), bytes).unwrap();
+        assert_eq!(&*t.f32s().unwrap(), [1.5]);
+    }
+
+    #[test]
+    fn block_entries_follow_the_divided_shape() {
+        let q = Quant {
+            scale: vec![1.0; 4].into(),
+            zero_point: vec![0; 4].into(),
+            qmin: -8,
+            qmax: 7,
+            granularity: crate::Granularity::Block { axis: 1, size: 2 },
+        };
+        let found: Vec<usize> = entries(&q, &[2, 3]).take(6).collect();
+        assert_eq!(found, [0, 0, 1, 2, 2, 3]);
+    }
+
+    #[test]
+    fn wrong_lengths_and_ranges_are_refused() {
+        assert!(Tensor::from_f32(&[2], vec![1.0]).is_err());
+        assert!(Tensor::from_ints(Type::plain(DType::U8, vec![1]), &[256]).is_err());
+        assert!(Tensor::from_bytes(Type::f32(vec![usize::MAX, 2]), Bytes::new()).is_err());
+    }
+}
