@@ -1,0 +1,417 @@
+//! Data sets: what `--data` names, sample by sample as a model's inputs.
+//!
+//! [`Dataset::open`] takes a folder of images ([`images`]), an MNIST-style pair ([`idx`]), an array file ([`npy`],
+//! [`npz`]) or the word `random`.
+//! Pixels go through [`preprocess`] (on [`decode`] and [`resize`]); arrays are taken as they are.
+
+pub mod atomic;
+pub mod decode;
+pub mod idx;
+pub mod images;
+pub mod npy;
+pub mod npz;
+pub mod preprocess;
+mod random;
+pub mod resize;
+
+pub use preprocess::{Channels, Overrides, PRESETS, Preprocess, Preset};
+
+use idx::Idx;
+use images::Folder;
+use lowbit_ir::{DType, Error, Result, Tensor, Type, bail};
+use npz::Npz;
+use preprocess::ImageInput;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Samples for a model, read when asked for. Threads may share one.
+#[derive(Debug)]
+pub struct Dataset {
+    inputs: Vec<InputSpec>,
+    source: Source,
+    labels: Option<Vec<u32>>,
+    len: usize,
+}
+
+/// What a model's input takes. The first dimension is the batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputSpec {
+    /// Its name.
+    pub name: String,
+    /// Its element type.
+    pub dtype: DType,
+    /// Its sizes; `None` where any will do.
+    pub shape: Vec<Option<usize>>,
+}
+
+/// One sample.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// A tensor for every input of the model, in the model's order, with batch dimension 1.
+    pub inputs: Vec<(String, Tensor)>,
+    /// The right class, if known.
+    pub label: Option<u32>,
+    /// What it is called in messages: a file, or a number in one.
+    pub name: String,
+}
+
+#[derive(Debug)]
+enum Source {
+    Images { folder: Folder, preprocess: Preprocess, input: ImageInput },
+    Idx { idx: Idx, preprocess: Preprocess, input: ImageInput },
+    Arrays { name: String, arrays: Vec<Array> },
+    Random,
+}
+
+/// The samples of one input.
+#[derive(Debug)]
+struct Array {
+    rows: Rows,
+    axis: SampleAxis,
+}
+
+#[derive(Debug)]
+enum Rows {
+    File(npy::Rows),
+    Memory(Tensor),
+}
+
+/// What an array's first axis is, by its rank beside the input's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SampleAxis {
+    /// As many dimensions: the batch dimension counts samples.
+    Batch,
+    /// One more: samples, each with its own batch dimension.
+    Outer,
+    /// One fewer: the array is a single sample without the batch dimension.
+    None,
+}
+
+impl Dataset {
+    /// Opens what `spec` names for a model with these inputs.
+    ///
+    /// Images (a folder, or an idx pair named by its images file or its folder) feed a single input and need a
+    /// `preprocess`.
+    /// An `.npy` feeds a single input; an `.npz` holds an array for every input by name (or just one, for a single
+    /// input) and optionally `label`.
+    /// An array's first axis counts samples if the array has as many dimensions as the input (the rest must fit), or
+    /// one more (then each sample has the input's full shape); with one fewer it is a single sample.
+    pub fn open(spec: &str, inputs: &[InputSpec], preprocess: Option<&Preprocess>) -> Result<Dataset> {
+        let opened = Self::open_unnamed(spec, inputs, preprocess)
+            .map_err(|e| e.context(format!("opening the data '{spec}'")))?;
+        if opened.len == 0 {
+            return Err(Error::new(format!("expected at least one sample in '{spec}', found none"))
+                .hint("a folder of .jpg or .png images, class folders of them, or images with a labels.csv"));
+        }
+        Ok(opened)
+    }
+
+    fn open_unnamed(spec: &str, inputs: &[InputSpec], preprocess: Option<&Preprocess>) -> Result<Dataset> {
+        if inputs.is_empty() {
+            bail!("expected a model with inputs, found one without");
+        }
+        let path = Path::new(spec);
+        let (source, labels, len) = match kind(spec)? {
+            Kind::Random => (Source::Random, None, random::LEN),
+            Kind::Images => {
+                let folder = Folder::open(path)?;
+                let (input, preprocess) = pipeline(inputs, preprocess)?;
+                let (labels, len) = (folder.labels.clone(), folder.files.len());
+                (Source::Images { folder, preprocess, input }, labels, len)
+            }
+            Kind::Idx(path) => {
+                let mut idx = Idx::open(&path)?;
+                let (input, preprocess) = pipeline(inputs, preprocess)?;
+                let (labels, len) = (idx.labels.take(), idx.count);
+                (Source::Idx { idx, preprocess, input }, labels, len)
+            }
+            Kind::Npy => {
+                let input = single(inputs, "an .npy file")?;
+                let array = Array::new(Rows::File(npy::Rows::open(path)?), input)?;
+                let len = array.len();
+                (Source::Arrays { name: file_name(path), arrays: vec![array] }, None, len)
+            }
+            Kind::Npz => {
+                let (arrays, labels, len) = open_npz(path, inputs)?;
+                (Source::Arrays { name: file_name(path), arrays }, labels, len)
+            }
+        };
+        if matches!(source, Source::Random) {
+            random::check(inputs)?;
+        }
+        Ok(Dataset { inputs: inputs.to_vec(), source, labels, len })
+    }
+
+    /// Number of samples; never 0.
+    #[expect(clippy::len_without_is_empty, reason = "an empty data set cannot be opened")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the right classes are known.
+    pub fn has_labels(&self) -> bool {
+        self.labels.is_some()
+    }
+
+    /// Whether this is noise, which a caller should say loudly.
+    pub fn is_random(&self) -> bool {
+        matches!(self.source, Source::Random)
+    }
+
+    /// An even spread of `n` samples over the list (all of them if there are fewer), the same every time.
+    pub fn spread(&self, n: usize) -> Vec<usize> {
+        let n = n.min(self.len);
+        (0..n).map(|i| (i as u128 * self.len as u128 / n as u128) as usize).collect()
+    }
+
+    /// Reads sample `i`.
+    pub fn sample(&self, i: usize) -> Result<Sample> {
+        if i >= self.len {
+            bail!("expected a sample number below {}, found {i}", self.len);
+        }
+        let one = |tensor: Tensor| match self.inputs.as_slice() {
+            [input, ..] => Ok(vec![(input.name.clone(), convert(tensor, input)?)]),
+            [] => bail!("expected a model with inputs, found one without"),
+        };
+        let (inputs, name) = match &self.source {
+            Source::Images { folder, preprocess, input } => {
+                let name = folder.files[i].display().to_string();
+                let tensor = folder.image(i).and_then(|image| preprocess.apply(image, input)).and_then(one);
+                (tensor, name)
+            }
+            Source::Idx { idx, preprocess, input } => {
+                let tensor = idx.image(i).and_then(|image| preprocess.apply(image, input)).and_then(one);
+                (tensor, format!("image {i}"))
+            }
+            Source::Arrays { name, arrays } => {
+                let each = arrays
+                    .iter()
+                    .zip(&self.inputs)
+                    .map(|(array, input)| Ok((input.name.clone(), convert(array.sample(i)?, input)?)));
+                (each.collect(), format!("{name}[{i}]"))
+            }
+            Source::Random => {
+                let each = self
+                    .inputs
+                    .iter()
+                    .enumerate()
+                    .map(|(k, input)| Ok((input.name.clone(), random::tensor(input, i as u64, k as u64)?)));
+                (each.collect(), format!("random[{i}]"))
+            }
+        };
+        let inputs = inputs.map_err(|e: Error| e.context(format!("preparing sample {i} ('{name}')")))?;
+        let label = self.labels.as_ref().and_then(|labels| labels.get(i)).copied();
+        Ok(Sample { inputs, label, name })
+    }
+}
+
+/// What a `--data` argument is.
+enum Kind {
+    Random,
+    Images,
+    Idx(PathBuf),
+    Npy,
+    Npz,
+}
+
+fn kind(spec: &str) -> Result<Kind> {
+    if spec == "random" {
+        return Ok(Kind::Random);
+    }
+    let path = Path::new(spec);
+    if path.is_dir() {
+        return Ok(match idx_in(path)? {
+            Some(images) => Kind::Idx(images),
+            None => Kind::Images,
+        });
+    }
+    let mut head = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(8).read_to_end(&mut head))
+        .map_err(|e| Error::new(e.to_string()).hint(KINDS))?;
+    match head.as_slice() {
+        [0x93, b'N', b'U', b'M', ..] => Ok(Kind::Npy),
+        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(Kind::Npz),
+        [0, 0, 8, ..] | [0x1f, 0x8b, ..] => Ok(Kind::Idx(path.to_owned())),
+        _ => Err(Error::new("expected a data set, found a file of another kind (or an empty one)").hint(KINDS)),
+    }
+}
+
+const KINDS: &str = "a folder of images, an .npy or .npz file, the images file of an idx pair, or the word random";
+
+/// The idx images of a folder, if there are some.
+fn idx_in(folder: &Path) -> Result<Option<PathBuf>> {
+    let failed = |e: std::io::Error| Error::new(format!("cannot list '{}': {e}", folder.display()));
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_str().is_some_and(idx::is_images_name) && entry.path().is_file() {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one.clone())),
+        [first, ..] => Err(Error::new(format!("expected one pair of idx files, found {} images files", found.len()))
+            .hint(format!("name the images file, as '{}'", first.display()))),
+    }
+}
+
+fn pipeline(inputs: &[InputSpec], preprocess: Option<&Preprocess>) -> Result<(ImageInput, Preprocess)> {
+    let input = ImageInput::new(single(inputs, "images")?)?;
+    let preprocess = preprocess.ok_or_else(|| {
+        Error::new("expected a preprocessing for the images: the model stores none and none was given")
+            .hint(preprocess::preset_names())
+    })?;
+    Ok((input, preprocess.clone()))
+}
+
+fn single<'a>(inputs: &'a [InputSpec], what: &str) -> Result<&'a InputSpec> {
+    match inputs {
+        [one] => Ok(one),
+        _ => {
+            let names: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).collect();
+            Err(Error::new(format!("expected a model of one input for {what}, found {}", names.join(", ")))
+                .hint("an .npz file with an array for every input by name"))
+        }
+    }
+}
+
+fn open_npz(path: &Path, inputs: &[InputSpec]) -> Result<(Vec<Array>, Option<Vec<u32>>, usize)> {
+    let mut file = Npz::open(path)?;
+    let names = file.names();
+    let mut arrays: Vec<Array> = Vec::new();
+    for input in inputs {
+        let others: Vec<&String> = names.iter().filter(|name| *name != "label").collect();
+        let name = match (others.contains(&&input.name), inputs, others.as_slice()) {
+            (true, _, _) => &input.name,
+            (false, [_], [sole]) => *sole,
+            (false, _, _) => bail!("expected an array named '{}', found {}", input.name, names.join(", ")),
+        };
+        let array = Array::new(Rows::Memory(file.read(name)?), input)?;
+        if let Some(first) = arrays.first().filter(|first| first.len() != array.len()) {
+            bail!("expected {} samples in array '{name}' as in the first, found {}", first.len(), array.len());
+        }
+        arrays.push(array);
+    }
+    let len = arrays.first().map_or(0, Array::len);
+    let labels = match names.iter().any(|name| name == "label") {
+        true => Some(labels(&file.read("label")?, len)?),
+        false => None,
+    };
+    Ok((arrays, labels, len))
+}
+
+fn labels(tensor: &Tensor, len: usize) -> Result<Vec<u32>> {
+    let found = tensor.count();
+    if found != len {
+        bail!("expected {len} labels, found {found}");
+    }
+    let label = |l: i64| u32::try_from(l).map_err(|_| Error::new(format!("expected labels from 0, found {l}")));
+    tensor.ints().and_then(|ints| ints.into_iter().map(label).collect()).map_err(|e| e.context("reading 'label'"))
+}
+
+impl Array {
+    fn new(rows: Rows, input: &InputSpec) -> Result<Array> {
+        let dims = match &rows {
+            Rows::File(file) => file.dims(),
+            Rows::Memory(tensor) => tensor.dims(),
+        };
+        let rank = input.shape.len();
+        let (axis, sample, wanted) = match dims.len() {
+            n if n == rank && rank > 0 => (SampleAxis::Batch, &dims[1..], &input.shape[1..]),
+            n if n == rank + 1 => (SampleAxis::Outer, &dims[1..], &input.shape[..]),
+            n if n + 1 == rank => (SampleAxis::None, dims, &input.shape[1..]),
+            _ => return Err(misfit(dims, input)),
+        };
+        if sample.iter().zip(wanted).any(|(found, wanted)| wanted.is_some_and(|w| w != *found)) {
+            return Err(misfit(dims, input));
+        }
+        Ok(Array { rows, axis })
+    }
+
+    fn dims(&self) -> &[usize] {
+        match &self.rows {
+            Rows::File(file) => file.dims(),
+            Rows::Memory(tensor) => tensor.dims(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self.axis {
+            SampleAxis::Batch | SampleAxis::Outer => self.dims().first().copied().unwrap_or(0),
+            SampleAxis::None => 1,
+        }
+    }
+
+    fn sample(&self, i: usize) -> Result<Tensor> {
+        let row = match self.axis {
+            SampleAxis::Batch | SampleAxis::Outer => Some(i),
+            SampleAxis::None => None,
+        };
+        let tensor = match (&self.rows, row) {
+            (Rows::File(file), row) => file.get(row)?,
+            (Rows::Memory(tensor), Some(i)) => npy::row(tensor, i)?,
+            (Rows::Memory(tensor), None) => tensor.clone(),
+        };
+        match self.axis {
+            SampleAxis::Batch | SampleAxis::None => {
+                let dims: Vec<usize> = std::iter::once(1).chain(tensor.dims().iter().copied()).collect();
+                tensor.reshaped(&dims)
+            }
+            SampleAxis::Outer => Ok(tensor),
+        }
+    }
+}
+
+fn misfit(dims: &[usize], input: &InputSpec) -> Error {
+    Error::new(format!("expected samples for {input}, found an array of {}", sizes(dims.iter().map(Some))))
+        .at_value(&input.name)
+        .hint("the first axis counts samples, the others are the input's without its batch dimension")
+}
+
+/// The tensor in the input's dtype. Floats are rounded to a float type; integers must be representable exactly.
+fn convert(tensor: Tensor, input: &InputSpec) -> Result<Tensor> {
+    if tensor.dtype() == input.dtype {
+        return Ok(tensor);
+    }
+    let ty = Type::plain(input.dtype, tensor.dims().to_vec());
+    let converted = match (tensor.dtype().is_float(), input.dtype.is_float()) {
+        (_, true) => Tensor::from_floats(ty, tensor.reals()?.into_owned()),
+        (false, false) => Tensor::from_ints(ty, &tensor.ints()?),
+        (true, false) => tensor
+            .floats()?
+            .iter()
+            .map(|x| whole(*x))
+            .collect::<Result<Vec<_>>>()
+            .and_then(|ints| Tensor::from_ints(ty, &ints)),
+    };
+    converted.map_err(|e| e.at_value(&input.name).context(format!("converting {} to {}", tensor.dtype(), input.dtype)))
+}
+
+fn whole(x: f32) -> Result<i64> {
+    // Beyond 2^63 a cast would saturate; from 2^24 on every f32 is whole.
+    if x.fract() != 0.0 || !x.is_finite() || x.abs() >= 9.2e18 {
+        let e = Error::new(format!("expected whole numbers, found {x}"));
+        return Err(e.hint("an integer input takes images with --preprocess raw only"));
+    }
+    Ok(x as i64)
+}
+
+impl fmt::Display for InputSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "'{}' {}[{}]", self.name, self.dtype, sizes(self.shape.iter().map(Option::as_ref)))
+    }
+}
+
+fn sizes<'a>(dims: impl Iterator<Item = Option<&'a usize>>) -> String {
+    let text: Vec<String> = dims.map(|d| d.map_or("?".into(), usize::to_string)).collect();
+    text.join("x")
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
