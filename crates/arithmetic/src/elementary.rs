@@ -38,18 +38,21 @@ const ERF_NEAR: [f32; 7] =
 /// -ln(1 - erf(x)) / x - 1 for 0.92 <= x <= 3.95, error of erf below 2^-30.
 const ERF_FAR: [f32; 7] =
     from_bits([0x3e03_be57, 0x3f22_973b, 0x3dd9_af46, 0xbcc3_1054, 0x3b70_530b, 0xb9ac_9357, 0x3747_9ba8]);
-/// Q(t) e^(t^2/2) (1 + 2t) in (t - 4) / (t + 4) for t >= 0, Q the normal distribution's tail.
-const TAIL: [f32; 10] = from_bits([
-    0x3f59_85aa,
-    0xbcbc_7d8c,
-    0xbdc5_642c,
-    0x3e03_ff19,
-    0xbdc3_0758,
-    0x3d35_f6f8,
-    0xbc2e_31a6,
-    0xbac1_f292,
-    0x3ad8_b169,
-    0x398b_da11,
+/// (Phi(x) - 1/2) / x in x^2 for |x| <= 1, Phi the normal distribution function, to 2^-28.
+const NORMAL_NEAR: [f32; 7] =
+    from_bits([0x3ecc_422a, 0xbd88_2c35, 0x3c23_6cae, 0xba9c_02bb, 0x38fa_9ae9, 0xb74c_8087, 0x35b3_be69]);
+/// t (1 - Phi(t)) e^(t^2/2) in (t - 5) / (t + 5) for 1 <= t <= 14.7, to 2^-26.
+const NORMAL_TAIL: [f32; 10] = from_bits([
+    0x3ec4_e9d6,
+    0x3d54_9a95,
+    0xbdae_28ac,
+    0x3dba_2398,
+    0xbd98_1302,
+    0x3d44_4c0f,
+    0xbcc6_166e,
+    0x3c14_1b34,
+    0xbae9_3ffe,
+    0xb9c9_65bc,
 ]);
 /// (sin(r) / r - 1) / r^2 in r^2 for |r| <= pi/4, to 2^-32.
 const SIN: [f32; 4] = from_bits([0xbe2a_aaab, 0x3c08_88b2, 0xb950_242e, 0x363b_ee84]);
@@ -146,11 +149,12 @@ pub fn gelu_erf<V: Lanes>(x: V) -> V {
     let h_low = half.fma(t, h.neg());
     let (p, n) = exp_parts(h.neg());
     let p = p.fma(h_low.neg(), p);
-    let q = t.sub(V::splat(4.0)).div(t.add(V::splat(4.0)));
-    let tail = p.mul(horner(q, TAIL)).div(t.add(t).add(V::splat(1.0)));
-    let below = scale(V::splat(-16.0).max(x).mul(tail), n);
-    let above = x.mul(V::splat(1.0).sub(scale(tail, n)));
-    V::select(x.lt(V::splat(0.0)), below, above)
+    let five = V::splat(5.0);
+    let tail = p.mul(horner(t.sub(five).div(t.add(five)), NORMAL_TAIL)); // t (1 - Phi(t)) / 2^n
+    let tail = scale(tail, n);
+    let far = V::select(x.lt(V::splat(0.0)), tail.neg(), x.sub(tail));
+    let near = x.mul(x.fma(horner(x.mul(x), NORMAL_NEAR), V::splat(0.5)));
+    V::select(t.lt(V::splat(1.0)), near, far)
 }
 
 /// x / 2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))); -0 at -infinity
