@@ -12,10 +12,13 @@ pub mod error;
 pub mod graph;
 pub mod meta;
 pub mod op;
+pub mod pass;
 pub mod quant;
 pub mod spec;
+pub mod suggest;
 pub mod tensor;
 pub mod types;
+pub mod verify;
 
 pub use dtype::DType;
 pub use engine::{CustomOp, Customs, Engine, Outputs, Run};
