@@ -125,8 +125,8 @@ pub fn sigmoid<V: Lanes>(x: V) -> V {
 /// x sigmoid(x), also called swish; -0 at -infinity
 #[inline(always)]
 pub fn silu<V: Lanes>(x: V) -> V {
-    let (p, n) = exp_parts(V::splat(120.0).min(x.abs()).neg());
-    gate(V::splat(-120.0).max(x), p, n)
+    let (q, n) = expm1_parts(V::splat(120.0).min(x.abs()).neg());
+    gate(V::splat(-120.0).max(x), q, n)
 }
 
 /// The error function.
@@ -147,10 +147,11 @@ pub fn gelu_erf<V: Lanes>(x: V) -> V {
     let half = t.mul(V::splat(0.5));
     let h = half.mul(t);
     let h_low = half.fma(t, h.neg());
-    let (p, n) = exp_parts(h.neg());
-    let p = p.fma(h_low.neg(), p);
+    let (q, n) = expm1_parts(h.neg());
+    let q = h_low.neg().fma(q.add(V::splat(1.0)), q);
     let five = V::splat(5.0);
-    let tail = p.mul(horner(t.sub(five).div(t.add(five)), NORMAL_TAIL)); // t (1 - Phi(t)) / 2^n
+    let k = horner(t.sub(five).div(t.add(five)), NORMAL_TAIL);
+    let tail = q.fma(k, k); // t (1 - Phi(t)) / 2^n
     let tail = scale(tail, n);
     let far = V::select(x.lt(V::splat(0.0)), tail.neg(), x.sub(tail));
     let near = x.mul(x.fma(horner(x.mul(x), NORMAL_NEAR), V::splat(0.5)));
@@ -172,9 +173,9 @@ pub fn gelu_tanh<V: Lanes>(x: V) -> V {
     let u_low = u_low.add(t_low.add(c_low));
     let (z, z_low) = product(a, u);
     let z_low = a.fma(u_low, z_low);
-    let (p, n) = exp_parts(z.neg());
-    let p = p.fma(z_low.neg(), p);
-    gate(V::splat(-12.0).max(x), p, n)
+    let (q, n) = expm1_parts(z.neg());
+    let q = z_low.neg().fma(q.add(V::splat(1.0)), q);
+    gate(V::splat(-12.0).max(x), q, n)
 }
 
 /// ln(1 + e^x)
@@ -196,13 +197,13 @@ pub fn softplus<V: Lanes>(x: V) -> V {
 pub fn mish<V: Lanes>(x: V) -> V {
     // With e = e^-|x|: tanh(softplus(x)) is (1 + 2e) / (1 + 2e + 2e^2) above zero and
     // e (e + 2) / (e (e + 2) + 2) below, where e stays a factor until the end.
-    let (p, n) = exp_parts(V::splat(120.0).min(x.abs()).neg());
-    let e = scale(p, n);
+    let (q, n) = expm1_parts(V::splat(120.0).min(x.abs()).neg());
+    let e = scale(q.add(V::splat(1.0)), n);
     let negative = x.lt(V::splat(0.0));
     let (one, two) = (V::splat(1.0), V::splat(2.0));
     let e_plus_2 = e.add(two);
     let above = e.fma(two, one);
-    let numerator = V::select(negative, p.mul(e_plus_2), above);
+    let numerator = V::select(negative, q.fma(e_plus_2, e_plus_2), above);
     let denominator = V::select(negative, e.fma(e_plus_2, two), e.mul(two).fma(e, above));
     let n = V::select(negative, n, V::splat(0.0));
     scale(V::splat(-120.0).max(x).mul(numerator.div(denominator)), n)
@@ -396,13 +397,14 @@ fn exp_parts<V: Lanes>(x: V) -> (V, V) {
     (q.add(V::splat(1.0)), n)
 }
 
-/// x / (1 + p 2^n) above zero, x p 2^n / (1 + p 2^n) below: x sigmoid(z) for p 2^n = e^-|z|
+/// x / (1 + e) above zero, x e / (1 + e) below, for e = (1 + q) 2^n: x sigmoid(z) for e = e^-|z|
 #[inline(always)]
-fn gate<V: Lanes>(x: V, p: V, n: V) -> V {
+fn gate<V: Lanes>(x: V, q: V, n: V) -> V {
     let negative = x.lt(V::splat(0.0));
-    let denominator = V::splat(1.0).add(scale(p, n));
-    let numerator = V::select(negative, x.mul(p), x);
-    // The power of two comes last, so that a subnormal e^-|z| costs no precision.
+    let one = V::splat(1.0);
+    let denominator = one.add(scale(q.add(one), n));
+    let numerator = V::select(negative, x.fma(q, x), x);
+    // The power of two comes last, so that a subnormal e costs no precision.
     scale(numerator.div(denominator), V::select(negative, n, V::splat(0.0)))
 }
 

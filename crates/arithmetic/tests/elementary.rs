@@ -124,3 +124,126 @@ bounds! {
             else { x * f64::from(1.050_701f32) };
     celu <= 3.0: |x| e::celu(x, 1.5), |x| if x < 0.0 { (x / 1.5).exp_m1() * 1.5 } else { x };
 }
+
+/// Pairs of random bit patterns, of moderate values, and of bases near one.
+#[test]
+fn pow() {
+    let mut worst = (0.0, 0.0, 0.0);
+    for i in 0..6_000_000u64 {
+        let h = lowbit_arithmetic::rounding::hash(31, i);
+        let (a, b) = (h as u32, (h >> 32) as u32);
+        let moderate = |bits: u32| f32::from_bits(bits % 0x0c00_0000 + 0x3a00_0000 | (bits & 1) << 31);
+        let (x, y) = match i % 4 {
+            0 => (f32::from_bits(a), f32::from_bits(b)),
+            1 => (moderate(a), moderate(b)),
+            2 => (f32::from_bits(0x3f7f_0000 + a % 0x2_0000), moderate(b) * 1e4),
+            _ => (f32::from_bits(a), ((b % 81) as f32 - 40.0) / 4.0),
+        };
+        let error = ulps(e::pow(x, y), f64::from(x).powf(f64::from(y)));
+        if error > worst.0 {
+            worst = (error, x, y);
+        }
+    }
+    println!("pow: {:.3} ulp at {:e}, {:e}", worst.0, worst.1, worst.2);
+    assert!(worst.0 <= 2.0, "{worst:?}");
+}
+
+#[test]
+fn pow_of_special_pairs_is_that_of_the_standard_library() {
+    let magnitudes =
+        [0.0, 1e-45, 1e-38, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 16_777_215.0, 16_777_216.0, 1e30, f32::MAX];
+    let values: Vec<f32> =
+        magnitudes.iter().flat_map(|&m| [m, -m]).chain([f32::INFINITY, f32::NEG_INFINITY, f32::NAN]).collect();
+    for &x in &values {
+        for &y in &values {
+            let (got, want) = (e::pow(x, y), f64::from(x).powf(f64::from(y)));
+            assert!(ulps(got, want) <= 2.0, "pow({x:e}, {y:e}) = {got:e}, not {want:e}");
+            let sign_matters = !want.is_nan();
+            assert!(!sign_matters || got.is_sign_negative() == want.is_sign_negative(), "pow({x:e}, {y:e}) = {got:e}");
+        }
+        for (y, want) in [(2.0, x * x), (1.0, x), (-1.0, 1.0 / x)] {
+            assert!(e::pow(x, y).to_bits() == want.to_bits() || want.is_nan(), "pow({x:e}, {y})");
+        }
+    }
+    assert_eq!(e::pow(2.0f32, 0.5), std::f32::consts::SQRT_2);
+}
+
+#[test]
+fn limits_and_signs() {
+    const INF: f32 = f32::INFINITY;
+    type Function = fn(f32) -> f32;
+    // The function and its values at -inf, -0, +0 and +inf; NaN is NaN for each.
+    let table: &[(&str, Function, [f32; 4])] = &[
+        ("exp", e::exp, [0.0, 1.0, 1.0, INF]),
+        ("expm1", e::expm1, [-1.0, -0.0, 0.0, INF]),
+        ("ln", e::ln, [f32::NAN, -INF, -INF, INF]),
+        ("tanh", e::tanh, [-1.0, -0.0, 0.0, 1.0]),
+        ("sigmoid", e::sigmoid, [0.0, 0.5, 0.5, 1.0]),
+        ("silu", e::silu, [-0.0, -0.0, 0.0, INF]),
+        ("erf", e::erf, [-1.0, -0.0, 0.0, 1.0]),
+        ("gelu_erf", e::gelu_erf, [-0.0, -0.0, 0.0, INF]),
+        ("gelu_tanh", e::gelu_tanh, [-0.0, -0.0, 0.0, INF]),
+        ("softplus", e::softplus, [0.0, std::f32::consts::LN_2, std::f32::consts::LN_2, INF]),
+        ("mish", e::mish, [-0.0, -0.0, 0.0, INF]),
+        ("sin", e::sin, [f32::NAN, -0.0, 0.0, f32::NAN]),
+        ("cos", e::cos, [f32::NAN, 1.0, 1.0, f32::NAN]),
+        ("softsign", e::softsign, [-1.0, -0.0, 0.0, 1.0]),
+        ("relu", e::relu, [0.0, 0.0, 0.0, INF]),
+        ("elu", |x| e::elu(x, 2.0), [-2.0, -0.0, 0.0, INF]),
+        ("selu", |x| e::selu(x, 2.0, 3.0), [-6.0, -0.0, 0.0, INF]),
+        ("celu", |x| e::celu(x, 2.0), [-2.0, -0.0, 0.0, INF]),
+        ("leaky_relu", |x| e::leaky_relu(x, 0.5), [-INF, -0.0, 0.0, INF]),
+        ("hard_sigmoid", |x| e::hard_sigmoid(x, 0.2, 0.5), [0.0, 0.5, 0.5, 1.0]),
+        ("hard_swish", e::hard_swish, [-0.0, -0.0, 0.0, INF]),
+        ("clip", |x| e::clip(x, -3.0, 6.0), [-3.0, -0.0, 0.0, 6.0]),
+        ("thresholded_relu", |x| e::thresholded_relu(x, 1.0), [0.0, 0.0, 0.0, INF]),
+    ];
+    for (name, f, want) in table {
+        for (x, want) in [-INF, -0.0, 0.0, INF].into_iter().zip(*want) {
+            let got = f(x);
+            assert!(got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()), "{name}({x}) = {got}");
+        }
+        assert!(f(f32::NAN).is_nan() && f(-f32::NAN).is_nan(), "{name}(NaN)");
+    }
+    assert!(e::ln(-1.0f32).is_nan() && e::ln(1.0f32).to_bits() == 0);
+    // ln of the greatest f32 lies between these two neighbours.
+    assert!(e::exp(88.722_83f32) < INF);
+    assert_eq!(e::exp(88.722_84f32), INF);
+    assert_eq!(e::exp(-103.972f32), f32::from_bits(1));
+    assert_eq!(e::exp(-103.973f32), 0.0);
+}
+
+/// Every pattern of a range, in order, gives a sequence that never turns back.
+#[test]
+fn tails_are_monotone() {
+    type Function = fn(f32) -> f32;
+    let tails: &[(&str, Function, f32, f32)] = &[
+        ("tanh", e::tanh, 7.0, 11.0),
+        ("sigmoid", e::sigmoid, 14.0, 20.0),
+        ("erf", e::erf, 3.5, 4.5),
+        ("exp at overflow", e::exp, 88.0, 89.5),
+        ("-exp(-x) at underflow", |x| -e::exp(-x), 88.0, 105.0),
+        ("-sigmoid(-x)", |x| -e::sigmoid(-x), 88.0, 105.0),
+        ("silu(-x)", |x| e::silu(-x), 90.0, 121.0),
+        ("gelu_erf(-x)", |x| e::gelu_erf(-x), 13.3, 17.0),
+        ("gelu_tanh(-x)", |x| e::gelu_tanh(-x), 9.5, 13.0),
+        ("mish(-x)", |x| e::mish(-x), 90.0, 121.0),
+        ("-softplus(-x)", |x| -e::softplus(-x), 88.0, 105.0),
+        ("-elu(-x)", |x| -e::elu(-x, 1.0), 15.0, 26.0),
+    ];
+    for (name, f, from, to) in tails {
+        let mut last = f32::NEG_INFINITY;
+        for x in (from.to_bits()..=to.to_bits()).map(f32::from_bits) {
+            let y = f(x);
+            assert!(y >= last, "{name} turns back at {x:e}: {y:e} after {last:e}");
+            last = y;
+        }
+    }
+    let bounded = (0..=u32::MAX).step_by(4099).map(f32::from_bits).filter(|x| !x.is_nan());
+    for x in bounded {
+        assert!(e::tanh(x).abs() <= 1.0 && e::erf(x).abs() <= 1.0 && e::softsign(x).abs() <= 1.0, "{x:e}");
+        assert!((0.0..=1.0).contains(&e::sigmoid(x)), "{x:e}");
+        assert!(e::sin(x).abs() <= 1.0 || x.is_infinite(), "sin({x:e}) = {}", e::sin(x));
+        assert!(e::cos(x).abs() <= 1.0 || x.is_infinite(), "cos({x:e}) = {}", e::cos(x));
+    }
+}
