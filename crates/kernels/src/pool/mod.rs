@@ -1,0 +1,68 @@
+//! Pooling: one output pixel, all its channels.
+//!
+//! ## Contract
+//! `x[tap]` leads to a counted tap's channels; taps in the padding are left out (or, where padding counts in an average,
+//! lie in `count` only). Float sums add the taps in the given order. At most 2^16 taps, so that sums of u8 fit 32 bits.
+
+mod scalar;
+
+use crate::isa::{Features, Kernel};
+
+/// One output pixel.
+#[derive(Debug, Clone, Copy)]
+pub struct Args<T> {
+    /// Channels.
+    pub channels: usize,
+    /// Counted taps, at least 1.
+    pub taps: usize,
+    /// Input pointers, one a tap.
+    pub x: *const *const T,
+    /// Output channels.
+    pub y: *mut T,
+}
+
+/// How an integer average is made of `sum(x) - taps * zero_in`.
+#[derive(Debug, Clone, Copy)]
+pub struct QAverage {
+    /// One entry (for all channels): `Rescale::for_average`.
+    pub rescale: lowbit_arithmetic::Rescale,
+    /// Zero point of the input.
+    pub zero_in: i32,
+    /// Zero point of the output.
+    pub zero_out: i32,
+    /// Lowest stored value.
+    pub lo: i32,
+    /// Highest stored value.
+    pub hi: i32,
+}
+
+/// The greatest tap of each channel.
+pub type MaxFn<T> = unsafe fn(&Args<T>);
+/// The average of each channel's taps, default rounding.
+pub type AvgFn<T> = unsafe fn(&Args<T>, &QAverage);
+/// The sum of each channel's taps divided by the count.
+pub type FloatAvgFn = unsafe fn(&Args<f32>, f32);
+
+/// Maximum of u8.
+pub static MAX_U8: &[Kernel<MaxFn<u8>>] =
+    &[Kernel { name: "u8_maxpool__scalar", needs: Features::NONE, run: scalar::max::<u8> }];
+
+/// Maximum of u16.
+pub static MAX_U16: &[Kernel<MaxFn<u16>>] =
+    &[Kernel { name: "u16_maxpool__scalar", needs: Features::NONE, run: scalar::max::<u16> }];
+
+/// Maximum of f32: NaN wins, and +0 is greater than -0.
+pub static MAX_F32: &[Kernel<MaxFn<f32>>] =
+    &[Kernel { name: "f32_maxpool__scalar", needs: Features::NONE, run: scalar::max_f32 }];
+
+/// Average of u8.
+pub static AVG_U8: &[Kernel<AvgFn<u8>>] =
+    &[Kernel { name: "u8_avgpool__scalar", needs: Features::NONE, run: scalar::avg_u8 }];
+
+/// Average of u16.
+pub static AVG_U16: &[Kernel<AvgFn<u16>>] =
+    &[Kernel { name: "u16_avgpool__scalar", needs: Features::NONE, run: scalar::avg_u16 }];
+
+/// Average of f32.
+pub static AVG_F32: &[Kernel<FloatAvgFn>] =
+    &[Kernel { name: "f32_avgpool__scalar", needs: Features::NONE, run: scalar::avg_f32 }];

@@ -1,0 +1,63 @@
+//! The plain rows.
+
+use super::{Args, QAverage};
+use crate::requant::rounding_of;
+use lowbit_arithmetic::pool;
+
+/// One channel's taps, in order.
+///
+/// # Safety
+/// `args` holds to the module's contract for as long as the iterator lives, and `channel < args.channels`.
+unsafe fn taps<T: Copy>(args: &Args<T>, channel: usize) -> impl Iterator<Item = T> {
+    // SAFETY: `x` has `taps` pointers, each to at least `channels` elements.
+    (0..args.taps).map(move |tap| unsafe { *(*args.x.add(tap)).add(channel) })
+}
+
+/// # Safety
+/// The pointers are valid as the module's contract says.
+pub unsafe fn max<T: Copy + Ord + Default>(args: &Args<T>) {
+    for channel in 0..args.channels {
+        // SAFETY: `channel` lies within the rows.
+        unsafe { *args.y.add(channel) = taps(args, channel).max().unwrap_or_default() };
+    }
+}
+
+/// # Safety
+/// As [`max`].
+pub unsafe fn max_f32(args: &Args<f32>) {
+    for channel in 0..args.channels {
+        // SAFETY: `channel` lies within the rows.
+        unsafe { *args.y.add(channel) = pool::max(taps(args, channel)) };
+    }
+}
+
+/// # Safety
+/// As [`max`].
+pub unsafe fn avg_u8(args: &Args<u8>, by: &QAverage) {
+    for channel in 0..args.channels {
+        // SAFETY: `channel` lies within the rows.
+        unsafe { *args.y.add(channel) = average(taps(args, channel).map(i32::from), by) as u8 };
+    }
+}
+
+/// # Safety
+/// As [`max`].
+pub unsafe fn avg_u16(args: &Args<u16>, by: &QAverage) {
+    for channel in 0..args.channels {
+        // SAFETY: `channel` lies within the rows.
+        unsafe { *args.y.add(channel) = average(taps(args, channel).map(i32::from), by) as u16 };
+    }
+}
+
+fn average(taps: impl Iterator<Item = i32>, by: &QAverage) -> i32 {
+    pool::average(taps, by.zero_in, by.rescale, rounding_of(&by.rescale), by.zero_out, by.lo, by.hi, 0)
+}
+
+/// # Safety
+/// As [`max`].
+pub unsafe fn avg_f32(args: &Args<f32>, count: f32) {
+    for channel in 0..args.channels {
+        // SAFETY: `channel` lies within the rows.
+        unsafe { *args.y.add(channel) = pool::sum(taps(args, channel)) / count };
+    }
+}

@@ -1,0 +1,22 @@
+//! Row by row: softmax and layer normalization over contiguous rows.
+//!
+//! ## Contract
+//! A row has `n` elements, `n >= 1`; the output may be the input. The order of operations is that of
+//! `lowbit_arithmetic::rows`.
+
+mod scalar;
+
+use crate::isa::{Features, Kernel};
+
+/// (n, x, y).
+pub type SoftmaxFn = unsafe fn(usize, *const f32, *mut f32);
+/// (n, x, scale, bias or null, epsilon, y).
+pub type LayerNormFn = unsafe fn(usize, *const f32, *const f32, *const f32, f32, *mut f32);
+
+/// One row of softmax.
+pub static SOFTMAX: &[Kernel<SoftmaxFn>] =
+    &[Kernel { name: "f32_softmax__scalar", needs: Features::NONE, run: scalar::softmax }];
+
+/// One row of layer normalization.
+pub static LAYER_NORM: &[Kernel<LayerNormFn>] =
+    &[Kernel { name: "f32_layernorm__scalar", needs: Features::NONE, run: scalar::layer_norm }];
