@@ -6,10 +6,14 @@
 //! value before its range is known).
 #![forbid(unsafe_code)]
 
+pub mod bounds;
 pub mod dtype;
 pub mod engine;
 pub mod error;
 pub mod graph;
+pub mod hardware;
+pub mod infer;
+pub mod interp;
 pub mod meta;
 pub mod op;
 pub mod pass;
