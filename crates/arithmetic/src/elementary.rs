@@ -539,3 +539,60 @@ fn reduce_large(x: f32) -> (f32, f32, i32) {
     let high = r as f32;
     (high, (r - f64::from(high)) as f32, n)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::string::String;
+
+    /// The constants that docs/arithmetic.md prints are those of the code.
+    #[test]
+    fn constants_are_documented() {
+        let document = include_str!("../../../docs/arithmetic.md");
+        let tables: [(&str, &[f32]); 10] = [
+            ("EXP", &EXP),
+            ("LN", &LN),
+            ("TANH", &TANH),
+            ("ERF_NEAR", &ERF_NEAR),
+            ("ERF_FAR", &ERF_FAR),
+            ("NORMAL_NEAR", &NORMAL_NEAR),
+            ("NORMAL_TAIL", &NORMAL_TAIL),
+            ("SIN", &SIN),
+            ("COS", &COS),
+            ("ATANH", &ATANH),
+        ];
+        let mut missing = String::new();
+        for (name, values) in tables {
+            let mut line = format!("{name:<12}");
+            for value in values {
+                line += &format!(" 0x{:08x}", value.to_bits());
+            }
+            if !document.lines().any(|written| written == line) {
+                missing += &format!("{line}\n");
+            }
+        }
+        let pairs = [
+            ("LN_2", LN_2),
+            ("LN_2_LOW", LN_2_LOW),
+            ("LOG2_E", LOG2_E),
+            ("2/PI", core::f32::consts::FRAC_2_PI),
+            ("PI/2", FRAC_PI_2),
+            ("PI/2_MID", FRAC_PI_2_LOW[0]),
+            ("PI/2_LOW", FRAC_PI_2_LOW[1]),
+            ("2/3", TWO_THIRDS[0]),
+            ("2/3_LOW", TWO_THIRDS[1]),
+            ("C", GELU_LINEAR[0]),
+            ("C_LOW", GELU_LINEAR[1]),
+            ("D", GELU_CUBIC[0]),
+            ("D_LOW", GELU_CUBIC[1]),
+        ];
+        for (name, value) in pairs {
+            let entry = format!("{name:<12}0x{:08x}", value.to_bits());
+            if !document.contains(&entry) {
+                missing += &format!("{entry}\n");
+            }
+        }
+        assert!(missing.is_empty(), "not in the document:\n{missing}");
+    }
+}

@@ -77,3 +77,23 @@ pub fn fold_lanes(mut lanes: [f32; LANES]) -> f32 {
     }
     lanes[0]
 }
+
+/// Whether floats behave here as the documentation demands: subnormal numbers are kept, and results
+/// are rounded to nearest.
+///
+/// A host process may have switched the machine to another mode; then nothing should be computed.
+#[inline(never)]
+pub fn environment_is_ieee() -> bool {
+    use core::hint::black_box;
+    let subnormal_result = black_box(f32::MIN_POSITIVE) * black_box(0.5);
+    let subnormal_operand = black_box(f32::from_bits(1)) * black_box(8_388_608.0);
+    // 1/3 lies above its nearest f32 and -1/3 below: directed modes move one of them or both.
+    let third = black_box(1.0f32) / black_box(3.0);
+    let minus_third = black_box(-1.0f32) / black_box(3.0);
+    let two_thirds = black_box(2.0f32) / black_box(3.0);
+    black_box(subnormal_result).to_bits() == 0x0040_0000
+        && black_box(subnormal_operand) == f32::MIN_POSITIVE
+        && third.to_bits() == 0x3eaa_aaab
+        && minus_third.to_bits() == 0xbeaa_aaab
+        && two_thirds.to_bits() == 0x3f2a_aaab
+}
