@@ -27,9 +27,9 @@ const POINTS: [f32; 34] = [
     0.346_573_6,
     0.414_213_57,
     0.625,
-    0.693_147_2,
+    std::f32::consts::LN_2,
     std::f32::consts::FRAC_1_SQRT_2,
-    0.785_398_2,
+    std::f32::consts::FRAC_PI_4,
     0.9277,
     1.0,
     std::f32::consts::SQRT_2,
@@ -140,7 +140,7 @@ fn pow() {
     for i in 0..6_000_000u64 {
         let h = lowbit_arithmetic::rounding::hash(31, i);
         let (a, b) = (h as u32, (h >> 32) as u32);
-        let moderate = |bits: u32| f32::from_bits(bits % 0x0c00_0000 + 0x3a00_0000 | (bits & 1) << 31);
+        let moderate = |bits: u32| f32::from_bits((bits % 0x0c00_0000 + 0x3a00_0000) | (bits << 31));
         let (x, y) = match i % 4 {
             0 => (f32::from_bits(a), f32::from_bits(b)),
             1 => (moderate(a), moderate(b)),

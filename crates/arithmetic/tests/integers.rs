@@ -66,7 +66,7 @@ fn shifts_of_extremes() {
     for x in near {
         for s in 0..=66 {
             for r in ROUNDINGS {
-                // The oracle doubles its numerator: 67 + 64 bits do not fit, so stochastic stays below.
+                // The oracle multiplies the hash by 2^s, which must fit 127 bits.
                 if matches!(r, Rounding::Stochastic { .. }) && s > 62 {
                     continue;
                 }
@@ -190,7 +190,7 @@ fn scales() -> Vec<f32> {
     scales
 }
 
-/// s as the integer s * 2^149.
+/// (m, e) with s = m * 2^e.
 fn mantissa_and_exponent(s: f32) -> (i128, i32) {
     let bits = s.to_bits();
     (i128::from(bits & 0x7f_ffff | 0x80_0000), (bits >> 23) as i32 - 150)
