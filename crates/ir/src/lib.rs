@@ -10,6 +10,7 @@ pub mod bounds;
 pub mod dtype;
 pub mod engine;
 pub mod error;
+pub mod golden;
 pub mod graph;
 pub mod hardware;
 pub mod infer;
@@ -21,6 +22,7 @@ pub mod quant;
 pub mod spec;
 pub mod suggest;
 pub mod tensor;
+pub mod text;
 pub mod types;
 pub mod verify;
 

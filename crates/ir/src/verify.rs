@@ -20,7 +20,7 @@
 //! A violation is a bug of the pass or importer that made the graph; all are reported at once, up to twenty.
 //! Attributes are checked where they are used: by inference.
 
-use crate::{Customs, DType, Def, Error, Granularity, Graph, Node, NodeId, Op, Quant, Result, Type, ValueId};
+use crate::{Customs, DType, Def, Error, Granularity, Graph, Node, NodeId, Op, Quant, Result, Type, ValueId, infer};
 use lowbit_arithmetic::{AddRescale, Rescale, requant::check_scale};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -334,7 +334,7 @@ fn types(g: &Graph, node: &Node, customs: Option<&Customs>, found: &mut Violatio
     };
     let inputs: Vec<Option<&Type>> = node.inputs.iter().map(|v| v.map(|v| g.ty(v))).collect();
     let declared: Vec<Type> = node.outputs.iter().map(|v| g.ty(*v).clone()).collect();
-    let inferred = match inferred(&node.op, &inputs, &declared, customs) {
+    let inferred = match infer::infer(&node.op, &inputs, &declared, customs) {
         Ok(inferred) => inferred,
         Err(e) => return found.node(11, node, e.message()),
     };
@@ -443,9 +443,4 @@ fn each_ratio(g: &Graph, node: &Node, possible: impl Fn([f32; 2], f32) -> Result
         }
     }
     Ok(())
-}
-
-/// Stands in until inference lands.
-fn inferred(_: &Op, _: &[Option<&Type>], declared: &[Type], _: &Customs) -> Result<Vec<Type>> {
-    Ok(declared.to_vec())
 }
