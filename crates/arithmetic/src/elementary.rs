@@ -222,10 +222,10 @@ pub fn hard_swish<V: Lanes>(x: V) -> V {
     V::splat(-4.0).max(x).mul(hard_sigmoid(x, 1.0 / 6.0, 0.5))
 }
 
-/// max(x, +0); NaN stays NaN
+/// clip(x, 0, infinity): +0 below zero, else x; NaN and -0 stay
 #[inline(always)]
 pub fn relu<V: Lanes>(x: V) -> V {
-    V::select(x.le(V::splat(0.0)), V::splat(0.0), x)
+    V::splat(0.0).max(x)
 }
 
 /// x below zero times the slope

@@ -197,7 +197,7 @@ fn limits_and_signs() {
         ("sin", e::sin, [f32::NAN, -0.0, 0.0, f32::NAN]),
         ("cos", e::cos, [f32::NAN, 1.0, 1.0, f32::NAN]),
         ("softsign", e::softsign, [-1.0, -0.0, 0.0, 1.0]),
-        ("relu", e::relu, [0.0, 0.0, 0.0, INF]),
+        ("relu", e::relu, [0.0, -0.0, 0.0, INF]),
         ("elu", |x| e::elu(x, 2.0), [-2.0, -0.0, 0.0, INF]),
         ("selu", |x| e::selu(x, 2.0, 3.0), [-6.0, -0.0, 0.0, INF]),
         ("celu", |x| e::celu(x, 2.0), [-2.0, -0.0, 0.0, INF]),
