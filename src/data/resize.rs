@@ -1,7 +1,7 @@
 //! Pillow's bilinear resize and torchvision's geometry, to the bit.
 //!
 //! [`bilinear`] is `Image.resize(size, BILINEAR)`: a triangle filter that widens when it shrinks an image (so it is
-//! antialiased), horizontal pass first, both passes on 8-bit samples with fixed-point coefficients.
+//! antialiased), one pass for the columns and one for the rows, both on 8-bit samples with fixed-point coefficients.
 //! The coefficients are computed in f64 in Pillow's order of operations, so no platform's libm takes part.
 
 use super::decode::Image;
@@ -11,15 +11,21 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 
 /// The image at `width` x `height` (both at least 1), as Pillow's bilinear filter gives it.
 pub fn bilinear(image: &Image, width: usize, height: usize) -> Image {
-    let horizontal = match width == image.width {
-        true => None,
-        false => Some(horizontal_pass(image, width)),
-    };
-    let image = horizontal.as_ref().unwrap_or(image);
-    match height == image.height {
-        true => image.clone(),
-        false => vertical_pass(image, height),
+    match vertical_first(image, width, height) {
+        true => horizontal_pass(&vertical_pass(image, height), width),
+        false => vertical_pass(&horizontal_pass(image, width), height),
     }
+}
+
+/// The order of the passes matters, for the samples between them are rounded.
+///
+/// Pillow 13 drops rows first where that drops more than twice as many rows as columns go.
+/// Earlier releases always begin with the columns; when the proportions are kept, as they are by [`short_side`], only
+/// images more than twice as high as wide tell the difference, by a level.
+fn vertical_first(image: &Image, width: usize, height: usize) -> bool {
+    let rows = image.height.saturating_sub(height);
+    let columns = image.width.saturating_sub(width);
+    rows > 2 * columns
 }
 
 /// torchvision's size for `Resize(short)`: the short side becomes `short`, the long side keeps the proportion and is
@@ -102,6 +108,9 @@ fn triangle(x: f64) -> f64 {
 }
 
 fn horizontal_pass(image: &Image, width: usize) -> Image {
+    if width == image.width {
+        return image.clone();
+    }
     let windows = windows(image.width, width);
     let channels = image.channels;
     let mut pixels = Vec::with_capacity(width * image.height * channels);
@@ -117,6 +126,9 @@ fn horizontal_pass(image: &Image, width: usize) -> Image {
 }
 
 fn vertical_pass(image: &Image, height: usize) -> Image {
+    if height == image.height {
+        return image.clone();
+    }
     let stride = image.width * image.channels;
     let mut pixels = Vec::with_capacity(stride * height);
     for window in windows(image.height, height) {
