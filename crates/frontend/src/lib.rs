@@ -1,2 +1,64 @@
-//! Under construction.
+//! Model files in and out of the lowbit graph.
+//!
+//! [`load`] reads a model and [`save`] writes one; the format's own room is [`onnx`].
 #![forbid(unsafe_code)]
+
+pub mod onnx;
+
+use bytes::Bytes;
+use lowbit_ir::{Error, Graph, Result};
+use std::io::Write;
+use std::path::Path;
+
+/// What a user may decide while a model is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImportOptions {
+    /// Sizes for inputs, by input name: they bind the dimensions that the file leaves open.
+    pub shapes: Vec<(String, Vec<usize>)>,
+}
+
+/// Reads a model file; external data files are looked for beside it.
+pub fn load(path: &Path, options: &ImportOptions) -> Result<Graph> {
+    let doing = || format!("reading '{}'", path.display());
+    let bytes = std::fs::read(path).map_err(|e| Error::new(e.to_string()).context(doing()))?;
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+    let mut graph = load_bytes(bytes.into(), folder, options).map_err(|e| e.context(doing()))?;
+    if graph.name.is_empty() {
+        graph.name = stem;
+    }
+    Ok(graph)
+}
+
+/// Reads a model from bytes, which its weights then share; `base_dir` is where external data files are.
+pub fn load_bytes(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) -> Result<Graph> {
+    onnx::import(bytes, base_dir, options)
+}
+
+/// The bytes of an ONNX file for a float or QDQ graph: the same graph gives the same bytes.
+pub fn export(graph: &Graph) -> Result<Vec<u8>> {
+    onnx::export(graph)
+}
+
+/// Writes an ONNX file: the old file stays until the new one is complete.
+pub fn save(graph: &Graph, path: &Path) -> Result<()> {
+    let bytes = export(graph)?;
+    write_atomically(path, &bytes)
+        .map_err(|e| Error::new(e.to_string()).context(format!("writing '{}'", path.display())))
+}
+
+/// Writes beside the target and renames: whoever looks sees the old file or the new one, never half of one.
+fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let name = path.file_name().ok_or_else(|| std::io::Error::other("expected a path that names a file"))?;
+    let temporary = path.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
+    let written = std::fs::File::create(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    });
+    if written.is_err() {
+        // The first error is the one to tell; a part that cannot be removed is only clutter.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}

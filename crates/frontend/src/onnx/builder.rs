@@ -1,0 +1,196 @@
+//! The graph under construction, and the three things a value of a file can be meanwhile.
+//!
+//! Whatever an import function asks for passes through [`Builder::emit`], which folds constants and shape arithmetic,
+//! so that no import function needs to know about either.
+
+use super::interp_stub as interp;
+use super::notes::Notes;
+use super::sizes::{self, Sizes, open_error};
+use lowbit_arithmetic::Rounding;
+use lowbit_ir::{Customs, DType, Error, Graph, Op, Quant, Result, Tensor, Type, ValueId, bail, infer};
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Constants with more elements are not computed while reading, so that a small file cannot ask for all memory.
+pub const MOST_FOLDED: usize = 1 << 26;
+
+/// A value of the file.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// Known; it enters the graph, under this name, when a node reads it.
+    Const(Arc<str>, Tensor),
+    /// Computed from open dimensions; it never enters the graph.
+    Sizes(Sizes),
+    /// In the graph.
+    Value(ValueId),
+}
+
+/// A graph under construction.
+#[derive(Debug, Default)]
+pub struct Builder {
+    /// What is built.
+    pub graph: Graph,
+    /// The values of the file so far, by name.
+    pub items: HashMap<String, Item>,
+    /// Names of values in the file, which values of our own keep clear of.
+    pub reserved: HashSet<String>,
+    /// What the file says beyond ONNX.
+    pub notes: Notes,
+    /// Where external data files are.
+    pub base_dir: Option<PathBuf>,
+    /// Constants in the graph by source name; one name has several if it is read under several quantized types.
+    constants: HashMap<Arc<str>, Vec<ValueId>>,
+    customs: Customs,
+}
+
+impl Builder {
+    /// Applies an operator: folded if the operands are known, else a node of the graph.
+    /// `declared` is the quantized type of the output, where the operator does not determine it.
+    pub fn emit(
+        &mut self,
+        node: &str,
+        op: Op,
+        operands: &[Option<Item>],
+        outputs: &[String],
+        declared: &[Type],
+    ) -> Result<Vec<Item>> {
+        let types: Vec<Option<Type>> = operands.iter().map(|i| i.as_ref().map(|i| self.ty(i))).collect();
+        let refs: Vec<Option<&Type>> = types.iter().map(Option::as_ref).collect();
+        let types = infer::infer(&op, &refs, declared, &self.customs)?;
+        if types.len() != outputs.len() {
+            bail!("expected {} outputs of {}, found {}", types.len(), op.name(), outputs.len());
+        }
+        let keep = matches!(op, Op::Quantize { .. } | Op::Dequantize);
+        if !keep && operands.iter().flatten().any(|i| matches!(i, Item::Sizes(_))) {
+            return self.fold_sizes(&op, operands, &types, outputs);
+        }
+        if !keep && let Some(folded) = self.fold(&op, operands, &types, outputs)? {
+            return Ok(folded);
+        }
+        let mut inputs = Vec::with_capacity(operands.len());
+        for item in operands {
+            inputs.push(item.as_ref().map(|i| self.value(i)).transpose()?);
+        }
+        let named: Vec<(&str, Type)> = outputs.iter().map(String::as_str).zip(types).collect();
+        let id = self.graph.add_node(node, op, inputs, &named);
+        Ok(self.graph.node(id).outputs.iter().map(|v| Item::Value(*v)).collect())
+    }
+
+    fn fold(
+        &self,
+        op: &Op,
+        operands: &[Option<Item>],
+        types: &[Type],
+        outputs: &[String],
+    ) -> Result<Option<Vec<Item>>> {
+        let mut tensors = Vec::with_capacity(operands.len());
+        for item in operands {
+            match item {
+                None => tensors.push(None),
+                Some(Item::Const(_, t)) => tensors.push(Some(t)),
+                Some(Item::Sizes(_) | Item::Value(_)) => return Ok(None),
+            }
+        }
+        if tensors.iter().all(Option::is_none) || types.iter().any(|t| t.shape.count().is_none_or(|n| n > MOST_FOLDED))
+        {
+            return Ok(None);
+        }
+        let Ok(results) = interp::eval(op, &tensors, types, &self.customs) else { return Ok(None) };
+        Ok(Some(results.into_iter().zip(outputs).map(|(t, name)| Item::Const(name.as_str().into(), t)).collect()))
+    }
+
+    fn fold_sizes(&self, op: &Op, operands: &[Option<Item>], types: &[Type], outputs: &[String]) -> Result<Vec<Item>> {
+        let lift = |item: &Item| match item {
+            Item::Const(_, t) if t.dtype().is_integer() || t.dtype() == DType::Bool => Sizes::of_tensor(t).map(Some),
+            Item::Sizes(s) => Ok(Some(s.clone())),
+            Item::Const(..) | Item::Value(_) => Ok(None),
+        };
+        let mut all = Vec::with_capacity(operands.len());
+        for item in operands {
+            all.push(item.as_ref().map(lift).transpose()?.flatten());
+        }
+        let lost = operands.iter().zip(&all).any(|(item, s)| item.is_some() && s.is_none());
+        let found = if lost { None } else { sizes::eval(op, &all, types, &self.customs)? };
+        let found = found.ok_or_else(|| {
+            let open: Vec<String> = all.iter().flatten().map(Sizes::to_string).collect();
+            open_error(format!("{} of integers that depend on open dimensions: {}", op.name(), open.join(" and ")))
+        })?;
+        Ok(found.into_iter().zip(outputs).map(|(s, name)| Self::of_sizes(name, s)).collect())
+    }
+
+    /// The range that a note gives a value, where it is one of the storage type.
+    pub fn noted_range(&self, value: &str, dtype: DType, quant: Quant) -> Quant {
+        match (self.notes.types.get(value), dtype.range()) {
+            (Some(note), Some((lo, hi))) if lo <= note.qmin && note.qmin <= note.qmax && note.qmax <= hi => {
+                Quant { qmin: note.qmin, qmax: note.qmax, ..quant }
+            }
+            _ => quant,
+        }
+    }
+
+    /// The rounding that a note gives a node.
+    pub fn noted_rounding(&self, node: &str) -> Result<Option<Rounding>> {
+        let note = self.notes.nodes.get(node).and_then(|n| n.rounding.as_ref());
+        note.map(|r| r.parse().map_err(|_| Error::new(format!("expected a rounding in the metadata, found '{r}'"))))
+            .transpose()
+    }
+
+    /// Integers as an item: a constant if all are known.
+    pub fn of_sizes(name: &str, sizes: Sizes) -> Item {
+        match sizes.tensor() {
+            Some(t) => Item::Const(name.into(), t),
+            None => Item::Sizes(sizes),
+        }
+    }
+
+    /// The type of an item.
+    pub fn ty(&self, item: &Item) -> Type {
+        match item {
+            Item::Const(_, t) => t.ty().clone(),
+            Item::Sizes(s) => Type::plain(DType::I64, s.dims.clone()),
+            Item::Value(v) => self.graph.ty(*v).clone(),
+        }
+    }
+
+    /// The item as a value of the graph.
+    pub fn value(&mut self, item: &Item) -> Result<ValueId> {
+        match item {
+            Item::Value(v) => Ok(*v),
+            Item::Sizes(s) => Err(open_error(format!("an operand {s} depends on open dimensions"))),
+            Item::Const(name, tensor) => Ok(self.constant(name, tensor)),
+        }
+    }
+
+    fn constant(&mut self, name: &Arc<str>, tensor: &Tensor) -> ValueId {
+        let known = self.constants.entry(name.clone()).or_default();
+        let same = |v: &&ValueId| {
+            // Sharing bytes is certain sameness; comparing contents would cost more than a second constant.
+            self.graph
+                .constant(**v)
+                .is_some_and(|t| t.ty() == tensor.ty() && t.bytes().as_ptr() == tensor.bytes().as_ptr())
+        };
+        if let Some(v) = known.iter().find(same) {
+            return *v;
+        }
+        let v = self.graph.add_const(name, tensor.clone());
+        known.push(v);
+        v
+    }
+
+    /// A name for a value of our own that no value of the file has.
+    pub fn fresh(&mut self, base: &str) -> String {
+        let taken = |n: &str| self.reserved.contains(n) || self.graph.find(n).is_some();
+        let name = match taken(base) {
+            false => base.to_string(),
+            true => (1u64..).map(|i| format!("{base}.{i}")).find(|n| !taken(n)).unwrap_or_default(),
+        };
+        self.reserved.insert(name.clone());
+        name
+    }
+
+    /// The item of this name, or an error.
+    pub fn find(&self, name: &str) -> Result<Item> {
+        self.items.get(name).cloned().ok_or_else(|| Error::new("nothing computes this value").at_value(name))
+    }
+}

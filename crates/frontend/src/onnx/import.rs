@@ -1,0 +1,431 @@
+//! The walk over a model file: checks, order, one import function after the other, and one report of all that failed.
+
+use super::builder::{Builder, Item};
+use super::node::Site;
+use super::notes::{Notes, StandsFor, standin};
+use super::ops::{self, OpRow};
+use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_shape_proto::dimension, type_proto};
+use super::{NEWEST_OPSET, OLDEST_OPSET, tensor};
+use crate::ImportOptions;
+use bytes::Bytes;
+use lowbit_ir::suggest::did_you_mean;
+use lowbit_ir::{DType, Dim, Error, Graph, Metadata, Op, Quant, Result, Shape, Type, bail, infer};
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::Path;
+
+/// The graph of a model file. Weights share the file's bytes.
+pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) -> Result<Graph> {
+    let model = ModelProto::decode(bytes).map_err(|e| {
+        Error::new(format!("expected an ONNX model, found other or damaged data: {e}"))
+            .hint("check that the file is complete and is an .onnx file")
+    })?;
+    let graph = model.graph.as_ref().ok_or_else(|| Error::new("expected a model with a graph, found none"))?;
+    let opset = opset(&model)?;
+    let mut meta = metadata(&model)?;
+    let notes = Notes::take(&mut meta.properties)?;
+    let mut builder = Builder::default();
+    builder.graph = Graph::new(graph.name());
+    builder.graph.meta = meta;
+    builder.reserved = all_names(graph);
+    builder.base_dir = base_dir.map(Path::to_path_buf);
+    builder.notes = notes;
+    initializers(graph, &mut builder)?;
+    inputs(graph, &mut builder, options)?;
+    let plan = plan(graph, &builder)?;
+    walk(&model, graph, opset, &plan, &mut builder)?;
+    outputs(graph, &mut builder)?;
+    let mut graph = builder.graph;
+    graph.sweep();
+    Ok(graph.compact())
+}
+
+/// Versions first: what is newer than this room is refused before it is misread.
+fn opset(model: &ModelProto) -> Result<i64> {
+    match model.ir_version {
+        Some(3..) => {}
+        Some(old) => bail!("expected IR version 3 or newer, found {old}"),
+        None => bail!("expected an ONNX model, found no IR version"),
+    }
+    let default = |domain: &str| matches!(domain, "" | "ai.onnx");
+    let import = model.opset_import.iter().find(|o| default(o.domain()));
+    match import.map(|o| o.version()) {
+        Some(v @ OLDEST_OPSET..=NEWEST_OPSET) => Ok(v),
+        Some(v) => Err(Error::new(format!("expected an opset in {OLDEST_OPSET}..={NEWEST_OPSET}, found {v}"))
+            .hint("convert the model with onnx.version_converter")),
+        None => bail!("expected the opset of ONNX's own operators, found none"),
+    }
+}
+
+fn metadata(model: &ModelProto) -> Result<Metadata> {
+    let producer = match (model.producer_name(), model.producer_version()) {
+        (name, "") => name.to_string(),
+        (name, version) => format!("{name} {version}"),
+    };
+    let properties = model.metadata_props.iter().map(|p| (p.key().to_string(), p.value().to_string())).collect();
+    Ok(Metadata { producer, doc: model.doc_string().to_string(), properties })
+}
+
+/// Every name that a value of the file has.
+fn all_names(graph: &GraphProto) -> HashSet<String> {
+    let inputs = graph.input.iter().map(|v| v.name());
+    let constants = graph.initializer.iter().map(|t| t.name());
+    let computed = graph.node.iter().flat_map(|n| n.output.iter().map(String::as_str));
+    inputs.chain(constants).chain(computed).filter(|n| !n.is_empty()).map(String::from).collect()
+}
+
+fn initializers(graph: &GraphProto, builder: &mut Builder) -> Result<()> {
+    if let Some(sparse) = graph.sparse_initializer.first() {
+        let name = sparse.values.as_ref().map_or("", |t| t.name());
+        return Err(Error::new("sparse initializers are not supported").at_value(name));
+    }
+    let base = builder.base_dir.clone();
+    for proto in &graph.initializer {
+        let tensor = tensor::import(proto, base.as_deref())?;
+        if proto.name().is_empty() {
+            bail!("expected initializers with names, found one without");
+        }
+        if builder.items.insert(proto.name().to_string(), Item::Const(proto.name().into(), tensor)).is_some() {
+            return Err(Error::new("two initializers have this name").at_value(proto.name()));
+        }
+    }
+    Ok(())
+}
+
+/// The inputs that are not initializers (before IR version 4 these were listed too), with the user's shapes.
+fn inputs(graph: &GraphProto, builder: &mut Builder, options: &ImportOptions) -> Result<()> {
+    let mut given = Vec::new();
+    for info in graph.input.iter().filter(|i| !builder.items.contains_key(i.name())) {
+        let ty = value_type(info).map_err(|e| e.at_value(info.name()))?;
+        if info.name().is_empty() || given.iter().any(|(name, _)| *name == info.name()) {
+            return Err(Error::new("expected inputs with names of their own").at_value(info.name()));
+        }
+        given.push((info.name(), ty));
+    }
+    let mut symbols = infer::Bindings::new();
+    for (name, dims) in &options.shapes {
+        let Some((_, ty)) = given.iter_mut().find(|(n, _)| n == name) else {
+            let names: Vec<&str> = given.iter().map(|(n, _)| *n).collect();
+            let near = did_you_mean(name, names.iter().copied());
+            return Err(Error::new(format!("no input is named '{name}'{near}"))
+                .hint(format!("the inputs are {}", names.join(", "))));
+        };
+        infer::bind_dims(ty, dims, true, &mut symbols).map_err(|e| e.at_value(name))?;
+        ty.shape = Shape::known(dims);
+    }
+    for (name, ty) in given {
+        let bound = |d: Dim| match &d {
+            Dim::Symbol(s) => symbols.get(s).map_or(d.clone(), |n| Dim::Known(*n)),
+            Dim::Known(_) => d,
+        };
+        let shape = Shape(ty.shape.0.into_iter().map(bound).collect());
+        let v = builder.graph.add_input(name, Type { shape, ..ty });
+        builder.items.insert(name.to_string(), Item::Value(v));
+    }
+    Ok(())
+}
+
+/// The type that a file states for a value; a size that is left open gets a name of its own.
+fn value_type(info: &ValueInfoProto) -> Result<Type> {
+    let tensor = match info.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        Some(type_proto::Value::TensorType(t)) => t,
+        _ => bail!("expected a tensor, found another kind of value or no type"),
+    };
+    let dtype = tensor::dtype(tensor.elem_type())?;
+    let shape = tensor.shape.as_ref().ok_or_else(|| {
+        Error::new("expected a shape, found none").hint("run onnx.shape_inference, or export the model with shapes")
+    })?;
+    let own = |i: usize| Dim::Symbol(format!("{}_{i}", info.name()).into());
+    let dims = shape.dim.iter().enumerate().map(|(i, d)| match &d.value {
+        Some(dimension::Value::DimValue(n)) if *n > 0 => usize::try_from(*n).map_or_else(|_| own(i), Dim::Known),
+        Some(dimension::Value::DimParam(s)) if !s.is_empty() => Dim::Symbol(s.as_str().into()),
+        // Writers mark an open size by 0, by -1 or by nothing.
+        Some(dimension::Value::DimValue(_) | dimension::Value::DimParam(_)) | None => own(i),
+    });
+    Ok(Type::plain(dtype, Shape(dims.collect())))
+}
+
+/// What is to be done for a node.
+enum Task {
+    Read(&'static OpRow),
+    StandIn(Op, Vec<String>),
+    Refuse(String),
+}
+
+struct Planned<'a> {
+    node: &'a NodeProto,
+    name: String,
+    task: Task,
+}
+
+impl Planned<'_> {
+    fn reads(&self) -> impl Iterator<Item = &str> {
+        let own: &[String] = match &self.task {
+            Task::StandIn(_, inputs) => inputs,
+            Task::Read(_) | Task::Refuse(_) => &self.node.input,
+        };
+        own.iter().map(String::as_str).filter(|n| !n.is_empty())
+    }
+
+    fn makes(&self) -> impl Iterator<Item = &str> {
+        self.node.output.iter().map(String::as_str).filter(|n| !n.is_empty())
+    }
+}
+
+/// The nodes that the outputs need, in topological order (the file's where it is one).
+fn plan<'a>(graph: &'a GraphProto, builder: &Builder) -> Result<Vec<Planned<'a>>> {
+    let kinds: HashMap<&str, &str> = graph.node.iter().map(|n| (n.name(), n.op_type())).collect();
+    let mut all: Vec<Option<Planned>> = Vec::with_capacity(graph.node.len());
+    let mut makers: HashMap<&str, usize> = HashMap::new();
+    for (i, node) in graph.node.iter().enumerate() {
+        let name = match node.name() {
+            "" => format!("{}_{}", node.op_type(), node.output.first().map_or("", String::as_str)),
+            name => name.to_string(),
+        };
+        for output in node.output.iter().filter(|n| !n.is_empty()) {
+            if builder.items.contains_key(output) || makers.insert(output, i).is_some() {
+                return Err(Error::new("two nodes, inputs or initializers give this value")
+                    .at_node(name)
+                    .at_value(output));
+            }
+        }
+        let note = builder.notes.nodes.get(node.name()).and_then(|n| n.stands_for.as_ref());
+        let task = match note.and_then(|note| stand_in(note, &kinds)) {
+            Some(task) => task,
+            None => task(node),
+        };
+        all.push(Some(Planned { node, name, task }));
+    }
+    sort(graph, builder, all, &makers)
+}
+
+/// The operator that several nodes spell, if nobody has touched them.
+fn stand_in(note: &StandsFor, kinds: &HashMap<&str, &str>) -> Option<Task> {
+    let whole = note.steps.iter().all(|(name, op_type)| kinds.get(name.as_str()) == Some(&op_type.as_str()));
+    standin(&note.op).filter(|_| whole).map(|op| Task::StandIn(op, note.inputs.clone()))
+}
+
+fn task(node: &NodeProto) -> Task {
+    let domain = match node.domain() {
+        "ai.onnx" => "",
+        domain => domain,
+    };
+    match ops::find(domain, node.op_type()) {
+        Some(row) => Task::Read(row),
+        None if node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()) => {
+            Task::Refuse("control flow (subgraphs) is not supported".into())
+        }
+        None if !ops::OPS.iter().any(|r| r.domain == domain) => {
+            Task::Refuse(format!("operators of the domain '{domain}' are not supported"))
+        }
+        None => {
+            let near = did_you_mean(node.op_type(), ops::OPS.iter().filter(|r| r.domain == domain).map(|r| r.op_type));
+            Task::Refuse(format!("the operator is not supported{near}"))
+        }
+    }
+}
+
+/// Depth first from the outputs back, without recursion, so that a long chain is no danger.
+fn sort<'a>(
+    graph: &'a GraphProto,
+    builder: &Builder,
+    mut all: Vec<Option<Planned<'a>>>,
+    makers: &HashMap<&str, usize>,
+) -> Result<Vec<Planned<'a>>> {
+    let mut needed: BTreeSet<usize> = BTreeSet::new();
+    let mut stack: Vec<usize> = graph.output.iter().filter_map(|o| makers.get(o.name()).copied()).collect();
+    while let Some(i) = stack.pop() {
+        if let (true, Some(Some(planned))) = (needed.insert(i), all.get(i)) {
+            stack.extend(planned.reads().filter_map(|n| makers.get(n).copied()));
+        }
+    }
+    let mut waiting: HashMap<usize, usize> = HashMap::new();
+    let mut readers: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut ready: BTreeSet<usize> = BTreeSet::new();
+    for &i in &needed {
+        let Some(Some(planned)) = all.get(i) else { continue };
+        let mut from: BTreeSet<usize> = BTreeSet::new();
+        for name in planned.reads() {
+            match makers.get(name) {
+                Some(maker) => drop(from.insert(*maker)),
+                None if builder.items.contains_key(name) => {}
+                None => {
+                    return Err(Error::new("nothing gives this value: no input, initializer or node has its name")
+                        .at_node(&planned.name)
+                        .at_value(name));
+                }
+            }
+        }
+        for maker in &from {
+            readers.entry(*maker).or_default().push(i);
+        }
+        match from.len() {
+            0 => drop(ready.insert(i)),
+            n => drop(waiting.insert(i, n)),
+        }
+    }
+    let mut sorted = Vec::with_capacity(needed.len());
+    while let Some(i) = ready.pop_first() {
+        sorted.extend(all.get_mut(i).and_then(Option::take));
+        for reader in readers.get(&i).into_iter().flatten() {
+            if let Some(n) = waiting.get_mut(reader) {
+                *n -= 1;
+                if *n == 0 {
+                    waiting.remove(reader);
+                    ready.insert(*reader);
+                }
+            }
+        }
+    }
+    match waiting.keys().min().and_then(|i| all.get(*i)) {
+        Some(Some(stuck)) => Err(Error::new("the node is part of a cycle, or reads from one").at_node(&stuck.name)),
+        _ => Ok(sorted),
+    }
+}
+
+/// A node that could not be read.
+struct Failure {
+    domain: String,
+    op_type: String,
+    error: Error,
+}
+
+/// Reads node by node. After a failure it goes on, as far as the file itself states the types of what is missing.
+fn walk(model: &ModelProto, graph: &GraphProto, opset: i64, plan: &[Planned<'_>], builder: &mut Builder) -> Result<()> {
+    let used: HashSet<&str> =
+        plan.iter().flat_map(|p| p.reads()).chain(graph.output.iter().map(|o| o.name())).collect();
+    let stated: HashMap<&str, &ValueInfoProto> =
+        graph.value_info.iter().chain(&graph.output).map(|v| (v.name(), v)).collect();
+    let functions: HashSet<(&str, &str)> = model.functions.iter().map(|f| (f.domain(), f.name())).collect();
+    let mut failures = Vec::new();
+    for planned in plan {
+        let readable = planned.reads().all(|n| builder.items.contains_key(n));
+        let result = match &planned.task {
+            Task::Refuse(_) if functions.contains(&(planned.node.domain(), planned.node.op_type())) => {
+                Err(Error::new("functions defined in the model are not supported")
+                    .hint("inline them with onnx.inliner.inline_local_functions"))
+            }
+            Task::Refuse(why) => Err(Error::new(why.clone())),
+            // It reads what an earlier failure did not give: nothing can be said about it.
+            Task::Read(_) | Task::StandIn(..) if !readable => continue,
+            Task::Read(row) => read(planned, row, opset, &used, builder),
+            Task::StandIn(op, inputs) => emit_stand_in(planned, op, inputs, builder),
+        };
+        if let Err(error) = result {
+            failures.push(Failure {
+                domain: planned.node.domain().to_string(),
+                op_type: planned.node.op_type().to_string(),
+                error: error.at_node(&planned.name),
+            });
+            for name in planned.makes() {
+                if let Some(ty) = stated.get(name).and_then(|info| value_type(info).ok()) {
+                    let v = builder.graph.add_input(name, ty);
+                    builder.items.insert(name.to_string(), Item::Value(v));
+                }
+            }
+        } else if let (Some(note), Some(made)) = (
+            builder.notes.nodes.get(planned.node.name()).and_then(|n| n.rule.clone()),
+            planned.makes().next().and_then(|n| builder.graph.find(n)).and_then(|v| builder.graph.producer(v)),
+        ) {
+            builder.graph.node_mut(made).rule = Some(note.into());
+        }
+    }
+    report(failures)
+}
+
+fn read(planned: &Planned<'_>, row: &OpRow, opset: i64, used: &HashSet<&str>, builder: &mut Builder) -> Result<()> {
+    let mut site = Site::new(planned.node, planned.name.clone(), opset, builder);
+    (row.import)(&mut site)?;
+    site.all_read()?;
+    match planned.makes().find(|n| used.contains(n) && !builder.items.contains_key(*n)) {
+        Some(name) => {
+            Err(Error::new("this output of the operator is not supported, but something reads it").at_value(name))
+        }
+        None => Ok(()),
+    }
+}
+
+fn emit_stand_in(planned: &Planned<'_>, op: &Op, inputs: &[String], builder: &mut Builder) -> Result<()> {
+    let operands: Vec<Option<Item>> = inputs.iter().map(|n| builder.find(n).map(Some)).collect::<Result<_>>()?;
+    let outputs: Vec<String> = planned.makes().map(String::from).collect();
+    let mut op = op.clone();
+    let mut declared = Vec::new();
+    if let Op::Quantize { rounding } = &mut op {
+        let name = outputs.first().map_or("", String::as_str);
+        let shape = operands.iter().flatten().next().map(|i| builder.ty(i).shape).unwrap_or_default();
+        declared.push(
+            noted_type(&builder.notes, name, shape).ok_or_else(|| {
+                Error::new("expected the type of the value in the metadata, found none").at_value(name)
+            })?,
+        );
+        *rounding = builder.noted_rounding(&planned.name)?.unwrap_or(*rounding);
+    }
+    let items = builder.emit(&planned.name, op, &operands, &outputs, &declared)?;
+    builder.items.extend(outputs.into_iter().zip(items));
+    Ok(())
+}
+
+fn noted_type(notes: &Notes, name: &str, shape: Shape) -> Option<Type> {
+    let note = notes.types.get(name)?;
+    let whole = note.whole.as_ref()?;
+    let dtype: DType = whole.dtype.parse().ok()?;
+    let quant = Quant::per_tensor(f32::from_bits(whole.scale_bits), whole.zero_point, note.qmin, note.qmax);
+    Some(Type::quantized(dtype, shape, quant))
+}
+
+/// Most node names listed for one reason.
+const NAMES_SHOWN: usize = 5;
+
+/// All failures as one error: one line a kind of node and reason, most frequent first.
+fn report(mut failures: Vec<Failure>) -> Result<()> {
+    if failures.len() < 2 {
+        return match failures.pop() {
+            None => Ok(()),
+            Some(f) => Err(f.error.context(format!("reading a node of type {}", qualified(&f.domain, &f.op_type)))),
+        };
+    }
+    let mut groups: BTreeMap<(String, String), Vec<&Failure>> = BTreeMap::new();
+    for f in &failures {
+        groups.entry((qualified(&f.domain, &f.op_type), f.error.message().to_string())).or_default().push(f);
+    }
+    let mut lines: Vec<(usize, String)> = Vec::new();
+    for ((kind, why), members) in groups {
+        let names: Vec<String> =
+            members.iter().take(NAMES_SHOWN).map(|f| format!("'{}'", f.error.node().unwrap_or_default())).collect();
+        let more = match members.len().saturating_sub(NAMES_SHOWN) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        lines.push((members.len(), format!("{} x {kind}: {why} (node {}{more})", members.len(), names.join(", "))));
+    }
+    lines.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    let lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
+    let open = failures.iter().any(|f| f.error.to_string().contains("--shape"));
+    let error =
+        Error::new(format!("{} nodes of the model cannot be read:\n    {}", failures.len(), lines.join("\n    ")));
+    Err(if open {
+        error.hint("bind the open dimensions of the inputs, for instance --shape name=1x3x224x224")
+    } else {
+        error
+    })
+}
+
+fn qualified(domain: &str, op_type: &str) -> String {
+    match domain {
+        "" | "ai.onnx" => op_type.to_string(),
+        domain => format!("{domain}.{op_type}"),
+    }
+}
+
+fn outputs(graph: &GraphProto, builder: &mut Builder) -> Result<()> {
+    if graph.output.is_empty() {
+        bail!("expected a model with outputs, found none");
+    }
+    for info in &graph.output {
+        let name = info.name();
+        let item = builder.find(name).map_err(|e| e.context("looking for the outputs"))?;
+        let v = builder.value(&item).map_err(|e| e.at_value(name))?;
+        builder.graph.outputs.push(v);
+    }
+    Ok(())
+}

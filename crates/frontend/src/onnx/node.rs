@@ -1,0 +1,278 @@
+//! One node of a file, as an import function sees it: attributes, operands, results.
+
+use super::builder::{Builder, Item};
+use super::proto::{AttributeProto, NodeProto, attribute_proto::AttributeType};
+use super::sizes::{Size, Sizes, open_error, reshape_dims};
+use super::tensor;
+use lowbit_ir::{Dim, Error, Op, Result, Shape, Tensor, Type, bail};
+use std::collections::HashSet;
+
+/// A node being imported.
+pub struct Site<'a> {
+    /// The node's name: the file's, or `<OpType>_<first output>`.
+    pub name: String,
+    /// The opset of the node's domain.
+    pub opset: i64,
+    /// The graph it goes to.
+    pub builder: &'a mut Builder,
+    node: &'a NodeProto,
+    read: HashSet<&'a str>,
+}
+
+impl<'a> Site<'a> {
+    /// A view of `node`.
+    pub fn new(node: &'a NodeProto, name: String, opset: i64, builder: &'a mut Builder) -> Self {
+        Site { name, opset, builder, node, read: HashSet::new() }
+    }
+
+    /// The kind of node, as the file names it.
+    pub fn op_type(&self) -> &'a str {
+        self.node.op_type()
+    }
+
+    // ---- attributes ----
+
+    fn attribute(&mut self, name: &str, expected: AttributeType) -> Result<Option<&'a AttributeProto>> {
+        let Some(a) = self.node.attribute.iter().find(|a| a.name() == name) else { return Ok(None) };
+        self.read.insert(a.name());
+        if !a.ref_attr_name().is_empty() {
+            bail!("attribute '{name}' refers to a function's attribute, outside of a function");
+        }
+        // Before IR version 2 the type field did not exist, and some writers still leave it out.
+        if a.r#type != Some(expected as i32) && a.r#type.is_some_and(|t| t != 0) {
+            let found = AttributeType::try_from(a.r#type.unwrap_or(0)).map_or("an unknown type", |t| t.as_str_name());
+            bail!("expected attribute '{name}' of type {}, found {found}", expected.as_str_name());
+        }
+        Ok(Some(a))
+    }
+
+    /// An integer attribute.
+    pub fn int(&mut self, name: &str) -> Result<Option<i64>> {
+        Ok(self.attribute(name, AttributeType::Int)?.map(|a| a.i()))
+    }
+
+    /// An integer attribute that is 0 or 1.
+    pub fn flag(&mut self, name: &str, default: bool) -> Result<bool> {
+        match self.int(name)? {
+            None => Ok(default),
+            Some(0) => Ok(false),
+            Some(1) => Ok(true),
+            Some(other) => bail!("expected attribute '{name}' to be 0 or 1, found {other}"),
+        }
+    }
+
+    /// A float attribute.
+    pub fn float(&mut self, name: &str, default: f32) -> Result<f32> {
+        Ok(self.attribute(name, AttributeType::Float)?.map_or(default, |a| a.f()))
+    }
+
+    /// A list of integers.
+    pub fn ints(&mut self, name: &str) -> Result<Option<Vec<i64>>> {
+        Ok(self.attribute(name, AttributeType::Ints)?.map(|a| a.ints.clone()))
+    }
+
+    /// A list of floats.
+    pub fn floats(&mut self, name: &str) -> Result<Option<Vec<f32>>> {
+        Ok(self.attribute(name, AttributeType::Floats)?.map(|a| a.floats.clone()))
+    }
+
+    /// A text.
+    pub fn text(&mut self, name: &str, default: &str) -> Result<String> {
+        Ok(self
+            .attribute(name, AttributeType::String)?
+            .map_or(default.to_string(), |a| String::from_utf8_lossy(a.s()).into_owned()))
+    }
+
+    /// A tensor.
+    pub fn tensor(&mut self, name: &str) -> Result<Option<Tensor>> {
+        let base = self.builder.base_dir.clone();
+        let Some(a) = self.attribute(name, AttributeType::Tensor)? else { return Ok(None) };
+        let t =
+            a.t.as_ref().ok_or_else(|| Error::new(format!("expected a tensor in attribute '{name}', found none")))?;
+        tensor::import(t, base.as_deref()).map(Some)
+    }
+
+    /// Whether an attribute is given.
+    pub fn has(&self, name: &str) -> bool {
+        self.node.attribute.iter().any(|a| a.name() == name)
+    }
+
+    /// Attributes that make no difference to inference.
+    pub fn ignore(&mut self, names: &[&str]) {
+        self.read.extend(self.node.attribute.iter().map(|a| a.name()).filter(|a| names.contains(a)));
+    }
+
+    /// An error if an attribute was never read: then its meaning would be lost silently.
+    pub fn all_read(&self) -> Result<()> {
+        match self.node.attribute.iter().find(|a| !self.read.contains(a.name())) {
+            Some(a) => bail!("attribute '{}' is not supported", a.name()),
+            None => Ok(()),
+        }
+    }
+
+    // ---- operands ----
+
+    /// Number of operands listed, trailing empty ones not counted.
+    pub fn operands(&self) -> usize {
+        self.node.input.iter().rposition(|n| !n.is_empty()).map_or(0, |i| i + 1)
+    }
+
+    /// Operand `i`, if given.
+    pub fn maybe(&self, i: usize) -> Result<Option<Item>> {
+        match self.node.input.get(i).filter(|n| !n.is_empty()) {
+            Some(name) => self.builder.find(name).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Operand `i`.
+    pub fn input(&self, i: usize) -> Result<Item> {
+        self.maybe(i)?
+            .ok_or_else(|| Error::new(format!("expected at least {} operands, operand {i} is missing", i + 1)))
+    }
+
+    /// Name of operand `i` in the file.
+    pub fn input_name(&self, i: usize) -> &'a str {
+        self.node.input.get(i).map_or("", String::as_str)
+    }
+
+    /// All operands; none may be left out.
+    pub fn inputs(&self) -> Result<Vec<Item>> {
+        (0..self.operands()).map(|i| self.input(i)).collect()
+    }
+
+    /// The type of an item.
+    pub fn ty(&self, item: &Item) -> Type {
+        self.builder.ty(item)
+    }
+
+    /// The shape of an item.
+    pub fn shape(&self, item: &Item) -> Shape {
+        self.ty(item).shape
+    }
+
+    /// The tensor of operand `i`, if given; it must be known.
+    pub fn constant(&self, i: usize, what: &str) -> Result<Option<Tensor>> {
+        match self.maybe(i)? {
+            None => Ok(None),
+            Some(Item::Const(_, t)) => Ok(Some(t)),
+            Some(Item::Sizes(s)) => Err(open_error(format!("{what} {s} depends on open dimensions"))),
+            Some(Item::Value(_)) => {
+                Err(Error::new(format!("expected a constant {what}, found one that is computed while running"))
+                    .at_value(self.input_name(i))
+                    .hint("fix the input shapes (--shape name=1x3x224x224) or export the model with constants there"))
+            }
+        }
+    }
+
+    /// The integers of operand `i`, if given; they must be known.
+    pub fn known_ints(&self, i: usize, what: &str) -> Result<Option<Vec<i64>>> {
+        self.constant(i, what)?.map(|t| t.ints()).transpose()
+    }
+
+    /// The floats of operand `i`, if given; they must be known.
+    pub fn known_floats(&self, i: usize, what: &str) -> Result<Option<Vec<f32>>> {
+        self.constant(i, what)?.map(|t| Ok(t.floats()?.into_owned())).transpose()
+    }
+
+    /// The integers of operand `i`, if given, with open dimensions as symbols.
+    pub fn sizes(&self, i: usize, what: &str) -> Result<Option<Sizes>> {
+        match self.maybe(i)? {
+            Some(Item::Sizes(s)) => Ok(Some(s)),
+            _ => self.constant(i, what)?.map(|t| Sizes::of_tensor(&t)).transpose(),
+        }
+    }
+
+    /// A list of integers that is an attribute in old opsets and operand `i` in newer ones.
+    pub fn ints_or_input(&mut self, name: &str, i: usize) -> Result<Option<Vec<i64>>> {
+        match self.ints(name)? {
+            Some(v) => Ok(Some(v)),
+            None => self.known_ints(i, name),
+        }
+    }
+
+    // ---- results ----
+
+    /// Number of outputs the file names.
+    pub fn outputs(&self) -> usize {
+        self.node.output.iter().rposition(|n| !n.is_empty()).map_or(0, |i| i + 1)
+    }
+
+    /// The file's name of output 0.
+    pub fn first_output(&self) -> &'a str {
+        self.node.output.first().map_or("", String::as_str)
+    }
+
+    /// The name of output `k`; a name of our own if the file leaves it empty.
+    pub fn output_name(&mut self, k: usize) -> String {
+        match self.node.output.get(k).filter(|n| !n.is_empty()) {
+            Some(name) => name.clone(),
+            None => {
+                let base = format!("{}.{k}", self.name);
+                self.builder.fresh(&base)
+            }
+        }
+    }
+
+    /// A constant of our own.
+    pub fn known(&mut self, suffix: &str, tensor: Tensor) -> Item {
+        let name = self.builder.fresh(&format!("{}.{suffix}", self.name));
+        Item::Const(name.into(), tensor)
+    }
+
+    /// An operator on the way to the result.
+    pub fn step(&mut self, suffix: &str, op: Op, operands: &[&Item]) -> Result<Item> {
+        let node = format!("{}.{suffix}", self.name);
+        let output = self.builder.fresh(&node);
+        let operands: Vec<Option<Item>> = operands.iter().map(|i| Some((*i).clone())).collect();
+        let mut items = self.builder.emit(&node, op, &operands, &[output], &[])?;
+        items.pop().ok_or_else(|| Error::new("expected one output"))
+    }
+
+    /// The operator that makes output 0 from operands all of which are given.
+    pub fn finish(&mut self, op: Op, operands: &[&Item]) -> Result<()> {
+        self.finish_as(op, &operands.iter().map(|i| Some((*i).clone())).collect::<Vec<_>>(), 1, &[])
+    }
+
+    /// The operator that makes the first `count` outputs, of the `declared` types where it does not determine them.
+    pub fn finish_as(&mut self, op: Op, operands: &[Option<Item>], count: usize, declared: &[Type]) -> Result<()> {
+        let given = operands.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
+        let names: Vec<String> = (0..count).map(|k| self.output_name(k)).collect();
+        let items = self.builder.emit(&self.name, op, &operands[..given], &names, declared)?;
+        items.into_iter().enumerate().for_each(|(k, item)| self.set(k, item));
+        Ok(())
+    }
+
+    /// Makes output `k` this item as it is. A value of the graph keeps its name: use [`Site::finish`] with Identity
+    /// where the output's own name must live.
+    pub fn set(&mut self, k: usize, item: Item) {
+        if let Some(name) = self.node.output.get(k).filter(|n| !n.is_empty()) {
+            let item = match item {
+                Item::Const(_, t) => Item::Const(name.as_str().into(), t),
+                other => other,
+            };
+            self.builder.items.insert(name.clone(), item);
+        }
+    }
+
+    /// Reshapes on the way to the result.
+    pub fn reshape(&mut self, suffix: &str, item: &Item, target: &[Size]) -> Result<Item> {
+        let dims = reshape_dims(target, &self.shape(item))?;
+        self.step(suffix, Op::Reshape { dims }, &[item])
+    }
+}
+
+/// A list as sizes: no entry may be negative.
+pub fn sizes_of(name: &str, list: &[i64]) -> Result<Vec<usize>> {
+    let size = |v: &i64| {
+        usize::try_from(*v)
+            .map_err(|_| Error::new(format!("expected '{name}' without negative entries, found {list:?}")))
+    };
+    list.iter().map(size).collect()
+}
+
+/// The known sizes from axis `from` on, or an error with a hint.
+pub fn known_from(shape: &Shape, from: usize) -> Result<Vec<usize>> {
+    let all: Option<Vec<usize>> = shape.0.iter().skip(from).map(Dim::known).collect();
+    all.ok_or_else(|| open_error(format!("expected known sizes from axis {from} on, found {shape}")))
+}

@@ -1,0 +1,125 @@
+//! Functions of one element.
+
+use crate::onnx::node::Site;
+use lowbit_ir::op::{Binary, Unary};
+use lowbit_ir::{DType, Error, Op, Result, Tensor, bail};
+
+/// The functions that are one operator here too.
+pub fn unary(site: &mut Site<'_>) -> Result<()> {
+    let f = function(site)?;
+    let x = site.input(0)?;
+    site.finish(Op::Unary(f), &[&x])
+}
+
+fn function(site: &mut Site<'_>) -> Result<Unary> {
+    Ok(match site.op_type() {
+        "Abs" => Unary::Abs,
+        "Ceil" => Unary::Ceil,
+        "Cos" => Unary::Cos,
+        "Elu" => Unary::Elu { alpha: site.float("alpha", 1.0)? },
+        "Erf" => Unary::Erf,
+        "Exp" => Unary::Exp,
+        "Floor" => Unary::Floor,
+        "Gelu" => match site.text("approximate", "none")?.as_str() {
+            "none" => Unary::Gelu,
+            "tanh" => Unary::GeluTanh,
+            other => bail!("expected approximate 'none' or 'tanh', found '{other}'"),
+        },
+        "HardSigmoid" => Unary::HardSigmoid { alpha: site.float("alpha", 0.2)?, beta: site.float("beta", 0.5)? },
+        "HardSwish" => Unary::HardSwish,
+        "LeakyRelu" => Unary::LeakyRelu { alpha: site.float("alpha", 0.01)? },
+        "Log" => Unary::Log,
+        "Mish" => Unary::Mish,
+        "Neg" => Unary::Neg,
+        "Not" => Unary::Not,
+        "Reciprocal" => Unary::Reciprocal,
+        "Round" => Unary::Round,
+        "Sigmoid" => Unary::Sigmoid,
+        "Sin" => Unary::Sin,
+        "Softplus" => Unary::Softplus,
+        "Softsign" => Unary::Softsign,
+        "Sqrt" => Unary::Sqrt,
+        "Tanh" => Unary::Tanh,
+        other => bail!("'{other}' is not a function of one element"),
+    })
+}
+
+/// Relu.
+pub fn relu(site: &mut Site<'_>) -> Result<()> {
+    let x = site.input(0)?;
+    site.finish(Op::Relu, &[&x])
+}
+
+/// Clip: bounds are attributes before opset 11, then operands.
+pub fn clip(site: &mut Site<'_>) -> Result<()> {
+    let mut x = site.input(0)?;
+    if site.opset < 11 {
+        let (min, max) = (site.float("min", f32::NEG_INFINITY)?, site.float("max", f32::INFINITY)?);
+        return site.finish(Op::Clip { min, max }, &[&x]);
+    }
+    let (low, high) = (site.maybe(1)?, site.maybe(2)?);
+    let known = [(1, "lower bound"), (2, "upper bound")].map(|(i, what)| site.known_floats(i, what));
+    let float = site.ty(&x).dtype == DType::F32;
+    if let (true, [Ok(low), Ok(high)]) = (float, known) {
+        let one = |bound: Option<Vec<f32>>, open: f32| match bound.as_deref() {
+            None => Ok(open),
+            Some([b]) => Ok(*b),
+            Some(all) => Err(Error::new(format!("expected a bound of one element, found {}", all.len()))),
+        };
+        let (min, max) = (one(low, f32::NEG_INFINITY)?, one(high, f32::INFINITY)?);
+        return site.finish(Op::Clip { min, max }, &[&x]);
+    }
+    match (low, high) {
+        (None, None) => site.finish(Op::Identity, &[&x]),
+        (Some(low), None) => site.finish(Op::Binary(Binary::Max), &[&x, &low]),
+        (low, Some(high)) => {
+            if let Some(low) = low {
+                x = site.step("low", Op::Binary(Binary::Max), &[&x, &low])?;
+            }
+            site.finish(Op::Binary(Binary::Min), &[&x, &high])
+        }
+    }
+}
+
+/// Selu: gamma * Elu(alpha).
+pub fn selu(site: &mut Site<'_>) -> Result<()> {
+    let alpha = site.float("alpha", 1.673_263_2)?;
+    let gamma = site.float("gamma", 1.050_701)?;
+    let x = site.input(0)?;
+    let y = site.step("elu", Op::Unary(Unary::Elu { alpha }), &[&x])?;
+    let by = site.known("gamma", Tensor::scalar(gamma));
+    site.finish(Op::Binary(Binary::Mul), &[&y, &by])
+}
+
+/// Celu: alpha * Elu(1)(x / alpha).
+pub fn celu(site: &mut Site<'_>) -> Result<()> {
+    let alpha = site.float("alpha", 1.0)?;
+    let x = site.input(0)?;
+    let by = site.known("alpha", Tensor::scalar(alpha));
+    let scaled = site.step("scaled", Op::Binary(Binary::Div), &[&x, &by])?;
+    let y = site.step("elu", Op::Unary(Unary::Elu { alpha: 1.0 }), &[&scaled])?;
+    site.finish(Op::Binary(Binary::Mul), &[&y, &by])
+}
+
+/// Swish: x * sigmoid(alpha * x).
+pub fn swish(site: &mut Site<'_>) -> Result<()> {
+    let alpha = site.float("alpha", 1.0)?;
+    let x = site.input(0)?;
+    if alpha == 1.0 {
+        return site.finish(Op::Unary(Unary::Silu), &[&x]);
+    }
+    let by = site.known("alpha", Tensor::scalar(alpha));
+    let scaled = site.step("scaled", Op::Binary(Binary::Mul), &[&x, &by])?;
+    let gate = site.step("gate", Op::Unary(Unary::Sigmoid), &[&scaled])?;
+    site.finish(Op::Binary(Binary::Mul), &[&x, &gate])
+}
+
+/// ThresholdedRelu: x where x > alpha, else 0.
+pub fn thresholded_relu(site: &mut Site<'_>) -> Result<()> {
+    let alpha = site.float("alpha", 1.0)?;
+    let x = site.input(0)?;
+    let limit = site.known("alpha", Tensor::scalar(alpha));
+    let zero = site.known("zero", Tensor::scalar(0.0));
+    let above = site.step("above", Op::Binary(Binary::Greater), &[&x, &limit])?;
+    site.finish(Op::Where, &[&above, &x, &zero])
+}

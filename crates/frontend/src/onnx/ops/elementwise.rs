@@ -1,0 +1,105 @@
+//! Functions of two or more elements, choice, conversion.
+
+use crate::onnx::builder::Item;
+use crate::onnx::node::Site;
+use crate::onnx::tensor;
+use lowbit_ir::op::{Binary, Unary};
+use lowbit_ir::{DType, Op, Result, Tensor, bail};
+
+/// The functions of two elements that are one operator here too.
+pub fn binary(site: &mut Site<'_>) -> Result<()> {
+    let f = match site.op_type() {
+        "Add" => Binary::Add,
+        "And" => Binary::And,
+        "Div" => Binary::Div,
+        "Equal" => Binary::Equal,
+        "Greater" => Binary::Greater,
+        "Less" => Binary::Less,
+        "Mul" => Binary::Mul,
+        "Or" => Binary::Or,
+        "PRelu" => Binary::PRelu,
+        "Pow" => Binary::Pow,
+        "Sub" => Binary::Sub,
+        other => bail!("'{other}' is not a function of two elements"),
+    };
+    let (a, mut b) = (site.input(0)?, site.input(1)?);
+    let (ta, tb) = (site.ty(&a).dtype, site.ty(&b).dtype);
+    if f == Binary::Pow && ta != tb {
+        // Pow alone takes an exponent of another type.
+        b = site.step("exponent", Op::Cast { to: ta }, &[&b])?;
+    }
+    site.finish(Op::Binary(f), &[&a, &b])
+}
+
+/// Max, Min, Sum and Mean of any number of operands, folded from the left.
+pub fn variadic(site: &mut Site<'_>) -> Result<()> {
+    let kind = site.op_type();
+    let f = match kind {
+        "Max" => Binary::Max,
+        "Min" => Binary::Min,
+        _ => Binary::Add,
+    };
+    let inputs = site.inputs()?;
+    let mean = (kind == "Mean" && inputs.len() > 1).then_some(inputs.len());
+    let Some((last, first)) = inputs.split_last() else { bail!("expected at least one operand, found none") };
+    let Some((head, middle)) = first.split_first() else { return site.finish(Op::Identity, &[last]) };
+    let mut y = head.clone();
+    for (i, item) in middle.iter().enumerate() {
+        y = site.step(&format!("{}", i + 1), Op::Binary(f), &[&y, item])?;
+    }
+    match mean {
+        None => site.finish(Op::Binary(f), &[&y, last]),
+        Some(n) => {
+            let sum = site.step("sum", Op::Binary(f), &[&y, last])?;
+            let n = site.known("count", Tensor::scalar(n as f32));
+            site.finish(Op::Binary(Binary::Div), &[&sum, &n])
+        }
+    }
+}
+
+/// GreaterOrEqual and LessOrEqual: two comparisons, so that NaN is neither.
+pub fn or_equal(site: &mut Site<'_>) -> Result<()> {
+    let strict = if site.op_type() == "GreaterOrEqual" { Binary::Greater } else { Binary::Less };
+    let (a, b) = (site.input(0)?, site.input(1)?);
+    let strict = site.step("strict", Op::Binary(strict), &[&a, &b])?;
+    let equal = site.step("equal", Op::Binary(Binary::Equal), &[&a, &b])?;
+    site.finish(Op::Binary(Binary::Or), &[&strict, &equal])
+}
+
+/// Xor of booleans.
+pub fn xor(site: &mut Site<'_>) -> Result<()> {
+    let (a, b) = (site.input(0)?, site.input(1)?);
+    let same = site.step("same", Op::Binary(Binary::Equal), &[&a, &b])?;
+    site.finish(Op::Unary(Unary::Not), &[&same])
+}
+
+/// Where.
+pub fn select(site: &mut Site<'_>) -> Result<()> {
+    let (cond, a, b) = (site.input(0)?, site.input(1)?, site.input(2)?);
+    site.finish(Op::Where, &[&cond, &a, &b])
+}
+
+/// Cast.
+pub fn cast(site: &mut Site<'_>) -> Result<()> {
+    site.ignore(&["saturate", "round_mode"]);
+    let Some(to) = site.int("to")? else { bail!("expected attribute 'to', found none") };
+    let to = tensor::dtype(i32::try_from(to).unwrap_or(0))?;
+    let x = site.input(0)?;
+    cast_to(site, x, to)
+}
+
+/// Cast to the type of the second operand.
+pub fn cast_like(site: &mut Site<'_>) -> Result<()> {
+    site.ignore(&["saturate", "round_mode"]);
+    let (x, like) = (site.input(0)?, site.input(1)?);
+    let to = site.ty(&like).dtype;
+    cast_to(site, x, to)
+}
+
+/// A cast that changes nothing is the value itself (f64 to f32 for instance, both being f32 here).
+fn cast_to(site: &mut Site<'_>, x: Item, to: DType) -> Result<()> {
+    match site.ty(&x).dtype == to {
+        true => site.finish(Op::Identity, &[&x]),
+        false => site.finish(Op::Cast { to }, &[&x]),
+    }
+}

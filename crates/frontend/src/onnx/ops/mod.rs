@@ -1,0 +1,156 @@
+//! The table of ONNX operators that are read, one file a family.
+//!
+//! An import function reads attributes and operands of its [`Site`] and emits canonical operators.
+//! To add one: write the function in its family's file and add its row here.
+
+mod activation;
+mod elementwise;
+mod mac;
+mod movement;
+mod norm;
+mod pool;
+mod quantize;
+mod reduce;
+mod resize;
+mod shape;
+mod window;
+
+use super::node::Site;
+use lowbit_ir::Result;
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct OpRow {
+    /// The operator's domain; empty for ONNX's own.
+    pub domain: &'static str,
+    /// The operator's name in files.
+    pub op_type: &'static str,
+    /// What of it is read, or what it becomes; empty if it is read whole and stays one operator.
+    pub note: &'static str,
+    /// Reads it.
+    pub import: fn(&mut Site<'_>) -> Result<()>,
+}
+
+const fn row(op_type: &'static str, note: &'static str, import: fn(&mut Site<'_>) -> Result<()>) -> OpRow {
+    OpRow { domain: "", op_type, note, import }
+}
+
+const fn microsoft(op_type: &'static str, note: &'static str, import: fn(&mut Site<'_>) -> Result<()>) -> OpRow {
+    OpRow { domain: "com.microsoft", op_type, note, import }
+}
+
+/// Every operator that is read, sorted by domain and name.
+pub static OPS: &[OpRow] = &[
+    row("Abs", "", activation::unary),
+    row("Add", "", elementwise::binary),
+    row("And", "", elementwise::binary),
+    row("AveragePool", "auto_pad becomes explicit padding", pool::average),
+    row("BatchNormalization", "inference only", norm::batch),
+    row("Cast", "", elementwise::cast),
+    row("CastLike", "to the second operand's type", elementwise::cast_like),
+    row("Ceil", "", activation::unary),
+    row("Celu", "becomes Elu with rescaling", activation::celu),
+    row("Clip", "constant bounds; others become Max and Min", activation::clip),
+    row("Concat", "", movement::concat),
+    row("Constant", "tensors, numbers and lists of numbers", shape::constant),
+    row("ConstantOfShape", "folds", shape::constant_of_shape),
+    row("Conv", "auto_pad becomes explicit padding", mac::conv),
+    row("Cos", "", activation::unary),
+    row("DepthToSpace", "becomes Reshape and Transpose", movement::depth_to_space),
+    row("DequantizeLinear", "constant scale and zero point", quantize::dequantize),
+    row("Div", "", elementwise::binary),
+    row("Dropout", "inference only", shape::dropout),
+    row("Elu", "", activation::unary),
+    row("Equal", "", elementwise::binary),
+    row("Erf", "", activation::unary),
+    row("Exp", "", activation::unary),
+    row("Expand", "constant sizes", movement::expand),
+    row("Flatten", "", shape::flatten),
+    row("Floor", "", activation::unary),
+    row("Gather", "", movement::gather),
+    row("Gelu", "", activation::unary),
+    row("Gemm", "becomes MatMul", mac::gemm),
+    row("GlobalAveragePool", "", pool::global_average),
+    row("GlobalMaxPool", "becomes ReduceMax", pool::global_max),
+    row("Greater", "", elementwise::binary),
+    row("GreaterOrEqual", "becomes Greater, Equal and Or", elementwise::or_equal),
+    row("HardSigmoid", "", activation::unary),
+    row("HardSwish", "", activation::unary),
+    row("Identity", "", shape::identity),
+    row("InstanceNormalization", "known sizes; becomes LayerNorm, Mul and Add", norm::instance),
+    row("LayerNormalization", "one output", norm::layer),
+    row("LeakyRelu", "", activation::unary),
+    row("Less", "", elementwise::binary),
+    row("LessOrEqual", "becomes Less, Equal and Or", elementwise::or_equal),
+    row("Log", "", activation::unary),
+    row("LogSoftmax", "becomes its arithmetic", norm::log_softmax),
+    row("MatMul", "", mac::matmul),
+    row("Max", "folded from the left", elementwise::variadic),
+    row("MaxPool", "auto_pad becomes explicit padding; no indices", pool::max),
+    row("Mean", "becomes Add and Mul", elementwise::variadic),
+    row("Min", "folded from the left", elementwise::variadic),
+    row("Mish", "", activation::unary),
+    row("Mul", "", elementwise::binary),
+    row("Neg", "", activation::unary),
+    row("Not", "", activation::unary),
+    row("Or", "", elementwise::binary),
+    row("PRelu", "", elementwise::binary),
+    row("Pad", "constant, reflect and edge", movement::pad),
+    row("Pow", "", elementwise::binary),
+    row("QuantizeLinear", "constant scale and zero point", quantize::quantize),
+    row("Range", "folds", shape::range),
+    row("Reciprocal", "", activation::unary),
+    row("ReduceL1", "becomes Abs and ReduceSum", reduce::reduce),
+    row("ReduceL2", "becomes Mul, ReduceSum and Sqrt", reduce::reduce),
+    row("ReduceMax", "", reduce::reduce),
+    row("ReduceMean", "", reduce::reduce),
+    row("ReduceMin", "", reduce::reduce),
+    row("ReduceProd", "of known integers", reduce::product),
+    row("ReduceSum", "", reduce::reduce),
+    row("ReduceSumSquare", "becomes Mul and ReduceSum", reduce::reduce),
+    row("Relu", "", activation::relu),
+    row("Reshape", "sizes that fold", shape::reshape),
+    row("Resize", "nearest and linear", resize::resize),
+    row("Round", "", activation::unary),
+    row("Selu", "becomes Elu and Mul", activation::selu),
+    row("Shape", "folds", shape::shape),
+    row("Sigmoid", "", activation::unary),
+    row("Sin", "", activation::unary),
+    row("Size", "folds", shape::size),
+    row("Slice", "constant positions", movement::slice),
+    row("Softmax", "before opset 13 with flattening", norm::softmax),
+    row("Softplus", "", activation::unary),
+    row("Softsign", "", activation::unary),
+    row("SpaceToDepth", "becomes Reshape and Transpose", movement::space_to_depth),
+    row("Split", "", movement::split),
+    row("Sqrt", "", activation::unary),
+    row("Squeeze", "", shape::squeeze),
+    row("Sub", "", elementwise::binary),
+    row("Sum", "folded from the left", elementwise::variadic),
+    row("Swish", "alpha 1 becomes Silu, others Mul and Sigmoid", activation::swish),
+    row("Tanh", "", activation::unary),
+    row("ThresholdedRelu", "becomes Greater and Where", activation::thresholded_relu),
+    row("Tile", "becomes Unsqueeze, Expand and Reshape", movement::tile),
+    row("Transpose", "", movement::transpose),
+    row("Unsqueeze", "", shape::unsqueeze),
+    row("Upsample", "nearest and linear", resize::upsample),
+    row("Where", "", elementwise::select),
+    row("Xor", "becomes Equal and Not", elementwise::xor),
+    microsoft("DequantizeLinear", "as ONNX's", quantize::dequantize),
+    microsoft("Gelu", "", activation::unary),
+    microsoft("QuantizeLinear", "as ONNX's", quantize::quantize),
+];
+
+/// The row of an operator.
+pub fn find(domain: &str, op_type: &str) -> Option<&'static OpRow> {
+    OPS.iter().find(|r| r.domain == domain && r.op_type == op_type)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_table_is_sorted_and_unique() {
+        let keys: Vec<_> = super::OPS.iter().map(|r| (r.domain, r.op_type)).collect();
+        assert!(keys.windows(2).all(|w| w[0] < w[1]), "{keys:?}");
+    }
+}

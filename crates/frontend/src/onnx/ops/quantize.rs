@@ -1,0 +1,115 @@
+//! QuantizeLinear and DequantizeLinear: their parameters become types.
+
+use crate::onnx::builder::Item;
+use crate::onnx::node::Site;
+use crate::onnx::tensor;
+use lowbit_arithmetic::Rounding;
+use lowbit_ir::{DType, Error, Granularity, Op, Quant, Result, Shape, Tensor, Type, bail};
+
+/// QuantizeLinear: (x, scale, zero_point?).
+pub fn quantize(site: &mut Site<'_>) -> Result<()> {
+    let x = site.input(0)?;
+    let shape = site.shape(&x);
+    site.ignore(&["saturate"]);
+    if let Some(precision) = site.int("precision")?
+        && precision != 0
+        && precision != i64::from(tensor::code(DType::F32))
+    {
+        bail!("only division in f32 is supported (attribute 'precision')");
+    }
+    let stated = site.int("output_dtype")?.filter(|t| *t != 0);
+    let stated = stated.map(|t| tensor::dtype(i32::try_from(t).unwrap_or(0))).transpose()?;
+    let zero = site.constant(2, "zero point")?;
+    let dtype = zero.as_ref().map(Tensor::dtype).or(stated).unwrap_or(DType::U8);
+    let quant = quant(site, dtype, zero, &shape)?;
+    let quant = site.builder.noted_range(site.first_output(), dtype, quant);
+    let rounding = site.builder.noted_rounding(&site.name)?.unwrap_or(Rounding::HalfEven);
+    site.finish_as(Op::Quantize { rounding }, &[Some(x)], 1, &[Type::quantized(dtype, shape, quant)])
+}
+
+/// DequantizeLinear: (q, scale, zero_point?). A constant gets the parameters as its type.
+pub fn dequantize(site: &mut Site<'_>) -> Result<()> {
+    let q = site.input(0)?;
+    let ty = site.ty(&q);
+    if let Some(to) = site.int("output_dtype")?.filter(|t| *t != 0)
+        && !tensor::dtype(i32::try_from(to).unwrap_or(0))?.is_float()
+    {
+        bail!("expected a float output_dtype, found code {to}");
+    }
+    let zero = site.constant(2, "zero point")?;
+    if zero.as_ref().is_some_and(|z| z.dtype() != ty.dtype) {
+        bail!("expected a zero point of the operand's type, {}", ty.dtype);
+    }
+    let quant = quant(site, ty.dtype, zero, &ty.shape)?;
+    let quant = site.builder.noted_range(site.input_name(0), ty.dtype, quant);
+    let q = match q {
+        Item::Const(name, t) => Item::Const(name, t.with_quant(Some(quant))),
+        Item::Value(v) => match &ty.quant {
+            None => {
+                site.builder.graph.set_ty(v, Type { quant: Some(quant), ..ty });
+                q
+            }
+            Some(found) if same(found, &quant) => q,
+            Some(found) => {
+                bail!("expected the parameters that made the integers, {found}; found {quant}");
+            }
+        },
+        Item::Sizes(s) => bail!("expected integers that stand for reals, found the sizes {s}"),
+    };
+    site.finish(Op::Dequantize, &[&q])
+}
+
+/// The same meaning of the integers; the range in use may be narrower where a Relu or Clip came between.
+fn same(a: &Quant, b: &Quant) -> bool {
+    a.scale == b.scale && a.zero_point == b.zero_point && (a.granularity == b.granularity || a.is_per_tensor())
+}
+
+/// The parameters of either node: scale is operand 1.
+fn quant(site: &mut Site<'_>, dtype: DType, zero: Option<Tensor>, shape: &Shape) -> Result<Quant> {
+    let Some((qmin, qmax)) = dtype.range().filter(|_| dtype.is_integer()) else {
+        bail!("expected integers to stand for reals, found {dtype}");
+    };
+    let scale = site.constant(1, "scale")?.ok_or_else(|| Error::new("expected a scale, found none"))?;
+    let values = scale.floats()?.into_owned();
+    if let Some(bad) = values.iter().find(|s| !(s.is_normal() && **s > 0.0)) {
+        return Err(Error::new(format!("expected positive, normal scales, found {bad:?}")).at_value(site.input_name(1)));
+    }
+    let granularity = granularity(site, &scale, shape)?;
+    let zeros = match zero {
+        None => vec![0; values.len()],
+        Some(z) if z.count() == values.len() => z.ints()?,
+        Some(z) => bail!("expected as many zero points as scales ({}), found {}", values.len(), z.count()),
+    };
+    let narrow = |z: &i64| i32::try_from(*z).map_err(|_| Error::new(format!("expected zero points in i32, found {z}")));
+    let zero_point = zeros.iter().map(narrow).collect::<Result<Vec<i32>>>()?.into();
+    Ok(Quant { scale: values.into(), zero_point, qmin, qmax, granularity })
+}
+
+fn granularity(site: &mut Site<'_>, scale: &Tensor, shape: &Shape) -> Result<Granularity> {
+    let axis = site.int("axis")?.unwrap_or(1);
+    let block = site.int("block_size")?.unwrap_or(0);
+    let dim = |axis: usize| shape.0.get(axis).and_then(lowbit_ir::Dim::known);
+    match (scale.dims(), block) {
+        ([], _) | ([1], 0) => Ok(Granularity::Tensor),
+        ([n], 0) => {
+            let axis = shape.axis(axis)?;
+            match dim(axis) {
+                Some(size) if size == *n => Ok(Granularity::Channel { axis }),
+                _ => bail!("expected one scale for each of axis {axis} of {shape}, found {n}"),
+            }
+        }
+        (dims, 1..) => {
+            let axis = shape.axis(axis)?;
+            let size = usize::try_from(block).unwrap_or(usize::MAX);
+            let mut expected = shape.require()?;
+            if let Some(d) = expected.get_mut(axis) {
+                *d = d.div_ceil(size);
+            }
+            match expected == dims {
+                true => Ok(Granularity::Block { axis, size }),
+                false => bail!("expected scales of sizes {expected:?} for blocks of {size}, found {dims:?}"),
+            }
+        }
+        (dims, _) => bail!("expected one scale, one a channel or blocks of them, found sizes {dims:?}"),
+    }
+}

@@ -1,0 +1,232 @@
+//! Tensors of ONNX files: every way a file can hold the bytes, checked before anything is allocated.
+//!
+//! Half, bfloat16 and double become f32, unsigned 32- and 64-bit integers become i64; all else keeps its type.
+
+use super::proto::{TensorProto, tensor_proto::DataLocation, tensor_proto::DataType};
+use bytes::Bytes;
+use lowbit_ir::{DType, Error, Result, Shape, Tensor, Type, bail};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Component, Path};
+
+/// The tensor that a message describes; external data is read from below `base_dir`.
+pub fn import(proto: &TensorProto, base_dir: Option<&Path>) -> Result<Tensor> {
+    let name = proto.name();
+    read(proto, base_dir).map_err(|e| if name.is_empty() { e } else { e.at_value(name) })
+}
+
+/// The type that a value of this ONNX element type has in the graph.
+pub fn dtype(code: i32) -> Result<DType> {
+    Ok(match data_type(code)? {
+        DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double => DType::F32,
+        DataType::Int8 => DType::I8,
+        DataType::Uint8 => DType::U8,
+        DataType::Int16 => DType::I16,
+        DataType::Uint16 => DType::U16,
+        DataType::Int32 => DType::I32,
+        DataType::Int64 | DataType::Uint32 | DataType::Uint64 => DType::I64,
+        DataType::Bool => DType::Bool,
+        DataType::Int4 => DType::I4,
+        DataType::Uint4 => DType::U4,
+        DataType::Int2 => DType::I2,
+        DataType::Uint2 => DType::U2,
+        other => bail!("elements of type {} are not supported", other.as_str_name()),
+    })
+}
+
+/// The ONNX element type of a dtype.
+pub fn code(dtype: DType) -> i32 {
+    let code = match dtype {
+        DType::F32 => DataType::Float,
+        DType::F16 => DataType::Float16,
+        DType::BF16 => DataType::Bfloat16,
+        DType::I8 => DataType::Int8,
+        DType::U8 => DataType::Uint8,
+        DType::I16 => DataType::Int16,
+        DType::U16 => DataType::Uint16,
+        DType::I32 => DataType::Int32,
+        DType::I64 => DataType::Int64,
+        DType::Bool => DataType::Bool,
+        DType::I4 => DataType::Int4,
+        DType::U4 => DataType::Uint4,
+        DType::I2 => DataType::Int2,
+        DType::U2 => DataType::Uint2,
+    };
+    code as i32
+}
+
+/// The message of a tensor; the bytes are shared.
+pub fn export(name: &str, tensor: &Tensor) -> TensorProto {
+    TensorProto {
+        // Sizes of tensors that exist fit i64.
+        dims: tensor.dims().iter().map(|d| *d as i64).collect(),
+        data_type: Some(code(tensor.dtype())),
+        name: Some(name.to_string()),
+        raw_data: Some(tensor.bytes().clone()),
+        ..TensorProto::default()
+    }
+}
+
+fn data_type(code: i32) -> Result<DataType> {
+    DataType::try_from(code).map_err(|_| Error::new(format!("expected an ONNX element type, found code {code}")))
+}
+
+fn read(proto: &TensorProto, base_dir: Option<&Path>) -> Result<Tensor> {
+    if proto.segment.is_some() {
+        bail!("tensors in segments are not supported");
+    }
+    let from = data_type(proto.data_type())?;
+    let to = dtype(proto.data_type())?;
+    let dims = dims(proto)?;
+    let count = Shape::known(&dims)
+        .count()
+        .ok_or_else(|| Error::new(format!("expected a tensor that fits in memory, found sizes {dims:?}")))?;
+    let ty = Type::plain(to, dims);
+    let external = proto.data_location() == DataLocation::External;
+    let raw = match (external, &proto.raw_data) {
+        (true, _) => Some(external_bytes(proto, base_dir)?),
+        (false, Some(raw)) => Some(raw.clone()),
+        (false, None) => None,
+    };
+    match raw {
+        Some(raw) => from_raw(from, ty, count, raw),
+        None => from_typed(from, ty, count, proto),
+    }
+}
+
+fn dims(proto: &TensorProto) -> Result<Vec<usize>> {
+    let size = |d: &i64| usize::try_from(*d).map_err(|_| Error::new(format!("expected tensor sizes, found {d}")));
+    proto.dims.iter().map(size).collect()
+}
+
+/// Little-endian elements of a fixed width; the count is checked first.
+fn elements<const N: usize, T>(raw: &[u8], count: usize, make: fn([u8; N]) -> T) -> Result<Vec<T>> {
+    if count.checked_mul(N) != Some(raw.len()) {
+        bail!("expected {count} elements of {N} bytes, found {} bytes", raw.len());
+    }
+    let mut chunk = [0u8; N];
+    let next = |bytes: &[u8]| {
+        chunk.copy_from_slice(bytes);
+        make(chunk)
+    };
+    Ok(raw.chunks_exact(N).map(next).collect())
+}
+
+fn from_raw(from: DataType, ty: Type, count: usize, raw: Bytes) -> Result<Tensor> {
+    match from {
+        DataType::Float16 => Tensor::from_floats(ty, elements(&raw, count, |b| half::f16::from_le_bytes(b).to_f32())?),
+        DataType::Bfloat16 => {
+            Tensor::from_floats(ty, elements(&raw, count, |b| half::bf16::from_le_bytes(b).to_f32())?)
+        }
+        DataType::Double => Tensor::from_floats(ty, elements(&raw, count, |b| f64::from_le_bytes(b) as f32)?),
+        DataType::Uint32 => Tensor::from_ints(ty, &elements(&raw, count, |b| i64::from(u32::from_le_bytes(b)))?),
+        DataType::Uint64 => from_u64(ty, &elements(&raw, count, u64::from_le_bytes)?),
+        _ => Tensor::from_bytes(ty, raw),
+    }
+}
+
+fn from_u64(ty: Type, data: &[u64]) -> Result<Tensor> {
+    let narrow =
+        |v: &u64| i64::try_from(*v).map_err(|_| Error::new(format!("expected integers within i64, found {v}")));
+    Tensor::from_ints(ty, &data.iter().map(narrow).collect::<Result<Vec<_>>>()?)
+}
+
+/// Data in the typed fields, element by element.
+fn from_typed(from: DataType, ty: Type, count: usize, proto: &TensorProto) -> Result<Tensor> {
+    let check = |found: usize, expected: usize| match found == expected {
+        true => Ok(()),
+        false => Err(Error::new(format!("expected {expected} elements for {ty}, found {found}"))),
+    };
+    let bits = |v: &i32| u16::try_from(*v).map_err(|_| Error::new(format!("expected 16 bits, found {v}")));
+    match from {
+        DataType::Float => {
+            check(proto.float_data.len(), count)?;
+            Tensor::from_floats(ty, proto.float_data.clone())
+        }
+        DataType::Float16 => {
+            check(proto.int32_data.len(), count)?;
+            let half = |v| bits(v).map(|b| half::f16::from_bits(b).to_f32());
+            Tensor::from_floats(ty.clone(), proto.int32_data.iter().map(half).collect::<Result<_>>()?)
+        }
+        DataType::Bfloat16 => {
+            check(proto.int32_data.len(), count)?;
+            let half = |v| bits(v).map(|b| half::bf16::from_bits(b).to_f32());
+            Tensor::from_floats(ty.clone(), proto.int32_data.iter().map(half).collect::<Result<_>>()?)
+        }
+        DataType::Double => {
+            check(proto.double_data.len(), count)?;
+            Tensor::from_floats(ty, proto.double_data.iter().map(|v| *v as f32).collect())
+        }
+        DataType::Int64 => {
+            check(proto.int64_data.len(), count)?;
+            Tensor::from_ints(ty, &proto.int64_data)
+        }
+        DataType::Uint32 | DataType::Uint64 => {
+            check(proto.uint64_data.len(), count)?;
+            from_u64(ty, &proto.uint64_data)
+        }
+        DataType::Int4 | DataType::Uint4 | DataType::Int2 | DataType::Uint2 => {
+            check(proto.int32_data.len(), ty.dtype.bytes(count).unwrap_or(usize::MAX))?;
+            let byte = |v: &i32| {
+                // Writers differ in whether the byte is sign extended.
+                u8::try_from(*v)
+                    .or_else(|_| i8::try_from(*v).map(|b| b as u8))
+                    .map_err(|_| Error::new(format!("expected packed bytes, found {v}")))
+            };
+            let bytes: Vec<u8> = proto.int32_data.iter().map(byte).collect::<Result<_>>()?;
+            Tensor::from_bytes(ty, bytes.into())
+        }
+        _ => {
+            check(proto.int32_data.len(), count)?;
+            let wide: Vec<i64> = proto.int32_data.iter().map(|v| i64::from(*v)).collect();
+            Tensor::from_ints(ty, &wide)
+        }
+    }
+}
+
+/// Reads the part of a data file that a tensor names; nothing outside the model's folder is opened.
+fn external_bytes(proto: &TensorProto, base_dir: Option<&Path>) -> Result<Bytes> {
+    let entry = |key: &str| proto.external_data.iter().find(|e| e.key() == key).map(|e| e.value());
+    let location = entry("location").ok_or_else(|| Error::new("expected the location of external data, found none"))?;
+    let base = base_dir.ok_or_else(|| {
+        Error::new(format!("the data is in the file '{location}', but the model was given without its folder"))
+    })?;
+    let number = |key: &str| {
+        entry(key)
+            .map(|v| v.parse::<u64>().map_err(|_| Error::new(format!("expected '{key}' as a number, found '{v}'"))))
+            .transpose()
+    };
+    let offset = number("offset")?.unwrap_or(0);
+    let length = number("length")?;
+    let inside = Path::new(location).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+    let outside = || Error::new(format!("expected external data inside the model's folder, found '{location}'"));
+    if !inside {
+        return Err(outside());
+    }
+    let path = base.join(location);
+    let fail = |e: std::io::Error| {
+        Error::new(format!("external data file '{}': {e}", path.display()))
+            .hint("keep the data file beside the model, under the name the model gives it")
+    };
+    // A link may lead out although its name does not.
+    let (base, path_real) = (base.canonicalize().map_err(fail)?, path.canonicalize().map_err(fail)?);
+    if !path_real.starts_with(&base) {
+        return Err(outside());
+    }
+    let mut file = std::fs::File::open(&path_real).map_err(fail)?;
+    let meta = file.metadata().map_err(fail)?;
+    let rest = meta.len().checked_sub(offset);
+    let length = match (meta.is_file(), rest, length) {
+        (true, Some(rest), None) => rest,
+        (true, Some(rest), Some(length)) if length <= rest => length,
+        _ => bail!(
+            "expected {} bytes at {offset} in external data file '{}', which has {}",
+            length.map_or("some".into(), |n| n.to_string()),
+            path.display(),
+            meta.len()
+        ),
+    };
+    let length = usize::try_from(length).map_err(|_| Error::new("the external data does not fit in memory"))?;
+    let mut bytes = vec![0; length];
+    file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut bytes)).map_err(fail)?;
+    Ok(bytes.into())
+}
