@@ -15,6 +15,8 @@ mod tests;
 
 pub use dims::broadcast;
 pub use mac::{accumulator_scales, weight_axis};
+pub(crate) use movement::slice_range;
+pub(crate) use pool::reduced_axes;
 
 use crate::suggest::did_you_mean;
 use crate::{Customs, Def, Dim, Error, Graph, Op, Result, Shape, Type, ValueId};

@@ -1,0 +1,218 @@
+//! Moving data: every result element is a source element (or a fill), except in linear resampling.
+
+use super::positions::{OUTSIDE, broadcast_positions, pick, positions, strides};
+use crate::infer::slice_range;
+use crate::op::{Coordinates, Nearest, Pad, PadMode, Resize, ResizeMode, SliceAxis};
+use crate::{DType, Error, Result, Tensor, Type};
+use lowbit_arithmetic::{Rounding, fma, quantize};
+
+pub fn transpose(perm: &[usize], x: &Tensor, ty: Type) -> Result<Tensor> {
+    let steps = strides(x.dims());
+    let axis = |p: &usize| Some((*x.dims().get(*p)?, *steps.get(*p)?));
+    let tables: Vec<Vec<usize>> =
+        perm.iter().filter_map(axis).map(|(n, step)| (0..n).map(|c| c * step).collect()).collect();
+    pick(x, ty, &positions(&tables), None)
+}
+
+pub fn slice(axes: &[SliceAxis], x: &Tensor, ty: Type) -> Result<Tensor> {
+    let mut tables = whole(x.dims());
+    for s in axes {
+        let at = x.ty().shape.axis(s.axis)?;
+        let (Some(table), Some(n)) = (tables.get_mut(at), x.dims().get(at)) else { continue };
+        let (start, count) = slice_range(s, *n);
+        let index = |i: usize| usize::try_from(start + i as i64 * s.step).ok();
+        *table = (0..count).filter_map(|i| table.get(index(i)?).copied()).collect();
+    }
+    pick(x, ty, &positions(&tables), None)
+}
+
+pub fn split(axis: i64, sizes: &[usize], x: &Tensor, types: Vec<Type>) -> Result<Vec<Tensor>> {
+    let mut start = 0usize;
+    let mut parts = Vec::with_capacity(types.len());
+    for (size, ty) in sizes.iter().zip(types) {
+        let end = start + size;
+        parts.push(slice(&[SliceAxis { axis, start: start as i64, end: end as i64, step: 1 }], x, ty)?);
+        start = end;
+    }
+    Ok(parts)
+}
+
+/// The tables of an unchanged tensor of this shape.
+fn whole(dims: &[usize]) -> Vec<Vec<usize>> {
+    dims.iter().zip(strides(dims)).map(|(n, step)| (0..*n).map(|c| c * step).collect()).collect()
+}
+
+pub fn pad(p: &Pad, x: &Tensor, ty: Type) -> Result<Tensor> {
+    let dims = ty.shape.require()?;
+    let tables: Vec<Vec<usize>> = (whole(x.dims()).iter().zip(&p.begins).zip(&dims))
+        .map(|((table, begin), n)| {
+            let last = table.len() as i64 - 1;
+            let source = |c: usize| {
+                let at = c as i64 - begin;
+                let inside = match p.mode {
+                    PadMode::Constant(_) => at,
+                    PadMode::Edge => at.clamp(0, last),
+                    PadMode::Reflect if at < 0 => -at,
+                    PadMode::Reflect if at > last => 2 * last - at,
+                    PadMode::Reflect => at,
+                };
+                usize::try_from(inside).ok().and_then(|i| table.get(i)).copied().unwrap_or(OUTSIDE)
+            };
+            (0..*n).map(source).collect()
+        })
+        .collect();
+    let fill = match p.mode {
+        PadMode::Constant(value) => Some(fill(value, &ty)?),
+        PadMode::Reflect | PadMode::Edge => None,
+    };
+    pick(x, ty, &positions(&tables), fill.as_ref())
+}
+
+/// One element of this storage type that stands for a real value.
+fn fill(value: f32, ty: &Type) -> Result<Tensor> {
+    if ty.dtype.is_float() {
+        return Tensor::from_floats(Type::plain(ty.dtype, vec![1]), vec![value]);
+    }
+    let q = match &ty.quant {
+        None if ty.dtype == DType::Bool => i64::from(value != 0.0),
+        None => value as i64,
+        Some(q) if q.is_per_tensor() && value != 0.0 => i64::from(quantize(value, &q.affine()?, Rounding::HalfEven, 0)),
+        // Zero is the zero point in every channel, and needs no scale; inference refuses other values here.
+        Some(q) => match &*q.zero_point {
+            [zero, rest @ ..] if rest.iter().all(|z| z == zero) => i64::from(*zero).clamp(q.qmin, q.qmax),
+            _ => return Err(Error::new("expected one zero point for all channels to pad with, found several")),
+        },
+    };
+    Tensor::from_ints(Type::plain(ty.dtype, vec![1]), &[q])
+}
+
+pub fn gather(axis: i64, data: &Tensor, indices: &Tensor, ty: Type) -> Result<Tensor> {
+    let at = data.ty().shape.axis(axis)?;
+    let n = data.dims().get(at).copied().unwrap_or(1);
+    let inner: usize = data.dims().iter().skip(at + 1).product();
+    let outer: usize = data.dims().iter().take(at).product();
+    let place = |i: i64| {
+        let from_start = if i < 0 { i.saturating_add(n as i64) } else { i };
+        usize::try_from(from_start).ok().filter(|i| *i < n).map(|i| i * inner).ok_or_else(|| {
+            Error::new(format!("expected indices in -{n}..{n} along axis {at} of {}, found {i}", data.ty()))
+        })
+    };
+    let chosen = indices.ints()?.into_iter().map(place).collect::<Result<Vec<_>>>()?;
+    let tables = [(0..outer).map(|o| o * n * inner).collect(), chosen, (0..inner).collect()];
+    pick(data, ty, &positions(&tables), None)
+}
+
+pub fn expand(x: &Tensor, ty: Type) -> Result<Tensor> {
+    let dims = ty.shape.require()?;
+    pick(x, ty, &broadcast_positions(x.dims(), &dims), None)
+}
+
+pub fn concat(axis: i64, inputs: &[Option<&Tensor>], ty: Type) -> Result<Tensor> {
+    let at = ty.shape.axis(axis)?;
+    let parts: Vec<&Tensor> = inputs.iter().copied().flatten().collect();
+    let outer: usize = ty.shape.require()?.iter().take(at).product();
+    let len = |t: &Tensor| t.dims().iter().skip(at).product::<usize>();
+    if ty.dtype.is_packed() {
+        let ints = parts.iter().map(|t| t.ints()).collect::<Result<Vec<_>>>()?;
+        let joined = join(outer, &parts.iter().zip(&ints).map(|(t, v)| (v.as_slice(), len(t))).collect::<Vec<_>>());
+        return Tensor::from_ints(ty, &joined);
+    }
+    let width = ty.dtype.bits() / 8;
+    let joined = join(outer, &parts.iter().map(|t| (t.bytes().as_ref(), len(t) * width)).collect::<Vec<_>>());
+    Tensor::from_bytes(ty, joined.into())
+}
+
+/// In turn a run of each part, as long as its number says, `outer` times.
+fn join<T: Copy>(outer: usize, parts: &[(&[T], usize)]) -> Vec<T> {
+    let mut joined = Vec::with_capacity(parts.iter().map(|(data, _)| data.len()).sum());
+    for o in 0..outer {
+        for (data, run) in parts {
+            joined.extend_from_slice(data.get(o * run..(o + 1) * run).unwrap_or_default());
+        }
+    }
+    joined
+}
+
+/// Resampling: axes one after the other, the last first; an axis of scale 1 and unchanged size is left alone.
+///
+/// Coordinates are computed in f32, one operation at a time in the order of ONNX Runtime's formulas, and limited to the
+/// image. Linear: with t the distance from the lower neighbour a to the upper one b, fma(t, b - a, a).
+pub fn resize(r: &Resize, x: &Tensor, ty: Type) -> Result<Tensor> {
+    let dims = ty.shape.require()?;
+    let sizes = x.dims().iter().zip(&dims).enumerate();
+    let axes: Vec<Option<Vec<f32>>> = sizes
+        .map(|(axis, (input, output))| {
+            let scale = match &r.sizes {
+                Some(_) => *output as f32 / *input as f32,
+                None => r.scales.get(axis).copied().unwrap_or(1.0),
+            };
+            let untouched = scale == 1.0 && input == output;
+            (!untouched).then(|| (0..*output).map(|i| coordinate(r.coordinates, i, scale, *input, *output)).collect())
+        })
+        .collect();
+    match r.mode {
+        ResizeMode::Nearest(rounding) => {
+            let mut tables = whole(x.dims());
+            for (table, coordinates) in tables.iter_mut().zip(&axes) {
+                let Some(coordinates) = coordinates else { continue };
+                *table =
+                    coordinates.iter().filter_map(|c| table.get(nearest(rounding, *c, table.len())).copied()).collect();
+            }
+            pick(x, ty, &positions(&tables), None)
+        }
+        ResizeMode::Linear => {
+            let mut data = x.floats()?.into_owned();
+            let mut now = x.dims().to_vec();
+            for (axis, coordinates) in axes.iter().enumerate().rev() {
+                let Some(coordinates) = coordinates else { continue };
+                data = interpolate(&data, &now, axis, coordinates);
+                if let Some(n) = now.get_mut(axis) {
+                    *n = coordinates.len();
+                }
+            }
+            Tensor::from_floats(ty, data)
+        }
+    }
+}
+
+/// Where output index `i` lies in the input, before limiting.
+fn coordinate(c: Coordinates, i: usize, scale: f32, input: usize, output: usize) -> f32 {
+    let at = i as f32;
+    match c {
+        Coordinates::HalfPixel => (at + 0.5) / scale - 0.5,
+        Coordinates::PytorchHalfPixel if output <= 1 => 0.0,
+        Coordinates::PytorchHalfPixel => (at + 0.5) / scale - 0.5,
+        Coordinates::AlignCorners if output <= 1 => 0.0,
+        Coordinates::AlignCorners => at * (input as f32 - 1.0) / (output as f32 - 1.0),
+        Coordinates::Asymmetric => at / scale,
+    }
+}
+
+fn nearest(rounding: Nearest, at: f32, n: usize) -> usize {
+    let whole = match rounding {
+        Nearest::RoundPreferFloor => (at - 0.5).ceil(),
+        Nearest::RoundPreferCeil => (at + 0.5).floor(),
+        Nearest::Floor => at.floor(),
+        Nearest::Ceil => at.ceil(),
+    };
+    // The cast saturates at 0.
+    (whole as usize).min(n.saturating_sub(1))
+}
+
+fn interpolate(x: &[f32], dims: &[usize], axis: usize, coordinates: &[f32]) -> Vec<f32> {
+    let n = dims.get(axis).copied().unwrap_or(1);
+    let inner: usize = dims.iter().skip(axis + 1).product();
+    let last = n.saturating_sub(1);
+    let mut y = Vec::with_capacity(x.len() / n.max(1) * coordinates.len());
+    for block in x.chunks_exact((n * inner).max(1)) {
+        for c in coordinates {
+            let c = c.max(0.0).min(last as f32);
+            let low = c.floor();
+            let (t, low) = (c - low, low as usize);
+            let high = (low + 1).min(last);
+            let row = |i: usize| block.get(i * inner..(i + 1) * inner).unwrap_or_default();
+            y.extend(row(low).iter().zip(row(high)).map(|(a, b)| fma(t, b - a, *a)));
+        }
+    }
+    y
+}
