@@ -24,8 +24,11 @@ const LINE: &str = "// ---";
 /// Checks (or with `UPDATE=1` rewrites) every `*.ir` file of a directory; gives their number, or an error that shows the
 /// first difference of each file. A directory without such files is an error: a test must assert something.
 pub fn check_dir(dir: impl AsRef<Path>, passes: &[Named<'_>]) -> Result<usize> {
-    let dir = dir.as_ref();
     let update = std::env::var_os("UPDATE").is_some_and(|v| v == "1");
+    visit_dir(dir.as_ref(), passes, update)
+}
+
+fn visit_dir(dir: &Path, passes: &[Named<'_>], update: bool) -> Result<usize> {
     let files = files(dir)?;
     if files.is_empty() {
         return Err(Error::new(format!("expected golden files *.ir in {}, found none", dir.display())));
@@ -130,6 +133,26 @@ mod tests {
         let d = first_difference("a\nb\n", "a\nc\n").unwrap();
         assert!(d.contains("line 2") && d.contains("expected: b") && d.contains("found:    c"), "{d}");
         assert!(first_difference("a\n", "a\nb\n").unwrap().contains("expected: (the end)"));
+    }
+
+    #[test]
+    fn differences_are_reported_and_updated() {
+        let dir = std::env::temp_dir().join(format!("lowbit-golden-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("a.ir");
+        fs::write(&path, "// pass: id\ngraph \"g\" {\n}\n// ---\ngraph \"other\" {\n}\n").unwrap();
+        fs::write(dir.join("b.ir"), "// pass: id\ngraph \"new\" {}").unwrap();
+        let id: &[Named<'_>] = &[("id", |_| Ok(()))];
+        let before = visit_dir(&dir, id, false).map_err(|e| e.to_string());
+        let updated = [visit_dir(&dir, id, true), visit_dir(&dir, id, false)];
+        let text = fs::read_to_string(&path);
+        fs::remove_dir_all(&dir).unwrap();
+
+        let e = before.unwrap_err();
+        assert!(e.contains("2 of 2 golden files differ") && e.contains("UPDATE=1"), "{e}");
+        assert!(e.contains("line 1 of the outcome\n  expected: graph \"other\" {\n  found:    graph \"g\" {"), "{e}");
+        assert_eq!(updated, [Ok(2), Ok(2)]);
+        assert_eq!(text.unwrap(), "// pass: id\ngraph \"g\" {\n}\n// ---\ngraph \"g\" {\n}\n");
     }
 
     #[test]

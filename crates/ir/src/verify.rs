@@ -228,7 +228,7 @@ fn arity(node: &Node, found: &mut Violations) -> bool {
             (least, most) if least == most => least.to_string(),
             (least, most) => format!("{least} to {most}"),
         };
-        found.node(7, node, format_args!("{} takes {expected} operands, found {given}", node.op.name()));
+        found.node(7, node, format_args!("expected {expected} operands of {}, found {given}", node.op.name()));
     }
     // Where any number of operands is taken, none of them is optional.
     let required = if most == usize::MAX { given } else { least };

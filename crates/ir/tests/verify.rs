@@ -130,7 +130,7 @@ fn arity() {
     g.node_mut(dense).inputs.push(None);
     verify(&g).unwrap();
     g.node_mut(dense).inputs.push(None);
-    breaks(&g, &[7], "node 'dense': MatMul takes 2 to 3 operands, found 4");
+    breaks(&g, &[7], "node 'dense': expected 2 to 3 operands of MatMul, found 4");
     let mut g = valid();
     g.set_input(node(&g, "relu"), 0, None);
     let h = value(&g, "h");
