@@ -1,10 +1,10 @@
 //! Every invariant of the verifier is broken once, by number.
 
 use lowbit_arithmetic::{Method, Rounding};
-use lowbit_ir::op::{MatMul, Rescale};
+use lowbit_ir::op::{CustomId, MatMul, Rescale};
 use lowbit_ir::spec::{Kind, ScaleForm, Sharing, Spec};
-use lowbit_ir::verify::{LIMIT, verify};
-use lowbit_ir::{DType, Dim, Granularity, Graph, NodeId, Op, Quant, Shape, Tensor, Type, ValueId};
+use lowbit_ir::verify::{LIMIT, verify, verify_with};
+use lowbit_ir::{CustomOp, Customs, DType, Dim, Granularity, Graph, NodeId, Op, Quant, Shape, Tensor, Type, ValueId};
 
 fn f32s(dims: &[usize]) -> Type {
     Type::f32(dims.to_vec())
@@ -201,6 +201,39 @@ fn types() {
     let h = value(&g, "h");
     g.set_ty(h, f32s(&[2, 5]));
     breaks(&g, &[11], "node 'dense': its output 'h' is f32[2x5], but inference says f32[2x4]");
+}
+
+/// Doubles the first dimension.
+struct Twice;
+
+impl CustomOp for Twice {
+    fn name(&self) -> &str {
+        "twice"
+    }
+
+    fn infer(&self, inputs: &[&Type]) -> lowbit_ir::Result<Vec<Type>> {
+        let n = inputs.first().and_then(|t| t.shape.count()).unwrap_or(0);
+        Ok(vec![f32s(&[2 * n])])
+    }
+
+    fn run(&self, _: &[&Tensor]) -> lowbit_ir::Result<Vec<Tensor>> {
+        unreachable!("the verifier runs nothing")
+    }
+}
+
+#[test]
+fn custom_operators_are_believed_unless_their_table_is_given() {
+    let mut g = typed(f32s(&[3]));
+    let op = Op::Custom(CustomId("twice".into()));
+    let n = g.add_node("n", op, vec![g.find("x")], &[("y", f32s(&[7]))]);
+    g.outputs = g.node(n).outputs.clone();
+    verify(&g).unwrap();
+    let customs = Customs::default().add(std::sync::Arc::new(Twice)).unwrap();
+    let e = verify_with(&g, &customs).unwrap_err().to_string();
+    assert!(e.contains("[11] node 'n': its output 'y' is f32[7], but inference says f32[6]"), "{e}");
+    assert!(
+        verify_with(&g, &Customs::default()).unwrap_err().to_string().contains("no custom operator is named 'twice'")
+    );
 }
 
 #[test]
