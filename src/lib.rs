@@ -1,4 +1,5 @@
-//! Under construction.
+//! lowbit: a quantization workflow and integer compiler for neural networks.
 #![forbid(unsafe_code)]
 
 pub mod data;
+pub mod engine;

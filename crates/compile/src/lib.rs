@@ -1,2 +1,46 @@
-//! Under construction.
+//! From a graph to a [`Program`]: optimize -> lower -> pack -> plan.
+//!
+//! [`compile`] is the pipeline. `passes` rewrites the graph (still checked by its verifier), [`lower`] turns nodes into
+//! steps over unplanned buffers, packing weights as it goes, and [`plan`] gives every buffer its place in one arena.
 #![forbid(unsafe_code)]
+
+pub mod constants;
+pub mod fuse;
+pub mod lower;
+pub mod passes;
+pub mod plan;
+pub mod target;
+
+pub use passes::PASSES;
+pub use target::Target;
+
+use lowbit_ir::pass::{self, Flow, Watch};
+use lowbit_ir::{Error, Graph, Result, bounds, infer};
+use lowbit_runtime::{Port, Program};
+use std::sync::Arc;
+
+/// Compiles a graph whose dimensions are all known (see [`lowbit_ir::infer::bind`]).
+pub fn compile(graph: &Graph, target: &Target) -> Result<Arc<Program>> {
+    compile_watched(graph, target, &mut ())
+}
+
+/// As [`compile`], showing the graph after every pass; a watch that stops it makes an error.
+pub fn compile_watched(graph: &Graph, target: &Target, watch: &mut dyn Watch) -> Result<Arc<Program>> {
+    let mut g = graph.clone();
+    infer::refresh(&mut g, &target.customs)?;
+    // No accumulator may overflow unproven: kernels sum modulo 2^32.
+    bounds::check(&g)?;
+    if pass::run(&mut g, PASSES, &mut (), watch)? == Flow::Stop {
+        return Err(Error::new("compilation was stopped after a pass, as asked"));
+    }
+    let mut lowered = lower::lower(&g, target)?;
+    let arena = plan::plan(&mut lowered)?;
+    let port = |(value, place)| {
+        let value = g.value(value);
+        Port { name: value.name.clone(), ty: value.ty.clone(), place }
+    };
+    let inputs = lowered.inputs.into_iter().map(port).collect();
+    let outputs = lowered.outputs.into_iter().map(port).collect();
+    let consts = lowered.constants.finish()?;
+    Program::new(g.name.clone(), target.isa, lowered.steps, arena, consts, inputs, outputs, target.customs.clone())
+}

@@ -1,1 +1,19 @@
-//! Under construction.
+//! Programs and how they run on this machine.
+//!
+//! Reading order: [`isa`] (what the CPU has), [`program`] (steps over one arena), [`memory`] (aligned bytes),
+//! [`pool`] (threads that enter once per run), [`exec`] (one step, one tile), [`session`] (inputs in, outputs out).
+//! `unsafe` lives here because kernels take pointers; every pointer comes from a place that [`Program::new`] has checked
+//! against the arena or the constants.
+
+pub mod exec;
+pub mod floatenv;
+pub mod isa;
+pub mod memory;
+pub mod pool;
+pub mod program;
+pub mod session;
+
+pub use isa::Isa;
+pub use pool::Pool;
+pub use program::{Kind, Place, Port, Program, Step};
+pub use session::Session;

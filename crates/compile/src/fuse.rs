@@ -1,0 +1,150 @@
+//! Which nodes become one step with the multiply-accumulate before them.
+//!
+//! Integer: `Conv|MatMul -> Requantize [-> QAdd]`; float: `Conv|MatMul [-> Relu|Clip] [-> Add] [-> Relu|Clip]`.
+//! A value that somebody else reads, or that the graph gives out, ends a chain.
+
+use lowbit_ir::graph::Users;
+use lowbit_ir::op::{Binary, Rescale};
+use lowbit_ir::{DType, Graph, NodeId, Op, ValueId};
+use std::collections::{HashMap, HashSet};
+
+/// A multiply-accumulate and what follows it in registers.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    /// The Conv or MatMul.
+    pub mac: NodeId,
+    /// All its nodes, in order.
+    pub nodes: Vec<NodeId>,
+    /// What it stores.
+    pub output: ValueId,
+    /// What happens before the store.
+    pub tail: Tail,
+}
+
+/// What happens between the accumulator and memory.
+#[derive(Debug, Clone)]
+pub enum Tail {
+    /// Nothing: integer accumulators are stored.
+    Accumulator,
+    /// Rescaled to the value `to`.
+    Requant {
+        /// How.
+        rescale: Rescale,
+        /// The narrow value, whose type says the rest.
+        to: ValueId,
+        /// Then added to another value.
+        add: Option<(Rescale, ValueId)>,
+    },
+    /// Float: clamped, added to another value, clamped.
+    Float {
+        /// First clamp.
+        clamp: (f32, f32),
+        /// Another value and the second clamp.
+        add: Option<(ValueId, (f32, f32))>,
+    },
+}
+
+/// No limits.
+pub const OPEN: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
+
+/// Chains by their last node, and the nodes that vanish into them.
+pub fn chains(g: &Graph) -> (HashMap<NodeId, Chain>, HashSet<NodeId>) {
+    let users = g.users();
+    let mut by_last = HashMap::new();
+    let mut absorbed = HashSet::new();
+    // Later chains claim a shared Add first: all its other operands are ready by then.
+    for (id, node) in g.nodes().collect::<Vec<_>>().into_iter().rev() {
+        if !matches!(node.op, Op::Conv(_) | Op::MatMul(_)) {
+            continue;
+        }
+        let chain = match g.ty(node.outputs[0]).dtype {
+            DType::F32 => float_chain(g, &users, id, &absorbed),
+            _ => integer_chain(g, &users, id, &absorbed),
+        };
+        absorbed.extend(chain.nodes.iter().copied());
+        if let Some(last) = chain.nodes.last() {
+            by_last.insert(*last, chain);
+        }
+    }
+    let lasts: Vec<NodeId> = by_last.keys().copied().collect();
+    lasts.iter().for_each(|id| {
+        absorbed.remove(id);
+    });
+    (by_last, absorbed)
+}
+
+/// The sole reader of a value, if the value can stay in registers until it.
+fn next(g: &Graph, users: &Users, v: ValueId, taken: &HashSet<NodeId>) -> Option<NodeId> {
+    users.only(v).filter(|n| !g.is_output(v) && !taken.contains(n))
+}
+
+/// The other operand of an addition, if it can be read tile by tile: same type, computed, not the chain's own value.
+fn other(g: &Graph, add: NodeId, mine: ValueId) -> Option<ValueId> {
+    let node = g.node(add);
+    let (a, b) = (node.input(0)?, node.input(1)?);
+    let other = if a == mine { b } else { a };
+    let alike = g.ty(other).shape == g.ty(mine).shape && g.ty(other).dtype == g.ty(mine).dtype;
+    (other != mine && alike && g.constant(other).is_none()).then_some(other)
+}
+
+fn integer_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>) -> Chain {
+    let acc = g.node(mac).outputs[0];
+    let plain = Chain { mac, nodes: vec![mac], output: acc, tail: Tail::Accumulator };
+    let Some(requant) = next(g, users, acc, taken) else { return plain };
+    let (Op::Requantize(rescale), &[to]) = (&g.node(requant).op, g.node(requant).outputs.as_slice()) else { return plain };
+    if !narrow(g, to) || rescale.rounding != rescale.method.default_rounding() || g.ty(acc).dtype != DType::I32 {
+        return plain;
+    }
+    let rescale = *rescale;
+    let nodes = vec![mac, requant];
+    let alone = Chain { mac, nodes: nodes.clone(), output: to, tail: Tail::Requant { rescale, to, add: None } };
+    let Some(add) = next(g, users, to, taken) else { return alone };
+    let (Op::QAdd(how), &[sum]) = (&g.node(add).op, g.node(add).outputs.as_slice()) else { return alone };
+    match other(g, add, to) {
+        Some(other) if narrow(g, sum) && how.rounding == how.method.default_rounding() => Chain {
+            mac,
+            nodes: vec![mac, requant, add],
+            output: sum,
+            tail: Tail::Requant { rescale, to, add: Some((*how, other)) },
+        },
+        Some(_) | None => alone,
+    }
+}
+
+/// Whether a value is what the epilogues store: u8 with one scale.
+fn narrow(g: &Graph, v: ValueId) -> bool {
+    let ty = g.ty(v);
+    ty.dtype == DType::U8 && ty.quant.as_ref().is_some_and(lowbit_ir::Quant::is_per_tensor)
+}
+
+fn float_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>) -> Chain {
+    let mut nodes = vec![mac];
+    let mut output = g.node(mac).outputs[0];
+    let mut clamp = OPEN;
+    let mut add = None;
+    while let Some(id) = next(g, users, output, taken) {
+        let node = g.node(id);
+        match (&node.op, &mut add) {
+            (op, None) if limits(op).is_some() && clamp == OPEN => clamp = limits(op).unwrap_or(OPEN),
+            (op, Some((_, second))) if limits(op).is_some() && *second == OPEN => *second = limits(op).unwrap_or(OPEN),
+            (Op::Binary(Binary::Add), None) => match other(g, id, output) {
+                // Addition commutes to the bit, so the side does not matter.
+                Some(other) => add = Some((other, OPEN)),
+                None => break,
+            },
+            _ => break,
+        }
+        nodes.push(id);
+        output = node.outputs[0];
+    }
+    Chain { mac, nodes, output, tail: Tail::Float { clamp, add } }
+}
+
+/// The limits of a clamp.
+pub fn limits(op: &Op) -> Option<(f32, f32)> {
+    match op {
+        Op::Relu => Some((0.0, f32::INFINITY)),
+        Op::Clip { min, max } => Some((*min, *max)),
+        _ => None,
+    }
+}

@@ -1,0 +1,321 @@
+//! Element by element: functions of one value, of two, and of rows.
+
+use super::mac::add_params;
+use super::{Layout, Lower};
+use crate::fuse::limits;
+use lowbit_arithmetic::{Affine, Rescale, Rounding, quantize, requantize};
+use lowbit_ir::op::{Binary, Unary};
+use lowbit_ir::{DType, NodeId, Op, Quant, Result, Type, ValueId};
+use lowbit_kernels::elementwise::{self, BinaryFn, MulParams, UnaryFn};
+use lowbit_kernels::rows;
+use lowbit_runtime::program::{Gather, Map, MapFn, Zip, ZipFn};
+use lowbit_runtime::{Kind, Place};
+
+/// A function of one element, in whatever layout its operand lies.
+pub fn map(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
+    let (x, y) = (cx.input(id, 0)?, cx.g.node(id).outputs[0]);
+    if matches!(cx.g.node(id).op, Op::Dequantize) && cx.g.ty(x).dtype == DType::I32 {
+        return dequantize_accumulator(cx, id, x, y);
+    }
+    let Some(f) = map_fn(cx, id, x, y)? else { return cx.reference(id) };
+    let layout = cx.common(&[x]);
+    let n = cx.dims(x)?.iter().product();
+    let x = cx.place(x, layout)?;
+    let y = cx.define(y, layout)?;
+    cx.step(&[id], Kind::Map(Map { f, x, y, n }), 0);
+    Ok(())
+}
+
+/// The kernel for a node, if there is one.
+fn map_fn(cx: &mut Lower<'_>, id: NodeId, x: ValueId, y: ValueId) -> Result<Option<MapFn>> {
+    let (xt, yt) = (cx.g.ty(x).clone(), cx.g.ty(y).clone());
+    Ok(match (&cx.g.node(id).op, xt.dtype, yt.dtype) {
+        (Op::Quantize { rounding: Rounding::HalfEven }, DType::F32, DType::U8) if per_tensor(&yt) => {
+            Some(MapFn::Quantize8(cx.row(elementwise::QUANTIZE8)?, yt.quant()?.affine()?))
+        }
+        (Op::Quantize { rounding: Rounding::HalfEven }, DType::F32, DType::U16) if per_tensor(&yt) => {
+            Some(MapFn::Quantize16(cx.row(elementwise::QUANTIZE16)?, yt.quant()?.affine()?))
+        }
+        (Op::Dequantize, DType::U8, _) if per_tensor(&xt) => {
+            Some(MapFn::Dequantize8(cx.row(elementwise::DEQUANTIZE8)?, xt.quant()?.affine()?))
+        }
+        (Op::Dequantize, DType::U16, _) if per_tensor(&xt) => {
+            Some(MapFn::Dequantize16(cx.row(elementwise::DEQUANTIZE16)?, xt.quant()?.affine()?))
+        }
+        (Op::Relu | Op::Clip { .. }, DType::F32, _) => {
+            let (lo, hi) = limits(&cx.g.node(id).op).unwrap_or(crate::fuse::OPEN);
+            Some(MapFn::Clamp(cx.row(elementwise::CLAMP)?, lo, hi))
+        }
+        (Op::Relu | Op::Clip { .. }, DType::U8, _) if per_tensor(&xt) => {
+            let of = xt.quant()?.affine()?;
+            let (lo, hi) = limits(&cx.g.node(id).op).unwrap_or(crate::fuse::OPEN);
+            let bound = |r: f32| quantize(r, &of, Rounding::HalfEven, 0);
+            let (lo, hi) = (if lo == 0.0 { of.zero_point } else { bound(lo) }, bound(hi));
+            Some(table8(cx, |q| q.max(lo).min(hi))?)
+        }
+        (Op::Requantize(how), DType::U8 | DType::I8, DType::U8 | DType::I8)
+            if per_tensor(&xt) && per_tensor(&yt) && !matches!(how.rounding, Rounding::Stochastic { .. }) =>
+        {
+            let (from, to) = (xt.quant()?.affine()?, yt.quant()?.affine()?);
+            let by = Rescale::new(how.method, from.scale, to.scale)?;
+            // The table is indexed and filled by stored bytes, signed or not.
+            let signed = xt.dtype == DType::I8;
+            let rounding = how.rounding;
+            let f = move |byte: i32| {
+                let q = if signed { i32::from(byte as u8 as i8) } else { byte };
+                requantize(i64::from(q - from.zero_point), by, rounding, to.zero_point, to.qmin, to.qmax, 0)
+            };
+            Some(table8(cx, f)?)
+        }
+        (Op::Table, DType::U8, DType::U8) => Some(MapFn::Table8(cx.row(elementwise::TABLE8)?, table(cx, id)?)),
+        (Op::Table, DType::U16, DType::U16) => Some(MapFn::Table16(cx.row(elementwise::TABLE16)?, table(cx, id)?)),
+        (Op::Unary(f), DType::F32, _) => match unary(*f) {
+            Some(f) => Some(MapFn::Unary(cx.row(elementwise::UNARY)?, f)),
+            None => None,
+        },
+        _ => None,
+    })
+}
+
+fn per_tensor(ty: &Type) -> bool {
+    ty.quant.as_ref().is_some_and(Quant::is_per_tensor)
+}
+
+fn table8(cx: &mut Lower<'_>, f: impl Fn(i32) -> i32) -> Result<MapFn> {
+    let bytes: Vec<u8> = (0..256).map(|q| f(q) as u8).collect();
+    let place = cx.out.constants.add(&bytes);
+    Ok(MapFn::Table8(cx.row(elementwise::TABLE8)?, place))
+}
+
+/// A table operator's own constant.
+fn table(cx: &mut Lower<'_>, id: NodeId) -> Result<Place> {
+    let table = cx.input(id, 1)?;
+    cx.place(table, Layout::Plain)
+}
+
+/// Accumulators to floats, one scale a channel: channels must be last in memory.
+fn dequantize_accumulator(cx: &mut Lower<'_>, id: NodeId, x: ValueId, y: ValueId) -> Result<()> {
+    let quant = cx.g.ty(x).quant()?.clone();
+    let dims = cx.dims(x)?;
+    let count: usize = dims.iter().product();
+    let layout = match quant.granularity {
+        lowbit_ir::Granularity::Tensor => cx.common(&[x]),
+        lowbit_ir::Granularity::Channel { axis: 1 } if (3..=4).contains(&dims.len()) => Layout::ChannelsLast,
+        lowbit_ir::Granularity::Channel { axis } if axis + 1 == dims.len() => Layout::Plain,
+        lowbit_ir::Granularity::Channel { .. } | lowbit_ir::Granularity::Block { .. } => return cx.reference(id),
+    };
+    if quant.zero_point.iter().any(|z| *z != 0) {
+        return cx.reference(id);
+    }
+    let (channels, scale_step) = if quant.is_per_tensor() { (count, 0) } else { (quant.scale.len(), 1) };
+    let rows = count.checked_div(channels).unwrap_or(0);
+    let row = cx.row(elementwise::DEQUANTIZE_ACC)?;
+    let scale = cx.out.constants.f32s(&quant.scale);
+    let x = cx.place(x, layout)?;
+    let y = cx.define(y, layout)?;
+    cx.step(&[id], Kind::DequantizeAcc { row, x, y, rows, channels, scale, scale_step }, 0);
+    Ok(())
+}
+
+/// A function of two elements, with broadcasting.
+pub fn zip(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
+    let (a, b, y) = (cx.input(id, 0)?, cx.input(id, 1)?, cx.g.node(id).outputs[0]);
+    let dtypes = (cx.g.ty(a).dtype, cx.g.ty(b).dtype, cx.g.ty(y).dtype);
+    let known = [a, b, y].iter().all(|v| per_tensor(cx.g.ty(*v)));
+    let f = match (&cx.g.node(id).op, dtypes) {
+        (Op::QAdd(how), (DType::U8, DType::U8, DType::U8)) if known && how.rounding == how.method.default_rounding() => {
+            ZipFn::Add8(cx.row(elementwise::QADD)?, add_params(cx.g, *how, a, b, y)?)
+        }
+        (Op::QAdd(how), (DType::U16, DType::U16, DType::U16)) if known && how.rounding == how.method.default_rounding() => {
+            ZipFn::Add16(cx.row(elementwise::QADD16)?, add_params(cx.g, *how, a, b, y)?)
+        }
+        (Op::QMul(how), (DType::U8, DType::U8, DType::U8)) if known && how.rounding == how.method.default_rounding() => {
+            ZipFn::Mul8(cx.row(elementwise::QMUL)?, mul_params(cx, how.method, a, b, y)?)
+        }
+        (Op::QMul(how), (DType::U16, DType::U16, DType::U16)) if known && how.rounding == how.method.default_rounding() => {
+            ZipFn::Mul16(cx.row(elementwise::QMUL16)?, mul_params(cx, how.method, a, b, y)?)
+        }
+        (Op::Binary(f), (DType::F32, DType::F32, DType::F32)) => match binary(*f) {
+            Some(f) => ZipFn::Binary(cx.row(elementwise::BINARY)?, f, 1, 1),
+            None => return cx.reference(id),
+        },
+        _ => return cx.reference(id),
+    };
+    broadcast(cx, id, f, a, b, y)
+}
+
+fn mul_params(cx: &Lower<'_>, method: lowbit_arithmetic::Method, a: ValueId, b: ValueId, y: ValueId) -> Result<MulParams> {
+    let affine = |v: ValueId| cx.g.ty(v).quant().and_then(Quant::affine);
+    let (a, b, y): (Affine, Affine, Affine) = (affine(a)?, affine(b)?, affine(y)?);
+    let rescale = Rescale::for_product(method, a.scale, b.scale, y.scale)?;
+    Ok(MulParams { rescale, z1: a.zero_point, z2: b.zero_point, zero_point: y.zero_point, lo: y.qmin, hi: y.qmax })
+}
+
+/// Finds rows over which each operand either runs along or repeats one element; expands an operand where there are none.
+fn broadcast(cx: &mut Lower<'_>, id: NodeId, f: ZipFn, a: ValueId, b: ValueId, y: ValueId) -> Result<()> {
+    let yd = cx.dims(y)?;
+    let full = |cx: &Lower<'_>, v: ValueId| -> Result<Vec<usize>> {
+        let d = cx.dims(v)?;
+        Ok(std::iter::repeat_n(1, yd.len() - d.len()).chain(d).collect())
+    };
+    let (ad, bd) = (full(cx, a)?, full(cx, b)?);
+    // An operand of lower rank, or of rank 3 and 4 with other sizes, has the output's memory order only if it lies
+    // row-major and has one axis of more than one element, or if its layout is the output's.
+    let fits = |cx: &Lower<'_>, v: ValueId, d: &[usize]| {
+        cx.g.ty(v).shape.rank() == yd.len() || d.iter().filter(|n| **n != 1).count() <= 1
+    };
+    let layout = match fits(cx, a, &ad) && fits(cx, b, &bd) {
+        true => cx.common(&[a, b]),
+        false => Layout::Plain,
+    };
+    let order = layout.order(&yd);
+    let mut operands = Vec::new();
+    for (v, d) in [(a, &ad), (b, &bd)] {
+        let own = if cx.g.ty(v).shape.rank() == yd.len() { layout } else { Layout::Plain };
+        operands.push((cx.place(v, own)?, layout.order(d)));
+    }
+    let steps_free = matches!(f, ZipFn::Binary(..));
+    let split = (0..=order.len()).find_map(|split| {
+        let form = |d: &[usize]| runs(d, &order, split);
+        match (form(&operands[0].1), form(&operands[1].1)) {
+            (Some(a), Some(b)) if steps_free || (a.1 == 1 && b.1 == 1) => Some((split, a, b)),
+            _ => None,
+        }
+    });
+    let (split, (a_stride, a_step), (b_stride, b_step)) = match split {
+        Some(found) => found,
+        None => {
+            let size = f.size();
+            for (place, d) in &mut operands {
+                if *d != order {
+                    *place = expand(cx, id, *place, d, &order, size);
+                    *d = order.clone();
+                }
+            }
+            (0, (0, 1), (0, 1))
+        }
+    };
+    let rows = order[..split].iter().product();
+    let n = order[split..].iter().product();
+    let f = match f {
+        ZipFn::Binary(row, f, _, _) => ZipFn::Binary(row, f, a_step, b_step),
+        f => f,
+    };
+    let y = cx.define(y, layout)?;
+    let kind = Kind::Zip(Zip { f, a: (operands[0].0, a_stride), b: (operands[1].0, b_stride), y, rows, n });
+    cx.step(&[id], kind, 0);
+    Ok(())
+}
+
+/// Row stride and step of an operand if axes from `split` on are one run: all of the output's sizes, or all 1, and the
+/// same for the axes before.
+fn runs(d: &[usize], order: &[usize], split: usize) -> Option<(usize, usize)> {
+    let (outer, inner) = (&d[..split], &d[split..]);
+    let n: usize = inner.iter().product();
+    let one = |d: &[usize]| d.iter().all(|n| *n == 1);
+    let step = match (inner == &order[split..], one(inner)) {
+        (true, _) => 1,
+        (false, true) => 0,
+        (false, false) => return None,
+    };
+    match (outer == &order[..split], one(outer)) {
+        (true, _) => Some((n, step)),
+        (false, true) => Some((0, step)),
+        (false, false) => None,
+    }
+}
+
+/// An operand repeated to the output's sizes, both in memory order.
+fn expand(cx: &mut Lower<'_>, id: NodeId, x: Place, from: &[usize], to: &[usize], size: usize) -> Place {
+    let strides = Layout::Plain.strides(from);
+    let tables = (0..to.len())
+        .map(|axis| (0..to[axis]).map(|i| if from[axis] == 1 { 0 } else { i * strides[axis] * size }).collect())
+        .collect();
+    let y = cx.buffer(to.iter().product::<usize>() * size);
+    let x_bytes = from.iter().product::<usize>() * size;
+    cx.step(&[id], Kind::Gather(Gather { x, x_bytes, y, tables, run: size }), 0);
+    y
+}
+
+/// Softmax over an axis that is last in memory.
+pub fn softmax(cx: &mut Lower<'_>, id: NodeId, axis: i64) -> Result<()> {
+    let (x, y) = (cx.input(id, 0)?, cx.g.node(id).outputs[0]);
+    let dims = cx.dims(x)?;
+    let axis = cx.g.ty(x).shape.axis(axis)?;
+    let layout = [Layout::Plain, Layout::ChannelsLast].into_iter().find(|l| l.axes(dims.len()).last() == Some(&axis));
+    let (Some(layout), DType::F32) = (layout, cx.g.ty(x).dtype) else { return cx.reference(id) };
+    let n = dims[axis];
+    let rows = dims.iter().product::<usize>().checked_div(n).unwrap_or(0);
+    let row = cx.row(rows::SOFTMAX)?;
+    let x = cx.place(x, layout)?;
+    let y = cx.define(y, layout)?;
+    cx.step(&[id], Kind::Softmax { row, x, y, rows, n }, 0);
+    Ok(())
+}
+
+/// Layer normalization over trailing axes.
+pub fn layer_norm(cx: &mut Lower<'_>, id: NodeId, axis: i64, epsilon: f32) -> Result<()> {
+    let (x, scale, y) = (cx.input(id, 0)?, cx.input(id, 1)?, cx.g.node(id).outputs[0]);
+    let bias = cx.g.node(id).input(2);
+    let dims = cx.dims(x)?;
+    let axis = cx.g.ty(x).shape.axis(axis)?;
+    let n: usize = dims[axis..].iter().product();
+    let whole = |v: ValueId| cx.g.ty(v).shape.count() == Some(n) && cx.g.ty(v).dtype == DType::F32;
+    if cx.g.ty(x).dtype != DType::F32 || !whole(scale) || !bias.is_none_or(whole) {
+        return cx.reference(id);
+    }
+    let row = cx.row(rows::LAYER_NORM)?;
+    let rows = dims[..axis].iter().product();
+    let x = cx.place(x, Layout::Plain)?;
+    let scale = cx.place(scale, Layout::Plain)?;
+    let bias = bias.map(|b| cx.place(b, Layout::Plain)).transpose()?;
+    let y = cx.define(y, Layout::Plain)?;
+    cx.step(&[id], Kind::LayerNorm { row, x, y, scale, bias, epsilon, rows, n }, 0);
+    Ok(())
+}
+
+/// The kernel's name for a function; `None` for those of booleans.
+fn unary(f: Unary) -> Option<UnaryFn> {
+    Some(match f {
+        Unary::Abs => UnaryFn::Abs,
+        Unary::Neg => UnaryFn::Neg,
+        Unary::Exp => UnaryFn::Exp,
+        Unary::Log => UnaryFn::Log,
+        Unary::Sqrt => UnaryFn::Sqrt,
+        Unary::Reciprocal => UnaryFn::Reciprocal,
+        Unary::Erf => UnaryFn::Erf,
+        Unary::Sin => UnaryFn::Sin,
+        Unary::Cos => UnaryFn::Cos,
+        Unary::Tanh => UnaryFn::Tanh,
+        Unary::Sigmoid => UnaryFn::Sigmoid,
+        Unary::Silu => UnaryFn::Silu,
+        Unary::Gelu => UnaryFn::Gelu,
+        Unary::GeluTanh => UnaryFn::GeluTanh,
+        Unary::Mish => UnaryFn::Mish,
+        Unary::Softplus => UnaryFn::Softplus,
+        Unary::Softsign => UnaryFn::Softsign,
+        Unary::HardSigmoid { alpha, beta } => UnaryFn::HardSigmoid { alpha, beta },
+        Unary::HardSwish => UnaryFn::HardSwish,
+        Unary::LeakyRelu { alpha } => UnaryFn::LeakyRelu { alpha },
+        Unary::Elu { alpha } => UnaryFn::Elu { alpha },
+        Unary::Floor => UnaryFn::Floor,
+        Unary::Ceil => UnaryFn::Ceil,
+        Unary::Round => UnaryFn::Round,
+        Unary::Not => return None,
+    })
+}
+
+/// The kernel's name for a function; `None` for those that give booleans.
+fn binary(f: Binary) -> Option<BinaryFn> {
+    Some(match f {
+        Binary::Add => BinaryFn::Add,
+        Binary::Sub => BinaryFn::Sub,
+        Binary::Mul => BinaryFn::Mul,
+        Binary::Div => BinaryFn::Div,
+        Binary::Pow => BinaryFn::Pow,
+        Binary::Min => BinaryFn::Min,
+        Binary::Max => BinaryFn::Max,
+        Binary::PRelu => BinaryFn::PRelu,
+        Binary::Equal | Binary::Less | Binary::Greater | Binary::And | Binary::Or => return None,
+    })
+}

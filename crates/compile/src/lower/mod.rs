@@ -1,0 +1,186 @@
+//! From nodes to steps: one function an operator family, weights packed on the way.
+//!
+//! Values of rank 3 and 4 may lie in memory channels last, which is what convolutions and pools read and write; all
+//! others, and the graph's edges, are row-major. [`Lower::place`] gives a value in the layout asked for and adds the
+//! transposition if it must. An operator without a kernel becomes a reference step, which the interpreter runs.
+
+mod elementwise;
+mod layout;
+mod mac;
+mod movement;
+mod pool;
+
+pub use layout::Layout;
+
+use crate::constants::Constants;
+use crate::fuse::{Chain, chains};
+use crate::plan::virtual_place;
+use crate::target::Target;
+use lowbit_ir::{Graph, Node, NodeId, Op, Result, ValueId};
+use lowbit_kernels::{Features, Row, pick};
+use lowbit_runtime::program::{Reference, type_bytes};
+use lowbit_runtime::{Kind, Place, Step};
+
+/// A program before its memory is planned.
+#[derive(Debug, Default)]
+pub struct Lowered {
+    /// Steps over virtual places.
+    pub steps: Vec<Step>,
+    /// Size of each buffer in bytes.
+    pub buffers: Vec<usize>,
+    /// Weights, biases, tables.
+    pub constants: Constants,
+    /// Where each graph input is expected.
+    pub inputs: Vec<(ValueId, Place)>,
+    /// Where each graph output is found.
+    pub outputs: Vec<(ValueId, Place)>,
+}
+
+/// The state of lowering.
+struct Lower<'a> {
+    g: &'a Graph,
+    features: Features,
+    out: Lowered,
+    /// Where each value lies: row-major, channels last, or both.
+    places: Vec<[Option<Place>; 2]>,
+}
+
+/// Turns a verified graph into steps.
+pub fn lower(g: &Graph, target: &Target) -> Result<Lowered> {
+    let places = vec![[None; 2]; g.value_bound()];
+    let mut cx = Lower { g, features: target.isa.features, out: Lowered::default(), places };
+    for v in &g.inputs {
+        let place = cx.define(*v, Layout::Plain)?;
+        cx.out.inputs.push((*v, place));
+    }
+    let (by_last, absorbed) = chains(g);
+    for (id, node) in g.nodes() {
+        if absorbed.contains(&id) {
+            continue;
+        }
+        let lowered = match by_last.get(&id) {
+            Some(chain) => mac::lower(&mut cx, chain),
+            None => cx.node(id, node),
+        };
+        lowered.map_err(|e| e.at_node(node.name.clone()))?;
+    }
+    for v in &g.outputs {
+        let place = cx.place(*v, Layout::Plain)?;
+        cx.out.outputs.push((*v, place));
+    }
+    Ok(cx.out)
+}
+
+impl<'a> Lower<'a> {
+    /// One node that is not part of a chain. Exhaustive: a new operator must say where it goes.
+    fn node(&mut self, id: NodeId, node: &'a Node) -> Result<()> {
+        match &node.op {
+            // Always the head of a chain.
+            Op::Conv(_) | Op::MatMul(_) => self.reference(id),
+            Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::QAvgPool(_) | Op::Reduce(_) => pool::lower(self, id),
+            Op::Relu
+            | Op::Clip { .. }
+            | Op::Unary(_)
+            | Op::Quantize { .. }
+            | Op::Dequantize
+            | Op::Requantize(_)
+            | Op::Table => elementwise::map(self, id),
+            Op::Binary(_) | Op::QAdd(_) | Op::QMul(_) => elementwise::zip(self, id),
+            Op::Softmax { axis } => elementwise::softmax(self, id, *axis),
+            Op::LayerNorm { axis, epsilon } => elementwise::layer_norm(self, id, *axis, *epsilon),
+            Op::Identity | Op::Simulate(_) => movement::identity(self, id),
+            Op::Reshape { .. } | Op::Flatten { .. } | Op::Squeeze { .. } | Op::Unsqueeze { .. } => {
+                movement::reshape(self, id)
+            }
+            Op::Transpose { perm } => movement::transpose(self, id, perm),
+            Op::Slice(axes) => movement::slice(self, id, axes),
+            Op::Split { axis, sizes } => movement::split(self, id, *axis, sizes),
+            Op::Expand { .. } => movement::expand(self, id),
+            Op::Concat { axis } => movement::concat(self, id, *axis),
+            Op::Pad(p) => movement::pad(self, id, p),
+            Op::BatchNorm { .. } | Op::Where | Op::Cast { .. } | Op::Gather { .. } | Op::Resize(_) | Op::Custom(_) => {
+                self.reference(id)
+            }
+        }
+    }
+
+    /// The kernel row for these features; every table starts with a scalar row, so there is one.
+    fn row<R: Row>(&self, table: &'static [R]) -> Result<&'static R> {
+        pick(table, self.features, |_| true).ok_or_else(|| lowbit_ir::Error::new("expected a kernel row, found none"))
+    }
+
+    fn buffer(&mut self, bytes: usize) -> Place {
+        self.out.buffers.push(bytes);
+        virtual_place(self.out.buffers.len() - 1)
+    }
+
+    /// A new buffer for a value.
+    fn define(&mut self, v: ValueId, layout: Layout) -> Result<Place> {
+        let bytes = type_bytes(self.g.ty(v)).map_err(|e| e.at_value(self.g.value(v).name.clone()))?;
+        let place = self.buffer(bytes);
+        self.set(v, layout, place);
+        Ok(place)
+    }
+
+    /// Says where a value lies. Where the layouts are the same bytes, it lies in both.
+    fn set(&mut self, v: ValueId, layout: Layout, place: Place) {
+        let slots = &mut self.places[v.0 as usize];
+        slots[layout as usize] = Some(place);
+        if layout::same_bytes(self.g.ty(v)) {
+            *slots = [Some(place); 2];
+        }
+    }
+
+    /// Whether a value lies channels last and not row-major.
+    fn only_channels_last(&self, v: ValueId) -> bool {
+        matches!(self.places[v.0 as usize], [None, Some(_)])
+    }
+
+    fn step(&mut self, nodes: &[NodeId], kind: Kind, macs: u64) {
+        let names: Vec<&str> = nodes.iter().map(|n| self.g.node(*n).name.as_str()).collect();
+        self.out.steps.push(Step { name: names.join(" + "), kind, macs });
+    }
+
+    /// The sizes of a value.
+    fn dims(&self, v: ValueId) -> Result<Vec<usize>> {
+        self.g.ty(v).shape.require().map_err(|e| e.at_value(self.g.value(v).name.clone()))
+    }
+
+    /// Operand `i` of a node, which its arity promises.
+    fn input(&self, id: NodeId, i: usize) -> Result<ValueId> {
+        self.g
+            .node(id)
+            .input(i)
+            .ok_or_else(|| lowbit_ir::Error::new(format!("expected an operand {i}, found none")).at_node(self.g.node(id).name.clone()))
+    }
+
+    /// Leaves a node to the interpreter.
+    fn reference(&mut self, id: NodeId) -> Result<()> {
+        let node = self.g.node(id);
+        let mut inputs = Vec::new();
+        for v in &node.inputs {
+            inputs.push(match v {
+                Some(v) => Some((self.place(*v, Layout::Plain)?, self.g.ty(*v).clone())),
+                None => None,
+            });
+        }
+        let mut outputs = Vec::new();
+        for v in &node.outputs {
+            outputs.push((self.define(*v, Layout::Plain)?, self.g.ty(*v).clone()));
+        }
+        let macs = mac::macs(self.g, id);
+        self.step(&[id], Kind::Reference(Box::new(Reference { op: node.op.clone(), inputs, outputs })), macs);
+        Ok(())
+    }
+
+    /// Leaves every node of a chain to the interpreter.
+    fn reference_chain(&mut self, chain: &Chain) -> Result<()> {
+        for id in &chain.nodes {
+            match id == &chain.mac {
+                true => self.reference(*id)?,
+                false => self.node(*id, self.g.node(*id))?,
+            }
+        }
+        Ok(())
+    }
+}

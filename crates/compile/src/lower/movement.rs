@@ -1,0 +1,201 @@
+//! Moving data: renaming where nothing moves, else runs of bytes.
+
+use super::layout::elem;
+use super::{Layout, Lower};
+use lowbit_arithmetic::{Rounding, quantize};
+use lowbit_ir::op::{Pad, PadMode, SliceAxis};
+use lowbit_ir::{NodeId, Quant, Result, ValueId};
+use lowbit_runtime::program::{Gather, Pad as PadStep};
+use lowbit_runtime::{Kind, Place};
+
+/// The same value under another name.
+pub fn identity(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
+    let (x, y) = (cx.input(id, 0)?, cx.g.node(id).outputs[0]);
+    let layout = cx.common(&[x]);
+    let place = cx.place(x, layout)?;
+    cx.set(y, layout, place);
+    Ok(())
+}
+
+/// The same row-major bytes under another shape.
+pub fn reshape(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
+    let (x, y) = (cx.input(id, 0)?, cx.g.node(id).outputs[0]);
+    let place = cx.place(x, Layout::Plain)?;
+    cx.set(y, Layout::Plain, place);
+    Ok(())
+}
+
+/// A permutation of axes; free where the bytes are in that order already.
+pub fn transpose(cx: &mut Lower<'_>, id: NodeId, perm: &[usize]) -> Result<()> {
+    let (x, y) = (cx.input(id, 0)?, cx.g.node(id).outputs[0]);
+    let dims = cx.dims(x)?;
+    let layout = cx.common(&[x]);
+    let from = cx.place(x, layout)?;
+    let moving = |axes: &[usize]| axes.iter().copied().filter(|a| dims[*a] != 1).collect::<Vec<_>>();
+    if moving(perm) == moving(&layout.axes(dims.len())) {
+        cx.set(y, Layout::Plain, from);
+        return Ok(());
+    }
+    let size = elem(cx.g.ty(x).dtype)?;
+    let strides = layout.strides(&dims);
+    let tables = perm.iter().map(|a| (0..dims[*a]).map(|i| i * strides[*a] * size).collect()).collect();
+    gather(cx, id, from, y, Layout::Plain, tables, size)
+}
+
+/// Emits a gather, joining innermost axes that are contiguous in the input.
+#[allow(clippy::too_many_arguments, reason = "the parts of one step")]
+fn gather(
+    cx: &mut Lower<'_>,
+    id: NodeId,
+    x: Place,
+    y: ValueId,
+    layout: Layout,
+    mut tables: Vec<Vec<usize>>,
+    size: usize,
+) -> Result<()> {
+    let mut run = size;
+    let mut x = x;
+    while let Some(inner) = tables.last() {
+        let contiguous = inner.windows(2).all(|w| w[1] == w[0] + run);
+        let Some(first) = inner.first().copied().filter(|_| contiguous) else { break };
+        run *= inner.len();
+        x = x.plus(first);
+        tables.pop();
+    }
+    // What is read from the moved start on.
+    let reach = tables.iter().map(|t| t.iter().copied().max().unwrap_or(0)).sum::<usize>() + run;
+    let y = cx.define(y, layout)?;
+    cx.step(&[id], Kind::Gather(Gather { x, x_bytes: reach, y, tables, run }), 0);
+    Ok(())
+}
+
+/// Takes positions along axes, in the operand's own layout.
+fn take(cx: &mut Lower<'_>, id: NodeId, x: ValueId, y: ValueId, positions: &[Vec<usize>]) -> Result<()> {
+    let dims = cx.dims(x)?;
+    let layout = cx.common(&[x]);
+    let size = elem(cx.g.ty(x).dtype)?;
+    let from = cx.place(x, layout)?;
+    let strides = layout.strides(&dims);
+    let table = |axis: usize| positions[axis].iter().map(|i| i * strides[axis] * size).collect();
+    let tables = layout.axes(dims.len()).into_iter().map(table).collect();
+    gather(cx, id, from, y, layout, tables, size)
+}
+
+/// Start, end and step per axis, as inference limited them.
+pub fn slice(cx: &mut Lower<'_>, id: NodeId, axes: &[SliceAxis]) -> Result<()> {
+    let (x, y) = (cx.input(id, 0)?, cx.g.node(id).outputs[0]);
+    let (xd, yd) = (cx.dims(x)?, cx.dims(y)?);
+    let mut positions: Vec<Vec<usize>> = xd.iter().map(|n| (0..*n).collect()).collect();
+    for s in axes {
+        let axis = cx.g.ty(x).shape.axis(s.axis)?;
+        let n = xd[axis] as i64;
+        let from = if s.start < 0 { s.start.saturating_add(n) } else { s.start };
+        let first = if s.step > 0 { from.clamp(0, n) } else { from.clamp(0, n - 1) };
+        positions[axis] = (0..yd[axis] as i64).map(|i| (first + i * s.step) as usize).collect();
+    }
+    take(cx, id, x, y, &positions)
+}
+
+/// Consecutive parts along an axis.
+pub fn split(cx: &mut Lower<'_>, id: NodeId, axis: i64, sizes: &[usize]) -> Result<()> {
+    let x = cx.input(id, 0)?;
+    let dims = cx.dims(x)?;
+    let axis = cx.g.ty(x).shape.axis(axis)?;
+    let mut from = 0;
+    for (y, size) in cx.g.node(id).outputs.iter().zip(sizes) {
+        let mut positions: Vec<Vec<usize>> = dims.iter().map(|n| (0..*n).collect()).collect();
+        positions[axis] = (from..from + size).collect();
+        take(cx, id, x, *y, &positions)?;
+        from += size;
+    }
+    Ok(())
+}
+
+/// Repeats to a larger shape.
+pub fn expand(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
+    let (x, y) = (cx.input(id, 0)?, cx.g.node(id).outputs[0]);
+    let (xd, yd) = (cx.dims(x)?, cx.dims(y)?);
+    let size = elem(cx.g.ty(x).dtype)?;
+    let from = cx.place(x, Layout::Plain)?;
+    let strides = Layout::Plain.strides(&xd);
+    let ahead = yd.len() - xd.len();
+    let table = |axis: usize| {
+        let stride = match axis.checked_sub(ahead) {
+            Some(a) if xd[a] != 1 => strides[a] * size,
+            Some(_) | None => 0,
+        };
+        (0..yd[axis]).map(|i| i * stride).collect()
+    };
+    let tables = (0..yd.len()).map(table).collect();
+    gather(cx, id, from, y, Layout::Plain, tables, size)
+}
+
+/// Joins along an axis: runs of every operand, side by side.
+pub fn concat(cx: &mut Lower<'_>, id: NodeId, axis: i64) -> Result<()> {
+    let y = cx.g.node(id).outputs[0];
+    let operands: Vec<ValueId> = cx.g.node(id).operands().collect();
+    let yd = cx.dims(y)?;
+    let axis = cx.g.ty(y).shape.axis(axis)?;
+    let size = elem(cx.g.ty(y).dtype)?;
+    let layout = cx.common(&operands);
+    let order = layout.axes(yd.len());
+    let at = order.iter().position(|a| *a == axis).unwrap_or(0);
+    let rows: usize = order[..at].iter().map(|a| yd[*a]).product();
+    let inner = |dims: &[usize]| order[at..].iter().map(|a| dims[*a]).product::<usize>() * size;
+    let y_stride = inner(&yd);
+    let mut places = Vec::new();
+    for x in operands {
+        places.push((cx.place(x, layout)?, inner(&cx.dims(x)?)));
+    }
+    let to = cx.define(y, layout)?;
+    let mut offset = 0;
+    for (x, bytes) in places {
+        let kind = Kind::CopyRows { x, y: to.plus(offset), rows, bytes, x_stride: bytes, y_stride };
+        cx.step(&[id], kind, 0);
+        offset += bytes;
+    }
+    Ok(())
+}
+
+/// A constant border; other borders, and borders that take away, are left to the interpreter.
+pub fn pad(cx: &mut Lower<'_>, id: NodeId, p: &Pad) -> Result<()> {
+    let (x, y) = (cx.input(id, 0)?, cx.g.node(id).outputs[0]);
+    let PadMode::Constant(value) = p.mode else { return cx.reference(id) };
+    let ty = cx.g.ty(x).clone();
+    let fill = match (&ty.quant, ty.dtype) {
+        (None, lowbit_ir::DType::F32) => u64::from(value.to_bits()),
+        (Some(q), lowbit_ir::DType::U8 | lowbit_ir::DType::U16) if q.is_per_tensor() => {
+            quantize(value, &Quant::affine(q)?, Rounding::HalfEven, 0) as u64
+        }
+        _ => return cx.reference(id),
+    };
+    if p.begins.iter().chain(&p.ends).any(|n| *n < 0) {
+        return cx.reference(id);
+    }
+    let (xd, yd) = (cx.dims(x)?, cx.dims(y)?);
+    let size = elem(ty.dtype)?;
+    let layout = cx.common(&[x]);
+    let axes = layout.axes(xd.len());
+    let strides = layout.strides(&yd);
+    // Innermost axes without a border make one run with the axis before them.
+    let mut outer = axes.len();
+    let mut run = size;
+    while outer > 0 {
+        outer -= 1;
+        run *= xd[axes[outer]];
+        if xd[axes[outer]] != yd[axes[outer]] {
+            break;
+        }
+    }
+    let start: usize = axes.iter().map(|a| p.begins[*a] as usize * strides[*a] * size).sum();
+    let mut offsets = vec![start];
+    for a in &axes[..outer] {
+        let (count, step) = (xd[*a], strides[*a] * size);
+        offsets = offsets.iter().flat_map(|at| (0..count).map(move |i| at + i * step)).collect();
+    }
+    let from = cx.place(x, layout)?;
+    let to = cx.define(y, layout)?;
+    let y_bytes = yd.iter().product::<usize>() * size;
+    cx.step(&[id], Kind::Pad(PadStep { x: from, y: to, y_bytes, elem: size, fill, offsets, run }), 0);
+    Ok(())
+}

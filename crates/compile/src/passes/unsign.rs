@@ -1,0 +1,154 @@
+//! Signed activations become unsigned ones: q + 128 with zero point + 128 stands for the same real, and the instructions
+//! that multiply bytes want one side unsigned. Weights stay signed. What crosses the graph's edge keeps its type, behind
+//! a Requantize that only relabels.
+
+use lowbit_arithmetic::{Method, Rounding};
+use lowbit_ir::op::Rescale;
+use lowbit_ir::{DType, Error, Graph, Op, Quant, Result, Tensor, Type, ValueId};
+use std::collections::HashMap;
+
+/// Runs the pass.
+pub fn run(g: &mut Graph, _: &mut ()) -> Result<bool> {
+    let mut changed = false;
+    let edges: Vec<Option<DType>> = g.outputs.iter().map(|v| signed_result(g, *v)).collect();
+    for input in g.inputs.clone() {
+        if let Some(ty) = unsigned(g.ty(input))? {
+            relabel_input(g, input, ty);
+            changed = true;
+        }
+    }
+    let mut constants = HashMap::new();
+    for id in g.order().to_vec() {
+        for v in g.node(id).outputs.clone() {
+            if let Some(ty) = unsigned(g.ty(v))? {
+                if matches!(g.node(id).op, Op::Table) {
+                    relabel_table(g, id, ty.dtype)?;
+                }
+                g.set_ty(v, ty);
+                changed = true;
+            }
+        }
+        for (i, v) in g.node(id).inputs.clone().into_iter().enumerate() {
+            let weight = i > 0 && matches!(g.node(id).op, Op::Conv(_) | Op::MatMul(_));
+            if let (Some(v), false) = (v, weight) {
+                if let Some(new) = relabel_constant(g, v, &mut constants)? {
+                    g.set_input(id, i, Some(new));
+                    changed = true;
+                }
+            }
+        }
+    }
+    for (i, dtype) in edges.into_iter().enumerate() {
+        if let Some(dtype) = dtype {
+            relabel_output(g, i, dtype)?;
+        }
+    }
+    Ok(g.sweep() || changed)
+}
+
+/// The unsigned twin of a signed 8- or 16-bit quantized type.
+fn unsigned(ty: &Type) -> Result<Option<Type>> {
+    let Some(q) = &ty.quant else { return Ok(None) };
+    let (dtype, shift) = match ty.dtype {
+        DType::I8 => (DType::U8, 128),
+        DType::I16 => (DType::U16, 32768),
+        DType::F32
+        | DType::F16
+        | DType::BF16
+        | DType::U8
+        | DType::U16
+        | DType::I32
+        | DType::I64
+        | DType::Bool
+        | DType::I4
+        | DType::U4
+        | DType::I2
+        | DType::U2 => return Ok(None),
+    };
+    let quant = Quant {
+        zero_point: q.zero_point.iter().map(|z| z + shift).collect(),
+        qmin: q.qmin + i64::from(shift),
+        qmax: q.qmax + i64::from(shift),
+        ..q.clone()
+    };
+    Ok(Some(Type { dtype, shape: ty.shape.clone(), quant: Some(quant) }))
+}
+
+/// The signed twin, to give an output back its type.
+fn signed(ty: &Type, dtype: DType) -> Result<Type> {
+    let q = ty.quant()?;
+    let shift = if dtype == DType::I8 { 128 } else { 32768 };
+    let quant = Quant {
+        zero_point: q.zero_point.iter().map(|z| z - shift).collect(),
+        qmin: q.qmin - i64::from(shift),
+        qmax: q.qmax - i64::from(shift),
+        ..q.clone()
+    };
+    Ok(Type { dtype, shape: ty.shape.clone(), quant: Some(quant) })
+}
+
+/// Same scale on both sides: any method gives the same integers.
+fn relabel() -> Op {
+    Op::Requantize(Rescale { method: Method::Float32, rounding: Rounding::HalfEven })
+}
+
+fn relabel_input(g: &mut Graph, input: ValueId, ty: Type) {
+    let name = g.value(input).name.clone();
+    let Some(first) = g.order().first().copied() else { return };
+    let users = g.users();
+    let node = g.add_node_before(first, &format!("{name}/unsign"), relabel(), vec![Some(input)], &[(&format!("{name}/unsign"), ty)]);
+    let new = g.node(node).outputs[0];
+    for (user, i) in users.of(input) {
+        g.set_input(*user, *i, Some(new));
+    }
+}
+
+/// The dtype of an output that a node computes and that is about to become unsigned.
+fn signed_result(g: &Graph, output: ValueId) -> Option<DType> {
+    let ty = g.ty(output);
+    let computed = g.producer(output).is_some();
+    (computed && ty.is_quantized() && matches!(ty.dtype, DType::I8 | DType::I16)).then_some(ty.dtype)
+}
+
+fn relabel_output(g: &mut Graph, i: usize, dtype: DType) -> Result<()> {
+    let value = g.outputs[i];
+    let Some(producer) = g.producer(value) else { return Ok(()) };
+    let ty = signed(g.ty(value), dtype)?;
+    let name = g.value(value).name.clone();
+    let node = g.add_node_after(producer, &format!("{name}/sign"), relabel(), vec![Some(value)], &[(&name, ty)]);
+    let new = g.node(node).outputs[0];
+    g.take_name(new, value);
+    g.outputs[i] = new;
+    Ok(())
+}
+
+fn relabel_constant(g: &mut Graph, v: ValueId, done: &mut HashMap<ValueId, ValueId>) -> Result<Option<ValueId>> {
+    if let Some(new) = done.get(&v) {
+        return Ok(Some(*new));
+    }
+    let Some(tensor) = g.constant(v).cloned() else { return Ok(None) };
+    let Some(ty) = unsigned(tensor.ty())? else { return Ok(None) };
+    let name = format!("{}/unsign", g.value(v).name);
+    let new = g.add_const(&name, shifted(&tensor, ty)?);
+    done.insert(v, new);
+    Ok(Some(new))
+}
+
+/// A table's entries are integers of its output's type: they move with it.
+fn relabel_table(g: &mut Graph, node: lowbit_ir::NodeId, dtype: DType) -> Result<()> {
+    let table = g.node(node).input(1).ok_or_else(|| Error::new("expected a table"))?;
+    let Some(tensor) = g.constant(table).cloned() else {
+        return Err(Error::new("expected a constant table").at_node(g.node(node).name.clone()));
+    };
+    let new = shifted(&tensor, Type { dtype, shape: tensor.ty().shape.clone(), quant: None })?;
+    let name = format!("{}/unsign", g.value(table).name);
+    let new = g.add_const(&name, new);
+    g.set_input(node, 1, Some(new));
+    Ok(())
+}
+
+fn shifted(tensor: &Tensor, ty: Type) -> Result<Tensor> {
+    let shift = if ty.dtype == DType::U8 { 128 } else { 32768 };
+    let ints: Vec<i64> = tensor.ints()?.into_iter().map(|v| v + shift).collect();
+    Tensor::from_ints(ty, &ints)
+}

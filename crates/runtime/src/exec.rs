@@ -1,0 +1,521 @@
+//! One step, one tile: from places to pointers, and the kernel call.
+//!
+//! All pointers are made by [`Memory::at`] from places that [`Program::new`](crate::Program::new) checked: each span a
+//! step names lies within the arena or the constants, both of which are readable [`SLACK`](lowbit_kernels::SLACK) bytes
+//! further. Two tiles of one step write different bytes, and the barrier between steps orders everything else.
+
+use crate::memory::Aligned;
+use crate::program::{
+    Averages, Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Gather, Kind, Map, MapFn, Pad, Panel, Place, Pool,
+    PoolKind, QDw, QGemm, Reference, Requant, Scales, Window, Zip, ZipFn, type_bytes,
+};
+use lowbit_ir::{Customs, Result, Tensor, Type, interp};
+use lowbit_kernels::{copy, dwconv, gemm, pool, requant};
+
+/// Elements of an element-by-element step that one tile covers.
+const RUN: usize = 16 * 1024;
+
+/// The memory of one run.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory<'a> {
+    arena: *mut u8,
+    arena_len: usize,
+    consts: &'a Aligned,
+    customs: &'a Customs,
+}
+
+// SAFETY: tiles of one step write disjoint bytes and steps are separated by barriers, so sharing the arena pointer
+// among the threads of a run makes no race.
+unsafe impl Send for Memory<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Memory<'_> {}
+
+impl<'a> Memory<'a> {
+    /// The memory of a run over this arena.
+    pub fn new(arena: &mut Aligned, consts: &'a Aligned, customs: &'a Customs) -> Self {
+        Memory { arena: arena.as_mut_ptr(), arena_len: arena.len(), consts, customs }
+    }
+
+    /// The pointer of a place. Spans from it are valid as far as the program's check covered them.
+    fn at<T>(&self, place: Place) -> *const T {
+        match place {
+            Place::Arena(at) => self.arena.wrapping_add(at.min(self.arena_len)).cast::<T>().cast_const(),
+            Place::Const(at) => self.consts.as_ptr().wrapping_add(at.min(self.consts.len())).cast::<T>(),
+        }
+    }
+
+    /// The pointer of a place that is written; the program's check lets no constant be one.
+    fn at_mut<T>(&self, place: Place) -> *mut T {
+        self.at::<T>(place).cast_mut()
+    }
+}
+
+/// How many tiles a step has; at least one.
+pub fn tiles(kind: &Kind) -> usize {
+    let ceil = |n: usize, by: usize| n.div_ceil(by.max(1)).max(1);
+    match kind {
+        Kind::QGemm(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
+        Kind::FGemm(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
+        Kind::QDw(s) => s.window.batch * s.window.output[0],
+        Kind::FDw(s) => s.window.batch * s.window.output[0],
+        Kind::FMatMul(s) => s.batch.len() * ceil(s.n, s.row.nr),
+        Kind::Pool(s) => s.window.batch * s.window.output[0],
+        Kind::Map(s) => ceil(s.n, RUN),
+        Kind::Zip(s) => ceil(s.rows, runs_of(s.n)),
+        Kind::DequantizeAcc { rows, channels, .. } => ceil(*rows, runs_of(*channels)),
+        Kind::Softmax { rows, n, .. } => ceil(*rows, runs_of(*n)),
+        Kind::LayerNorm { rows, n, .. } => ceil(*rows, runs_of(*n)),
+        Kind::Transpose { batch, .. } => *batch,
+        Kind::CopyRows { rows, bytes, .. } => ceil(*rows, runs_of(*bytes)),
+        Kind::Gather(_) | Kind::Pad(_) | Kind::Reference(_) => 1,
+    }
+}
+
+/// Runs of `n` elements that one tile covers.
+fn runs_of(n: usize) -> usize {
+    RUN.div_ceil(n.max(1))
+}
+
+fn gemm_tiles(pixels: usize, mr: usize, panels: usize, cut: Cut) -> usize {
+    pixels.div_ceil(mr).div_ceil(cut.blocks) * panels.div_ceil(cut.panels)
+}
+
+/// Runs one tile of a step.
+///
+/// # Safety
+/// `kind` is a step of a program made by [`Program::new`](crate::Program::new) and `memory` is over that program's
+/// constants and an arena of its size; the CPU has the program's features; `tile < tiles(kind)`; no other thread runs
+/// the same tile; all earlier steps are complete; `scratch` is this thread's own, of the program's scratch size, aligned
+/// to 64 bytes.
+pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *mut u8) -> Result<()> {
+    // SAFETY: passed on; each callee uses only spans that the program's check covered.
+    unsafe {
+        match kind {
+            Kind::QGemm(s) => qgemm(s, tile, memory, scratch.cast()),
+            Kind::FGemm(s) => fgemm(s, tile, memory, scratch.cast()),
+            Kind::QDw(s) => qdw(s, tile, memory, scratch.cast()),
+            Kind::FDw(s) => fdw(s, tile, memory, scratch.cast()),
+            Kind::FMatMul(s) => fmatmul(s, tile, memory, scratch),
+            Kind::Pool(s) => pooling(s, tile, memory, scratch.cast()),
+            Kind::Map(s) => map(s, tile, memory),
+            Kind::Zip(s) => zip(s, tile, memory),
+            Kind::DequantizeAcc { row, x, y, rows, channels, scale, scale_step } => {
+                let per = runs_of(*channels);
+                for r in tile * per..((tile + 1) * per).min(*rows) {
+                    let at = r * channels * 4;
+                    (row.run)(*channels, memory.at(x.plus(at)), memory.at(*scale), *scale_step, memory.at_mut(y.plus(at)));
+                }
+            }
+            Kind::Softmax { row, x, y, rows, n } => {
+                let per = runs_of(*n);
+                for r in tile * per..((tile + 1) * per).min(*rows) {
+                    (row.run)(*n, memory.at(x.plus(r * n * 4)), memory.at_mut(y.plus(r * n * 4)));
+                }
+            }
+            Kind::LayerNorm { row, x, y, scale, bias, epsilon, rows, n } => {
+                let per = runs_of(*n);
+                let bias = bias.map_or(std::ptr::null(), |b| memory.at(b));
+                for r in tile * per..((tile + 1) * per).min(*rows) {
+                    let (x, y) = (memory.at(x.plus(r * n * 4)), memory.at_mut(y.plus(r * n * 4)));
+                    (row.run)(*n, x, memory.at(*scale), bias, *epsilon, y);
+                }
+            }
+            Kind::Transpose { row, x, y, elem, rows, cols, .. } => {
+                let at = tile * elem * rows * cols;
+                let (x, y) = (memory.at(x.plus(at)), memory.at_mut(y.plus(at)));
+                (row.run)(*elem, *rows, *cols, x, cols * elem, y, rows * elem);
+            }
+            Kind::CopyRows { x, y, rows, bytes, x_stride, y_stride } => {
+                let per = runs_of(*bytes);
+                for r in tile * per..((tile + 1) * per).min(*rows) {
+                    let from: *const u8 = memory.at(x.plus(r * x_stride));
+                    // Not `copy_nonoverlapping`: a join may find its operand in place already.
+                    std::ptr::copy(from, memory.at_mut(y.plus(r * y_stride)), *bytes);
+                }
+            }
+            Kind::Gather(s) => gather(s, memory),
+            Kind::Pad(s) => pad(s, memory),
+            Kind::Reference(s) => return reference(s, memory),
+        }
+    }
+    Ok(())
+}
+
+/// Fills `pointers[tap * mr + row]` for `rows` output pixels from `first`; the rest repeats the last row's.
+///
+/// # Safety
+/// `pointers` has room for `taps * mr`; `x` and `zero` as the program's check says.
+unsafe fn point(window: &Window, first: usize, rows: usize, mr: usize, x: *const u8, zero: *const u8, pointers: *mut *const u8) {
+    let [kh, kw] = window.kernel;
+    for row in 0..mr {
+        let position = window.position(first + row.min(rows - 1));
+        for tap in 0..kh * kw {
+            let from = window.offset(position, tap / kw, tap % kw).map_or(zero, |at| x.wrapping_add(at));
+            // SAFETY: tap < taps and row < mr.
+            unsafe { *pointers.add(tap * mr + row) = from };
+        }
+    }
+}
+
+/// What a block of a matrix product needs to know of its tile.
+struct Block {
+    first: usize,
+    rows: usize,
+    panel: usize,
+}
+
+/// Calls `run` for every block of a tile, after pointing `pointers` at its pixels (again for every group of channels).
+///
+/// # Safety
+/// As [`run_tile`]; `pointers` has room for `taps * mr`.
+#[allow(clippy::too_many_arguments, reason = "the geometry both matrix products share")]
+unsafe fn blocks(
+    window: &Window,
+    mr: usize,
+    panels: &[Panel],
+    cut: Cut,
+    tile: usize,
+    x: *const u8,
+    zero: *const u8,
+    pointers: *mut *const u8,
+    mut run: impl FnMut(Block),
+) {
+    let pixels = window.pixels();
+    let block_groups = pixels.div_ceil(mr).div_ceil(cut.blocks);
+    let first_block = tile % block_groups * cut.blocks;
+    let first_panel = tile / block_groups * cut.panels;
+    let last_panel = (first_panel + cut.panels).min(panels.len());
+    for block in first_block..first_block + cut.blocks {
+        let first = block * mr;
+        if first >= pixels {
+            break;
+        }
+        let rows = mr.min(pixels - first);
+        let mut pointed = None;
+        for (panel, p) in panels.iter().enumerate().take(last_panel).skip(first_panel) {
+            if pointed != Some(p.x_offset) {
+                // SAFETY: as the caller promises; the group's channels lie within a pixel (checked).
+                unsafe {
+                    point(window, first, rows, mr, x.wrapping_add(p.x_offset), zero.wrapping_add(p.x_offset), pointers)
+                };
+                pointed = Some(p.x_offset);
+            }
+            run(Block { first, rows, panel });
+        }
+    }
+}
+
+fn requant_at(r: &Requant, entry: usize, memory: &Memory<'_>) -> requant::Requant {
+    let scales = match r.scales {
+        Scales::Float32(m) => requant::Scales::Float32(memory.at(m.plus(entry * 4))),
+        Scales::Fixed(m, s) => requant::Scales::Fixed(memory.at(m.plus(entry * 4)), memory.at(s.plus(entry * 4))),
+        Scales::Shift(s) => requant::Scales::Shift(memory.at(s.plus(entry * 4))),
+    };
+    requant::Requant { scales, zero_point: r.zero_point, lo: r.lo, hi: r.hi }
+}
+
+/// The kernel's epilogue for the output element at byte `at`, with multipliers from `entry` on.
+fn epilogue_at(e: &Epilogue, entry: usize, at: usize, stride: usize, memory: &Memory<'_>) -> requant::Epilogue {
+    match e {
+        Epilogue::Accumulator => requant::Epilogue::Accumulator,
+        Epilogue::Requant(r) => requant::Epilogue::Requant(requant_at(r, entry, memory)),
+        Epilogue::RequantAdd(r, other, add) => requant::Epilogue::RequantAdd(
+            requant_at(r, entry, memory),
+            requant::Residual { r: memory.at(other.plus(at)), r_stride: stride, add: *add },
+        ),
+    }
+}
+
+fn float_epilogue_at(e: &FloatEpilogue, at: usize, stride: usize, memory: &Memory<'_>) -> requant::FloatEpilogue {
+    let add = e.add.map(|(other, clamp)| (memory.at(other.plus(at)), stride, clamp));
+    requant::FloatEpilogue { clamp: e.clamp, add }
+}
+
+unsafe fn qgemm(s: &QGemm, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
+    let (nr, size) = (s.row.nr, s.epilogue.size());
+    let y_stride = s.channels * size;
+    let run = |b: Block| {
+        let p = &s.panels[b.panel];
+        let at = b.first * y_stride + p.channel * size;
+        let args = gemm::QArgs {
+            rows: b.rows,
+            cols: p.cols,
+            x: pointers.cast_const(),
+            taps: s.window.taps(),
+            k: s.k,
+            w: memory.at(s.w.plus(b.panel * s.panel_bytes)),
+            bias: memory.at(s.bias.plus(b.panel * nr * 4)),
+            y: memory.at_mut(s.y.plus(at)),
+            y_stride,
+            epilogue: epilogue_at(&s.epilogue, b.panel * nr, at, y_stride, memory),
+        };
+        // SAFETY: pointers lead into checked spans, the tile's output is its own.
+        unsafe { (s.row.run)(&args) }
+    };
+    // SAFETY: the scratch holds taps * mr pointers (Kind::scratch).
+    unsafe { blocks(&s.window, s.row.mr, &s.panels, s.cut, tile, memory.at(s.x), memory.at(s.zero), pointers, run) }
+}
+
+unsafe fn fgemm(s: &FGemm, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
+    let nr = s.row.nr;
+    let y_stride = s.channels * 4;
+    let run = |b: Block| {
+        let p = &s.panels[b.panel];
+        let at = b.first * y_stride + p.channel * 4;
+        let args = gemm::FArgs {
+            rows: b.rows,
+            cols: p.cols,
+            x: pointers.cast_const().cast(),
+            taps: s.window.taps(),
+            k: s.k,
+            w: memory.at(s.w.plus(b.panel * s.panel_bytes)),
+            bias: memory.at(s.bias.plus(b.panel * nr * 4)),
+            y: memory.at_mut(s.y.plus(at)),
+            y_stride,
+            epilogue: float_epilogue_at(&s.epilogue, at, y_stride, memory),
+        };
+        // SAFETY: pointers lead into checked spans, the tile's output is its own.
+        unsafe { (s.row.run)(&args) }
+    };
+    // SAFETY: the scratch holds taps * mr pointers (Kind::scratch).
+    unsafe { blocks(&s.window, s.row.mr, &s.panels, s.cut, tile, memory.at(s.x), memory.at(s.zero), pointers, run) }
+}
+
+/// Fills `pointers[pixel * taps + tap]` for the output row `tile`; returns its first pixel.
+///
+/// # Safety
+/// `pointers` has room for a row's pixels times taps; `x` and `zero` as the program's check says.
+unsafe fn point_row(window: &Window, tile: usize, x: *const u8, zero: *const u8, pointers: *mut *const u8) -> usize {
+    let [kh, kw] = window.kernel;
+    let first = tile * window.output[1];
+    let [image, oy, _] = window.position(first);
+    for ox in 0..window.output[1] {
+        for ky in 0..kh {
+            for kx in 0..kw {
+                let from = window.offset([image, oy, ox], ky, kx).map_or(zero, |at| x.wrapping_add(at));
+                // SAFETY: ox < row length and the tap is one of kh * kw.
+                unsafe { *pointers.add((ox * kh + ky) * kw + kx) = from };
+            }
+        }
+    }
+    first
+}
+
+unsafe fn qdw(s: &QDw, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
+    let y_stride = s.channels * s.epilogue.size();
+    // SAFETY: the scratch holds a row's pointers (Kind::scratch), and they lead into checked spans.
+    unsafe {
+        let first = point_row(&s.window, tile, memory.at(s.x), memory.at(s.zero), pointers);
+        let at = first * y_stride;
+        (s.row.run)(&dwconv::QArgs {
+            pixels: s.window.output[1],
+            channels: s.channels,
+            taps: s.window.taps(),
+            x: pointers.cast_const(),
+            w: memory.at(s.w),
+            bias: memory.at(s.bias),
+            y: memory.at_mut(s.y.plus(at)),
+            y_stride,
+            epilogue: epilogue_at(&s.epilogue, 0, at, y_stride, memory),
+        });
+    }
+}
+
+unsafe fn fdw(s: &FDw, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
+    let y_stride = s.channels * 4;
+    // SAFETY: as `qdw`.
+    unsafe {
+        let first = point_row(&s.window, tile, memory.at(s.x), memory.at(s.zero), pointers);
+        let at = first * y_stride;
+        (s.row.run)(&dwconv::FArgs {
+            pixels: s.window.output[1],
+            channels: s.channels,
+            taps: s.window.taps(),
+            x: pointers.cast_const().cast(),
+            w: memory.at(s.w),
+            bias: memory.at(s.bias),
+            y: memory.at_mut(s.y.plus(at)),
+            y_stride,
+            epilogue: float_epilogue_at(&s.epilogue, at, y_stride, memory),
+        });
+    }
+}
+
+unsafe fn fmatmul(s: &FMatMul, tile: usize, memory: &Memory<'_>, scratch: *mut u8) {
+    let (mr, nr) = (s.row.mr, s.row.nr);
+    let panels = s.n.div_ceil(nr);
+    let (matrix, panel) = (tile / panels, tile % panels);
+    let (a_index, b_index) = s.batch[matrix];
+    let first_col = panel * nr;
+    let cols = nr.min(s.n - first_col);
+    let pointers: *mut *const f32 = scratch.cast();
+    let packed: *mut f32 = scratch.wrapping_add((mr * size_of::<*const u8>()).next_multiple_of(64)).cast();
+    let b: *const f32 = memory.at(s.b.plus(b_index * s.k * s.n * 4));
+    // SAFETY: the scratch holds mr pointers and k * nr floats (Kind::scratch); b, a and y are checked spans.
+    unsafe {
+        for k in 0..s.k {
+            for c in 0..nr {
+                let from = match s.trans_b {
+                    true => (first_col + c) * s.k + k,
+                    false => k * s.n + first_col + c,
+                };
+                *packed.add(k * nr + c) = if c < cols { *b.add(from) } else { 0.0 };
+            }
+        }
+        let a: *const f32 = memory.at(s.a.plus(a_index * s.m * s.k * 4));
+        for first in (0..s.m).step_by(mr) {
+            let rows = mr.min(s.m - first);
+            for row in 0..mr {
+                *pointers.add(row) = a.add((first + row.min(rows - 1)) * s.k);
+            }
+            (s.row.run)(&gemm::FArgs {
+                rows,
+                cols,
+                x: pointers.cast_const(),
+                taps: 1,
+                k: s.k,
+                w: packed.cast_const(),
+                bias: memory.at(s.bias.plus(first_col * 4)),
+                y: memory.at_mut(s.y.plus(((matrix * s.m + first) * s.n + first_col) * 4)),
+                y_stride: s.n * 4,
+                epilogue: requant::FloatEpilogue { clamp: s.clamp, add: None },
+            });
+        }
+    }
+}
+
+unsafe fn pooling(s: &Pool, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
+    let w = &s.window;
+    let [kh, kw] = w.kernel;
+    let first = tile * w.output[1];
+    let [image, oy, _] = w.position(first);
+    let x: *const u8 = memory.at(s.x);
+    for ox in 0..w.output[1] {
+        let mut taps = 0;
+        for ky in 0..kh {
+            for kx in 0..kw {
+                if let Some(at) = w.offset([image, oy, ox], ky, kx) {
+                    // SAFETY: taps counts at most kh * kw, for which the scratch has room (Kind::scratch).
+                    unsafe { *pointers.add(taps) = x.wrapping_add(at) };
+                    taps += 1;
+                }
+            }
+        }
+        if taps == 0 {
+            // A window that lies wholly in the padding is refused by type inference.
+            continue;
+        }
+        let y = s.y.plus((first + ox) * s.channels * s.kind.size());
+        fn args<T>(s: &Pool, taps: usize, x: *mut *const u8, y: *mut T) -> pool::Args<T> {
+            pool::Args { channels: s.channels, taps, x: x.cast_const().cast(), y }
+        }
+        let count = |include_pad: bool| if include_pad { kh * kw } else { taps };
+        let average = |a: &Averages| a.by_count[count(a.include_pad)];
+        // SAFETY: the pointers lead into checked spans; the output pixel is this tile's own.
+        unsafe {
+            match &s.kind {
+                PoolKind::MaxU8(k) => (k.run)(&args(s, taps, pointers, memory.at_mut(y))),
+                PoolKind::MaxU16(k) => (k.run)(&args(s, taps, pointers, memory.at_mut(y))),
+                PoolKind::MaxF32(k) => (k.run)(&args(s, taps, pointers, memory.at_mut(y))),
+                PoolKind::AvgU8(k, a) => (k.run)(&args(s, taps, pointers, memory.at_mut(y)), &average(a)),
+                PoolKind::AvgU16(k, a) => (k.run)(&args(s, taps, pointers, memory.at_mut(y)), &average(a)),
+                PoolKind::AvgF32(k, pad) => (k.run)(&args(s, taps, pointers, memory.at_mut(y)), count(*pad) as f32),
+            }
+        }
+    }
+}
+
+unsafe fn map(s: &Map, tile: usize, memory: &Memory<'_>) {
+    let from = tile * RUN;
+    let n = RUN.min(s.n.saturating_sub(from));
+    let (x_size, y_size) = s.f.sizes();
+    let (x, y) = (s.x.plus(from * x_size), s.y.plus(from * y_size));
+    // SAFETY: `n` elements from here lie within the checked spans.
+    unsafe {
+        match &s.f {
+            MapFn::Quantize8(k, to) => (k.run)(n, memory.at(x), memory.at_mut(y), to),
+            MapFn::Quantize16(k, to) => (k.run)(n, memory.at(x), memory.at_mut(y), to),
+            MapFn::Dequantize8(k, of) => (k.run)(n, memory.at(x), memory.at_mut(y), of),
+            MapFn::Dequantize16(k, of) => (k.run)(n, memory.at(x), memory.at_mut(y), of),
+            MapFn::Table8(k, table) => (k.run)(n, memory.at(x), memory.at(*table), memory.at_mut(y)),
+            MapFn::Table16(k, table) => (k.run)(n, memory.at(x), memory.at(*table), memory.at_mut(y)),
+            MapFn::Unary(k, f) => (k.run)(*f, n, memory.at(x), memory.at_mut(y)),
+            MapFn::Clamp(k, lo, hi) => (k.run)(n, memory.at(x), memory.at_mut(y), *lo, *hi),
+        }
+    }
+}
+
+unsafe fn zip(s: &Zip, tile: usize, memory: &Memory<'_>) {
+    let per = runs_of(s.n);
+    let size = s.f.size();
+    for row in tile * per..((tile + 1) * per).min(s.rows) {
+        let a = s.a.0.plus(row * s.a.1 * size);
+        let b = s.b.0.plus(row * s.b.1 * size);
+        let y = s.y.plus(row * s.n * size);
+        // SAFETY: a row's runs lie within the checked spans.
+        unsafe {
+            match &s.f {
+                ZipFn::Add8(k, p) => (k.run)(s.n, memory.at(a), memory.at(b), memory.at_mut(y), p),
+                ZipFn::Add16(k, p) => (k.run)(s.n, memory.at(a), memory.at(b), memory.at_mut(y), p),
+                ZipFn::Mul8(k, p) => (k.run)(s.n, memory.at(a), memory.at(b), memory.at_mut(y), p),
+                ZipFn::Mul16(k, p) => (k.run)(s.n, memory.at(a), memory.at(b), memory.at_mut(y), p),
+                ZipFn::Binary(k, f, a_step, b_step) => {
+                    (k.run)(*f, s.n, memory.at(a), *a_step, memory.at(b), *b_step, memory.at_mut(y));
+                }
+            }
+        }
+    }
+}
+
+unsafe fn gather(s: &Gather, memory: &Memory<'_>) {
+    let mut coords = [0usize; 16];
+    let count: usize = s.tables.iter().map(Vec::len).product();
+    let x: *const u8 = memory.at(s.x);
+    let y: *mut u8 = memory.at_mut(s.y);
+    for i in 0..count {
+        let from: usize = s.tables.iter().zip(&coords).map(|(t, c)| t[*c]).sum();
+        // SAFETY: the largest offset of every axis together with a run lies within the input, and count * run within
+        // the output (Program::new).
+        unsafe { std::ptr::copy_nonoverlapping(x.add(from), y.add(i * s.run), s.run) };
+        for (c, t) in coords.iter_mut().zip(&s.tables).rev() {
+            *c += 1;
+            if *c < t.len() {
+                break;
+            }
+            *c = 0;
+        }
+    }
+}
+
+unsafe fn pad(s: &Pad, memory: &Memory<'_>) {
+    let x: *const u8 = memory.at(s.x);
+    let y: *mut u8 = memory.at_mut(s.y);
+    // SAFETY: every run and the whole output lie within checked spans (Program::new).
+    unsafe {
+        copy::fill(s.elem, s.y_bytes / s.elem, s.fill, y);
+        for (i, at) in s.offsets.iter().enumerate() {
+            std::ptr::copy_nonoverlapping(x.add(i * s.run), y.add(*at), s.run);
+        }
+    }
+}
+
+unsafe fn reference(s: &Reference, memory: &Memory<'_>) -> Result<()> {
+    let tensor = |(place, ty): &(Place, Type)| -> Result<Tensor> {
+        // SAFETY: the whole value is a checked span, and no step of this time writes it.
+        let bytes = unsafe { std::slice::from_raw_parts(memory.at::<u8>(*place), type_bytes(ty)?) };
+        Tensor::from_bytes(ty.clone(), bytes.to_vec().into())
+    };
+    let inputs: Vec<Option<Tensor>> = s.inputs.iter().map(|i| i.as_ref().map(tensor).transpose()).collect::<Result<_>>()?;
+    let operands: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
+    let types: Vec<Type> = s.outputs.iter().map(|(_, ty)| ty.clone()).collect();
+    let results = interp::eval(&s.op, &operands, &types, memory.customs)?;
+    for (result, (place, ty)) in results.iter().zip(&s.outputs) {
+        let bytes = result.bytes();
+        if bytes.len() != type_bytes(ty)? {
+            return Err(lowbit_ir::Error::new(format!("expected {ty}, found {}", result.ty())));
+        }
+        // SAFETY: the whole value is a checked span, written by this tile alone.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory.at_mut(*place), bytes.len()) };
+    }
+    Ok(())
+}

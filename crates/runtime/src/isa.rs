@@ -1,0 +1,100 @@
+//! Which instruction sets this machine has, and which of them may be used.
+
+use lowbit_ir::{Error, Result};
+use lowbit_kernels::Features;
+use lowbit_kernels::isa::SETS;
+
+/// A named row set, allowed on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Isa {
+    /// Its name, as `--isa` takes it.
+    pub name: &'static str,
+    /// What kernels may use.
+    pub features: Features,
+}
+
+impl Isa {
+    /// The best this machine has.
+    pub fn host() -> Isa {
+        Isa::available().pop().unwrap_or(Isa { name: "scalar", features: Features::NONE })
+    }
+
+    /// Every row set this machine can run, oldest first.
+    pub fn available() -> Vec<Isa> {
+        let cpu = detect();
+        SETS.iter().filter(|(_, needs)| cpu.has(*needs)).map(|(name, needs)| allow(name, *needs, cpu)).collect()
+    }
+
+    /// The row set of this name; an error says which there are and whether this machine has it.
+    pub fn named(name: &str) -> Result<Isa> {
+        let cpu = detect();
+        let known: Vec<&str> = SETS.iter().map(|(n, _)| *n).collect();
+        match SETS.iter().find(|(n, _)| *n == name) {
+            Some((name, needs)) if cpu.has(*needs) => Ok(allow(name, *needs, cpu)),
+            Some(_) => Err(Error::new(format!("this CPU lacks what the instruction set '{name}' needs"))
+                .hint(format!("one of {:?}", Isa::available().iter().map(|i| i.name).collect::<Vec<_>>()))),
+            None => Err(Error::new(format!("expected an instruction set out of {known:?}, found '{name}'"))),
+        }
+    }
+}
+
+/// A set's own features, and with the AVX-512 sets the optional extras that this CPU happens to have.
+fn allow(name: &'static str, needs: Features, cpu: Features) -> Isa {
+    let extras = match needs.has(Features::AVX512) && cpu.has(Features::AVX512_VBMI) {
+        true => Features::AVX512_VBMI,
+        false => Features::NONE,
+    };
+    Isa { name, features: needs.and(extras) }
+}
+
+/// What this CPU (and its operating system) has.
+#[cfg(target_arch = "x86_64")]
+pub fn detect() -> Features {
+    let mut found = Features::NONE;
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        found = found.and(Features::AVX2);
+    }
+    let avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl");
+    if avx512 {
+        found = found.and(Features::AVX512);
+        if is_x86_feature_detected!("avx512vnni") {
+            found = found.and(Features::AVX512_VNNI);
+        }
+        if is_x86_feature_detected!("avx512vbmi") {
+            found = found.and(Features::AVX512_VBMI);
+        }
+    }
+    found
+}
+
+/// What this CPU has: no vector rows are written for it yet.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn detect() -> Features {
+    Features::NONE
+}
+
+/// The CPU's own name, for reports.
+#[cfg(target_arch = "x86_64")]
+pub fn cpu_name() -> String {
+    use std::arch::x86_64::__cpuid;
+    if __cpuid(0x8000_0000).eax < 0x8000_0004 {
+        return "x86-64".into();
+    }
+    let mut bytes = Vec::new();
+    for leaf in 0x8000_0002..=0x8000_0004u32 {
+        let r = __cpuid(leaf);
+        for word in [r.eax, r.ebx, r.ecx, r.edx] {
+            bytes.extend(word.to_le_bytes());
+        }
+    }
+    String::from_utf8_lossy(&bytes).trim_matches(['\0', ' ']).to_string()
+}
+
+/// The CPU's own name, for reports.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn cpu_name() -> String {
+    std::env::consts::ARCH.into()
+}

@@ -1,0 +1,1083 @@
+//! A compiled program: steps over one arena of bytes, with every address decided.
+//!
+//! A [`Place`] is an offset into the arena or into the constants. [`Program::new`] checks that every span a step touches
+//! lies within its memory, which is what the pointers in [`exec`](crate::exec) rest on.
+
+use crate::isa::Isa;
+use crate::memory::Aligned;
+use lowbit_arithmetic::Affine;
+use lowbit_ir::{Customs, Error, Op, Result, Type};
+use lowbit_kernels::elementwise::{BinaryFn, MulParams, UnaryFn};
+use lowbit_kernels::isa::Kernel;
+use lowbit_kernels::requant::AddParams;
+use lowbit_kernels::{dwconv, elementwise, gemm, pool, rows};
+use std::sync::Arc;
+
+/// An address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// Bytes from the arena's start.
+    Arena(usize),
+    /// Bytes from the constants' start.
+    Const(usize),
+}
+
+impl Place {
+    /// The address `bytes` further on.
+    pub fn plus(self, bytes: usize) -> Place {
+        match self {
+            Place::Arena(at) => Place::Arena(at + bytes),
+            Place::Const(at) => Place::Const(at + bytes),
+        }
+    }
+}
+
+/// A value that crosses the program's edge.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Port {
+    /// The graph value's name.
+    pub name: String,
+    /// Its type, all dimensions known.
+    pub ty: Type,
+    /// Where it lies, row-major.
+    pub place: Place,
+}
+
+/// A program for one machine kind, shared by any number of sessions.
+#[derive(Debug)]
+pub struct Program {
+    /// The model's name.
+    pub name: String,
+    /// The row set it was compiled for.
+    pub isa: Isa,
+    /// What runs, in order.
+    pub steps: Vec<Step>,
+    /// Bytes of activations.
+    pub arena: usize,
+    /// Weights, biases, tables.
+    pub consts: Aligned,
+    /// In the graph's order.
+    pub inputs: Vec<Port>,
+    /// In the graph's order.
+    pub outputs: Vec<Port>,
+    /// Resolves the user's operators in reference steps.
+    pub customs: Customs,
+    /// Bytes of scratch a thread, from the steps.
+    pub scratch: usize,
+}
+
+/// One kernel call over the whole of its output, divided into tiles that any thread may take.
+#[derive(Debug)]
+pub struct Step {
+    /// The graph nodes that became this step, joined by ` + `.
+    pub name: String,
+    /// What it does.
+    pub kind: Kind,
+    /// Multiply-accumulates, for reports.
+    pub macs: u64,
+}
+
+/// What a step does. Sizes count elements unless they say bytes.
+#[derive(Debug)]
+pub enum Kind {
+    /// Integer convolution or dense layer.
+    QGemm(QGemm),
+    /// Float convolution or dense layer.
+    FGemm(FGemm),
+    /// Integer depthwise convolution.
+    QDw(QDw),
+    /// Float depthwise convolution.
+    FDw(FDw),
+    /// Float matrix product of two activations.
+    FMatMul(FMatMul),
+    /// Pooling.
+    Pool(Pool),
+    /// A function of one element.
+    Map(Map),
+    /// A function of two elements.
+    Zip(Zip),
+    /// i32 accumulators `[rows, channels]` to f32.
+    DequantizeAcc {
+        /// Kernel row.
+        row: &'static Kernel<elementwise::DequantizeAccFn>,
+        /// Accumulators.
+        x: Place,
+        /// f32 output.
+        y: Place,
+        /// Number of rows.
+        rows: usize,
+        /// Channels a row.
+        channels: usize,
+        /// One scale a channel, or one in all.
+        scale: Place,
+        /// 0 for one scale in all, 1 for one a channel.
+        scale_step: usize,
+    },
+    /// Softmax over rows.
+    Softmax {
+        /// Kernel row.
+        row: &'static Kernel<rows::SoftmaxFn>,
+        /// Input.
+        x: Place,
+        /// Output.
+        y: Place,
+        /// Number of rows.
+        rows: usize,
+        /// Elements a row.
+        n: usize,
+    },
+    /// Layer normalization over rows.
+    LayerNorm {
+        /// Kernel row.
+        row: &'static Kernel<rows::LayerNormFn>,
+        /// Input.
+        x: Place,
+        /// Output.
+        y: Place,
+        /// One factor an element of a row.
+        scale: Place,
+        /// One summand an element of a row.
+        bias: Option<Place>,
+        /// Added to the variance.
+        epsilon: f32,
+        /// Number of rows.
+        rows: usize,
+        /// Elements a row.
+        n: usize,
+    },
+    /// A matrix transposition per batch: `y[b][c][r] = x[b][r][c]`.
+    Transpose {
+        /// Kernel row.
+        row: &'static Kernel<lowbit_kernels::copy::TransposeFn>,
+        /// Input.
+        x: Place,
+        /// Output.
+        y: Place,
+        /// Bytes an element.
+        elem: usize,
+        /// Matrices.
+        batch: usize,
+        /// Rows of `x`.
+        rows: usize,
+        /// Columns of `x`.
+        cols: usize,
+    },
+    /// `rows` runs of bytes, each with its stride: joins and splits.
+    CopyRows {
+        /// Input.
+        x: Place,
+        /// Output.
+        y: Place,
+        /// Number of runs.
+        rows: usize,
+        /// Bytes a run.
+        bytes: usize,
+        /// Bytes between runs of the input.
+        x_stride: usize,
+        /// Bytes between runs of the output.
+        y_stride: usize,
+    },
+    /// General data movement by offset tables.
+    Gather(Gather),
+    /// A filled border around runs of the input.
+    Pad(Pad),
+    /// An operator without a kernel: the interpreter runs it. Allocates; the compiler lists these.
+    Reference(Box<Reference>),
+}
+
+/// Where output pixels find their input pixels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// Images.
+    pub batch: usize,
+    /// Input height and width.
+    pub input: [usize; 2],
+    /// Output height and width.
+    pub output: [usize; 2],
+    /// Window height and width.
+    pub kernel: [usize; 2],
+    /// Steps.
+    pub strides: [usize; 2],
+    /// Padding before.
+    pub pads: [usize; 2],
+    /// Distances between taps.
+    pub dilations: [usize; 2],
+    /// Bytes between input pixels.
+    pub pixel: usize,
+}
+
+impl Window {
+    /// A window of one tap over `rows` pixels in a row.
+    pub fn dense(rows: usize, pixel: usize) -> Self {
+        Window {
+            batch: 1,
+            input: [1, rows],
+            output: [1, rows],
+            kernel: [1, 1],
+            strides: [1, 1],
+            pads: [0, 0],
+            dilations: [1, 1],
+            pixel,
+        }
+    }
+
+    /// Kernel taps.
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Output pixels of all images.
+    pub fn pixels(&self) -> usize {
+        self.batch * self.output[0] * self.output[1]
+    }
+
+    /// Bytes of all input pixels.
+    pub fn input_bytes(&self) -> usize {
+        self.batch * self.input[0] * self.input[1] * self.pixel
+    }
+
+    /// Image, row and column of an output pixel.
+    pub fn position(&self, pixel: usize) -> [usize; 3] {
+        let [h, w] = self.output;
+        [pixel / (h * w), pixel / w % h, pixel % w]
+    }
+
+    /// Byte offset of the input pixel under a tap; `None` in the padding.
+    #[inline]
+    pub fn offset(&self, [image, oy, ox]: [usize; 3], ky: usize, kx: usize) -> Option<usize> {
+        let y = (oy * self.strides[0] + ky * self.dilations[0]).checked_sub(self.pads[0]).filter(|y| *y < self.input[0])?;
+        let x = (ox * self.strides[1] + kx * self.dilations[1]).checked_sub(self.pads[1]).filter(|x| *x < self.input[1])?;
+        Some(((image * self.input[0] + y) * self.input[1] + x) * self.pixel)
+    }
+}
+
+/// Output channels that one panel of packed weights makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Panel {
+    /// Bytes from an input pixel to the first channel that this panel's group reads.
+    pub x_offset: usize,
+    /// First output channel.
+    pub channel: usize,
+    /// Output channels.
+    pub cols: usize,
+}
+
+/// How a matrix product is cut into tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Blocks of `mr` pixels a tile.
+    pub blocks: usize,
+    /// Panels a tile.
+    pub panels: usize,
+}
+
+/// Places of per-channel multipliers, see [`lowbit_kernels::requant::Scales`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scales {
+    /// One f32 a channel.
+    Float32(Place),
+    /// Multiplier and shift a channel.
+    Fixed(Place, Place),
+    /// Shift a channel.
+    Shift(Place),
+}
+
+/// What an integer multiply-accumulate stores.
+#[derive(Debug, Clone, Copy)]
+pub enum Epilogue {
+    /// i32 accumulators.
+    Accumulator,
+    /// u8.
+    Requant(Requant),
+    /// u8, after adding another tensor of the output's layout.
+    RequantAdd(Requant, Place, AddParams),
+}
+
+/// See [`lowbit_kernels::requant::Requant`].
+#[derive(Debug, Clone, Copy)]
+pub struct Requant {
+    /// Multipliers.
+    pub scales: Scales,
+    /// Added after rounding.
+    pub zero_point: i32,
+    /// Lowest stored value.
+    pub lo: i32,
+    /// Highest stored value.
+    pub hi: i32,
+}
+
+/// See [`lowbit_kernels::requant::FloatEpilogue`].
+#[derive(Debug, Clone, Copy)]
+pub struct FloatEpilogue {
+    /// First clamp.
+    pub clamp: (f32, f32),
+    /// Another tensor of the output's layout, then the second clamp.
+    pub add: Option<(Place, (f32, f32))>,
+}
+
+/// Integer convolution or dense layer.
+#[derive(Debug)]
+pub struct QGemm {
+    /// Kernel row.
+    pub row: &'static gemm::QGemm,
+    /// Input pixels.
+    pub window: Window,
+    /// Input.
+    pub x: Place,
+    /// A pixel of zero points.
+    pub zero: Place,
+    /// Input channels a tap.
+    pub k: usize,
+    /// Packed weights, panel after panel.
+    pub w: Place,
+    /// Bytes a panel.
+    pub panel_bytes: usize,
+    /// Panels; bias and multipliers have `nr` entries for each.
+    pub panels: Vec<Panel>,
+    /// Bias.
+    pub bias: Place,
+    /// Output.
+    pub y: Place,
+    /// Output channels, all groups.
+    pub channels: usize,
+    /// What is stored.
+    pub epilogue: Epilogue,
+    /// Tiles.
+    pub cut: Cut,
+}
+
+/// Float convolution or dense layer; fields as [`QGemm`]'s.
+#[derive(Debug)]
+pub struct FGemm {
+    /// Kernel row.
+    pub row: &'static gemm::FGemm,
+    /// Input pixels.
+    pub window: Window,
+    /// Input.
+    pub x: Place,
+    /// A pixel of zeros.
+    pub zero: Place,
+    /// Input channels a tap.
+    pub k: usize,
+    /// Packed weights.
+    pub w: Place,
+    /// Bytes a panel.
+    pub panel_bytes: usize,
+    /// Panels.
+    pub panels: Vec<Panel>,
+    /// Bias.
+    pub bias: Place,
+    /// Output.
+    pub y: Place,
+    /// Output channels, all groups.
+    pub channels: usize,
+    /// What is stored.
+    pub epilogue: FloatEpilogue,
+    /// Tiles.
+    pub cut: Cut,
+}
+
+/// Integer depthwise convolution; a tile is one output row.
+#[derive(Debug)]
+pub struct QDw {
+    /// Kernel row.
+    pub row: &'static dwconv::QDw,
+    /// Input pixels.
+    pub window: Window,
+    /// Input.
+    pub x: Place,
+    /// A pixel of zero points.
+    pub zero: Place,
+    /// Channels.
+    pub channels: usize,
+    /// Packed weights.
+    pub w: Place,
+    /// Bytes of packed weights.
+    pub w_bytes: usize,
+    /// Bias.
+    pub bias: Place,
+    /// Output.
+    pub y: Place,
+    /// What is stored.
+    pub epilogue: Epilogue,
+}
+
+/// Float depthwise convolution; a tile is one output row.
+#[derive(Debug)]
+pub struct FDw {
+    /// Kernel row.
+    pub row: &'static dwconv::FDw,
+    /// Input pixels.
+    pub window: Window,
+    /// Input.
+    pub x: Place,
+    /// A pixel of zeros.
+    pub zero: Place,
+    /// Channels.
+    pub channels: usize,
+    /// Packed weights.
+    pub w: Place,
+    /// Bias.
+    pub bias: Place,
+    /// Output.
+    pub y: Place,
+    /// What is stored.
+    pub epilogue: FloatEpilogue,
+}
+
+/// Float product of two activations, `a [batch, m, k]` by `b [batch, k, n]` or `[batch, n, k]`; a tile is one panel.
+#[derive(Debug)]
+pub struct FMatMul {
+    /// Kernel row.
+    pub row: &'static gemm::FGemm,
+    /// Left operand.
+    pub a: Place,
+    /// Right operand.
+    pub b: Place,
+    /// Whether `b` is [n, k].
+    pub trans_b: bool,
+    /// For each output matrix, which matrices of `a` and `b` it takes (broadcasting).
+    pub batch: Vec<(usize, usize)>,
+    /// Rows.
+    pub m: usize,
+    /// Inner size.
+    pub k: usize,
+    /// Columns.
+    pub n: usize,
+    /// Bias, one a column, padded to panels.
+    pub bias: Place,
+    /// Output.
+    pub y: Place,
+    /// Clamp.
+    pub clamp: (f32, f32),
+}
+
+/// Pooling; a tile is one output row.
+#[derive(Debug)]
+pub struct Pool {
+    /// Which pooling on which type.
+    pub kind: PoolKind,
+    /// Input pixels.
+    pub window: Window,
+    /// Channels.
+    pub channels: usize,
+    /// Input.
+    pub x: Place,
+    /// Output.
+    pub y: Place,
+}
+
+/// A pooling kernel with its parameters.
+#[derive(Debug)]
+pub enum PoolKind {
+    /// Largest u8.
+    MaxU8(&'static Kernel<pool::MaxFn<u8>>),
+    /// Largest u16.
+    MaxU16(&'static Kernel<pool::MaxFn<u16>>),
+    /// Largest f32.
+    MaxF32(&'static Kernel<pool::MaxFn<f32>>),
+    /// Mean of u8; parameters by the number that a sum is divided by.
+    AvgU8(&'static Kernel<pool::AvgFn<u8>>, Averages),
+    /// Mean of u16.
+    AvgU16(&'static Kernel<pool::AvgFn<u16>>, Averages),
+    /// Mean of f32; whether padding counts.
+    AvgF32(&'static Kernel<pool::FloatAvgFn>, bool),
+}
+
+/// Integer averages: `by_count[n]` divides by n (index 0 is not used).
+#[derive(Debug)]
+pub struct Averages {
+    /// Parameters.
+    pub by_count: Vec<pool::QAverage>,
+    /// Whether padding counts.
+    pub include_pad: bool,
+}
+
+/// A function of one element over `n` contiguous elements.
+#[derive(Debug)]
+pub struct Map {
+    /// Which function.
+    pub f: MapFn,
+    /// Input.
+    pub x: Place,
+    /// Output.
+    pub y: Place,
+    /// Elements.
+    pub n: usize,
+}
+
+/// A function of one element, with its parameters.
+#[derive(Debug)]
+pub enum MapFn {
+    /// f32 to u8.
+    Quantize8(&'static Kernel<elementwise::QuantizeFn<u8>>, Affine),
+    /// f32 to u16.
+    Quantize16(&'static Kernel<elementwise::QuantizeFn<u16>>, Affine),
+    /// u8 to f32.
+    Dequantize8(&'static Kernel<elementwise::DequantizeFn<u8>>, Affine),
+    /// u16 to f32.
+    Dequantize16(&'static Kernel<elementwise::DequantizeFn<u16>>, Affine),
+    /// u8 to u8 by a table of 256.
+    Table8(&'static Kernel<elementwise::TableFn<u8>>, Place),
+    /// u16 to u16 by a table of 65,536.
+    Table16(&'static Kernel<elementwise::TableFn<u16>>, Place),
+    /// f32 to f32.
+    Unary(&'static Kernel<elementwise::UnaryRun>, UnaryFn),
+    /// f32 limited to a range.
+    Clamp(&'static Kernel<elementwise::ClampFn>, f32, f32),
+}
+
+impl MapFn {
+    /// Bytes an input and an output element.
+    pub fn sizes(&self) -> (usize, usize) {
+        match self {
+            MapFn::Quantize8(..) => (4, 1),
+            MapFn::Quantize16(..) => (4, 2),
+            MapFn::Dequantize8(..) => (1, 4),
+            MapFn::Dequantize16(..) => (2, 4),
+            MapFn::Table8(..) => (1, 1),
+            MapFn::Table16(..) => (2, 2),
+            MapFn::Unary(..) | MapFn::Clamp(..) => (4, 4),
+        }
+    }
+}
+
+/// A function of two elements over `rows` runs of `n`; a row stride of 0 repeats an operand's run.
+#[derive(Debug)]
+pub struct Zip {
+    /// Which function.
+    pub f: ZipFn,
+    /// Left operand and the elements between its runs.
+    pub a: (Place, usize),
+    /// Right operand and the elements between its runs.
+    pub b: (Place, usize),
+    /// Output, contiguous.
+    pub y: Place,
+    /// Runs.
+    pub rows: usize,
+    /// Elements a run.
+    pub n: usize,
+}
+
+/// A function of two elements, with its parameters.
+#[derive(Debug)]
+pub enum ZipFn {
+    /// Sum of u8.
+    Add8(&'static Kernel<elementwise::AddFn<u8>>, AddParams),
+    /// Sum of u16.
+    Add16(&'static Kernel<elementwise::AddFn<u16>>, AddParams),
+    /// Product of u8.
+    Mul8(&'static Kernel<elementwise::MulFn<u8>>, MulParams),
+    /// Product of u16.
+    Mul16(&'static Kernel<elementwise::MulFn<u16>>, MulParams),
+    /// f32; steps of 0 repeat one element of an operand along the run.
+    Binary(&'static Kernel<elementwise::BinaryRun>, BinaryFn, usize, usize),
+}
+
+impl ZipFn {
+    /// Bytes an element.
+    pub fn size(&self) -> usize {
+        match self {
+            ZipFn::Add8(..) | ZipFn::Mul8(..) => 1,
+            ZipFn::Add16(..) | ZipFn::Mul16(..) => 2,
+            ZipFn::Binary(..) => 4,
+        }
+    }
+
+    /// Whether each operand advances along a run.
+    pub fn steps(&self) -> (usize, usize) {
+        match self {
+            ZipFn::Add8(..) | ZipFn::Mul8(..) | ZipFn::Add16(..) | ZipFn::Mul16(..) => (1, 1),
+            ZipFn::Binary(_, _, a, b) => (*a, *b),
+        }
+    }
+}
+
+/// General data movement: the output is contiguous over `dims`, the input offset of an element is the sum over the axes
+/// of that axis' table at its coordinate; the innermost `run` bytes are copied together.
+#[derive(Debug)]
+pub struct Gather {
+    /// Input.
+    pub x: Place,
+    /// Bytes of the whole input, for the check.
+    pub x_bytes: usize,
+    /// Output.
+    pub y: Place,
+    /// Byte offsets per outer axis.
+    pub tables: Vec<Vec<usize>>,
+    /// Bytes copied together.
+    pub run: usize,
+}
+
+/// A border: output of `y_bytes` filled with a value, then runs of the input at their offsets.
+#[derive(Debug)]
+pub struct Pad {
+    /// Input: runs one after another.
+    pub x: Place,
+    /// Output.
+    pub y: Place,
+    /// Output bytes.
+    pub y_bytes: usize,
+    /// Bytes an element: 1, 2, 4 or 8.
+    pub elem: usize,
+    /// One element of the border, in the low bytes.
+    pub fill: u64,
+    /// Output offset of each run.
+    pub offsets: Vec<usize>,
+    /// Bytes a run.
+    pub run: usize,
+}
+
+/// An operator that the interpreter runs.
+#[derive(Debug)]
+pub struct Reference {
+    /// The operator.
+    pub op: Op,
+    /// Operands, row-major, with types as the graph has them.
+    pub inputs: Vec<Option<(Place, Type)>>,
+    /// Results.
+    pub outputs: Vec<(Place, Type)>,
+}
+
+/// A span of bytes that a step touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Where it starts.
+    pub place: Place,
+    /// How long it is.
+    pub bytes: usize,
+    /// Whether it is written.
+    pub written: bool,
+}
+
+impl Program {
+    /// A program whose every span lies within its memory, or an error that names the step.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a program, each named at the one place that makes one")]
+    pub fn new(
+        name: String,
+        isa: Isa,
+        steps: Vec<Step>,
+        arena: usize,
+        consts: Aligned,
+        inputs: Vec<Port>,
+        outputs: Vec<Port>,
+        customs: Customs,
+    ) -> Result<Arc<Program>> {
+        let scratch = steps.iter().map(|s| s.kind.scratch()).max().unwrap_or(0);
+        let check = |span: Span, what: &str| {
+            let (at, limit) = match span.place {
+                Place::Arena(at) => (at, arena),
+                Place::Const(at) => (at, consts.len()),
+            };
+            if at.checked_add(span.bytes).is_none_or(|end| end > limit) {
+                return Err(Error::new(format!("{what}: expected a span within {limit} bytes, found {span:?}")));
+            }
+            match span {
+                Span { place: Place::Const(_), written: true, .. } => {
+                    Err(Error::new(format!("{what}: constants cannot be written")))
+                }
+                Span { .. } => Ok(()),
+            }
+        };
+        for step in &steps {
+            for span in step.kind.spans() {
+                check(span, &step.name)?;
+            }
+            step.kind.check().map_err(|e| e.at_node(step.name.clone()))?;
+        }
+        for port in inputs.iter().chain(&outputs) {
+            check(Span { place: port.place, bytes: port_bytes(port)?, written: false }, &port.name)?;
+        }
+        Ok(Arc::new(Program { name, isa, steps, arena, consts, inputs, outputs, customs, scratch }))
+    }
+
+    /// The steps that the interpreter runs, for want of a kernel.
+    pub fn reference_steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|s| matches!(s.kind, Kind::Reference(_)))
+    }
+
+    /// Multiply-accumulates of one run.
+    pub fn macs(&self) -> u64 {
+        self.steps.iter().map(|s| s.macs).sum()
+    }
+}
+
+/// Bytes of a port's value.
+pub fn port_bytes(port: &Port) -> Result<usize> {
+    type_bytes(&port.ty).map_err(|e| e.at_value(port.name.clone()))
+}
+
+/// Bytes of a value whose dimensions are all known.
+pub fn type_bytes(ty: &Type) -> Result<usize> {
+    ty.shape
+        .count()
+        .and_then(|n| ty.dtype.bytes(n))
+        .ok_or_else(|| Error::new(format!("expected known dimensions of a size that fits, found {ty}")))
+}
+
+fn read(place: Place, bytes: usize) -> Span {
+    Span { place, bytes, written: false }
+}
+
+fn write(place: Place, bytes: usize) -> Span {
+    Span { place, bytes, written: true }
+}
+
+impl Scales {
+    fn spans(self, channels: usize, out: &mut Vec<Span>) {
+        match self {
+            Scales::Float32(p) | Scales::Shift(p) => out.push(read(p, channels * 4)),
+            Scales::Fixed(m, s) => out.extend([read(m, channels * 4), read(s, channels * 4)]),
+        }
+    }
+}
+
+impl Epilogue {
+    /// Bytes a stored element.
+    pub fn size(&self) -> usize {
+        match self {
+            Epilogue::Accumulator => 4,
+            Epilogue::Requant(_) | Epilogue::RequantAdd(..) => 1,
+        }
+    }
+
+    fn spans(&self, padded: usize, y_bytes: usize, out: &mut Vec<Span>) {
+        match self {
+            Epilogue::Accumulator => {}
+            Epilogue::Requant(r) => r.scales.spans(padded, out),
+            Epilogue::RequantAdd(r, other, _) => {
+                r.scales.spans(padded, out);
+                out.push(read(*other, y_bytes));
+            }
+        }
+    }
+}
+
+impl Kind {
+    /// Everything this step reads and writes.
+    pub fn spans(&self) -> Vec<Span> {
+        let mut out = Vec::new();
+        match self {
+            Kind::QGemm(s) => {
+                let padded = s.panels.len() * s.row.nr;
+                let y_bytes = s.window.pixels() * s.channels * s.epilogue.size();
+                let w_bytes = s.panels.len() * s.panel_bytes;
+                out.extend([
+                    read(s.x, s.window.input_bytes()),
+                    read(s.zero, s.window.pixel),
+                    read(s.w, w_bytes),
+                    read(s.bias, padded * 4),
+                    write(s.y, y_bytes),
+                ]);
+                s.epilogue.spans(padded, y_bytes, &mut out);
+            }
+            Kind::FGemm(s) => {
+                let padded = s.panels.len() * s.row.nr;
+                let y_bytes = s.window.pixels() * s.channels * 4;
+                out.extend([
+                    read(s.x, s.window.input_bytes()),
+                    read(s.zero, s.window.pixel),
+                    read(s.w, s.panels.len() * s.panel_bytes),
+                    read(s.bias, padded * 4),
+                    write(s.y, y_bytes),
+                ]);
+                out.extend(s.epilogue.add.map(|(other, _)| read(other, y_bytes)));
+            }
+            Kind::QDw(s) => {
+                let padded = s.channels.next_multiple_of(64);
+                let y_bytes = s.window.pixels() * s.channels * s.epilogue.size();
+                out.extend([
+                    read(s.x, s.window.input_bytes()),
+                    read(s.zero, s.window.pixel),
+                    read(s.w, s.w_bytes),
+                    read(s.bias, padded * 4),
+                    write(s.y, y_bytes),
+                ]);
+                s.epilogue.spans(padded, y_bytes, &mut out);
+            }
+            Kind::FDw(s) => {
+                let padded = s.channels.next_multiple_of(64);
+                let y_bytes = s.window.pixels() * s.channels * 4;
+                out.extend([
+                    read(s.x, s.window.input_bytes()),
+                    read(s.zero, s.window.pixel),
+                    read(s.w, s.window.taps() * padded * 4),
+                    read(s.bias, padded * 4),
+                    write(s.y, y_bytes),
+                ]);
+                out.extend(s.epilogue.add.map(|(other, _)| read(other, y_bytes)));
+            }
+            Kind::FMatMul(s) => {
+                let of = |f: fn(&(usize, usize)) -> usize| s.batch.iter().map(f).max().map_or(0, |m| m + 1);
+                out.extend([
+                    read(s.a, of(|b| b.0) * s.m * s.k * 4),
+                    read(s.b, of(|b| b.1) * s.k * s.n * 4),
+                    read(s.bias, s.n.next_multiple_of(s.row.nr) * 4),
+                    write(s.y, s.batch.len() * s.m * s.n * 4),
+                ]);
+            }
+            Kind::Pool(s) => {
+                out.push(read(s.x, s.window.input_bytes()));
+                out.push(write(s.y, s.window.pixels() * s.channels * s.kind.size()));
+            }
+            Kind::Map(s) => {
+                let (x, y) = s.f.sizes();
+                out.extend([read(s.x, s.n * x), write(s.y, s.n * y)]);
+                match &s.f {
+                    MapFn::Table8(_, table) => out.push(read(*table, 256)),
+                    MapFn::Table16(_, table) => out.push(read(*table, 2 * 65536)),
+                    MapFn::Quantize8(..)
+                    | MapFn::Quantize16(..)
+                    | MapFn::Dequantize8(..)
+                    | MapFn::Dequantize16(..)
+                    | MapFn::Unary(..)
+                    | MapFn::Clamp(..) => {}
+                }
+            }
+            Kind::Zip(s) => {
+                let size = s.f.size();
+                let (a, b) = s.f.steps();
+                let extent = |stride: usize, step: usize| {
+                    ((s.rows.max(1) - 1) * stride + s.n.saturating_sub(1) * step + usize::from(s.n > 0)) * size
+                };
+                out.extend([
+                    read(s.a.0, extent(s.a.1, a)),
+                    read(s.b.0, extent(s.b.1, b)),
+                    write(s.y, s.rows * s.n * size),
+                ]);
+            }
+            Kind::DequantizeAcc { x, y, rows, channels, scale, scale_step, .. } => {
+                let scales = if *scale_step == 0 { 1 } else { *channels };
+                out.extend([read(*x, rows * channels * 4), read(*scale, scales * 4), write(*y, rows * channels * 4)]);
+            }
+            Kind::Softmax { x, y, rows, n, .. } => out.extend([read(*x, rows * n * 4), write(*y, rows * n * 4)]),
+            Kind::LayerNorm { x, y, scale, bias, rows, n, .. } => {
+                out.extend([read(*x, rows * n * 4), read(*scale, n * 4), write(*y, rows * n * 4)]);
+                out.extend(bias.map(|b| read(b, n * 4)));
+            }
+            Kind::Transpose { x, y, elem, batch, rows, cols, .. } => {
+                let bytes = elem * batch * rows * cols;
+                out.extend([read(*x, bytes), write(*y, bytes)]);
+            }
+            Kind::CopyRows { x, y, rows, bytes, x_stride, y_stride } => {
+                let extent = |stride: usize| if *rows == 0 { 0 } else { (rows - 1) * stride + bytes };
+                out.extend([read(*x, extent(*x_stride)), write(*y, extent(*y_stride))]);
+            }
+            Kind::Gather(s) => {
+                let count: usize = s.tables.iter().map(Vec::len).product();
+                out.extend([read(s.x, s.x_bytes), write(s.y, count * s.run)]);
+            }
+            Kind::Pad(s) => out.extend([read(s.x, s.offsets.len() * s.run), write(s.y, s.y_bytes)]),
+            Kind::Reference(s) => {
+                let bytes = |ty: &Type| type_bytes(ty).unwrap_or(usize::MAX);
+                out.extend(s.inputs.iter().flatten().map(|(p, ty)| read(*p, bytes(ty))));
+                out.extend(s.outputs.iter().map(|(p, ty)| write(*p, bytes(ty))));
+            }
+        }
+        out
+    }
+
+    /// Scratch bytes a thread.
+    pub fn scratch(&self) -> usize {
+        let pointer = size_of::<*const u8>();
+        match self {
+            Kind::QGemm(s) => s.window.taps() * s.row.mr * pointer,
+            Kind::FGemm(s) => s.window.taps() * s.row.mr * pointer,
+            Kind::QDw(s) => s.window.taps() * s.window.output[1] * pointer,
+            Kind::FDw(s) => s.window.taps() * s.window.output[1] * pointer,
+            Kind::FMatMul(s) => (s.row.mr * pointer).next_multiple_of(64) + s.k * s.row.nr * 4,
+            Kind::Pool(s) => s.window.taps() * pointer,
+            Kind::Map(_)
+            | Kind::Zip(_)
+            | Kind::DequantizeAcc { .. }
+            | Kind::Softmax { .. }
+            | Kind::LayerNorm { .. }
+            | Kind::Transpose { .. }
+            | Kind::CopyRows { .. }
+            | Kind::Gather(_)
+            | Kind::Pad(_)
+            | Kind::Reference(_) => 0,
+        }
+    }
+
+    /// Facts that the pointers rest on besides the spans.
+    fn check(&self) -> Result<()> {
+        let fits = |holds: bool, what: &str| match holds {
+            true => Ok(()),
+            false => Err(Error::new(format!("expected {what}, found otherwise: a defect of the compiler"))),
+        };
+        match self {
+            Kind::QGemm(s) => {
+                fits(s.panel_bytes == gemm::packed_q8(s.row.nr, s.window.taps(), s.k, s.row.nr), "whole panels")?;
+                for p in &s.panels {
+                    fits(p.x_offset + s.k <= s.window.pixel, "channels within a pixel")?;
+                    fits(p.cols >= 1 && p.cols <= s.row.nr && p.channel + p.cols <= s.channels, "columns in range")?;
+                }
+                fits(s.cut.blocks > 0 && s.cut.panels > 0, "tiles")
+            }
+            Kind::FGemm(s) => {
+                fits(s.panel_bytes == gemm::packed_f32(s.row.nr, s.window.taps(), s.k, s.row.nr) * 4, "whole panels")?;
+                for p in &s.panels {
+                    fits(p.x_offset + s.k * 4 <= s.window.pixel, "channels within a pixel")?;
+                    fits(p.cols >= 1 && p.cols <= s.row.nr && p.channel + p.cols <= s.channels, "columns in range")?;
+                }
+                fits(s.cut.blocks > 0 && s.cut.panels > 0, "tiles")
+            }
+            Kind::QDw(s) => {
+                fits(s.channels <= s.window.pixel, "channels within a pixel")?;
+                fits(s.w_bytes == (s.row.packed)(s.channels, s.window.taps()), "whole weights")
+            }
+            Kind::FDw(s) => fits(s.channels * 4 <= s.window.pixel, "channels within a pixel"),
+            Kind::Pool(s) => {
+                fits(s.channels * s.kind.size() <= s.window.pixel, "channels within a pixel")?;
+                match &s.kind {
+                    PoolKind::AvgU8(_, a) | PoolKind::AvgU16(_, a) => {
+                        fits(a.by_count.len() > s.window.taps(), "an average for every count")
+                    }
+                    PoolKind::MaxU8(_) | PoolKind::MaxU16(_) | PoolKind::MaxF32(_) | PoolKind::AvgF32(..) => Ok(()),
+                }
+            }
+            Kind::Gather(s) => {
+                let far: usize = s.tables.iter().map(|t| t.iter().copied().max().unwrap_or(0)).sum();
+                let empty = s.tables.iter().any(Vec::is_empty);
+                fits(empty || far + s.run <= s.x_bytes, "offsets within the input")
+            }
+            Kind::Pad(s) => {
+                fits(s.offsets.iter().all(|o| o + s.run <= s.y_bytes), "runs within the output")?;
+                fits(matches!(s.elem, 1 | 2 | 4 | 8) && s.y_bytes % s.elem == 0, "whole elements")
+            }
+            Kind::FMatMul(_)
+            | Kind::Map(_)
+            | Kind::Zip(_)
+            | Kind::DequantizeAcc { .. }
+            | Kind::Softmax { .. }
+            | Kind::LayerNorm { .. }
+            | Kind::Transpose { .. }
+            | Kind::CopyRows { .. }
+            | Kind::Reference(_) => Ok(()),
+        }
+    }
+
+    /// Every address of this step, for the compiler to settle.
+    pub fn places_mut(&mut self) -> Vec<&mut Place> {
+        fn scales(s: &mut Scales) -> Vec<&mut Place> {
+            match s {
+                Scales::Float32(p) | Scales::Shift(p) => vec![p],
+                Scales::Fixed(m, s) => vec![m, s],
+            }
+        }
+        fn epilogue(e: &mut Epilogue) -> Vec<&mut Place> {
+            match e {
+                Epilogue::Accumulator => Vec::new(),
+                Epilogue::Requant(r) => scales(&mut r.scales),
+                Epilogue::RequantAdd(r, other, _) => {
+                    let mut all = scales(&mut r.scales);
+                    all.push(other);
+                    all
+                }
+            }
+        }
+        let mut out: Vec<&mut Place> = Vec::new();
+        match self {
+            Kind::QGemm(s) => {
+                out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
+                out.extend(epilogue(&mut s.epilogue));
+            }
+            Kind::FGemm(s) => {
+                out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
+                out.extend(s.epilogue.add.as_mut().map(|(other, _)| other));
+            }
+            Kind::QDw(s) => {
+                out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
+                out.extend(epilogue(&mut s.epilogue));
+            }
+            Kind::FDw(s) => {
+                out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
+                out.extend(s.epilogue.add.as_mut().map(|(other, _)| other));
+            }
+            Kind::FMatMul(s) => out.extend([&mut s.a, &mut s.b, &mut s.bias, &mut s.y]),
+            Kind::Pool(s) => out.extend([&mut s.x, &mut s.y]),
+            Kind::Map(s) => {
+                out.extend([&mut s.x, &mut s.y]);
+                match &mut s.f {
+                    MapFn::Table8(_, table) | MapFn::Table16(_, table) => out.push(table),
+                    MapFn::Quantize8(..)
+                    | MapFn::Quantize16(..)
+                    | MapFn::Dequantize8(..)
+                    | MapFn::Dequantize16(..)
+                    | MapFn::Unary(..)
+                    | MapFn::Clamp(..) => {}
+                }
+            }
+            Kind::Zip(s) => out.extend([&mut s.a.0, &mut s.b.0, &mut s.y]),
+            Kind::DequantizeAcc { x, y, scale, .. } => out.extend([x, y, scale]),
+            Kind::Softmax { x, y, .. } | Kind::Transpose { x, y, .. } | Kind::CopyRows { x, y, .. } => out.extend([x, y]),
+            Kind::LayerNorm { x, y, scale, bias, .. } => {
+                out.extend([x, y, scale]);
+                out.extend(bias.as_mut());
+            }
+            Kind::Gather(s) => out.extend([&mut s.x, &mut s.y]),
+            Kind::Pad(s) => out.extend([&mut s.x, &mut s.y]),
+            Kind::Reference(s) => {
+                out.extend(s.inputs.iter_mut().flatten().map(|(p, _)| p));
+                out.extend(s.outputs.iter_mut().map(|(p, _)| p));
+            }
+        }
+        out
+    }
+
+    /// The name of the kernel row that runs.
+    pub fn kernel(&self) -> &'static str {
+        match self {
+            Kind::QGemm(s) => s.row.name,
+            Kind::FGemm(s) => s.row.name,
+            Kind::QDw(s) => s.row.name,
+            Kind::FDw(s) => s.row.name,
+            Kind::FMatMul(s) => s.row.name,
+            Kind::Pool(s) => match &s.kind {
+                PoolKind::MaxU8(k) => k.name,
+                PoolKind::MaxU16(k) => k.name,
+                PoolKind::MaxF32(k) => k.name,
+                PoolKind::AvgU8(k, _) => k.name,
+                PoolKind::AvgU16(k, _) => k.name,
+                PoolKind::AvgF32(k, _) => k.name,
+            },
+            Kind::Map(s) => match &s.f {
+                MapFn::Quantize8(k, _) => k.name,
+                MapFn::Quantize16(k, _) => k.name,
+                MapFn::Dequantize8(k, _) => k.name,
+                MapFn::Dequantize16(k, _) => k.name,
+                MapFn::Table8(k, _) => k.name,
+                MapFn::Table16(k, _) => k.name,
+                MapFn::Unary(k, _) => k.name,
+                MapFn::Clamp(k, ..) => k.name,
+            },
+            Kind::Zip(s) => match &s.f {
+                ZipFn::Add8(k, _) => k.name,
+                ZipFn::Add16(k, _) => k.name,
+                ZipFn::Mul8(k, _) => k.name,
+                ZipFn::Mul16(k, _) => k.name,
+                ZipFn::Binary(k, ..) => k.name,
+            },
+            Kind::DequantizeAcc { row, .. } => row.name,
+            Kind::Softmax { row, .. } => row.name,
+            Kind::LayerNorm { row, .. } => row.name,
+            Kind::Transpose { row, .. } => row.name,
+            Kind::CopyRows { .. } => "copy_rows",
+            Kind::Gather(_) => "gather",
+            Kind::Pad(_) => "pad",
+            Kind::Reference(_) => "reference",
+        }
+    }
+}
+
+impl PoolKind {
+    /// Bytes an element.
+    pub fn size(&self) -> usize {
+        match self {
+            PoolKind::MaxU8(_) | PoolKind::AvgU8(..) => 1,
+            PoolKind::MaxU16(_) | PoolKind::AvgU16(..) => 2,
+            PoolKind::MaxF32(_) | PoolKind::AvgF32(..) => 4,
+        }
+    }
+}

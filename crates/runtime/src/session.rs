@@ -1,0 +1,168 @@
+//! A session: one arena, one set of threads, any number of runs.
+
+use crate::exec::{Memory, run_tile, tiles};
+use crate::floatenv::DefaultFloat;
+use crate::memory::Aligned;
+use crate::pool::{Barrier, Pool};
+use crate::program::{Program, port_bytes};
+use bytes::Bytes;
+use lowbit_ir::{Error, Result, Tensor};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// Runs a program. It owns the activations; after the first run nothing is allocated, unless the program has reference
+/// steps or results are taken out as tensors.
+#[derive(Debug)]
+pub struct Session {
+    program: Arc<Program>,
+    pool: Arc<Pool>,
+    arena: Aligned,
+    scratch: Vec<Aligned>,
+    tiles: Vec<usize>,
+    /// The next tile of every step.
+    next: Vec<AtomicUsize>,
+    barrier: Barrier,
+}
+
+impl Session {
+    /// A session on the calling thread alone.
+    pub fn new(program: Arc<Program>) -> Result<Session> {
+        let pool = Pool::new(1).map_err(|e| Error::new(format!("cannot start threads: {e}")))?;
+        Session::with_pool(program, Arc::new(pool))
+    }
+
+    /// A session on this many threads, the calling one among them.
+    pub fn with_threads(program: Arc<Program>, threads: usize) -> Result<Session> {
+        let pool = Pool::new(threads).map_err(|e| Error::new(format!("cannot start {threads} threads: {e}")))?;
+        Session::with_pool(program, Arc::new(pool))
+    }
+
+    /// A session that shares a pool with others; their runs take turns.
+    pub fn with_pool(program: Arc<Program>, pool: Arc<Pool>) -> Result<Session> {
+        if !crate::isa::detect().has(program.isa.features) {
+            return Err(Error::new(format!(
+                "the program was compiled for '{}', which this CPU lacks",
+                program.isa.name
+            )));
+        }
+        let arena = Aligned::zeroed(program.arena)?;
+        let scratch = (0..pool.threads()).map(|_| Aligned::zeroed(program.scratch)).collect::<Result<_>>()?;
+        let tiles: Vec<usize> = program.steps.iter().map(|s| tiles(&s.kind)).collect();
+        let next = tiles.iter().map(|_| AtomicUsize::new(0)).collect();
+        let barrier = Barrier::new(pool.threads());
+        Ok(Session { program, pool, arena, scratch, tiles, next, barrier })
+    }
+
+    /// The program it runs.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// How many threads take part.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// The bytes of input `i`, to be written before [`Session::execute`].
+    pub fn input_mut(&mut self, i: usize) -> Result<&mut [u8]> {
+        let port = self.program.inputs.get(i).ok_or_else(|| no_port("input", i, self.program.inputs.len()))?;
+        let bytes = port_bytes(port)?;
+        match port.place {
+            crate::Place::Arena(at) => Ok(&mut self.arena.as_mut_slice()[at..at + bytes]),
+            crate::Place::Const(_) => Err(Error::new("an input cannot be a constant").at_value(port.name.clone())),
+        }
+    }
+
+    /// The bytes of output `i`, after [`Session::execute`].
+    pub fn output(&self, i: usize) -> Result<&[u8]> {
+        let port = self.program.outputs.get(i).ok_or_else(|| no_port("output", i, self.program.outputs.len()))?;
+        let bytes = port_bytes(port)?;
+        match port.place {
+            crate::Place::Arena(at) => Ok(&self.arena.as_slice()[at..at + bytes]),
+            crate::Place::Const(at) => Ok(&self.program.consts.as_slice()[at..at + bytes]),
+        }
+    }
+
+    /// Runs all steps over the inputs as they lie.
+    pub fn execute(&mut self) -> Result<()> {
+        self.execute_timed(None)
+    }
+
+    /// As [`Session::execute`], adding every step's nanoseconds to `profile` (one entry a step).
+    pub fn profile(&mut self, profile: &mut Vec<u64>) -> Result<()> {
+        profile.resize(self.program.steps.len(), 0);
+        self.execute_timed(Some(profile))
+    }
+
+    fn execute_timed(&mut self, profile: Option<&mut Vec<u64>>) -> Result<()> {
+        self.next.iter().for_each(|n| n.store(0, Ordering::Relaxed));
+        let memory = Memory::new(&mut self.arena, &self.program.consts, &self.program.customs);
+        let failed = AtomicBool::new(false);
+        let failure: Mutex<Option<Error>> = Mutex::new(None);
+        let times = Mutex::new(profile);
+        let scratch: Vec<Scratch> = self.scratch.iter_mut().map(|s| Scratch(s.as_mut_ptr())).collect();
+        let (steps, tiles, next, barrier) = (&self.program.steps, &self.tiles, &self.next, &self.barrier);
+        self.pool.run(&|thread| {
+            let _default = DefaultFloat::enter();
+            let scratch = scratch[thread].0;
+            for (i, step) in steps.iter().enumerate() {
+                let start = Instant::now();
+                // After a failure the threads still meet at every barrier, but take no more tiles.
+                while !failed.load(Ordering::Relaxed) {
+                    let tile = next[i].fetch_add(1, Ordering::Relaxed);
+                    if tile >= tiles[i] {
+                        break;
+                    }
+                    // SAFETY: the program was made by `Program::new`, the session's memory has its sizes, its features
+                    // were checked in `with_pool`, the counter gives every tile to one thread, the barrier below
+                    // completes every step before the next, and scratch is the thread's own.
+                    if let Err(e) = unsafe { run_tile(&step.kind, tile, &memory, scratch) } {
+                        failed.store(true, Ordering::Relaxed);
+                        failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e.at_node(step.name.clone()));
+                    }
+                }
+                barrier.wait();
+                if thread == 0 {
+                    if let Some(times) = times.lock().unwrap_or_else(|e| e.into_inner()).as_mut() {
+                        times[i] += start.elapsed().as_nanos() as u64;
+                    }
+                }
+            }
+        });
+        match failure.into_inner().unwrap_or_else(|e| e.into_inner()) {
+            Some(e) => Err(e),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs on tensors in the order of the program's inputs; returns tensors in the order of its outputs.
+    pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        if inputs.len() != self.program.inputs.len() {
+            return Err(Error::new(format!("expected {} inputs, found {}", self.program.inputs.len(), inputs.len())));
+        }
+        for (i, tensor) in inputs.iter().enumerate() {
+            let port = &self.program.inputs[i];
+            if tensor.dtype() != port.ty.dtype || tensor.ty().shape != port.ty.shape {
+                return Err(Error::new(format!("expected {}, found {}", port.ty, tensor.ty())).at_value(port.name.clone()));
+            }
+            self.input_mut(i)?.copy_from_slice(tensor.bytes());
+        }
+        self.execute()?;
+        let program = self.program.clone();
+        let take = |(i, port): (usize, &crate::Port)| {
+            Tensor::from_bytes(port.ty.clone(), Bytes::copy_from_slice(self.output(i)?))
+        };
+        program.outputs.iter().enumerate().map(take).collect()
+    }
+}
+
+/// A thread's scratch pointer, moved into the job.
+struct Scratch(*mut u8);
+
+// SAFETY: each thread uses only the scratch of its own number.
+unsafe impl Sync for Scratch {}
+
+fn no_port(what: &str, i: usize, count: usize) -> Error {
+    Error::new(format!("expected one of {count} {what}s, found number {i}"))
+}

@@ -1,0 +1,69 @@
+//! Every executor gives the interpreter's bits: each instruction set this machine has, on one to four threads.
+
+mod suite;
+
+use lowbit::engine::Compiled;
+use lowbit_compile::Target;
+use lowbit_ir::interp::Interpreter;
+use lowbit_ir::{Engine, Tensor};
+use lowbit_runtime::Isa;
+use lowbit_runtime::isa::{detect, cpu_name};
+
+#[test]
+fn every_executor_gives_the_same_bits() {
+    let cases = suite::cases();
+    let isas = Isa::available();
+    println!("on {}: {:?}", cpu_name(), isas.iter().map(|i| i.name).collect::<Vec<_>>());
+    for (name, needs) in lowbit_kernels::isa::SETS {
+        if !detect().has(*needs) {
+            println!("SKIPPED: this CPU lacks the instruction set {name}");
+        }
+    }
+    let engines: Vec<Compiled> = isas
+        .iter()
+        .flat_map(|isa| (1..=4).map(|threads| Compiled::new(Target::isa(isa.name).unwrap(), threads).unwrap()))
+        .collect();
+    let mut wrong = Vec::new();
+    for case in &cases {
+        lowbit_ir::verify::verify(&case.graph).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        let expected = Interpreter::default().load(&case.graph, &[]).unwrap().run(&case.inputs);
+        let expected = expected.unwrap_or_else(|e| panic!("{}: {e}", case.name)).outputs;
+        for engine in &engines {
+            let found = engine.load(&case.graph, &[]).and_then(|mut run| run.run(&case.inputs));
+            match found {
+                Err(e) => wrong.push(format!("{} on {}: {e}", case.name, engine.name())),
+                Ok(found) => {
+                    for (v, (a, b)) in case.graph.outputs.iter().zip(expected.iter().zip(&found.outputs)) {
+                        if let Some(difference) = difference(a, b) {
+                            let value = &case.graph.value(*v).name;
+                            wrong.push(format!("{} '{value}' on {}: {difference}", case.name, engine.name()));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} cases differ:\n{}", wrong.len(), cases.len(), wrong[..wrong.len().min(40)].join("\n"));
+}
+
+/// The first element that differs, NaNs being equal whatever their payload.
+fn difference(a: &Tensor, b: &Tensor) -> Option<String> {
+    if a.ty() != b.ty() {
+        return Some(format!("expected {}, found {}", a.ty(), b.ty()));
+    }
+    if a.bytes() == b.bytes() {
+        return None;
+    }
+    match a.f32s() {
+        Ok(x) => x.iter().zip(b.f32s().unwrap().iter()).enumerate().find_map(|(i, (x, y))| {
+            let same = x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan());
+            (!same).then(|| format!("element {i}: expected {x:?}, found {y:?}"))
+        }),
+        Err(_) => {
+            let (x, y) = (a.ints().unwrap(), b.ints().unwrap());
+            let i = x.iter().zip(&y).position(|(x, y)| x != y)?;
+            let count = x.iter().zip(&y).filter(|(x, y)| x != y).count();
+            Some(format!("element {i}: expected {}, found {} ({count} of {})", x[i], y[i], x.len()))
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! The operator suite: graphs with inputs, as values, for every executor to run.
+
+use lowbit_arithmetic::{Method, Rounding};
+use lowbit_ir::infer::{apply, apply_as};
+use lowbit_ir::op::{Binary, Conv, MatMul, Pad, PadMode, Pool, QAvgPool, Reduce, ReduceKind, Rescale, SliceAxis, Unary};
+use lowbit_ir::{DType, Graph, Op, Quant, Tensor, Type, ValueId};
+
+/// One graph with one set of inputs.
+pub struct Case {
+    pub name: String,
+    pub graph: Graph,
+    pub inputs: Vec<Tensor>,
+}
+
+/// A small counter-based generator: the suite is the same everywhere.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(1);
+        lowbit_arithmetic::rounding::hash(0x10b_1735, self.0)
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() % n.max(1) as u64) as usize
+    }
+
+    pub fn range(&mut self, lo: usize, hi: usize) -> usize {
+        lo + self.below(hi - lo + 1)
+    }
+
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+
+    pub fn int(&mut self, lo: i64, hi: i64) -> i64 {
+        lo + (self.bits() % (hi - lo + 1) as u64) as i64
+    }
+
+    /// Roughly normal.
+    pub fn float(&mut self) -> f32 {
+        let u = |b: u64| (b >> 40) as f32 / (1u64 << 24) as f32;
+        (0..4).map(|_| u(self.bits()) - 0.5).sum::<f32>() * 2.0
+    }
+
+    pub fn floats(&mut self, dims: &[usize]) -> Tensor {
+        let data = (0..dims.iter().product()).map(|_| self.float()).collect();
+        Tensor::from_f32(dims, data).unwrap()
+    }
+
+    pub fn ints(&mut self, ty: &Type) -> Tensor {
+        let (lo, hi) = ty.quant.as_ref().map_or(ty.dtype.range().unwrap(), |q| (q.qmin, q.qmax));
+        let data: Vec<i64> = (0..ty.shape.count().unwrap()).map(|_| self.int(lo, hi)).collect();
+        Tensor::from_ints(ty.clone(), &data).unwrap()
+    }
+
+    /// An activation type of 8 bits.
+    pub fn narrow(&mut self, dims: &[usize], signed: bool) -> Type {
+        let scale = 0.01 + 0.05 * self.below(100) as f32 / 100.0;
+        match signed {
+            true => Type::quantized(DType::I8, dims.to_vec(), Quant::per_tensor(scale, self.int(-20, 20) as i32, -128, 127)),
+            false => Type::quantized(DType::U8, dims.to_vec(), Quant::per_tensor(scale, self.int(0, 255) as i32, 0, 255)),
+        }
+    }
+}
+
+/// A graph under construction, with its inputs.
+struct Build {
+    g: Graph,
+    inputs: Vec<Tensor>,
+}
+
+impl Build {
+    fn new(name: &str) -> Self {
+        Build { g: Graph::new(name), inputs: Vec::new() }
+    }
+
+    fn input(&mut self, t: Tensor) -> ValueId {
+        let name = format!("x{}", self.inputs.len());
+        let v = self.g.add_input(&name, t.ty().clone());
+        self.inputs.push(t);
+        v
+    }
+
+    fn op(&mut self, name: &str, op: Op, inputs: &[ValueId]) -> ValueId {
+        let inputs: Vec<_> = inputs.iter().map(|v| Some(*v)).collect();
+        apply(&mut self.g, name, op, &inputs).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    fn op_as(&mut self, name: &str, op: Op, inputs: &[ValueId], ty: Type) -> ValueId {
+        let inputs: Vec<_> = inputs.iter().map(|v| Some(*v)).collect();
+        apply_as(&mut self.g, name, op, &inputs, ty).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    fn case(mut self, outputs: &[ValueId]) -> Case {
+        self.g.outputs = outputs.to_vec();
+        Case { name: self.g.name.clone(), graph: self.g, inputs: self.inputs }
+    }
+}
+
+/// Random convolution geometry that gives at least one output pixel.
+fn geometry(r: &mut Random) -> (Conv, [usize; 2], [usize; 2]) {
+    let kernel = [r.range(1, 4), r.range(1, 4)];
+    let dilations = [r.range(1, 2), r.range(1, 2)];
+    let pads: Vec<usize> = (0..4).map(|_| r.below(3)).collect();
+    let reach = |i: usize| (kernel[i] - 1) * dilations[i] + 1;
+    let size = |r: &mut Random, i: usize| reach(i).saturating_sub(pads[i] + pads[i + 2]).max(1) + r.below(9);
+    let input = [size(r, 0), size(r, 1)];
+    let conv = Conv { strides: vec![r.range(1, 3), r.range(1, 2)], pads, dilations: dilations.to_vec(), group: 1 };
+    (conv, kernel, input)
+}
+
+fn rescale(method: Method) -> Rescale {
+    Rescale { method, rounding: method.default_rounding() }
+}
+
+const METHODS: [Method; 3] = [Method::Float32, Method::Fixed, Method::Shift];
+
+/// Powers of two for shifts, anything for the others.
+fn scale_for(method: Method, r: &mut Random) -> f32 {
+    match method {
+        Method::Shift => (2.0f32).powi(-(r.range(3, 7) as i32)),
+        Method::Float32 | Method::Fixed => 0.004 + r.below(1000) as f32 * 1e-4,
+    }
+}
+
+/// Integer convolutions: groups, depthwise, methods, signs, residuals, wide outputs.
+fn integer_convs(out: &mut Vec<Case>) {
+    for seed in 0..120 {
+        let r = &mut Random(seed << 32);
+        let method = METHODS[seed as usize % 3];
+        let (mut conv, kernel, input) = geometry(r);
+        let depthwise = r.below(3) == 0;
+        conv.group = if depthwise { r.pick(&[3, 8, 16, 20, 64, 70]) } else { r.pick(&[1, 1, 1, 2, 3]) };
+        let per_group = if depthwise { 1 } else { r.pick(&[1, 3, 4, 5, 8, 17, 33]) };
+        let out_per_group = if depthwise { 1 } else { r.pick(&[1, 2, 7, 16, 31, 64, 65]) };
+        let (ci, co) = (conv.group * per_group, conv.group * out_per_group);
+        let batch = r.range(1, 2);
+        let signed = r.below(2) == 0;
+        let mut b = Build::new(&format!("conv.q8.{seed}"));
+        let mut xt = r.narrow(&[batch, ci, input[0], input[1]], signed);
+        xt.quant.as_mut().unwrap().scale = [scale_for(method, r)].into();
+        let x = r.ints(&xt);
+        let x = b.input(x);
+        let per_channel = r.below(3) > 0;
+        let scales: Vec<f32> = (0..if per_channel { co } else { 1 }).map(|_| scale_for(method, r)).collect();
+        let wq = match per_channel {
+            true => Quant::per_channel(scales.clone(), 0, -127, 127),
+            false => Quant::per_tensor(scales[0], 0, -127, 127),
+        };
+        let w = r.ints(&Type::quantized(DType::I8, vec![co, per_group, kernel[0], kernel[1]], wq));
+        let w = b.g.add_const("w", w);
+        let sx = xt.quant().unwrap().scale[0];
+        let mut operands = vec![x, w];
+        if r.below(4) > 0 {
+            let bias_scales: Vec<f32> = scales.iter().map(|s| sx * s).collect();
+            let q = match per_channel {
+                true => Quant::per_channel(bias_scales, 0, i32::MIN.into(), i32::MAX.into()),
+                false => Quant::per_tensor(bias_scales[0], 0, i32::MIN.into(), i32::MAX.into()),
+            };
+            let data: Vec<i64> = (0..co).map(|_| r.int(-30_000, 30_000)).collect();
+            operands.push(b.g.add_const("b", Tensor::from_ints(Type::quantized(DType::I32, vec![co], q), &data).unwrap()));
+        }
+        let acc = b.op("acc", Op::Conv(conv), &operands);
+        let dims = b.g.ty(acc).shape.dims().unwrap();
+        let narrow = |r: &mut Random, signed: bool| {
+            let mut ty = r.narrow(&dims, signed);
+            let q = ty.quant.as_mut().unwrap();
+            q.scale = [scale_for(method, r) * if method == Method::Shift { 16.0 } else { 8.0 }].into();
+            if r.below(3) == 0 {
+                q.qmin = i64::from(q.zero_point[0]);
+            }
+            ty
+        };
+        let signed_out = r.below(2) == 0;
+        let case = match r.below(4) {
+            0 => {
+                let y = b.op("y", Op::Dequantize, &[acc]);
+                b.case(&[y])
+            }
+            1 => {
+                let relu = b.op("relu", Op::Relu, &[acc]);
+                let y = b.op_as("y", Op::Requantize(rescale(method)), &[relu], narrow(r, signed_out));
+                b.case(&[y])
+            }
+            2 => {
+                let y = b.op_as("y", Op::Requantize(rescale(method)), &[acc], narrow(r, signed_out));
+                b.case(&[y, acc])
+            }
+            _ => {
+                let y = b.op_as("y", Op::Requantize(rescale(method)), &[acc], narrow(r, signed_out));
+                let ty = narrow(r, signed_out);
+                let other = r.ints(&ty);
+                let other = b.input(other);
+                let operands = if r.below(2) == 0 { [y, other] } else { [other, y] };
+                let sum = b.op_as("sum", Op::QAdd(rescale(method)), &operands, narrow(r, signed_out));
+                b.case(&[sum])
+            }
+        };
+        out.push(case);
+    }
+}
+
+/// Float convolutions with the clamps and residuals that fuse.
+fn float_convs(out: &mut Vec<Case>) {
+    for seed in 0..60 {
+        let r = &mut Random((1000 + seed) << 32);
+        let (mut conv, kernel, input) = geometry(r);
+        let depthwise = r.below(3) == 0;
+        conv.group = if depthwise { r.pick(&[3, 16, 20, 70]) } else { r.pick(&[1, 1, 2]) };
+        let per_group = if depthwise { 1 } else { r.pick(&[1, 3, 5, 16]) };
+        let out_per_group = if depthwise { 1 } else { r.pick(&[1, 7, 32, 33]) };
+        let (ci, co) = (conv.group * per_group, conv.group * out_per_group);
+        let mut b = Build::new(&format!("conv.f32.{seed}"));
+        let batch = r.range(1, 2);
+        let x = r.floats(&[batch, ci, input[0], input[1]]);
+        let x = b.input(x);
+        let w = r.floats(&[co, per_group, kernel[0], kernel[1]]);
+        let w = b.g.add_const("w", w);
+        let mut operands = vec![x, w];
+        if r.below(3) > 0 {
+            let bias = r.floats(&[co]);
+            operands.push(b.g.add_const("b", bias));
+        }
+        let mut y = b.op("conv", Op::Conv(conv), &operands);
+        if r.below(2) == 0 {
+            y = b.op("clip", Op::Clip { min: -0.5, max: 1.5 }, &[y]);
+        }
+        if r.below(2) == 0 {
+            let dims = b.g.ty(y).shape.dims().unwrap();
+            let other = r.floats(&dims);
+            let other = b.input(other);
+            y = b.op("add", Op::Binary(Binary::Add), &[other, y]);
+        }
+        if r.below(2) == 0 {
+            y = b.op("relu", Op::Relu, &[y]);
+        }
+        out.push(b.case(&[y]));
+    }
+}
+
+/// Dense layers and batched products.
+fn dense(out: &mut Vec<Case>) {
+    for seed in 0..40 {
+        let r = &mut Random((2000 + seed) << 32);
+        let (m, k, n) = (r.range(1, 20), r.range(1, 70), r.range(1, 100));
+        let trans_b = r.below(2) == 0;
+        let wd = if trans_b { [n, k] } else { [k, n] };
+        let mut b = Build::new(&format!("dense.{seed}"));
+        if seed % 2 == 0 {
+            let lead = if r.below(2) == 0 { vec![m] } else { vec![r.range(1, 3), m] };
+            let dims: Vec<usize> = lead.into_iter().chain([k]).collect();
+            let x = r.floats(&dims);
+            let x = b.input(x);
+            let w = r.floats(&wd);
+            let w = b.g.add_const("w", w);
+            let bias = r.floats(&[n]);
+            let bias = b.g.add_const("b", bias);
+            let y = b.op("y", Op::MatMul(MatMul { trans_b }), &[x, w, bias]);
+            let y = b.op("gelu", Op::Unary(Unary::Gelu), &[y]);
+            out.push(b.case(&[y]));
+        } else {
+            let xt = r.narrow(&[m, k], r.0 % 3 == 0);
+            let x = r.ints(&xt);
+            let x = b.input(x);
+            let scales = (0..n).map(|i| 0.01 + 0.001 * i as f32).collect();
+            let axis = if trans_b { 0 } else { 1 };
+            let w = r.ints(&Type::quantized(DType::I8, wd.to_vec(), Quant::per_channel(scales, axis, -127, 127)));
+            let w = b.g.add_const("w", w);
+            let acc = b.op("acc", Op::MatMul(MatMul { trans_b }), &[x, w]);
+            let y = b.op("y", Op::Dequantize, &[acc]);
+            let y = b.op("softmax", Op::Softmax { axis: -1 }, &[y]);
+            out.push(b.case(&[y]));
+        }
+        let mut b = Build::new(&format!("matmul.{seed}"));
+        let (h, batch) = (r.range(1, 3), r.range(1, 2));
+        let a = r.floats(&[batch, h, m, k]);
+        let a = b.input(a);
+        let bd = if trans_b { [1, h, n, k] } else { [1, h, k, n] };
+        let w = r.floats(&bd);
+        let w = b.input(w);
+        let y = b.op("y", Op::MatMul(MatMul { trans_b }), &[a, w]);
+        out.push(b.case(&[y]));
+    }
+}
+
+/// Pools of every kind.
+fn pools(out: &mut Vec<Case>) {
+    for seed in 0..60 {
+        let r = &mut Random((3000 + seed) << 32);
+        let kernel = vec![r.range(1, 4), r.range(1, 4)];
+        let pads: Vec<usize> = (0..4).map(|i| r.below(kernel[i % 2])).collect();
+        let dims = [r.range(1, 2), r.pick(&[1, 3, 16, 64, 100]), 4 + r.below(8), 4 + r.below(8)];
+        let pool = Pool {
+            kernel,
+            strides: vec![r.range(1, 3), r.range(1, 3)],
+            pads,
+            dilations: vec![1, 1],
+            ceil_mode: r.below(3) == 0,
+            count_include_pad: r.below(2) == 0,
+        };
+        let mut b = Build::new(&format!("pool.{seed}"));
+        let integer = seed % 2 == 0;
+        let x = match integer {
+            true => {
+                let ty = r.narrow(&dims, r.0 % 3 == 0);
+                r.ints(&ty)
+            }
+            false => r.floats(&dims),
+        };
+        let x = b.input(x);
+        // A convolution before it, so that the pool reads channels last.
+        let max = b.op("max", Op::MaxPool(pool.clone()), &[x]);
+        let (avg, global) = match integer {
+            true => {
+                let method = r.pick(&[Method::Float32, Method::Fixed]);
+                let signed = b.g.ty(x).dtype == DType::I8;
+                let (t1, t2) = (r.narrow(&dims, signed), r.narrow(&dims, signed));
+                let q = |pool| Op::QAvgPool(QAvgPool { pool, rescale: rescale(method) });
+                (b.op_as("avg", q(Some(pool)), &[x], t1), b.op_as("global", q(None), &[x], t2))
+            }
+            false => (b.op("avg", Op::AvgPool(pool), &[x]), b.op("global", Op::GlobalAvgPool, &[x])),
+        };
+        let flat = b.op("flat", Op::Flatten { axis: 1 }, &[global]);
+        out.push(b.case(&[max, avg, flat]));
+    }
+    let r = &mut Random(3999 << 32);
+    let mut b = Build::new("reduce");
+    let x = r.floats(&[2, 5, 6, 7]);
+    let x = b.input(x);
+    let mut outputs = Vec::new();
+    for kind in [ReduceKind::Mean, ReduceKind::Sum, ReduceKind::Max, ReduceKind::Min] {
+        for (axes, keep_dims) in [(vec![2, 3], true), (vec![-1, 2], true), (vec![1], false), (vec![], true)] {
+            let name = format!("{kind:?}.{axes:?}");
+            outputs.push(b.op(&name, Op::Reduce(Reduce { kind, axes, keep_dims }), &[x]));
+        }
+    }
+    out.push(b.case(&outputs));
+}
+
+/// Element by element, on integers and floats, with broadcasting.
+fn elementwise(out: &mut Vec<Case>) {
+    let r = &mut Random(4000 << 32);
+    let functions = [
+        Unary::Abs, Unary::Neg, Unary::Exp, Unary::Log, Unary::Sqrt, Unary::Reciprocal, Unary::Erf, Unary::Sin, Unary::Cos,
+        Unary::Tanh, Unary::Sigmoid, Unary::Silu, Unary::Gelu, Unary::GeluTanh, Unary::Mish, Unary::Softplus,
+        Unary::Softsign, Unary::HardSigmoid { alpha: 0.2, beta: 0.5 }, Unary::HardSwish,
+        Unary::LeakyRelu { alpha: 0.1 }, Unary::Elu { alpha: 1.5 }, Unary::Floor, Unary::Ceil, Unary::Round,
+    ];
+    let mut b = Build::new("unary");
+    let mut data: Vec<f32> = (0..1000).map(|_| r.float() * 10.0).collect();
+    data.extend([0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, 1e-40, -1e-40, 88.8, -103.0, 3e38, f32::MIN_POSITIVE]);
+    let x = Tensor::from_f32(&[data.len()], data).unwrap();
+    let x = b.input(x);
+    let outputs: Vec<ValueId> = functions.iter().map(|f| b.op(f.name(), Op::Unary(*f), &[x])).collect();
+    out.push(b.case(&outputs));
+    for (i, (a, c)) in [
+        (vec![2, 3, 4, 5], vec![2, 3, 4, 5]),
+        (vec![2, 3, 4, 5], vec![3, 1, 1]),
+        (vec![2, 3, 4, 5], vec![]),
+        (vec![2, 3, 4, 5], vec![5]),
+        (vec![2, 3, 1, 1], vec![2, 3, 4, 5]),
+        (vec![1, 3, 4, 1], vec![2, 1, 4, 5]),
+        (vec![7], vec![6, 1]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut b = Build::new(&format!("binary.{i}"));
+        let (x, y) = (r.floats(&a), r.floats(&c));
+        let (x, y) = (b.input(x), b.input(y));
+        // Through a pool of one pixel, so that one side lies channels last.
+        let x = match a.len() {
+            4 => b.op("pool", Op::MaxPool(one_pixel()), &[x]),
+            _ => x,
+        };
+        use Binary::*;
+        let outputs: Vec<ValueId> =
+            [Add, Sub, Mul, Div, Min, Max, Pow, PRelu, Less].iter().map(|f| b.op(f.name(), Op::Binary(*f), &[x, y])).collect();
+        out.push(b.case(&outputs));
+    }
+    for seed in 0..24 {
+        let r = &mut Random((4100 + seed) << 32);
+        let mut b = Build::new(&format!("quantized.{seed}"));
+        let signed = seed % 2 == 0;
+        let dims = [r.range(1, 2), r.pick(&[1, 3, 16, 70]), r.range(1, 9), r.range(1, 9)];
+        let x = r.floats(&dims);
+        let x = b.input(x);
+        let t = r.narrow(&dims, signed);
+        let q = b.op_as("q", Op::Quantize { rounding: Rounding::HalfEven }, &[x], t);
+        let same = b.g.ty(q).clone();
+        let relu = b.op("relu", Op::Relu, &[q]);
+        let clip = b.op("clip", Op::Clip { min: -0.3, max: 0.7 }, &[relu]);
+        let method = r.pick(&[Method::Float32, Method::Fixed]);
+        let t = r.narrow(&dims, signed);
+        let re = b.op_as("re", Op::Requantize(rescale(method)), &[clip], t);
+        let t = r.narrow(&dims, signed);
+        let sum = b.op_as("sum", Op::QAdd(rescale(method)), &[re, q], t);
+        let t = r.narrow(&dims, signed);
+        let product = b.op_as("product", Op::QMul(rescale(method)), &[sum, q], t);
+        let table: Vec<i64> = (0..256).map(|_| r.int(if signed { -128 } else { 0 }, if signed { 127 } else { 255 })).collect();
+        let dtype = if signed { DType::I8 } else { DType::U8 };
+        let table = b.g.add_const("table", Tensor::from_ints(Type::plain(dtype, vec![256]), &table).unwrap());
+        let t = r.narrow(&dims, signed);
+        let looked = b.op_as("looked", Op::Table, &[product, table], t);
+        let joined = b.op("joined", Op::Concat { axis: 1 }, &[q, clip]);
+        let pad = Pad { begins: vec![0, 1, 2, 0], ends: vec![0, 0, 1, 3], mode: PadMode::Constant(0.1) };
+        let padded = b.op("padded", Op::Pad(pad), &[joined]);
+        let y = b.op("y", Op::Dequantize, &[looked]);
+        assert_eq!(b.g.ty(clip), &same);
+        let stochastic = Op::Quantize { rounding: Rounding::Stochastic { seed: 7 } };
+        let t = r.narrow(&dims, signed);
+        let s = b.op_as("stochastic", stochastic, &[x], t);
+        out.push(b.case(&[y, padded, sum, s]));
+    }
+}
+
+fn one_pixel() -> Pool {
+    Pool {
+        kernel: vec![1, 1],
+        strides: vec![1, 1],
+        pads: vec![0; 4],
+        dilations: vec![1, 1],
+        ceil_mode: false,
+        count_include_pad: false,
+    }
+}
+
+/// Rows, and moving data in both layouts.
+fn movement(out: &mut Vec<Case>) {
+    for (i, pooled) in [false, true].into_iter().enumerate() {
+        let r = &mut Random((5000 + i as u64) << 32);
+        let mut b = Build::new(&format!("movement.{i}"));
+        let x = r.floats(&[2, 6, 4, 5]);
+        let mut x = b.input(x);
+        if pooled {
+            x = b.op("pool", Op::MaxPool(one_pixel()), &[x]);
+        }
+        let slice = |axis, start, end, step| SliceAxis { axis, start, end, step };
+        let mut outputs = vec![
+            b.op("t0", Op::Transpose { perm: vec![0, 2, 3, 1] }, &[x]),
+            b.op("t1", Op::Transpose { perm: vec![3, 1, 0, 2] }, &[x]),
+            b.op("s0", Op::Slice(vec![slice(2, 0, i64::MAX, 2), slice(-1, -2, 0, -1)]), &[x]),
+            b.op("s1", Op::Slice(vec![slice(1, 1, 4, 1)]), &[x]),
+            b.op("r0", Op::Reshape { dims: vec![0, -1, 10] }, &[x]),
+            b.op("c0", Op::Concat { axis: 2 }, &[x, x]),
+            b.op("c1", Op::Concat { axis: 0 }, &[x, x]),
+            b.op("e0", Op::Expand { dims: vec![3, 2, 6, 4, 5] }, &[x]),
+            b.op("softmax1", Op::Softmax { axis: 1 }, &[x]),
+            b.op("softmax3", Op::Softmax { axis: 3 }, &[x]),
+            b.op("softmax2", Op::Softmax { axis: 2 }, &[x]),
+        ];
+        let pad = |mode| Op::Pad(Pad { begins: vec![0, 1, 2, 0], ends: vec![1, 0, 1, 3], mode });
+        outputs.push(b.op("p0", pad(PadMode::Constant(-1.5)), &[x]));
+        outputs.push(b.op("p1", Op::Pad(Pad { begins: vec![0, 0, 2, 1], ends: vec![0, 0, 1, 3], mode: PadMode::Reflect }), &[x]));
+        outputs.push(b.op("p2", Op::Pad(Pad { begins: vec![0, -1, 0, 1], ends: vec![0, 0, -1, 0], mode: PadMode::Edge }), &[x]));
+        let split = Op::Split { axis: 1, sizes: vec![1, 3, 2] };
+        let types = [1, 3, 2].map(|n| Type::f32(vec![2, n, 4, 5]));
+        let parts: Vec<(&str, Type)> = ["a", "b", "c"].into_iter().zip(types).collect();
+        let node = b.g.add_node("split", split, vec![Some(x)], &parts);
+        outputs.extend(b.g.node(node).outputs.clone());
+        let scale = r.floats(&[4, 5]);
+        let scale = b.g.add_const("scale", scale);
+        let bias = r.floats(&[4, 5]);
+        let bias = b.g.add_const("bias", bias);
+        outputs.push(b.op("norm", Op::LayerNorm { axis: 2, epsilon: 1e-5 }, &[x, scale, bias]));
+        let indices = Tensor::from_i64(&[2, 2], vec![0, -1, 3, 1]).unwrap();
+        let indices = b.g.add_const("indices", indices);
+        outputs.push(b.op("gather", Op::Gather { axis: 1 }, &[x, indices]));
+        out.push(b.case(&outputs));
+    }
+}
+
+/// Every case.
+pub fn cases() -> Vec<Case> {
+    let mut out = Vec::new();
+    integer_convs(&mut out);
+    float_convs(&mut out);
+    dense(&mut out);
+    pools(&mut out);
+    elementwise(&mut out);
+    movement(&mut out);
+    out
+}
