@@ -26,6 +26,8 @@ pub mod isa;
 pub mod pool;
 pub mod requant;
 pub mod rows;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use isa::{Features, Kernel, Row, pick};
 

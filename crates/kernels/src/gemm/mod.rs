@@ -15,6 +15,8 @@
 //! holds bias - zero_point * sum(w)). Float: the accumulator starts at the bias, one fused multiply-add a step, taps
 //! outermost, channels ascending.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod scalar;
 
 use crate::requant::{Epilogue, FloatEpilogue};
@@ -22,12 +24,30 @@ use crate::{Features, Row};
 use lowbit_arithmetic::Rescale;
 
 /// u8 activations by i8 weights, 32-bit accumulators.
-pub static Q8: &[QGemm] =
-    &[QGemm { name: "u8i8_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, run: scalar::q8::<4, 8> }];
+pub static Q8: &[QGemm] = &[
+    QGemm { name: "u8i8_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, run: scalar::q8::<4, 8> },
+    #[cfg(target_arch = "x86_64")]
+    QGemm {
+        name: "u8i8_gemm_6x64__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        mr: avx512::MR,
+        nr: avx512::NR,
+        run: avx512::q8,
+    },
+];
 
 /// f32.
-pub static F32: &[FGemm] =
-    &[FGemm { name: "f32_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, run: scalar::f32::<4, 8> }];
+pub static F32: &[FGemm] = &[
+    FGemm { name: "f32_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, run: scalar::f32::<4, 8> },
+    #[cfg(target_arch = "x86_64")]
+    FGemm {
+        name: "f32_gemm_6x64__avx512",
+        needs: crate::x86::AVX512,
+        mr: avx512::MR,
+        nr: avx512::NR,
+        run: avx512::f32,
+    },
+];
 
 /// u16 activations by i8 weights, 64-bit accumulators.
 pub static Q16: &[QGemm16] =

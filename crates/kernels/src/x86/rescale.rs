@@ -1,0 +1,355 @@
+//! Accumulators to bytes, sixteen at a time.
+//!
+//! The steps of an epilogue: [`Rescale16::apply`] multiplies and rounds, [`Sum16::apply`] (where another tensor is added)
+//! does so again with the sum, and [`Bytes::pack`] adds the zero point, clamps and narrows. Between the steps travels a
+//! *saturating* i32: the exact rescaled value, or, where that lies beyond 2^14 in magnitude, any value of the same sign
+//! beyond 2^14. Added to a zero point in 0..=255 and clamped to bytes both are the same.
+
+use crate::requant::{AddParams, Requant};
+use core::arch::x86_64::*;
+use lowbit_arithmetic::AddRescale;
+
+/// Multipliers of sixteen channels.
+pub trait Rescale16: Copy {
+    /// From the channels' multipliers (bits of f32 or integers) and shifts, as `Scales` has them.
+    ///
+    /// # Safety
+    /// AVX-512 is enabled.
+    unsafe fn new(m: __m512i, shift: __m512i, how: &Requant) -> Self;
+
+    /// The rescaled accumulators: saturating i32 without zero point.
+    ///
+    /// # Safety
+    /// AVX-512 is enabled.
+    unsafe fn apply(self, acc: __m512i) -> __m512i;
+}
+
+/// `Rescale::Float32`.
+#[derive(Clone, Copy)]
+pub struct Float16 {
+    m: __m512,
+    top: __m512,
+}
+
+impl Rescale16 for Float16 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn new(m: __m512i, _shift: __m512i, how: &Requant) -> Self {
+        // An upper bound, below 2^24 and so exact, because the conversion to integers would turn too large a value
+        // into the least i32; too small a value may become that.
+        Float16 { m: _mm512_castsi512_ps(m), top: _mm512_set1_ps((how.hi - how.zero_point) as f32) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn apply(self, acc: __m512i) -> __m512i {
+        let v = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), self.m);
+        // Rounds half to even, as MXCSR has it. The bound is an integer, so the order of rounding and bound is free.
+        _mm512_cvtps_epi32(_mm512_min_ps(v, self.top))
+    }
+}
+
+/// `Rescale::Fixed` where no shift is below 31, as with any ratio below 1: the result fits 32 bits.
+#[derive(Clone, Copy)]
+pub struct Fixed16 {
+    m: [__m512i; 2],
+    shift: [__m512i; 2],
+    half: [__m512i; 2],
+}
+
+impl Fixed16 {
+    /// Whether these shifts suit this type.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn fits(shift: __m512i) -> bool {
+        _mm512_cmplt_epi32_mask(shift, _mm512_set1_epi32(31)) == 0
+    }
+}
+
+impl Rescale16 for Fixed16 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn new(m: __m512i, shift: __m512i, _how: &Requant) -> Self {
+        // A product is below 2^62 in magnitude, so that from a shift of 63 on every result is 0, and it is at 63.
+        let shift = even_odd(_mm512_min_epi32(shift, _mm512_set1_epi32(63)));
+        Fixed16 { m: even_odd(m), shift, half: half_of(shift) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn apply(self, acc: __m512i) -> __m512i {
+        let odd = _mm512_srli_epi64::<32>(acc);
+        let even = _mm512_add_epi64(_mm512_mul_epi32(acc, self.m[0]), self.half[0]);
+        let odd = _mm512_add_epi64(_mm512_mul_epi32(odd, self.m[1]), self.half[1]);
+        join(_mm512_srav_epi64(even, self.shift[0]), _mm512_srav_epi64(odd, self.shift[1]))
+    }
+}
+
+/// `Rescale::Shift` where every shift is to the right.
+#[derive(Clone, Copy)]
+pub struct Shift16 {
+    less_one: __m512i,
+}
+
+impl Shift16 {
+    /// Whether these shifts suit this type.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn fits(shift: __m512i) -> bool {
+        _mm512_cmplt_epi32_mask(shift, _mm512_set1_epi32(1)) == 0
+    }
+}
+
+impl Rescale16 for Shift16 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn new(_m: __m512i, shift: __m512i, _how: &Requant) -> Self {
+        Shift16 { less_one: _mm512_sub_epi32(shift, _mm512_set1_epi32(1)) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn apply(self, acc: __m512i) -> __m512i {
+        // floor((a + 1) / 2) of a = floor(acc / 2^(shift - 1)), without the overflow of a + 1. Counts beyond 31 leave
+        // the sign, from which the rest makes 0.
+        let a = _mm512_srav_epi32(acc, self.less_one);
+        _mm512_add_epi32(_mm512_srai_epi32::<1>(a), _mm512_and_si512(a, _mm512_set1_epi32(1)))
+    }
+}
+
+/// Any multiplier of `Rescale::Fixed` or `Rescale::Shift` (whose multiplier is 1): rare, and slower.
+#[derive(Clone, Copy)]
+pub struct Wide16 {
+    m: [__m512i; 2],
+    left: [__m512i; 2],
+    shift: [__m512i; 2],
+    half: [__m512i; 2],
+}
+
+impl Rescale16 for Wide16 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn new(m: __m512i, shift: __m512i, _how: &Requant) -> Self {
+        let zero = _mm512_setzero_si512();
+        let right = _mm512_max_epi32(_mm512_min_epi32(shift, _mm512_set1_epi32(63)), zero);
+        // A multiplier from 2^30 makes any product but 0 large enough to need no shift to the left. With the multiplier
+        // 1 a shift by 15 does.
+        let left = _mm512_max_epi32(_mm512_sub_epi32(zero, _mm512_max_epi32(shift, _mm512_set1_epi32(-15))), zero);
+        let one = _mm512_cmpeq_epi32_mask(m, _mm512_set1_epi32(1));
+        let left = _mm512_maskz_mov_epi32(one, left);
+        let shift = even_odd(right);
+        Wide16 { m: even_odd(m), left: even_odd(left), shift, half: half_of(shift) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn apply(self, acc: __m512i) -> __m512i {
+        let accs = [acc, _mm512_srli_epi64::<32>(acc)];
+        let mut out = accs;
+        for i in 0..2 {
+            let x = _mm512_sllv_epi64(_mm512_mul_epi32(accs[i], self.m[i]), self.left[i]);
+            out[i] = saturate(_mm512_srav_epi64(_mm512_add_epi64(x, self.half[i]), self.shift[i]));
+        }
+        join(out[0], out[1])
+    }
+}
+
+/// The even and the odd ones of sixteen integers, as the low halves of eight each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn even_odd(x: __m512i) -> [__m512i; 2] {
+    [_mm512_and_si512(x, _mm512_set1_epi64(0xffff_ffff)), _mm512_srli_epi64::<32>(x)]
+}
+
+/// The inverse of [`even_odd`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn join(even: __m512i, odd: __m512i) -> __m512i {
+    _mm512_mask_shuffle_epi32::<_MM_PERM_CCAA>(even, 0xaaaa, odd)
+}
+
+/// Limits 64-bit values so that they are saturating i32.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn saturate(x: __m512i) -> __m512i {
+    let bound = _mm512_set1_epi64(1 << 16);
+    _mm512_min_epi64(_mm512_max_epi64(x, _mm512_set1_epi64(-(1 << 16))), bound)
+}
+
+/// 2^(shift - 1), or 0 for the shift 0.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn half_of(shift: [__m512i; 2]) -> [__m512i; 2] {
+    let one = _mm512_set1_epi64(1);
+    [_mm512_srli_epi64::<1>(_mm512_sllv_epi64(one, shift[0])), _mm512_srli_epi64::<1>(_mm512_sllv_epi64(one, shift[1]))]
+}
+
+/// An addition of two tensors, for sixteen pairs.
+#[derive(Clone, Copy)]
+pub enum Sum16 {
+    /// `AddRescale::Float32`.
+    Float {
+        /// Of the first operand.
+        m1: __m512,
+        /// Of the second operand.
+        m2: __m512,
+        /// As in [`Float16`].
+        top: __m512,
+    },
+    /// `AddRescale::Fixed`.
+    Fixed {
+        /// Of the first operand.
+        m1: __m512i,
+        /// Of the second operand.
+        m2: __m512i,
+        /// To the left, before.
+        left: __m128i,
+        /// 2^(right - 1), or 0.
+        half: __m512i,
+        /// To the right.
+        right: __m128i,
+    },
+}
+
+impl Sum16 {
+    /// The multipliers of an addition of bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn new(how: &AddParams) -> Self {
+        match how.rescale {
+            AddRescale::Float32 { m1, m2 } => Sum16::Float {
+                m1: _mm512_set1_ps(m1),
+                m2: _mm512_set1_ps(m2),
+                top: _mm512_set1_ps((how.hi - how.zero_point) as f32),
+            },
+            AddRescale::Fixed { m1, m2, shift } => {
+                // The sum of two products of 9 and 31 bits is below 2^41: a shift of 62 leaves 0 of it, and one by 16 to
+                // the left makes any sum but 0 saturate.
+                let right = i64::from(shift.clamp(0, 62));
+                let left = i64::from((-shift.max(-16)).max(0));
+                Sum16::Fixed {
+                    m1: _mm512_set1_epi32(m1),
+                    m2: _mm512_set1_epi32(m2),
+                    left: _mm_cvtsi64_si128(left),
+                    half: _mm512_set1_epi64((1 << right) >> 1),
+                    right: _mm_cvtsi64_si128(right),
+                }
+            }
+        }
+    }
+
+    /// The rescaled sums of operands without zero points: saturating i32 without zero point.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn apply(self, a: __m512i, b: __m512i) -> __m512i {
+        match self {
+            Sum16::Float { m1, m2, top } => {
+                let a = _mm512_mul_ps(_mm512_cvtepi32_ps(a), m1);
+                let b = _mm512_mul_ps(_mm512_cvtepi32_ps(b), m2);
+                // Infinities of both signs make a NaN, which `min` would turn into the bound; it stands for 0.
+                let sum = _mm512_add_ps(a, b);
+                let ordered = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(sum, sum);
+                _mm512_maskz_cvtps_epi32(ordered, _mm512_min_ps(sum, top))
+            }
+            Sum16::Fixed { m1, m2, left, half, right } => {
+                let half_sum = |a: __m512i, b: __m512i| {
+                    let sum = _mm512_add_epi64(_mm512_mul_epi32(a, m1), _mm512_mul_epi32(b, m2));
+                    let sum = _mm512_add_epi64(_mm512_sll_epi64(sum, left), half);
+                    saturate(_mm512_sra_epi64(sum, right))
+                };
+                join(half_sum(a, b), half_sum(_mm512_srli_epi64::<32>(a), _mm512_srli_epi64::<32>(b)))
+            }
+        }
+    }
+}
+
+/// Requantized accumulators joined by another tensor.
+#[derive(Clone, Copy)]
+pub struct Joined {
+    lo: __m512i,
+    hi: __m512i,
+    offset: __m512i,
+    z2: __m512i,
+    sum: Sum16,
+}
+
+impl Joined {
+    /// The parameters in registers.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn new(how: &Requant, add: &AddParams) -> Self {
+        Joined {
+            lo: _mm512_set1_epi32(how.lo - how.zero_point),
+            hi: _mm512_set1_epi32(how.hi - how.zero_point),
+            offset: _mm512_set1_epi32(how.zero_point - add.z1),
+            z2: _mm512_set1_epi32(add.z2),
+            sum: Sum16::new(add),
+        }
+    }
+
+    /// From rescaled accumulators and the stored values of the other tensor to saturating i32.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn apply(&self, rescaled: __m512i, r: __m512i) -> __m512i {
+        // Bounded before the zero point is added, which so cannot overflow.
+        let q = _mm512_min_epi32(_mm512_max_epi32(rescaled, self.lo), self.hi);
+        self.sum.apply(_mm512_add_epi32(q, self.offset), _mm512_sub_epi32(r, self.z2))
+    }
+}
+
+/// Zero point and clamp of stored bytes.
+#[derive(Clone, Copy)]
+pub struct Bytes {
+    zero_point: __m512i,
+    lo: __m512i,
+    hi: __m512i,
+}
+
+impl Bytes {
+    /// The parameters in registers.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn new(zero_point: i32, lo: i32, hi: i32) -> Self {
+        Bytes {
+            zero_point: _mm512_set1_epi16(zero_point as i16),
+            lo: _mm512_set1_epi8(lo as i8),
+            hi: _mm512_set1_epi8(hi as i8),
+        }
+    }
+
+    /// Four vectors of saturating i32 to bytes: in each 128-bit lane first the four of `a`, then of `b`, `c` and `d`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn pack_lanes(&self, a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m512i {
+        let ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), self.zero_point);
+        let cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), self.zero_point);
+        // An upper bound below the lower one wins, as in `arithmetic`.
+        _mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(ab, cd), self.lo), self.hi)
+    }
+
+    /// Four vectors of saturating i32 to bytes in their order.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn pack(&self, a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m512i {
+        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        _mm512_permutexvar_epi32(order, self.pack_lanes(a, b, c, d))
+    }
+}
+
+/// Stores the first `n` of 64 bytes.
+///
+/// # Safety
+/// AVX-512 is enabled; `y` is writable for `n` bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub unsafe fn store_bytes(y: *mut u8, n: usize, bytes: __m512i) {
+    // SAFETY: the caller's promise. Whole registers are stored without a mask, which is slow on some CPUs.
+    unsafe {
+        match n {
+            64 => _mm512_storeu_si512(y.cast(), bytes),
+            32 => _mm256_storeu_si256(y.cast(), _mm512_castsi512_si256(bytes)),
+            16 => _mm_storeu_si128(y.cast(), _mm512_castsi512_si128(bytes)),
+            n => _mm512_mask_storeu_epi8(y.cast(), super::lanes::first64(n), bytes),
+        }
+    }
+}

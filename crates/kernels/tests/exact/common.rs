@@ -1,0 +1,290 @@
+//! What the tests share: the CPU's features, random numbers, multipliers and reference epilogues.
+
+use lowbit_arithmetic::requant::offset_and_clamp;
+use lowbit_arithmetic::{AddRescale, Method, Rescale, requantize};
+use lowbit_kernels::requant::{AddParams, Epilogue, FloatEpilogue, Requant, Residual, Scales};
+use lowbit_kernels::{Features, Row};
+
+/// The rows of a table that this CPU runs; prints the others.
+pub fn runnable<R: Row>(table: &'static [R]) -> impl Iterator<Item = &'static R> {
+    let here = features();
+    table.iter().filter(move |row| {
+        let runs = here.has(row.needs());
+        if !runs {
+            println!("skipped {}: this CPU lacks its features", row.name());
+        }
+        runs
+    })
+}
+
+fn features() -> Features {
+    let mut features = Features::NONE;
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            features = features.and(Features::AVX2);
+        }
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        if avx512 {
+            features = features.and(Features::AVX512);
+        }
+        if is_x86_feature_detected!("avx512vnni") {
+            features = features.and(Features::AVX512_VNNI);
+        }
+        if is_x86_feature_detected!("avx512vbmi") {
+            features = features.and(Features::AVX512_VBMI);
+        }
+    }
+    features
+}
+
+/// Random numbers: SplitMix64.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(1);
+        lowbit_arithmetic::rounding::hash(7, self.0)
+    }
+    /// 0..n
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() >> 11) as usize % n
+    }
+    /// from..=to
+    pub fn int(&mut self, from: i64, to: i64) -> i64 {
+        from + (self.next() % (to - from + 1) as u64) as i64
+    }
+    pub fn chance(&mut self, one_in: usize) -> bool {
+        self.below(one_in) == 0
+    }
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+    pub fn bytes(&mut self, n: usize) -> Vec<u8> {
+        let extreme = self.chance(4);
+        (0..n).map(|_| if extreme { self.pick(&[0, 255]) } else { self.next() as u8 }).collect()
+    }
+    pub fn words(&mut self, n: usize) -> Vec<u16> {
+        let extreme = self.chance(4);
+        (0..n).map(|_| if extreme { self.pick(&[0, 65535]) } else { self.next() as u16 }).collect()
+    }
+    pub fn weights(&mut self, n: usize) -> Vec<i8> {
+        let extreme = self.chance(4);
+        (0..n).map(|_| if extreme { self.pick(&[-128, 127]) } else { self.next() as i8 }).collect()
+    }
+    /// A bias: small, anywhere in i32 or at its ends.
+    pub fn bias(&mut self, n: usize) -> Vec<i32> {
+        let kind = self.below(3);
+        (0..n)
+            .map(|_| match kind {
+                0 => self.int(-5000, 5000) as i32,
+                1 => self.next() as i32,
+                _ => self.pick(&[i32::MIN, i32::MAX, i32::MIN + 1, 0, -1, 1]),
+            })
+            .collect()
+    }
+    /// Any magnitude, with infinities, NaN and zeros of both signs now and then.
+    pub fn float(&mut self) -> f32 {
+        match self.below(16) {
+            0 => {
+                self.pick(&[0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MIN_POSITIVE, 1e-42, f32::MAX])
+            }
+            1 => f32::from_bits(self.next() as u32),
+            2 => self.int(-200, 200) as f32 * 0.5,
+            _ => self.plain(),
+        }
+    }
+    /// A finite number of ordinary size.
+    pub fn plain(&mut self) -> f32 {
+        (self.next() as i32) as f32 * 1e-8
+    }
+    pub fn floats(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.float()).collect()
+    }
+    pub fn plains(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.plain()).collect()
+    }
+    /// (zero point, lo, hi) of stored values up to `max`.
+    pub fn range(&mut self, max: i32) -> (i32, i32, i32) {
+        let zero = match self.below(4) {
+            0 => 0,
+            1 => max,
+            _ => self.int(0, i64::from(max)) as i32,
+        };
+        match self.below(3) {
+            0 => (zero, 0, max),
+            1 => (zero, zero, max),
+            _ => {
+                let (a, b) = (self.int(0, i64::from(max)) as i32, self.int(0, i64::from(max)) as i32);
+                (zero, a.min(b), a.max(b))
+            }
+        }
+    }
+    /// A rescaling of a method, mostly of an ordinary ratio, sometimes of any.
+    pub fn rescale(&mut self, method: Method) -> Rescale {
+        loop {
+            let wild = self.chance(5);
+            let (s_in, s_out) = match method {
+                Method::Shift => {
+                    let spread = if wild { 100 } else { 18 };
+                    (self.int(-spread, 2).exp2(), 1.0)
+                }
+                Method::Float32 | Method::Fixed => {
+                    let exponent = if wild { self.int(-100, 60) } else { self.int(-20, 0) };
+                    ((1.0 + self.int(0, 8_388_607) as f32 / 8_388_608.0) * exponent.exp2(), 1.0)
+                }
+            };
+            if let Ok(rescale) = Rescale::new(method, s_in, s_out) {
+                return rescale;
+            }
+        }
+    }
+    pub fn add_params(&mut self, max: i32) -> AddParams {
+        let (zero_point, lo, hi) = self.range(max);
+        let method = self.pick(&[Method::Float32, Method::Fixed, Method::Shift]);
+        let rescale = loop {
+            let spread = if self.chance(4) { 40 } else { 3 };
+            let mut scale = |fraction: bool| {
+                let m = if fraction { 1.0 + self.int(0, 8_388_607) as f32 / 8_388_608.0 } else { 1.0 };
+                m * self.int(-spread, spread).exp2()
+            };
+            let fraction = method != Method::Shift;
+            if let Ok(rescale) = AddRescale::new(method, scale(fraction), scale(fraction), scale(fraction)) {
+                break rescale;
+            }
+        };
+        AddParams { rescale, z1: self.range(max).0, z2: self.range(max).0, zero_point, lo, hi }
+    }
+}
+
+trait Exp2 {
+    fn exp2(self) -> f32;
+}
+
+impl Exp2 for i64 {
+    fn exp2(self) -> f32 {
+        f32::from_bits(((self.clamp(-126, 127) + 127) as u32) << 23)
+    }
+}
+
+/// Multipliers of many channels in the form kernels read them.
+pub struct ScaleTable {
+    pub method: Method,
+    pub rescales: Vec<Rescale>,
+    float: Vec<f32>,
+    m: Vec<i32>,
+    shift: Vec<i32>,
+}
+
+impl ScaleTable {
+    /// Random multipliers for `n` channels, padded with zeros to `padded`.
+    pub fn random(random: &mut Random, method: Method, n: usize, padded: usize) -> Self {
+        let rescales: Vec<Rescale> = (0..n).map(|_| random.rescale(method)).collect();
+        let (mut float, mut m, mut shift) = (vec![0.0; padded], vec![0; padded], vec![0; padded]);
+        for (i, rescale) in rescales.iter().enumerate() {
+            match *rescale {
+                Rescale::Float32 { m } => float[i] = m,
+                Rescale::Fixed { m: multiplier, shift: s } => (m[i], shift[i]) = (multiplier, s),
+                Rescale::Shift { shift: s } => shift[i] = s,
+            }
+        }
+        ScaleTable { method, rescales, float, m, shift }
+    }
+    pub fn scales(&self) -> Scales {
+        match self.method {
+            Method::Float32 => Scales::Float32(self.float.as_ptr()),
+            Method::Fixed => Scales::Fixed(self.m.as_ptr(), self.shift.as_ptr()),
+            Method::Shift => Scales::Shift(self.shift.as_ptr()),
+        }
+    }
+}
+
+/// Everything an integer epilogue refers to, and what it must store.
+pub struct Case {
+    pub table: ScaleTable,
+    pub other: Vec<u8>,
+    pub other_stride: usize,
+    pub epilogue: Epilogue,
+}
+
+impl Case {
+    pub fn random(random: &mut Random, rows: usize, cols: usize, padded: usize) -> Box<Self> {
+        let method = random.pick(&[Method::Float32, Method::Fixed, Method::Shift]);
+        let other_stride = cols + random.below(5);
+        let table = ScaleTable::random(random, method, cols, padded);
+        let other = random.bytes(rows * other_stride);
+        let mut case = Box::new(Case { table, other, other_stride, epilogue: Epilogue::Accumulator });
+        let (zero_point, lo, hi) = random.range(255);
+        let requant = Requant { scales: case.table.scales(), zero_point, lo, hi };
+        case.epilogue = match random.below(5) {
+            0 => Epilogue::Accumulator,
+            1 | 2 => Epilogue::Requant(requant),
+            _ => Epilogue::RequantAdd(
+                requant,
+                Residual { r: case.other.as_ptr(), r_stride: other_stride, add: random.add_params(255) },
+            ),
+        };
+        case
+    }
+    /// Bytes an element.
+    pub fn size(&self) -> usize {
+        if matches!(self.epilogue, Epilogue::Accumulator) { 4 } else { 1 }
+    }
+    /// The stored bytes of one accumulator.
+    pub fn expected(&self, acc: i32, row: usize, channel: usize) -> Vec<u8> {
+        let q = |requant: &Requant| {
+            let rescale = self.table.rescales[channel];
+            let rounding = self.table.method.default_rounding();
+            requantize(i64::from(acc), rescale, rounding, requant.zero_point, requant.lo, requant.hi, 0)
+        };
+        match &self.epilogue {
+            Epilogue::Accumulator => acc.to_le_bytes().to_vec(),
+            Epilogue::Requant(requant) => vec![q(requant) as u8],
+            Epilogue::RequantAdd(requant, residual) => {
+                let r = i32::from(self.other[row * self.other_stride + channel]);
+                vec![sum(q(requant), r, &residual.add) as u8]
+            }
+        }
+    }
+}
+
+/// The sum of two stored values.
+pub fn sum(q1: i32, q2: i32, by: &AddParams) -> i32 {
+    let rounding = match by.rescale {
+        AddRescale::Float32 { .. } => Method::Float32.default_rounding(),
+        AddRescale::Fixed { .. } => Method::Fixed.default_rounding(),
+    };
+    let q = by.rescale.apply(i64::from(q1 - by.z1), i64::from(q2 - by.z2), rounding, 0);
+    offset_and_clamp(q, by.zero_point, by.lo, by.hi)
+}
+
+/// What a float epilogue must store.
+pub fn expected_float(epilogue: &FloatEpilogue, acc: f32, other: f32) -> f32 {
+    let clamp = |x: f32, (lo, hi): (f32, f32)| {
+        if x < lo {
+            lo
+        } else if x > hi {
+            hi
+        } else {
+            x
+        }
+    };
+    let v = clamp(acc, epilogue.clamp);
+    match epilogue.add {
+        None => v,
+        Some((_, _, bounds)) => clamp(v + other, bounds),
+    }
+}
+
+/// Equal bits, or both NaN.
+#[track_caller]
+pub fn same(name: &str, expected: &[f32], found: &[f32], what: impl Fn(usize) -> String) {
+    assert_eq!(expected.len(), found.len());
+    for (i, (e, f)) in expected.iter().zip(found).enumerate() {
+        let equal = e.to_bits() == f.to_bits() || (e.is_nan() && f.is_nan());
+        assert!(equal, "{name}: element {i}: expected {e:?}, found {f:?} ({})", what(i));
+    }
+}

@@ -1,0 +1,213 @@
+//! Matrix products.
+
+use crate::common::{Case, Random, expected_float, runnable, same};
+use lowbit_arithmetic::{Method, Rescale, fma, requantize};
+use lowbit_kernels::SLACK;
+use lowbit_kernels::gemm::{self, Epilogue16, FArgs, Q16Args, QArgs};
+use lowbit_kernels::requant::FloatEpilogue;
+
+/// Every tile size up to the row's with random depths, then every depth and number of taps with random sizes.
+fn shapes(random: &mut Random, mr: usize, nr: usize) -> Vec<(usize, usize, usize, usize)> {
+    let mut shapes = vec![];
+    for rows in 1..=mr {
+        for cols in 1..=nr {
+            shapes.push((rows, cols, 1 + random.below(3), 1 + random.below(20)));
+            shapes.push((rows, cols, 1, 1 + random.below(70)));
+        }
+    }
+    for k in 1..=70 {
+        for taps in [1, 2] {
+            shapes.push((1 + random.below(mr), 1 + random.below(nr), taps, k));
+            shapes.push((mr, nr, taps, k));
+        }
+    }
+    for taps in 1..=25 {
+        shapes.push((1 + random.below(mr), 1 + random.below(nr), taps, 1 + random.below(17)));
+        shapes.push((mr, nr, taps, 3));
+    }
+    shapes.push((mr, nr, 9, 515));
+    shapes
+}
+
+/// Buffers of the input and pointers to its rows; `taps * mr` of them, those beyond `rows` repeat the first.
+fn inputs<T: Copy>(random: &mut Random, data: &[T], mr: usize, rows: usize, taps: usize, k: usize) -> Vec<*const T> {
+    (0..taps * mr)
+        .map(|i| {
+            let place = random.below(data.len() - k - SLACK);
+            if i % mr < rows { data[place..].as_ptr() } else { data.as_ptr() }
+        })
+        .collect()
+}
+
+#[test]
+fn integers() {
+    for row in runnable(gemm::Q8) {
+        let random = &mut Random(1);
+        for (rows, cols, taps, k) in shapes(random, row.mr, row.nr) {
+            let data = random.bytes(3 * k + SLACK + 64);
+            let x = inputs(random, &data, row.mr, rows, taps, k);
+            let plain = random.weights(cols * taps * k);
+            let weight = |channel: usize, tap: usize, k_: usize| plain[(channel * taps + tap) * k + k_];
+            let mut w = vec![1; gemm::packed_q8(cols, taps, k, row.nr)];
+            gemm::pack_q8(weight, cols, taps, k, row.nr, &mut w);
+            let mut bias = random.bias(cols);
+            bias.resize(row.nr, 0);
+            let case = Case::random(random, rows, cols, row.nr);
+            let y_stride = cols * case.size() + random.below(7);
+            let mut y = vec![0xa5u8; rows * y_stride + 64];
+            let args = QArgs {
+                rows,
+                cols,
+                x: x.as_ptr(),
+                taps,
+                k,
+                w: w.as_ptr(),
+                bias: bias.as_ptr(),
+                y: y.as_mut_ptr(),
+                y_stride,
+                epilogue: case.epilogue,
+            };
+            // SAFETY: this CPU has the features, and the buffers are as the contract says.
+            unsafe { (row.run)(&args) };
+            let mut expected = vec![0xa5u8; y.len()];
+            for r in 0..rows {
+                for (channel, &bias) in bias.iter().enumerate().take(cols) {
+                    let mut acc = i64::from(bias);
+                    for tap in 0..taps {
+                        for i in 0..k {
+                            // SAFETY: the pointer leads to k elements.
+                            let x = unsafe { *x[tap * row.mr + r].add(i) };
+                            acc += i64::from(x) * i64::from(weight(channel, tap, i));
+                        }
+                    }
+                    let bytes = case.expected(acc as i32, r, channel);
+                    let at = r * y_stride + channel * case.size();
+                    expected[at..at + bytes.len()].copy_from_slice(&bytes);
+                }
+            }
+            assert_eq!(expected, y, "{} {rows}x{cols}, {taps} taps of {k}, {:?}", row.name, case.epilogue);
+        }
+    }
+}
+
+#[test]
+fn words() {
+    for row in runnable(gemm::Q16) {
+        let random = &mut Random(2);
+        for (rows, cols, taps, k) in shapes(random, row.mr, row.nr) {
+            let data = random.words(3 * k + SLACK + 64);
+            let x = inputs(random, &data, row.mr, rows, taps, k);
+            let plain = random.weights(cols * taps * k);
+            let weight = |channel: usize, tap: usize, k_: usize| plain[(channel * taps + tap) * k + k_];
+            let mut w = vec![1; gemm::packed_q16(cols, taps, k, row.nr)];
+            gemm::pack_q16(weight, cols, taps, k, row.nr, &mut w);
+            let mut bias: Vec<i64> =
+                (0..row.nr).map(|_| random.next() as i64 >> random.pick(&[8, 16, 30, 60])).collect();
+            bias[0] = random.pick(&[i64::MAX / 2, i64::MIN / 2, 0]);
+            let method = random.pick(&[Method::Float32, Method::Fixed, Method::Shift]);
+            let mut scales: Vec<Rescale> = (0..cols).map(|_| random.rescale(method)).collect();
+            scales.resize(row.nr, scales[0]);
+            let (zero_point, lo, hi) = random.range(65535);
+            let (epilogue, size) = if random.chance(3) {
+                (Epilogue16::Accumulator, 8)
+            } else {
+                (Epilogue16::Requant { scales: scales.as_ptr(), zero_point, lo, hi }, 2)
+            };
+            let y_stride = cols * size + random.below(7);
+            let mut y = vec![0xa5u8; rows * y_stride + 64];
+            let args = Q16Args {
+                rows,
+                cols,
+                x: x.as_ptr(),
+                taps,
+                k,
+                w: w.as_ptr(),
+                bias: bias.as_ptr(),
+                y: y.as_mut_ptr(),
+                y_stride,
+                epilogue,
+            };
+            // SAFETY: as above.
+            unsafe { (row.run)(&args) };
+            let mut expected = vec![0xa5u8; y.len()];
+            for r in 0..rows {
+                for (channel, &bias) in bias.iter().enumerate().take(cols) {
+                    let mut acc = i128::from(bias);
+                    for tap in 0..taps {
+                        for i in 0..k {
+                            // SAFETY: the pointer leads to k elements.
+                            let x = unsafe { *x[tap * row.mr + r].add(i) };
+                            acc += i128::from(x) * i128::from(weight(channel, tap, i));
+                        }
+                    }
+                    let acc = acc as i64;
+                    let at = r * y_stride + channel * size;
+                    match epilogue {
+                        Epilogue16::Accumulator => expected[at..at + 8].copy_from_slice(&acc.to_le_bytes()),
+                        Epilogue16::Requant { .. } => {
+                            let rounding = method.default_rounding();
+                            let q = requantize(acc, scales[channel], rounding, zero_point, lo, hi, 0);
+                            expected[at..at + 2].copy_from_slice(&(q as u16).to_le_bytes());
+                        }
+                    }
+                }
+            }
+            assert_eq!(expected, y, "{} {rows}x{cols}, {taps} taps of {k}", row.name);
+        }
+    }
+}
+
+#[test]
+fn floats() {
+    for row in runnable(gemm::F32) {
+        let random = &mut Random(3);
+        for (rows, cols, taps, k) in shapes(random, row.mr, row.nr) {
+            let odd = random.chance(6);
+            let mut some = |n: usize| if odd { random.floats(n) } else { random.plains(n) };
+            let data = some(3 * k + SLACK + 64);
+            let plain = some(cols * taps * k);
+            let mut bias = some(cols);
+            bias.resize(row.nr, 0.0);
+            let other_stride = cols + random.below(5);
+            let other = if odd { random.floats(rows * other_stride) } else { random.plains(rows * other_stride) };
+            let x = inputs(random, &data, row.mr, rows, taps, k);
+            let weight = |channel: usize, tap: usize, k_: usize| plain[(channel * taps + tap) * k + k_];
+            let mut w = vec![1.0; gemm::packed_f32(cols, taps, k, row.nr)];
+            gemm::pack_f32(weight, cols, taps, k, row.nr, &mut w);
+            let bounds = [(f32::NEG_INFINITY, f32::INFINITY), (0.0, f32::INFINITY), (0.0, 6.0), (-1.0, 3.5)];
+            let add = random.chance(2).then(|| (other.as_ptr(), other_stride * 4, random.pick(&bounds)));
+            let epilogue = FloatEpilogue { clamp: random.pick(&bounds), add };
+            let y_stride = cols + random.below(7);
+            let mut y = vec![-7.25f32; rows * y_stride + 16];
+            let args = FArgs {
+                rows,
+                cols,
+                x: x.as_ptr(),
+                taps,
+                k,
+                w: w.as_ptr(),
+                bias: bias.as_ptr(),
+                y: y.as_mut_ptr(),
+                y_stride: y_stride * 4,
+                epilogue,
+            };
+            // SAFETY: as above.
+            unsafe { (row.run)(&args) };
+            let mut expected = vec![-7.25f32; y.len()];
+            for r in 0..rows {
+                for channel in 0..cols {
+                    let mut acc = bias[channel];
+                    for tap in 0..taps {
+                        for i in 0..k {
+                            // SAFETY: the pointer leads to k elements.
+                            acc = fma(unsafe { *x[tap * row.mr + r].add(i) }, weight(channel, tap, i), acc);
+                        }
+                    }
+                    expected[r * y_stride + channel] =
+                        expected_float(&epilogue, acc, other[r * other_stride + channel]);
+                }
+            }
+            same(row.name, &expected, &y, |_| format!("{rows}x{cols}, {taps} taps of {k}, {epilogue:?}"));
+        }
+    }
+}
