@@ -3,11 +3,10 @@
 //! Whatever an import function asks for passes through [`Builder::emit`], which folds constants and shape arithmetic,
 //! so that no import function needs to know about either.
 
-use super::interp_stub as interp;
 use super::notes::Notes;
 use super::sizes::{self, Sizes, open_error};
 use lowbit_arithmetic::Rounding;
-use lowbit_ir::{Customs, DType, Error, Graph, Op, Quant, Result, Tensor, Type, ValueId, bail, infer};
+use lowbit_ir::{Customs, DType, Error, Graph, Op, Quant, Result, Tensor, Type, ValueId, bail, infer, interp};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -96,7 +95,7 @@ impl Builder {
         {
             return Ok(None);
         }
-        let Ok(results) = interp::eval(op, &tensors, types, &self.customs) else { return Ok(None) };
+        let results = interp::eval(op, &tensors, types, &self.customs)?;
         Ok(Some(results.into_iter().zip(outputs).map(|(t, name)| Item::Const(name.as_str().into(), t)).collect()))
     }
 

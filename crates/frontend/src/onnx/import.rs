@@ -2,14 +2,14 @@
 
 use super::builder::{Builder, Item};
 use super::node::Site;
-use super::notes::{Notes, StandsFor, standin};
+use super::notes::{Notes, standin};
 use super::ops::{self, OpRow};
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_shape_proto::dimension, type_proto};
 use super::{NEWEST_OPSET, OLDEST_OPSET, tensor};
 use crate::ImportOptions;
 use bytes::Bytes;
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::{DType, Dim, Error, Graph, Metadata, Op, Quant, Result, Shape, Type, bail, infer};
+use lowbit_ir::{Dim, Error, Graph, Metadata, Op, Result, Shape, Type, bail, infer, verify};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -23,7 +23,8 @@ pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) ->
     let graph = model.graph.as_ref().ok_or_else(|| Error::new("expected a model with a graph, found none"))?;
     let opset = opset(&model)?;
     let mut meta = metadata(&model)?;
-    let notes = Notes::take(&mut meta.properties)?;
+    let mut notes = Notes::take(&mut meta.properties)?;
+    notes.prune(&graph.node.iter().map(|n| (n.name(), n.op_type())).collect());
     let mut builder = Builder::default();
     builder.graph = Graph::new(graph.name());
     builder.graph.meta = meta;
@@ -37,7 +38,9 @@ pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) ->
     outputs(graph, &mut builder)?;
     let mut graph = builder.graph;
     graph.sweep();
-    Ok(graph.compact())
+    let graph = graph.compact();
+    verify::verify(&graph).map_err(|e| e.context("checking the graph that was read"))?;
+    Ok(graph)
 }
 
 /// Versions first: what is newer than this room is refused before it is misread.
@@ -174,7 +177,6 @@ impl Planned<'_> {
 
 /// The nodes that the outputs need, in topological order (the file's where it is one).
 fn plan<'a>(graph: &'a GraphProto, builder: &Builder) -> Result<Vec<Planned<'a>>> {
-    let kinds: HashMap<&str, &str> = graph.node.iter().map(|n| (n.name(), n.op_type())).collect();
     let mut all: Vec<Option<Planned>> = Vec::with_capacity(graph.node.len());
     let mut makers: HashMap<&str, usize> = HashMap::new();
     for (i, node) in graph.node.iter().enumerate() {
@@ -190,19 +192,13 @@ fn plan<'a>(graph: &'a GraphProto, builder: &Builder) -> Result<Vec<Planned<'a>>
             }
         }
         let note = builder.notes.nodes.get(node.name()).and_then(|n| n.stands_for.as_ref());
-        let task = match note.and_then(|note| stand_in(note, &kinds)) {
+        let task = match note.and_then(|n| standin(&n.op).map(|op| Task::StandIn(op, n.inputs.clone()))) {
             Some(task) => task,
             None => task(node),
         };
         all.push(Some(Planned { node, name, task }));
     }
     sort(graph, builder, all, &makers)
-}
-
-/// The operator that several nodes spell, if nobody has touched them.
-fn stand_in(note: &StandsFor, kinds: &HashMap<&str, &str>) -> Option<Task> {
-    let whole = note.steps.iter().all(|(name, op_type)| kinds.get(name.as_str()) == Some(&op_type.as_str()));
-    standin(&note.op).filter(|_| whole).map(|op| Task::StandIn(op, note.inputs.clone()))
 }
 
 fn task(node: &NodeProto) -> Task {
@@ -346,31 +342,16 @@ fn read(planned: &Planned<'_>, row: &OpRow, opset: i64, used: &HashSet<&str>, bu
 }
 
 fn emit_stand_in(planned: &Planned<'_>, op: &Op, inputs: &[String], builder: &mut Builder) -> Result<()> {
-    let operands: Vec<Option<Item>> = inputs.iter().map(|n| builder.find(n).map(Some)).collect::<Result<_>>()?;
+    let operands: Vec<Option<Item>> =
+        inputs.iter().map(|n| (!n.is_empty()).then(|| builder.find(n)).transpose()).collect::<Result<_>>()?;
     let outputs: Vec<String> = planned.makes().map(String::from).collect();
-    let mut op = op.clone();
-    let mut declared = Vec::new();
-    if let Op::Quantize { rounding } = &mut op {
-        let name = outputs.first().map_or("", String::as_str);
-        let shape = operands.iter().flatten().next().map(|i| builder.ty(i).shape).unwrap_or_default();
-        declared.push(
-            noted_type(&builder.notes, name, shape).ok_or_else(|| {
-                Error::new("expected the type of the value in the metadata, found none").at_value(name)
-            })?,
-        );
-        *rounding = builder.noted_rounding(&planned.name)?.unwrap_or(*rounding);
-    }
-    let items = builder.emit(&planned.name, op, &operands, &outputs, &declared)?;
+    let items = match op {
+        Op::Quantize { .. } => ops::quantize_stand_in(builder, &planned.name, &operands, &outputs)?,
+        Op::Dequantize => ops::dequantize_stand_in(builder, &planned.name, inputs, &operands, &outputs)?,
+        other => builder.emit(&planned.name, other.clone(), &operands, &outputs, &[])?,
+    };
     builder.items.extend(outputs.into_iter().zip(items));
     Ok(())
-}
-
-fn noted_type(notes: &Notes, name: &str, shape: Shape) -> Option<Type> {
-    let note = notes.types.get(name)?;
-    let whole = note.whole.as_ref()?;
-    let dtype: DType = whole.dtype.parse().ok()?;
-    let quant = Quant::per_tensor(f32::from_bits(whole.scale_bits), whole.zero_point, note.qmin, note.qmax);
-    Some(Type::quantized(dtype, shape, quant))
 }
 
 /// Most node names listed for one reason.

@@ -8,7 +8,6 @@
 pub mod builder;
 pub mod export;
 pub mod import;
-mod interp_stub;
 pub mod node;
 pub mod notes;
 pub mod ops;

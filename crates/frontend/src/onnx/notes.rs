@@ -3,14 +3,16 @@
 //!
 //! ```text
 //! { "nodes": { "<node>": { "rule": ..., "rounding": ..., "stands_for": { "op": ..., "inputs": [...], "steps": {...} } } },
-//!   "types": { "<value>": { "qmin": ..., "qmax": ..., "dtype": ..., "scale": ..., "zero_point": ... } } }
+//!   "types": { "<value>": { "qmin": ..., "qmax": ..., "dtype": ..., "axis": ... } } }
 //! ```
 //!
 //! - `rule`: the rule or config line that made the node what it is.
 //! - `rounding`: of a QuantizeLinear that does not round half to even.
 //! - `stands_for`: this node is the last of several (`steps`: their names and op types) that together spell an operator
 //!   that ONNX lacks. Reading it back gives that operator, if all the steps are still there.
-//! - `types`: the true range of a value whose width ONNX lacks, and all of the type where ONNX has no quantized one.
+//!   For Quantize and Dequantize the inputs name the scale and zero point too.
+//! - `types`: the true range of a value whose width ONNX lacks; storage type and axis where several nodes spell the
+//!   Quantize or Dequantize, which then do not state them.
 //!
 //! Everything else under `lowbit.` (the config, preprocessing, labels) is in the graph's own properties.
 
@@ -18,7 +20,7 @@ use lowbit_arithmetic::Rounding;
 use lowbit_ir::op::{MatMul, Unary};
 use lowbit_ir::{Error, Op, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Metadata key of [`FORMAT`].
 pub const FORMAT_KEY: &str = "lowbit.format";
@@ -74,24 +76,15 @@ pub struct TypeNote {
     pub qmin: i64,
     /// Largest integer used.
     pub qmax: i64,
-    /// The rest of a type that the file has no quantization parameters for.
+    /// Storage type, where no QuantizeLinear or DequantizeLinear states it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub whole: Option<WholeType>,
+    pub dtype: Option<String>,
+    /// Axis of the scales, likewise.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub axis: Option<usize>,
 }
 
-/// A per-tensor quantized type that QuantizeLinear cannot make.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WholeType {
-    /// Storage type.
-    pub dtype: String,
-    /// Bits of the f32 scale: exact, unlike decimals.
-    pub scale_bits: u32,
-    /// Zero point.
-    pub zero_point: i32,
-}
-
-/// The operators that are spelled out where ONNX lacks them; Quantize and Dequantize have their types in the notes too.
+/// The operators that are spelled out where ONNX lacks them.
 pub fn standin(name: &str) -> Option<Op> {
     Some(match name {
         "Silu" => Op::Unary(Unary::Silu),
@@ -108,6 +101,15 @@ pub fn standin(name: &str) -> Option<Op> {
 }
 
 impl Notes {
+    /// Drops the notes about operators of several nodes that somebody has changed since: their nodes speak for
+    /// themselves then. `kinds` gives the op type of each node.
+    pub fn prune(&mut self, kinds: &HashMap<&str, &str>) {
+        let whole = |s: &StandsFor| s.steps.iter().all(|(n, t)| kinds.get(n.as_str()) == Some(&t.as_str()));
+        for note in self.nodes.values_mut() {
+            note.stands_for = note.stands_for.take().filter(|s| whole(s) && standin(&s.op).is_some());
+        }
+    }
+
     /// Takes the notes out of a model's properties.
     pub fn take(properties: &mut BTreeMap<String, String>) -> Result<Notes> {
         let format = properties.remove(FORMAT_KEY);

@@ -4,9 +4,8 @@
 //! Their values are followed here while a model is read, element by element, so that the Reshape gets plain attributes
 //! although the batch size is a symbol.
 
-use super::interp_stub as interp;
 use lowbit_ir::op::Binary;
-use lowbit_ir::{Customs, DType, Dim, Error, Op, Result, Shape, Tensor, Type, bail};
+use lowbit_ir::{Customs, DType, Dim, Error, Op, Result, Shape, Tensor, Type, bail, interp};
 use std::fmt;
 use std::sync::Arc;
 

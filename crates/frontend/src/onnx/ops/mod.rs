@@ -15,6 +15,8 @@ mod resize;
 mod shape;
 mod window;
 
+pub use quantize::{dequantize_stand_in, quantize_stand_in};
+
 use super::node::Site;
 use lowbit_ir::Result;
 

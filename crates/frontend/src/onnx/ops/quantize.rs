@@ -1,6 +1,6 @@
 //! QuantizeLinear and DequantizeLinear: their parameters become types.
 
-use crate::onnx::builder::Item;
+use crate::onnx::builder::{Builder, Item};
 use crate::onnx::node::Site;
 use crate::onnx::tensor;
 use lowbit_arithmetic::Rounding;
@@ -42,21 +42,78 @@ pub fn dequantize(site: &mut Site<'_>) -> Result<()> {
     }
     let quant = quant(site, ty.dtype, zero, &ty.shape)?;
     let quant = site.builder.noted_range(site.input_name(0), ty.dtype, quant);
-    let q = match q {
-        Item::Const(name, t) => Item::Const(name, t.with_quant(Some(quant))),
-        Item::Value(v) => match &ty.quant {
-            None => {
-                site.builder.graph.set_ty(v, Type { quant: Some(quant), ..ty });
-                q
-            }
-            Some(found) if same(found, &quant) => q,
-            Some(found) => {
-                bail!("expected the parameters that made the integers, {found}; found {quant}");
-            }
-        },
-        Item::Sizes(s) => bail!("expected integers that stand for reals, found the sizes {s}"),
-    };
+    let q = with_meaning(site.builder, q, quant)?;
     site.finish(Op::Dequantize, &[&q])
+}
+
+/// The integers with a quantized type: a constant and an input take it over, computed ones must have it already.
+fn with_meaning(builder: &mut Builder, q: Item, quant: Quant) -> Result<Item> {
+    let ty = builder.ty(&q);
+    match (q, ty.quant) {
+        (Item::Const(name, t), _) => Ok(Item::Const(name, t.with_quant(Some(quant)))),
+        (Item::Value(v), None) => {
+            builder.graph.set_ty(v, Type { quant: Some(quant), ..ty });
+            Ok(Item::Value(v))
+        }
+        (Item::Value(v), Some(found)) if same(&found, &quant) => Ok(Item::Value(v)),
+        (Item::Value(_), Some(found)) => {
+            bail!("expected the parameters that made the integers, {found}; found {quant}")
+        }
+        (Item::Sizes(s), _) => bail!("expected integers that stand for reals, found the sizes {s}"),
+    }
+}
+
+/// A Quantize that the file spells in several nodes: (x, scale, zero_point), the type's storage in the notes.
+pub fn quantize_stand_in(
+    builder: &mut Builder,
+    node: &str,
+    operands: &[Option<Item>],
+    outputs: &[String],
+) -> Result<Vec<Item>> {
+    let [Some(x), parameters @ ..] = operands else { bail!("expected an operand of the Quantize in the metadata") };
+    let name = outputs.first().map_or("", String::as_str);
+    let dtype = builder.notes.types.get(name).and_then(|t| t.dtype.as_ref()).map(|d| d.parse::<DType>()).transpose()?;
+    let zero = parameters.get(1).and_then(Option::as_ref).map(|z| builder.ty(z).dtype);
+    let Some(dtype) = dtype.or(zero) else {
+        bail!("expected the storage type of '{name}' in the metadata, found none")
+    };
+    let quant = noted_quant(builder, name, dtype, parameters)?;
+    let declared = Type::quantized(dtype, builder.ty(x).shape, quant);
+    let rounding = builder.noted_rounding(node)?.unwrap_or(Rounding::HalfEven);
+    builder.emit(node, Op::Quantize { rounding }, &[Some(x.clone())], outputs, &[declared])
+}
+
+/// A Dequantize that the file spells in several nodes: (q, scale, zero_point).
+pub fn dequantize_stand_in(
+    builder: &mut Builder,
+    node: &str,
+    names: &[String],
+    operands: &[Option<Item>],
+    outputs: &[String],
+) -> Result<Vec<Item>> {
+    let [Some(q), parameters @ ..] = operands else { bail!("expected an operand of the Dequantize in the metadata") };
+    let dtype = builder.ty(q).dtype;
+    let quant = noted_quant(builder, names.first().map_or("", String::as_str), dtype, parameters)?;
+    let q = with_meaning(builder, q.clone(), quant)?;
+    builder.emit(node, Op::Dequantize, &[Some(q)], outputs, &[])
+}
+
+fn noted_quant(builder: &Builder, name: &str, dtype: DType, parameters: &[Option<Item>]) -> Result<Quant> {
+    let constant = |i: usize| match parameters.get(i) {
+        Some(Some(Item::Const(_, t))) => Ok(Some(t)),
+        Some(Some(Item::Sizes(_) | Item::Value(_))) => Err(Error::new("expected constant scales and zero points")),
+        Some(None) | None => Ok(None),
+    };
+    let Some(scale) = constant(0)? else { bail!("expected a scale, found none") };
+    let scale = scale.floats()?;
+    let zeros = constant(1)?.map_or_else(|| Ok(vec![0; scale.len()]), Tensor::ints)?;
+    let zeros = zeros.iter().map(|z| i32::try_from(*z)).collect::<Result<Vec<i32>, _>>();
+    let zero_point = zeros.map_err(|e| Error::new(format!("expected zero points in i32: {e}")))?.into();
+    let axis = builder.notes.types.get(name).and_then(|t| t.axis);
+    let granularity = axis.map_or(Granularity::Tensor, |axis| Granularity::Channel { axis });
+    let (qmin, qmax) = dtype.range().ok_or_else(|| Error::new(format!("expected an integer type, found {dtype}")))?;
+    let quant = Quant { scale: scale.as_ref().into(), zero_point, qmin, qmax, granularity };
+    Ok(builder.noted_range(name, dtype, quant))
 }
 
 /// The same meaning of the integers; the range in use may be narrower where a Relu or Clip came between.
