@@ -1,0 +1,103 @@
+//! How far a quantized graph is from its float source, value by value.
+
+use crate::samples::{Samples, spread};
+use lowbit_ir::{Def, Engine, Error, Graph, Result, ValueId};
+use serde::{Deserialize, Serialize};
+
+/// The error of one value over some samples, with the errors of all that was computed before it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ValueError {
+    /// The value, by its source's name.
+    pub value: String,
+    /// What computes it in the float graph.
+    pub op: String,
+    /// Signal to quantization noise, in decibels; infinite without noise.
+    pub sqnr_db: f64,
+    /// Cosine of the angle between the two.
+    pub cosine: f64,
+    /// Greatest difference of an element.
+    pub max_error: f64,
+}
+
+/// Compares the values that both graphs know by name, on up to `limit` samples (0: all); in the order of the float graph.
+///
+/// Integers are compared as the reals they stand for.
+pub fn compare(
+    float: &Graph,
+    quantized: &Graph,
+    engine: &dyn Engine,
+    samples: &dyn Samples,
+    limit: usize,
+) -> Result<Vec<ValueError>> {
+    let pairs: Vec<(ValueId, ValueId)> = float
+        .nodes()
+        .flat_map(|(_, n)| n.outputs.iter().copied())
+        .filter_map(|v| Some((v, quantized.find(&float.value(v).name)?)))
+        .filter(|(v, q)| float.ty(*v).dtype.is_float() && is_comparable(quantized, *q))
+        .collect();
+    let (ours, theirs): (Vec<ValueId>, Vec<ValueId>) = pairs.iter().copied().unzip();
+    let mut reference = engine.load(float, &ours)?;
+    let mut run = engine.load(quantized, &theirs)?;
+    let mut sums = vec![Sums::default(); pairs.len()];
+    for i in spread(samples.len(), limit) {
+        let sample = samples.sample(i)?;
+        let expected = reference.run(&sample)?;
+        let found = run.run(&sample)?;
+        for ((sum, a), b) in sums.iter_mut().zip(&expected.taps).zip(&found.taps) {
+            let (a, b) = (a.floats()?, b.reals()?);
+            if a.len() != b.len() {
+                return Err(Error::new(format!("expected {} elements, found {}", a.len(), b.len())));
+            }
+            a.iter().zip(b.iter()).for_each(|(a, b)| sum.add(f64::from(*a), f64::from(*b)));
+        }
+    }
+    let describe = |(v, sum): (ValueId, Sums)| {
+        let op = float.producer(v).map_or("", |n| float.node(n).op.name());
+        sum.error(&float.value(v).name, op)
+    };
+    Ok(ours.into_iter().zip(sums).map(describe).collect())
+}
+
+/// The values with the least signal to noise, worst first.
+pub fn worst(errors: &[ValueError], count: usize) -> Vec<ValueError> {
+    let mut sorted = errors.to_vec();
+    sorted.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
+    sorted.truncate(count);
+    sorted
+}
+
+fn is_comparable(g: &Graph, v: ValueId) -> bool {
+    let value = g.value(v);
+    matches!(value.def, Def::Node(..)) && (value.ty.dtype.is_float() || value.ty.is_quantized())
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    signal: f64,
+    found: f64,
+    product: f64,
+    noise: f64,
+    max_error: f64,
+}
+
+impl Sums {
+    fn add(&mut self, a: f64, b: f64) {
+        let difference = a - b;
+        self.signal += a * a;
+        self.found += b * b;
+        self.product += a * b;
+        self.noise += difference * difference;
+        self.max_error = self.max_error.max(difference.abs());
+    }
+
+    fn error(&self, value: &str, op: &str) -> ValueError {
+        let norms = (self.signal * self.found).sqrt();
+        ValueError {
+            value: value.to_string(),
+            op: op.to_string(),
+            sqnr_db: if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() },
+            cosine: if norms == 0.0 { 1.0 } else { self.product / norms },
+            max_error: self.max_error,
+        }
+    }
+}

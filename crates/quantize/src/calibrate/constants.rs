@@ -1,0 +1,161 @@
+//! Constants as integers: weights per output channel, biases at the accumulator's scale.
+
+use super::{Choice, Parameters, is_weight, spec};
+use crate::observe::{self, Affine, Bounds};
+use crate::prepare::rewrite;
+use lowbit_ir::spec::Sharing;
+use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Spec, Tensor, Type, ValueId, infer};
+
+/// Largest magnitude of an integer bias: half of what 32 bits hold, so that the products have room.
+const LARGEST_BIAS: f64 = (1u64 << 30) as f64;
+
+/// Chooses scales for all weights.
+pub fn choose_weights(g: &Graph, chosen: &mut Parameters) -> Result<()> {
+    for id in g.order().iter().copied().filter(|id| is_weight(g, *id)) {
+        let (Some(spec), Some(w)) = (spec(g, id), g.node(id).input(0)) else { continue };
+        let choice = choose_weight(g, id, w, spec, chosen).map_err(|e| e.at_value(&g.value(w).name))?;
+        chosen.of.insert(id, choice);
+    }
+    Ok(())
+}
+
+fn choose_weight(g: &Graph, id: NodeId, w: ValueId, spec: &Spec, chosen: &Parameters) -> Result<Choice> {
+    let (data, dims) = (rewrite::floats(g, w).unwrap_or_default(), g.ty(w).shape.require()?);
+    if let Some((at, bad)) = data.iter().enumerate().find(|(_, x)| !x.is_finite()) {
+        return Err(Error::new(format!("expected finite weights, found {bad} (element {at})"))
+            .hint("the model is damaged or diverged in training"));
+    }
+    let groups = match spec.sharing {
+        Sharing::Tensor => vec![data],
+        Sharing::Channel(axis) => channels(&data, &dims, axis),
+        Sharing::Block { .. } => return Err(Error::new(format!("blocks have no integer kernels here: {spec}"))),
+    };
+    let observer = observe::find_for_weights(&spec.observer)?;
+    let mut affines: Vec<Affine> =
+        groups.iter().map(|w| observe::choose((observer.range)(w, spec), Bounds::NONE, spec)).collect();
+    // A channel of zeros takes any scale; one like its neighbours' keeps its bias precise.
+    let is_zero = |w: &Vec<f32>| w.iter().all(|x| *x == 0.0);
+    let largest = affines.iter().zip(&groups).filter(|(_, w)| !is_zero(w)).map(|(a, _)| a.scale).fold(0.0, f32::max);
+    for (a, _) in affines.iter_mut().zip(&groups).filter(|(_, w)| largest > 0.0 && is_zero(w)) {
+        a.scale = largest;
+    }
+    let mut widened_for_bias = 0;
+    for (channel, least) in least_scales(g, id, affines.len(), chosen)?.into_iter().enumerate() {
+        if let Some(a) = affines.get_mut(channel).filter(|a| f64::from(a.scale) < least) {
+            a.scale = match spec.scale {
+                lowbit_ir::spec::ScaleForm::Float => (least as f32).next_up(),
+                lowbit_ir::spec::ScaleForm::PowerOfTwo => least.log2().ceil().exp2() as f32,
+            };
+            widened_for_bias += 1;
+        }
+    }
+    let seen = groups.iter().flatten().fold((0.0f32, 0.0f32), |(l, h), x| (l.min(*x), h.max(*x)));
+    Ok(Choice { affines, seen, widened_for_bias })
+}
+
+/// For each channel the least weight scale with which every reader's bias fits its integer.
+fn least_scales(g: &Graph, placeholder: NodeId, count: usize, chosen: &Parameters) -> Result<Vec<f64>> {
+    let mut least = vec![0.0f64; count];
+    let narrow = rewrite::output(g.node(placeholder));
+    for (_, layer) in g.nodes().filter(|(_, n)| n.inputs.get(1).copied().flatten() == narrow) {
+        let bias = layer.input(2).and_then(|b| rewrite::floats(g, b)).unwrap_or_default();
+        if let Some((at, bad)) = bias.iter().enumerate().find(|(_, b)| !b.is_finite()) {
+            return Err(Error::new(format!("expected a finite bias, found {bad} (element {at})")).at_node(&layer.name));
+        }
+        let x = layer.input(0).and_then(|x| g.producer(x)).and_then(|p| chosen.of.get(&p)?.affines.first());
+        let Some(x) = x else { continue };
+        for (i, b) in bias.iter().enumerate() {
+            let needed = f64::from(b.abs()) / (f64::from(x.scale) * LARGEST_BIAS);
+            if let Some(l) = least.get_mut(i.min(count.saturating_sub(1))) {
+                *l = l.max(needed);
+            }
+        }
+    }
+    Ok(least)
+}
+
+/// The elements of each slice along an axis.
+fn channels(data: &[f32], dims: &[usize], axis: usize) -> Vec<Vec<f32>> {
+    let inner: usize = dims.iter().skip(axis + 1).product::<usize>().max(1);
+    let count = dims.get(axis).copied().unwrap_or(1);
+    let mut groups = vec![Vec::new(); count];
+    for (i, x) in data.iter().enumerate() {
+        if let Some(group) = groups.get_mut(i / inner % count.max(1)) {
+            group.push(*x);
+        }
+    }
+    groups
+}
+
+/// A float constant as integers of this type.
+pub fn quantize_tensor(t: &Tensor, ty: &Type, spec: &Spec) -> Result<Tensor> {
+    let q = ty.quant()?;
+    let (data, dims) = (t.floats()?, t.dims());
+    let affines = (0..q.scale.len()).map(|i| q.affine_at(i)).collect::<Result<Vec<_>>>()?;
+    let entries = lowbit_ir::tensor::entries(q, dims);
+    let ints: Vec<i64> = data
+        .iter()
+        .zip(entries)
+        .enumerate()
+        .map(|(i, (x, e))| match affines.get(e) {
+            Some(a) => i64::from(lowbit_arithmetic::quantize(*x, a, spec.rounding, i as u64)),
+            None => 0,
+        })
+        .collect();
+    Tensor::from_ints(ty.clone(), &ints)
+}
+
+/// Makes the float biases of layers whose operands are quantized integers at the accumulator's scale.
+pub fn quantize_biases(g: &mut Graph) -> Result<()> {
+    rewrite::each_node(g, |g, id| {
+        let node = g.node(id);
+        let is_layer = matches!(node.op, Op::Conv(_) | Op::MatMul(_));
+        let (Some(x), Some(w), Some(b)) = (node.input(0), node.input(1), node.input(2)) else { return Ok(false) };
+        let (Some(x), Some(w), Some(bias)) = (source(g, x), source(g, w), rewrite::floats(g, b)) else {
+            return Ok(false);
+        };
+        if !is_layer {
+            return Ok(false);
+        }
+        let bias: Vec<f64> = bias.into_iter().map(f64::from).collect();
+        let integers = integer_bias(g, &node.op.clone(), x, w, &bias)?;
+        let name = g.value(b).name.clone();
+        let q = g.add_const(&format!("{name}.q"), integers);
+        let shape = g.ty(q).shape.clone();
+        let dq = format!("{name}.dq");
+        let dequantize = g.add_node_before(id, &dq, Op::Dequantize, vec![Some(q)], &[(&dq, Type::f32(shape))]);
+        let dq = rewrite::output(g.node(dequantize));
+        g.set_input(id, 2, dq);
+        Ok(true)
+    })?;
+    Ok(())
+}
+
+/// The quantized value behind a Dequantize.
+pub fn source(g: &Graph, v: ValueId) -> Option<ValueId> {
+    match rewrite::producer(g, v) {
+        Some((_, n)) if n.op == Op::Dequantize => n.input(0),
+        _ => None,
+    }
+}
+
+/// A bias as integers at the scale of the accumulator of quantized operands `x` and `w`.
+pub fn integer_bias(g: &Graph, op: &Op, x: ValueId, w: ValueId, bias: &[f64]) -> Result<Tensor> {
+    let axis = infer::weight_axis(op, &g.ty(w).shape).unwrap_or(0);
+    let (scales, per_channel) = infer::accumulator_scales(g.ty(x).quant()?, g.ty(w).quant()?, axis)?;
+    let at = |i: usize| if per_channel { scales.get(i) } else { scales.first() }.copied().unwrap_or(1.0);
+    let mut ints = Vec::with_capacity(bias.len());
+    for (i, b) in bias.iter().enumerate() {
+        let q = (b / f64::from(at(i))).round_ties_even();
+        if q.is_nan() || q.abs() > f64::from(i32::MAX) {
+            return Err(Error::new(format!(
+                "expected a bias within 32 bits at the scale {:e}, found {b} (channel {i})",
+                at(i)
+            ))
+            .hint("a coarser weight scale makes room"));
+        }
+        ints.push(q as i64);
+    }
+    let quant = Quant::accumulator(scales, per_channel.then_some(0), DType::I32);
+    Tensor::from_ints(Type::quantized(DType::I32, vec![bias.len()], quant), &ints)
+}

@@ -1,0 +1,124 @@
+//! Placeholders become Quantize and Dequantize.
+
+use super::constants::quantize_tensor;
+use super::{Choice, Parameters, spec};
+use crate::prepare::rewrite;
+use lowbit_arithmetic::{Rounding, quantize};
+use lowbit_ir::spec::Sharing;
+use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Spec, Type, ValueId};
+use std::sync::Arc;
+
+/// How integers as a spec asks are stored.
+pub fn storage(spec: &Spec) -> DType {
+    DType::holding(u32::from(spec.bits), spec.signed)
+}
+
+/// Replaces every placeholder: a value by Quantize, a constant by integers, and in front of each reader a Dequantize
+/// of its own, so that other tools match their patterns.
+pub fn replace_placeholders(g: &mut Graph, chosen: &Parameters) -> Result<()> {
+    for id in g.order().to_vec() {
+        let Some(spec) = spec(g, id).cloned() else { continue };
+        let node = g.node(id);
+        let (Some(v), Some(s), rule) = (node.input(0), rewrite::output(node), node.rule.clone()) else { continue };
+        let value = g.value(v);
+        let name = value.name.clone();
+        let choice =
+            chosen.of.get(&id).ok_or_else(|| Error::new("calibration chose nothing for this value").at_value(&name))?;
+        let ty = Type::quantized(storage(&spec), value.ty.shape.clone(), quant(choice, &spec));
+        let q_name = format!("{}.q", base(&name));
+        let q = match g.constant(v).cloned() {
+            Some(t) => {
+                let ints = quantize_tensor(&t, &ty, &spec).map_err(|e| e.at_value(&name))?;
+                g.add_const(&q_name, ints)
+            }
+            None => {
+                let op = Op::Quantize { rounding: spec.rounding };
+                let node = g.add_node_before(id, &q_name, op, vec![Some(v)], &[(&q_name, ty)]);
+                g.node_mut(node).rule = rule.clone();
+                rewrite::output(g.node(node)).unwrap_or(v)
+            }
+        };
+        dequantize_for_readers(g, id, s, q, &rule);
+    }
+    Ok(())
+}
+
+/// The source's name of a value: an output that is written narrow left its name to its narrow form.
+fn base(name: &str) -> &str {
+    name.strip_suffix(".wide").unwrap_or(name)
+}
+
+fn quant(choice: &Choice, spec: &Spec) -> Quant {
+    let (qmin, qmax) = spec.range();
+    match (spec.sharing, choice.affines.as_slice()) {
+        (Sharing::Channel(axis), many) => Quant::per_channel(many.iter().map(|a| a.scale).collect(), axis, qmin, qmax),
+        (_, [one, ..]) => Quant::per_tensor(one.scale, one.zero_point, qmin, qmax),
+        (_, []) => Quant::per_tensor(1.0, 0, qmin, qmax),
+    }
+}
+
+fn dequantize_for_readers(g: &mut Graph, placeholder: NodeId, s: ValueId, q: ValueId, rule: &Option<Arc<str>>) {
+    let shape = g.ty(q).shape.clone();
+    let name = g.value(q).name.trim_end_matches(".q").to_string();
+    let dequantize = |g: &mut Graph, before: Option<NodeId>, name: &str| {
+        let (op, inputs, outputs) = (Op::Dequantize, vec![Some(q)], [(name, Type::f32(shape.clone()))]);
+        let node = match before {
+            Some(reader) => g.add_node_before(reader, name, op, inputs, &outputs),
+            None => g.add_node_after(placeholder, name, op, inputs, &outputs),
+        };
+        g.node_mut(node).rule = rule.clone();
+        rewrite::output(g.node(node))
+    };
+    let readers: Vec<(NodeId, usize)> = g.users().of(s).to_vec();
+    for (reader, i) in readers {
+        let dq = dequantize(g, Some(reader), &format!("{name}.dq"));
+        g.set_input(reader, i, dq);
+    }
+    if g.is_output(s)
+        && let Some(dq) = dequantize(g, None, &format!("{name}.dq"))
+    {
+        g.replace_uses(s, dq);
+        g.take_name(dq, s);
+    }
+    g.remove_node(placeholder);
+}
+
+/// Removes a Relu or Clip that the quantization behind it implies: what it would cut off becomes the same integer.
+pub fn drop_redundant_limits(g: &mut Graph) -> Result<()> {
+    rewrite::each_node(g, |g, id| {
+        let node = g.node(id);
+        let (min, max) = match node.op {
+            Op::Relu => (0.0, f32::INFINITY),
+            Op::Clip { min, max } => (min, max),
+            _ => return Ok(false),
+        };
+        let (Some(x), Some(y)) = (node.input(0), rewrite::output(node)) else { return Ok(false) };
+        let readers = g.users().of(y).to_vec();
+        let redundant =
+            !g.is_output(y) && !readers.is_empty() && readers.iter().all(|(reader, _)| implies(g, *reader, min, max));
+        if !redundant {
+            return Ok(false);
+        }
+        match rewrite::sole_user(g, x) == Some(id) && g.producer(x).is_some() {
+            true => rewrite::supersede(g, id, x),
+            false => return Ok(rewrite::bypass(g, id, x)),
+        }
+        Ok(true)
+    })?;
+    Ok(())
+}
+
+/// Whether a node is a Quantize that gives the least integer for `min` and the greatest for `max`.
+fn implies(g: &Graph, reader: NodeId, min: f32, max: f32) -> bool {
+    let node = g.node(reader);
+    let Op::Quantize { rounding } = node.op else { return false };
+    // Stochastic rounding may go either way: both must do.
+    let roundings = match rounding {
+        Rounding::Stochastic { .. } => [Rounding::Floor, Rounding::HalfAway],
+        other => [other, other],
+    };
+    let affine = rewrite::output(node).and_then(|q| g.ty(q).quant.as_ref()?.affine().ok());
+    affine.is_some_and(|a| {
+        roundings.iter().all(|r| quantize(min, &a, *r, 0) == a.qmin && quantize(max, &a, *r, 0) == a.qmax)
+    })
+}

@@ -1,0 +1,221 @@
+//! Calibrate: run samples, find ranges, and turn placeholders into Quantize and Dequantize.
+//!
+//! One pass over the samples; what is kept of a tensor is a [`Histogram`], whatever the number of samples.
+//! The result is a QDQ graph: the exchange form between tools, and what [`realize`](crate::realize()) starts from.
+
+mod constants;
+mod insert;
+mod ties;
+
+pub(crate) use constants::{integer_bias, source};
+
+use crate::config::Config;
+use crate::observe::{self, Affine, Bounds, Histogram, Range};
+use crate::prepare::rewrite;
+use crate::samples::{Samples, spread};
+use lowbit_ir::op::Unary;
+use lowbit_ir::spec::Sharing;
+use lowbit_ir::{Engine, Error, Graph, Kind, NodeId, Op, Result, Spec, ValueId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+
+/// What was seen of the values of a graph, by name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Stats {
+    /// How many samples were run.
+    pub samples: u64,
+    /// The values.
+    pub values: BTreeMap<String, Histogram>,
+}
+
+impl Stats {
+    /// Adds what other samples showed; the order of merging does not matter.
+    pub fn merge(&mut self, other: &Stats) {
+        self.samples += other.samples;
+        for (name, seen) in &other.values {
+            self.values.entry(name.clone()).or_default().merge(seen);
+        }
+    }
+}
+
+/// The parameters that calibration chose for a value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// The value.
+    pub value: String,
+    /// Its integer type, such as `u8`.
+    pub dtype: String,
+    /// The scale; of weights the greatest of all channels.
+    pub scale: f32,
+    /// The integer that stands for zero.
+    pub zero_point: i32,
+    /// Least and greatest value seen.
+    pub seen: (f32, f32),
+    /// What found the range.
+    pub observer: String,
+    /// The rule that wanted the value narrow.
+    pub rule: String,
+    /// How many channels got a coarser scale, so that the bias fits its integer.
+    pub widened_for_bias: usize,
+}
+
+/// Observes samples and makes the annotated graph a QDQ graph.
+pub fn calibrate(g: &mut Graph, config: &Config, engine: &dyn Engine, samples: &dyn Samples) -> Result<Vec<Chosen>> {
+    let stats = observe(g, engine, samples, config.samples)?;
+    apply(g, &stats)
+}
+
+/// Runs up to `limit` samples (0: all), evenly spread, and counts the values that placeholders wait for.
+pub fn observe(g: &Graph, engine: &dyn Engine, samples: &dyn Samples, limit: usize) -> Result<Stats> {
+    let taps: Vec<ValueId> = ties::groups(g)
+        .iter()
+        .flat_map(|group| &group.roots)
+        .filter_map(|id| g.node(*id).input(0))
+        .filter(|v| g.constant(*v).is_none())
+        .collect();
+    if samples.len() == 0 && !taps.is_empty() {
+        return Err(Error::new("expected at least one sample to calibrate on, found none")
+            .hint("give images, arrays or --data random"));
+    }
+    let mut run = engine.load(&float_form(g), &taps)?;
+    let mut seen = vec![Histogram::default(); taps.len()];
+    let mut stats = Stats::default();
+    for i in spread(samples.len(), limit) {
+        let at = |e: Error| e.context(format!("calibrating on sample {i}"));
+        let outputs = run.run(&samples.sample(i).map_err(at)?).map_err(at)?;
+        for ((histogram, tensor), v) in seen.iter_mut().zip(&outputs.taps).zip(&taps) {
+            histogram.add(&tensor.floats()?).map_err(|e| at(e.at_value(&g.value(*v).name)))?;
+        }
+        stats.samples += 1;
+    }
+    stats.values = taps.iter().map(|v| g.value(*v).name.clone()).zip(seen).collect();
+    Ok(stats)
+}
+
+/// The annotated graph without its placeholders; the ids of all other values stay.
+pub fn float_form(g: &Graph) -> Graph {
+    let mut float = g.clone();
+    for id in g.order() {
+        let node = g.node(*id);
+        if let (Op::Simulate(_), Some(x), Some(y)) = (&node.op, float.node(*id).input(0), rewrite::output(node)) {
+            float.replace_uses(y, x);
+            float.remove_node(*id);
+        }
+    }
+    float
+}
+
+/// Chooses scales from statistics and makes the annotated graph a QDQ graph.
+pub fn apply(g: &mut Graph, stats: &Stats) -> Result<Vec<Chosen>> {
+    let mut chosen = Parameters::default();
+    for group in ties::groups(g) {
+        chosen.choose_group(g, &group, stats)?;
+    }
+    constants::choose_weights(g, &mut chosen)?;
+    let report = chosen.report(g);
+    insert::replace_placeholders(g, &chosen)?;
+    constants::quantize_biases(g)?;
+    insert::drop_redundant_limits(g)?;
+    Ok(report)
+}
+
+/// What each placeholder becomes.
+#[derive(Default)]
+struct Parameters {
+    of: HashMap<NodeId, Choice>,
+}
+
+struct Choice {
+    /// One entry, or one per channel.
+    affines: Vec<Affine>,
+    seen: (f32, f32),
+    widened_for_bias: usize,
+}
+
+impl Parameters {
+    fn choose_group(&mut self, g: &Graph, group: &ties::Group, stats: &Stats) -> Result<()> {
+        let Some(first) = group.members.first() else { return Ok(()) };
+        let Some(spec) = spec(g, *first) else { return Ok(()) };
+        if spec.sharing != Sharing::Tensor {
+            return Err(Error::new(format!("values in memory have one scale a tensor, found {spec}"))
+                .at_node(&g.node(*first).name));
+        }
+        let mut seen = Histogram::default();
+        let mut bounds: Option<Bounds> = None;
+        let mut constant = true;
+        for v in group.roots.iter().filter_map(|id| g.node(*id).input(0)) {
+            let value = g.value(v);
+            match rewrite::floats(g, v) {
+                Some(data) => seen.add(&data).map_err(|e| e.at_value(&value.name))?,
+                None => {
+                    constant = false;
+                    let histogram = stats.values.get(&value.name).ok_or_else(|| {
+                        Error::new("the statistics know nothing of this value")
+                            .at_value(&value.name)
+                            .hint("calibrate the same model with the same configuration")
+                    })?;
+                    seen.merge(histogram);
+                }
+            }
+            let known = known_bounds(g, v);
+            bounds = Some(bounds.map_or(known, |b| Bounds { low: b.low.min(known.low), high: b.high.max(known.high) }));
+        }
+        let (low, high) = seen.range();
+        // What a constant is, is known: nothing of it needs to be clipped.
+        let range = match constant {
+            true => Range { low, high },
+            false => (observe::find(&spec.observer)?.range)(&seen, &spec),
+        };
+        let affine = observe::choose(range, bounds.unwrap_or(Bounds::NONE), &spec);
+        for id in &group.members {
+            self.of.insert(*id, Choice { affines: vec![affine], seen: (low, high), widened_for_bias: 0 });
+        }
+        Ok(())
+    }
+
+    fn report(&self, g: &Graph) -> Vec<Chosen> {
+        let describe = |id: &NodeId| {
+            let node = g.node(*id);
+            let (choice, spec, value) = (self.of.get(id)?, spec(g, *id)?, node.input(0)?);
+            let greatest = choice.affines.iter().max_by(|a, b| a.scale.total_cmp(&b.scale))?;
+            Some(Chosen {
+                value: g.value(value).name.clone(),
+                dtype: insert::storage(&spec).to_string(),
+                scale: greatest.scale,
+                zero_point: greatest.zero_point,
+                seen: choice.seen,
+                observer: spec.observer.to_string(),
+                rule: node.rule.as_deref().unwrap_or_default().to_string(),
+                widened_for_bias: choice.widened_for_bias,
+            })
+        };
+        g.order().iter().filter_map(describe).collect()
+    }
+}
+
+/// What a placeholder asks for.
+fn spec(g: &Graph, id: NodeId) -> Option<&Spec> {
+    match &g.node(id).op {
+        Op::Simulate(spec) => Some(spec),
+        _ => None,
+    }
+}
+
+/// Whether a placeholder waits for weights, which have their own observers.
+fn is_weight(g: &Graph, id: NodeId) -> bool {
+    spec(g, id).is_some_and(|s| s.kind == Kind::Weight) && g.node(id).input(0).is_some_and(|v| g.constant(v).is_some())
+}
+
+/// The limits that a value keeps by what computes it.
+fn known_bounds(g: &Graph, v: ValueId) -> Bounds {
+    let unit = Bounds { low: 0.0, high: 1.0 };
+    match rewrite::producer(g, v).map(|(_, n)| &n.op) {
+        Some(Op::Relu) => Bounds { low: 0.0, high: f32::INFINITY },
+        Some(Op::Clip { min, max }) => Bounds { low: *min, high: *max },
+        Some(Op::Unary(Unary::Sigmoid | Unary::HardSigmoid { .. }) | Op::Softmax { .. }) => unit,
+        Some(Op::Unary(Unary::Tanh | Unary::Erf | Unary::Sin | Unary::Cos | Unary::Softsign)) => {
+            Bounds { low: -1.0, high: 1.0 }
+        }
+        _ => Bounds::NONE,
+    }
+}

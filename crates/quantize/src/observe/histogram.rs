@@ -1,0 +1,203 @@
+//! A histogram that widens without loss.
+//!
+//! Bins are dyadic and anchored at zero: bin i covers i * 2^e up to (i + 1) * 2^e. When values outgrow the bins, pairs
+//! of neighbours merge into bins of twice the width, and since every bin of the wider grid is exactly two of the
+//! narrower, nothing is lost. The width is the least that holds the range seen, so it depends on what was seen and not
+//! on the order: statistics of parts, merged in any order, are the statistics of the whole, to the bit.
+
+use lowbit_ir::{Error, Result};
+
+/// Bins on either side of zero.
+pub const BINS: usize = 4096;
+
+/// Finest bin width, as a power of two; what is smaller shares the bins next to zero.
+const FINEST: i32 = -120;
+
+/// What is known of the values of a tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram {
+    /// Bins are 2^exponent wide.
+    exponent: i32,
+    /// Counts of the bins from zero up; zero itself is counted apart.
+    positive: Vec<u64>,
+    /// Counts of the bins from zero down.
+    negative: Vec<u64>,
+    /// How many values were exactly zero, which every quantization represents exactly.
+    zeros: u64,
+    min: f32,
+    max: f32,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram {
+            exponent: FINEST,
+            positive: Vec::new(),
+            negative: Vec::new(),
+            zeros: 0,
+            min: f32::INFINITY,
+            max: f32::NEG_INFINITY,
+        }
+    }
+}
+
+impl Histogram {
+    /// Counts these values; NaN and infinities are errors.
+    pub fn add(&mut self, data: &[f32]) -> Result<()> {
+        let (mut min, mut max) = (f32::INFINITY, f32::NEG_INFINITY);
+        let mut finite = true;
+        for x in data {
+            finite &= x.is_finite();
+            min = min.min(*x);
+            max = max.max(*x);
+        }
+        if !finite {
+            let at = data.iter().position(|x| !x.is_finite()).unwrap_or(0);
+            let bad = data.get(at).copied().unwrap_or(f32::NAN);
+            return Err(Error::new(format!("expected finite values to calibrate on, found {bad} (element {at})"))
+                .hint("check the calibration data and the model's preprocessing"));
+        }
+        self.cover(min, max);
+        let inverse = power(-self.exponent);
+        for x in data {
+            // A product with a power of two is exact, and the bins cover the range, so the casts are exact.
+            let scaled = f64::from(*x) * inverse;
+            if *x > 0.0 {
+                self.positive[scaled as usize] += 1;
+            } else if *x < 0.0 {
+                self.negative[(-scaled) as usize] += 1;
+            } else {
+                self.zeros += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what another histogram counted.
+    pub fn merge(&mut self, other: &Histogram) {
+        self.cover(other.min, other.max);
+        let mut other = other.clone();
+        other.widen(self.exponent);
+        let add = |to: &mut Vec<u64>, from: &[u64]| to.iter_mut().zip(from).for_each(|(a, b)| *a += b);
+        add(&mut self.positive, &other.positive);
+        add(&mut self.negative, &other.negative);
+        self.zeros += other.zeros;
+    }
+
+    /// Makes the bins cover these values too.
+    fn cover(&mut self, min: f32, max: f32) {
+        self.min = self.min.min(min);
+        self.max = self.max.max(max);
+        let reach = self.max.max(-self.min).max(0.0);
+        let mut exponent = self.exponent;
+        while bin(reach, exponent) >= BINS {
+            exponent += 1;
+        }
+        self.widen(exponent);
+        let grow = |bins: &mut Vec<u64>, x: f32| bins.resize(bins.len().max(bin(x, exponent) + 1), 0);
+        if self.max > 0.0 {
+            grow(&mut self.positive, self.max);
+        }
+        if self.min < 0.0 {
+            grow(&mut self.negative, -self.min);
+        }
+    }
+
+    fn widen(&mut self, exponent: i32) {
+        let by = (exponent - self.exponent).max(0) as u32;
+        for bins in [&mut self.positive, &mut self.negative] {
+            let width = 1usize.checked_shl(by).unwrap_or(usize::MAX);
+            *bins = bins.chunks(width).map(|pair| pair.iter().sum()).collect();
+        }
+        self.exponent = self.exponent.max(exponent);
+    }
+
+    /// How many values were counted.
+    pub fn count(&self) -> u64 {
+        self.zeros + self.positive.iter().chain(&self.negative).sum::<u64>()
+    }
+
+    /// How many values were exactly zero.
+    pub fn zeros(&self) -> u64 {
+        self.zeros
+    }
+
+    /// The least and greatest value, zero included: every range has to contain it.
+    pub fn range(&self) -> (f32, f32) {
+        (self.min.min(0.0), self.max.max(0.0))
+    }
+
+    /// Width of a bin.
+    pub fn width(&self) -> f64 {
+        power(self.exponent)
+    }
+
+    /// The bins that hold something, ascending: centre and count. The outermost centres are within what was seen.
+    pub fn bins(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        let (width, min, max) = (self.width(), f64::from(self.min), f64::from(self.max));
+        let centre = move |i: usize| (i as f64 + 0.5) * width;
+        let below = self.negative.iter().enumerate().rev().map(move |(i, n)| ((-centre(i)).max(min), *n));
+        let above = self.positive.iter().enumerate().map(move |(i, n)| (centre(i).min(max), *n));
+        below.chain(std::iter::once((0.0, self.zeros))).chain(above).filter(|(_, n)| *n > 0)
+    }
+}
+
+fn bin(x: f32, exponent: i32) -> usize {
+    (f64::from(x) * power(-exponent)) as usize
+}
+
+/// 2^e, exactly, for exponents of floats.
+fn power(e: i32) -> f64 {
+    f64::from_bits(((1023 + e.clamp(-1022, 1023)) as u64) << 52)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(data: &[f32]) -> Histogram {
+        let mut h = Histogram::default();
+        h.add(data).unwrap();
+        h
+    }
+
+    proptest! {
+        #[test]
+        fn parts_merged_in_any_order_are_the_whole(
+            parts in prop::collection::vec(prop::collection::vec(prop_oneof![-1e3f32..1e3, -1e-6f32..1e-6, Just(0.0)], 0..40), 1..6)
+        ) {
+            let whole = of(&parts.concat());
+            let mut one_by_one = Histogram::default();
+            parts.iter().for_each(|p| one_by_one.add(p).unwrap());
+            let mut backwards = Histogram::default();
+            parts.iter().rev().for_each(|p| backwards.merge(&of(p)));
+            prop_assert_eq!(&whole, &one_by_one);
+            prop_assert_eq!(&whole, &backwards);
+            prop_assert_eq!(whole.count(), parts.concat().len() as u64);
+        }
+
+        #[test]
+        fn every_value_lies_in_its_bin(data in prop::collection::vec(-1e4f32..1e4, 1..50)) {
+            let h = of(&data);
+            for x in &data {
+                let near = h.bins().any(|(c, _)| (c - f64::from(*x)).abs() <= h.width());
+                prop_assert!(near, "{x} is in no bin of width {}", h.width());
+            }
+        }
+    }
+
+    #[test]
+    fn memory_does_not_depend_on_the_data() {
+        let h = of(&[1e-30, -3e38, 3e38, 1.0]);
+        assert!(h.positive.len() <= BINS && h.negative.len() <= BINS);
+        assert_eq!(h.range(), (-3e38, 3e38));
+    }
+
+    #[test]
+    fn what_is_not_finite_is_refused_by_place() {
+        let error = Histogram::default().add(&[1.0, f32::NAN]).unwrap_err().to_string();
+        assert!(error.contains("NaN") && error.contains("element 1"), "{error}");
+        assert!(Histogram::default().add(&[f32::INFINITY]).is_err());
+    }
+}

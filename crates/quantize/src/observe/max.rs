@@ -1,0 +1,12 @@
+//! The largest weight decides.
+
+use super::{Range, WeightObserver};
+
+pub const OBSERVER: WeightObserver = WeightObserver {
+    name: "max",
+    summary: "the largest magnitude; no weight is clipped",
+    range: |weights, _| {
+        let (low, high) = weights.iter().fold((0.0f32, 0.0f32), |(low, high), w| (low.min(*w), high.max(*w)));
+        Range { low, high }
+    },
+};

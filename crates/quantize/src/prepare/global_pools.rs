@@ -1,0 +1,56 @@
+//! Means over all of a picture in one form.
+
+use super::{Prepare, rewrite};
+use lowbit_ir::op::ReduceKind;
+use lowbit_ir::pass::Pass;
+use lowbit_ir::{Graph, NodeId, Op, Result, infer};
+
+pub const PASS: Pass<Prepare> = Pass {
+    name: "global-pools",
+    summary: "ReduceMean over the spatial axes and AvgPool over the whole picture as GlobalAvgPool",
+    run,
+};
+
+fn run(g: &mut Graph, _: &mut Prepare) -> Result<bool> {
+    rewrite::each_node(g, rewrite_pool)
+}
+
+fn rewrite_pool(g: &mut Graph, id: NodeId) -> Result<bool> {
+    let node = g.node(id);
+    let Some(x) = node.input(0) else { return Ok(false) };
+    let shape = g.ty(x).shape.clone();
+    match &node.op {
+        Op::Reduce(r) if r.kind == ReduceKind::Mean && shape.rank() >= 4 => {
+            let mut axes = r.axes.iter().map(|a| shape.axis(*a)).collect::<Result<Vec<_>>>()?;
+            axes.sort_unstable();
+            if !axes.iter().copied().eq(2..shape.rank()) {
+                return Ok(false);
+            }
+            if r.keep_dims {
+                g.node_mut(id).op = Op::GlobalAvgPool;
+                return Ok(true);
+            }
+            // The pool keeps its axes, so they are squeezed behind it.
+            let name = g.node(id).name.clone();
+            let pool = Op::GlobalAvgPool;
+            let pooled = infer::infer(&pool, &[Some(g.ty(x))], &[], &Default::default())?;
+            let ty = pooled.into_iter().next().unwrap_or_else(|| g.ty(x).clone());
+            let pool =
+                g.add_node_before(id, &format!("{name}.pool"), pool, vec![Some(x)], &[(&format!("{name}.pool"), ty)]);
+            let pooled = rewrite::output(g.node(pool));
+            let node = g.node_mut(id);
+            node.op = Op::Squeeze { axes: axes.iter().map(|a| *a as i64).collect() };
+            node.inputs = vec![pooled];
+            Ok(true)
+        }
+        Op::AvgPool(p) => {
+            let whole = shape.dims().is_some_and(|d| d.get(2..) == Some(p.kernel.as_slice()));
+            let plain = p.pads.iter().all(|n| *n == 0) && p.dilations.iter().all(|d| *d == 1);
+            if whole && plain {
+                g.node_mut(id).op = Op::GlobalAvgPool;
+            }
+            Ok(whole && plain)
+        }
+        _ => Ok(false),
+    }
+}

@@ -1,0 +1,50 @@
+//! Prepare: the float graph in canonical form.
+//!
+//! Exporters write one thing in many ways; the rules and kernels know one way each. Every pass here keeps what the
+//! graph computes (up to the rounding of folded constants), and keeps the source's names.
+
+mod clips;
+mod collapse_reshapes;
+mod fold_batch_norm;
+mod fold_bias;
+mod fold_constants;
+mod fold_pad;
+mod global_pools;
+mod linear;
+mod recognize_activations;
+mod recognize_layer_norm;
+mod remove_identities;
+pub(crate) mod rewrite;
+mod simplify_binary;
+
+pub(crate) use linear::output_axis as weight_axis;
+
+use lowbit_ir::pass::{self, Flow, Pass, Watch};
+use lowbit_ir::{Customs, Graph, Result};
+
+/// What the passes of this stage share.
+#[derive(Debug, Clone, Default)]
+pub struct Prepare {
+    /// Operators of the user's, so that their constants fold too.
+    pub customs: Customs,
+}
+
+/// The passes, in order.
+pub static PREPARE: &[Pass<Prepare>] = &[
+    fold_constants::PASS,
+    remove_identities::PASS,
+    simplify_binary::PASS,
+    clips::PASS,
+    recognize_activations::PASS,
+    recognize_layer_norm::PASS,
+    global_pools::PASS,
+    fold_pad::PASS,
+    fold_batch_norm::PASS,
+    fold_bias::PASS,
+    collapse_reshapes::PASS,
+];
+
+/// Brings a float (or QDQ) graph into canonical form.
+pub fn prepare(g: &mut Graph, cx: &mut Prepare, watch: &mut dyn Watch) -> Result<Flow> {
+    pass::run(g, PREPARE, cx, watch)
+}

@@ -1,0 +1,158 @@
+//! Activations that exporters write out as products become one operator again.
+//!
+//! Every one of them is a product of x, a gate g(x) and a constant, and the factors come in any order and grouping.
+//! So the product is flattened first, and then there is one line per activation.
+
+use super::{Prepare, rewrite};
+use lowbit_ir::op::{Binary, Unary};
+use lowbit_ir::pass::Pass;
+use lowbit_ir::{Graph, NodeId, Op, Result, ValueId};
+
+pub const PASS: Pass<Prepare> = Pass {
+    name: "recognize-activations",
+    summary: "Silu, Gelu (erf and tanh), HardSigmoid, HardSwish and Mish from the products exporters write",
+    run,
+};
+
+fn run(g: &mut Graph, _: &mut Prepare) -> Result<bool> {
+    rewrite::each_node(g, recognize)
+}
+
+fn recognize(g: &mut Graph, id: NodeId) -> Result<bool> {
+    let node = g.node(id);
+    let (Some((a, b)), Some(y)) = (rewrite::binary(node, Binary::Mul), rewrite::output(node)) else { return Ok(false) };
+    let mut product = Product { constant: 1.0, factors: Vec::new() };
+    product.multiply(g, a, 0);
+    product.multiply(g, b, 0);
+    let Some((x, f)) = product.activation(g) else { return Ok(false) };
+    if g.ty(x).shape != g.ty(y).shape {
+        return Ok(false);
+    }
+    let node = g.node_mut(id);
+    node.op = Op::Unary(f);
+    node.inputs = vec![Some(x)];
+    Ok(true)
+}
+
+/// constant * factors.
+struct Product {
+    constant: f32,
+    factors: Vec<ValueId>,
+}
+
+/// How deep a product is flattened.
+const DEEPEST: usize = 4;
+
+impl Product {
+    fn multiply(&mut self, g: &Graph, v: ValueId, depth: usize) {
+        if let Some(c) = rewrite::uniform(g, v) {
+            self.constant *= c;
+            return;
+        }
+        // An inner product that somebody else reads is a value of its own.
+        let inner = rewrite::producer(g, v)
+            .filter(|_| depth < DEEPEST && rewrite::sole_user(g, v).is_some())
+            .and_then(|(_, n)| rewrite::binary(n, Binary::Mul));
+        match inner {
+            Some((a, b)) => {
+                self.multiply(g, a, depth + 1);
+                self.multiply(g, b, depth + 1);
+            }
+            None => self.factors.push(v),
+        }
+    }
+
+    /// The operand and function that this product is.
+    fn activation(&self, g: &Graph) -> Option<(ValueId, Unary)> {
+        match self.factors.as_slice() {
+            [gate] => {
+                let x = clip_of_x_plus_3(g, *gate)?;
+                near(self.constant, SIXTH).then_some((x, Unary::HardSigmoid { alpha: SIXTH, beta: 0.5 }))
+            }
+            [a, b] => gated(g, self.constant, *a, *b).or_else(|| gated(g, self.constant, *b, *a)),
+            _ => None,
+        }
+    }
+}
+
+const SIXTH: f32 = 1.0 / 6.0;
+
+/// constant * x * gate(x).
+fn gated(g: &Graph, constant: f32, x: ValueId, gate: ValueId) -> Option<(ValueId, Unary)> {
+    if clip_of_x_plus_3(g, gate) == Some(x) && near(constant, SIXTH) {
+        return Some((x, Unary::HardSwish));
+    }
+    if let Some((arg, f)) = unary(g, gate) {
+        let found = match f {
+            Unary::Sigmoid if arg == x => Unary::Silu,
+            Unary::HardSigmoid { alpha, beta } if arg == x && near(alpha, SIXTH) && near(beta, 0.5) => Unary::HardSwish,
+            Unary::Tanh if unary(g, arg) == Some((x, Unary::Softplus)) => Unary::Mish,
+            _ => return None,
+        };
+        return near(constant, 1.0).then_some((x, found));
+    }
+    // 0.5 * x * (1 + f(...)).
+    let (f, one) = rewrite::binary(rewrite::producer(g, gate)?.1, Binary::Add)?;
+    if !near(rewrite::uniform(g, one)?, 1.0) || !near(constant, 0.5) {
+        return None;
+    }
+    let (arg, f) = unary(g, f)?;
+    match f {
+        Unary::Erf if scaled(g, arg, std::f32::consts::FRAC_1_SQRT_2) == Some(x) => Some((x, Unary::Gelu)),
+        Unary::Tanh if cubic(g, arg, x) => Some((x, Unary::GeluTanh)),
+        _ => None,
+    }
+}
+
+/// Whether `v` is sqrt(2 / pi) * (x + 0.044715 * x^3).
+fn cubic(g: &Graph, v: ValueId, x: ValueId) -> bool {
+    let sum = scaled(g, v, 0.797_884_6).and_then(|v| rewrite::binary(rewrite::producer(g, v)?.1, Binary::Add));
+    let third = |v: ValueId| scaled(g, v, 0.044_715).is_some_and(|v| is_cube(g, v, x));
+    sum.is_some_and(|(a, b)| (a == x && third(b)) || (b == x && third(a)))
+}
+
+fn is_cube(g: &Graph, v: ValueId, x: ValueId) -> bool {
+    let Some((_, node)) = rewrite::producer(g, v) else { return false };
+    if let Some((base, power)) = rewrite::binary(node, Binary::Pow) {
+        return base == x && rewrite::uniform(g, power) == Some(3.0);
+    }
+    let square = |v: ValueId| {
+        rewrite::producer(g, v).and_then(|(_, n)| {
+            rewrite::binary(n, Binary::Mul).or_else(|| {
+                let (base, power) = rewrite::binary(n, Binary::Pow)?;
+                (rewrite::uniform(g, power) == Some(2.0)).then_some((base, base))
+            })
+        }) == Some((x, x))
+    };
+    rewrite::binary(node, Binary::Mul).is_some_and(|(a, b)| (a == x && square(b)) || (b == x && square(a)))
+}
+
+/// The x of clip(x + 3, 0, 6).
+fn clip_of_x_plus_3(g: &Graph, v: ValueId) -> Option<ValueId> {
+    let (_, clip) = rewrite::producer(g, v)?;
+    match clip.op {
+        Op::Clip { min: 0.0, max: 6.0 } => {}
+        _ => return None,
+    }
+    let (x, three) = rewrite::binary(rewrite::producer(g, clip.input(0)?)?.1, Binary::Add)?;
+    (rewrite::uniform(g, three) == Some(3.0)).then_some(x)
+}
+
+/// The x of x * factor.
+fn scaled(g: &Graph, v: ValueId, factor: f32) -> Option<ValueId> {
+    let (x, c) = rewrite::binary(rewrite::producer(g, v)?.1, Binary::Mul)?;
+    near(rewrite::uniform(g, c)?, factor).then_some(x)
+}
+
+fn unary(g: &Graph, v: ValueId) -> Option<(ValueId, Unary)> {
+    let (_, node) = rewrite::producer(g, v)?;
+    match node.op {
+        Op::Unary(f) => Some((node.input(0)?, f)),
+        _ => None,
+    }
+}
+
+/// Equal up to the digits exporters keep.
+fn near(a: f32, b: f32) -> bool {
+    (a - b).abs() <= 1e-3 * b.abs()
+}

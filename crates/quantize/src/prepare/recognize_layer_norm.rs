@@ -1,0 +1,89 @@
+//! Layer normalization that older exporters write out becomes one operator again.
+
+use super::{Prepare, rewrite};
+use lowbit_ir::op::{Binary, ReduceKind, Unary};
+use lowbit_ir::pass::Pass;
+use lowbit_ir::{Graph, NodeId, Op, Result, Tensor, ValueId};
+
+pub const PASS: Pass<Prepare> = Pass {
+    name: "recognize-layer-norm",
+    summary: "LayerNorm from (x - mean) / sqrt(mean((x - mean)^2) + eps) over the last axis",
+    run,
+};
+
+fn run(g: &mut Graph, _: &mut Prepare) -> Result<bool> {
+    Ok(rewrite::each_node(g, normalize)? | rewrite::each_node(g, absorb_affine)?)
+}
+
+/// d / sqrt(mean(d^2) + eps) with d = x - mean(x).
+fn normalize(g: &mut Graph, id: NodeId) -> Result<bool> {
+    let Some((x, epsilon)) = normalized(g, id) else { return Ok(false) };
+    let Some(dims) = g.ty(x).shape.0.last().and_then(|d| d.known()) else { return Ok(false) };
+    let scale = g.add_const(&format!("{}.scale", g.node(id).name), Tensor::from_f32(&[dims], vec![1.0; dims])?);
+    let node = g.node_mut(id);
+    node.op = Op::LayerNorm { axis: -1, epsilon };
+    node.inputs = vec![Some(x), Some(scale)];
+    Ok(true)
+}
+
+fn normalized(g: &Graph, id: NodeId) -> Option<(ValueId, f32)> {
+    let (d, deviation) = rewrite::binary(g.node(id), Binary::Div)?;
+    let (x, mean) = rewrite::binary(rewrite::producer(g, d)?.1, Binary::Sub)?;
+    if mean_over_last_axis(g, mean)? != x {
+        return None;
+    }
+    let (_, root) = rewrite::producer(g, deviation)?;
+    if root.op != Op::Unary(Unary::Sqrt) {
+        return None;
+    }
+    let (variance, epsilon) = rewrite::binary(rewrite::producer(g, root.input(0)?)?.1, Binary::Add)?;
+    let epsilon = rewrite::uniform(g, epsilon)?;
+    let (_, square) = rewrite::producer(g, mean_over_last_axis(g, variance)?)?;
+    let squared = match &square.op {
+        Op::Binary(Binary::Pow) => rewrite::uniform(g, square.input(1)?)? == 2.0 && square.input(0)? == d,
+        Op::Binary(Binary::Mul) => square.input(0)? == d && square.input(1)? == d,
+        _ => false,
+    };
+    squared.then_some((x, epsilon))
+}
+
+fn mean_over_last_axis(g: &Graph, v: ValueId) -> Option<ValueId> {
+    let (_, node) = rewrite::producer(g, v)?;
+    let x = node.input(0)?;
+    match &node.op {
+        Op::Reduce(r) if r.kind == ReduceKind::Mean && r.keep_dims => match r.axes.as_slice() {
+            [axis] => (g.ty(x).shape.axis(*axis).ok()? + 1 == g.ty(x).shape.rank()).then_some(x),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A product and then a sum with constants along the last axis are the normalization's scale and bias.
+fn absorb_affine(g: &mut Graph, id: NodeId) -> Result<bool> {
+    let node = g.node(id);
+    let (kind, y, c) = match (&node.op, node.inputs.as_slice()) {
+        (Op::Binary(kind @ (Binary::Mul | Binary::Add)), [Some(y), Some(c)]) => (*kind, *y, *c),
+        _ => return Ok(false),
+    };
+    let Some((norm, n)) = rewrite::producer(g, y) else { return Ok(false) };
+    let Op::LayerNorm { axis, .. } = n.op else { return Ok(false) };
+    let rank = g.ty(y).shape.rank();
+    let dim = g.ty(y).shape.0.last().and_then(|d| d.known());
+    let (Some(dim), true, true) = (dim, g.ty(y).shape.axis(axis)? + 1 == rank, rewrite::sole_user(g, y) == Some(id))
+    else {
+        return Ok(false);
+    };
+    let Some(c) = rewrite::along_axis(g, c, rank, rank - 1, dim) else { return Ok(false) };
+    let (scale, bias) = (n.input(1).and_then(|v| rewrite::floats(g, v)), n.input(2));
+    match (kind, scale, bias) {
+        (Binary::Mul, Some(scale), None) => {
+            let scale = scale.iter().zip(&c).map(|(a, b)| a * b).collect();
+            rewrite::replace_constant(g, norm, 1, Tensor::from_f32(&[dim], scale)?);
+        }
+        (Binary::Add, Some(_), None) => rewrite::replace_constant(g, norm, 2, Tensor::from_f32(&[dim], c)?),
+        _ => return Ok(false),
+    }
+    rewrite::supersede(g, id, y);
+    Ok(true)
+}

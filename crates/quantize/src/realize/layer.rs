@@ -1,0 +1,78 @@
+//! Conv and MatMul: exact sums of integer products, in front of a Dequantize of the accumulator.
+
+use super::{Outcome, Realize, accumulator, operand, settle};
+use crate::calibrate::{integer_bias, source};
+use crate::prepare::rewrite;
+use lowbit_ir::{DType, Graph, NodeId, Op, Quant, Result, Type, ValueId, infer};
+
+pub fn realize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
+    let node = g.node(id);
+    let op = node.op.clone();
+    let (x, w) = match (operand::narrow(g, node.input(0)), weights(g, &op, node.input(1))) {
+        (Ok(x), Ok(w)) => (x, w),
+        (Err(why), _) | (_, Err(why)) => return Ok(Outcome::Float(why)),
+    };
+    // The products of the scales may be no floats of full precision.
+    let axis = infer::weight_axis(&op, &g.ty(w).shape).unwrap_or(0);
+    if let Err(e) = infer::accumulator_scales(g.ty(x).quant()?, g.ty(w).quant()?, axis) {
+        return Ok(Outcome::Float(e.message().to_string()));
+    }
+    let bias = match node.input(2) {
+        None => None,
+        Some(b) => match bias(g, &op, x, w, b) {
+            Ok(b) => Some(b),
+            Err(why) => return Ok(Outcome::Float(why)),
+        },
+    };
+    let dtype = match accumulator::choose(g, &op, x, w, bias, cx.accumulator_bits) {
+        Ok(dtype) => dtype,
+        Err(why) => return Ok(Outcome::Float(why)),
+    };
+    let y = rewrite::output(g.node(id));
+    let shape = y.map(|y| g.ty(y).shape.clone()).unwrap_or_default();
+    // Only dtype and range are taken of the declared type.
+    let declared = Type::quantized(dtype, shape, Quant::accumulator([1.0].into(), None, dtype));
+    let operands = [Some(g.ty(x)), Some(g.ty(w)), bias.map(|b| g.ty(b))];
+    let given = if bias.is_some() { &operands[..] } else { &operands[..2] };
+    let types = infer::infer(&op, given, &[declared], &Default::default())?;
+    g.node_mut(id).inputs = [Some(x), Some(w)].into_iter().chain(bias.map(Some)).collect();
+    settle::behind_dequantize(g, id, types, cx)?;
+    Ok(Outcome::Integer)
+}
+
+/// The integers behind the second operand: one scale, or one an output channel.
+fn weights(g: &Graph, op: &Op, w: Option<ValueId>) -> Result<ValueId, String> {
+    let w = w.ok_or("its weights are missing")?;
+    let q = source(g, w).ok_or_else(|| format!("its weights '{}' are not quantized", g.value(w).name))?;
+    let ty = g.ty(q);
+    let axis = infer::weight_axis(op, &ty.shape);
+    let fits = ty.quant.as_ref().is_some_and(|quant| {
+        quant.is_per_tensor()
+            || matches!(quant.granularity, lowbit_ir::Granularity::Channel { axis: a } if Some(a) == axis)
+    });
+    match (fits, ty.dtype.bits() <= 16) {
+        (true, true) => Ok(q),
+        (false, _) => Err("its weights have neither one scale nor one an output channel".into()),
+        (true, false) => Err(format!("its weights are {}", ty.dtype)),
+    }
+}
+
+/// The bias as integers at the accumulator's scale: as it is where it fits, else quantized again.
+fn bias(g: &mut Graph, op: &Op, x: ValueId, w: ValueId, b: ValueId) -> Result<ValueId, String> {
+    let q = source(g, b).unwrap_or(b);
+    let Some(tensor) = g.constant(q).cloned() else { return Err("its bias is computed".into()) };
+    let why = |e: lowbit_ir::Error| e.message().to_string();
+    let reals: Vec<f64> = match (&tensor.ty().quant, tensor.dtype()) {
+        (Some(_), DType::I32 | DType::I64) if fits(g, op, x, w, q) => return Ok(q),
+        (Some(_), _) => tensor.reals().map_err(why)?.iter().map(|b| f64::from(*b)).collect(),
+        (None, _) => tensor.floats().map_err(why)?.iter().map(|b| f64::from(*b)).collect(),
+    };
+    let integers = integer_bias(g, op, x, w, &reals).map_err(why)?;
+    let name = format!("{}.q", g.value(b).name);
+    Ok(g.add_const(&name, integers))
+}
+
+/// Whether inference takes this bias.
+fn fits(g: &Graph, op: &Op, x: ValueId, w: ValueId, bias: ValueId) -> bool {
+    infer::infer(op, &[Some(g.ty(x)), Some(g.ty(w)), Some(g.ty(bias))], &[], &Default::default()).is_ok()
+}

@@ -1,0 +1,180 @@
+//! Where integer values meet the Quantize nodes behind them.
+
+use super::{Outcome, Realize};
+use crate::prepare::rewrite;
+use lowbit_arithmetic::{Rounding, quantize};
+use lowbit_ir::{Graph, NodeId, Op, Result, Type, ValueId};
+
+/// A Quantize behind a float value, with nothing but Relu and Clip between.
+pub struct Sink {
+    /// The Quantize.
+    pub node: NodeId,
+    /// What it reads: the float value that its integers stand for.
+    pub reads: ValueId,
+    /// Its type, with the limits between as limits of the integers.
+    pub ty: Type,
+    /// How it rounds.
+    pub rounding: Rounding,
+}
+
+/// Every sink of a float value, and whether anything else reads the value or what is limited of it.
+pub fn sinks(g: &Graph, v: ValueId) -> (Vec<Sink>, bool) {
+    let mut found = Vec::new();
+    let others = walk(g, v, (f32::NEG_INFINITY, f32::INFINITY), &mut found);
+    (found, others)
+}
+
+fn walk(g: &Graph, v: ValueId, limits: (f32, f32), found: &mut Vec<Sink>) -> bool {
+    let mut others = g.is_output(v);
+    for (reader, _) in g.users().of(v) {
+        let node = g.node(*reader);
+        // A later limit has the last word.
+        let limited = |min: f32, max: f32| (limits.0.max(min).min(max), limits.1.max(min).min(max));
+        match (&node.op, rewrite::output(node)) {
+            (Op::Relu, Some(y)) => others |= walk(g, y, limited(0.0, f32::INFINITY), found),
+            (Op::Clip { min, max }, Some(y)) => others |= walk(g, y, limited(*min, *max), found),
+            (Op::Quantize { rounding }, Some(q)) => match narrowed(g.ty(q), limits) {
+                Some(ty) => found.push(Sink { node: *reader, reads: v, ty, rounding: *rounding }),
+                None => others = true,
+            },
+            _ => others = true,
+        }
+    }
+    others
+}
+
+/// A type whose integers are limited to those of the reals within `limits`; `None` if it is wide or has many scales.
+fn narrowed(ty: &Type, limits: (f32, f32)) -> Option<Type> {
+    let mut quant = ty.quant.clone()?;
+    let affine = quant.affine().ok()?;
+    let bound = |x: f32| i64::from(quantize(x, &affine, Rounding::HalfEven, 0));
+    if limits.0 > f32::NEG_INFINITY {
+        quant.qmin = quant.qmin.max(bound(limits.0));
+    }
+    if limits.1 < f32::INFINITY {
+        quant.qmax = quant.qmax.min(bound(limits.1));
+    }
+    (ty.dtype.bits() <= 16).then(|| Type { quant: Some(quant), ..ty.clone() })
+}
+
+/// Makes the readers of a sink read the integers `q`, and removes what nothing reads any more.
+pub fn absorb(g: &mut Graph, sink: &Sink, q: ValueId, cx: &mut Realize) {
+    if let Some(old) = rewrite::output(g.node(sink.node)) {
+        g.replace_uses(old, q);
+    }
+    g.remove_node(sink.node);
+    cx.names.push((q, g.value(sink.reads).name.clone()));
+    let mut v = sink.reads;
+    while let Some((id, node)) = rewrite::producer(g, v) {
+        let limit = matches!(node.op, Op::Relu | Op::Clip { .. });
+        let (true, Some(x)) = (limit && !is_read(g, v), node.input(0)) else { break };
+        g.remove_node(id);
+        v = x;
+    }
+}
+
+fn is_read(g: &Graph, v: ValueId) -> bool {
+    g.is_output(v) || g.nodes().any(|(_, n)| n.operands().any(|o| o == v))
+}
+
+/// For an operator that needs to know the type of its result: makes one integer node per sink of its float result.
+///
+/// Whoever else reads the float result keeps the float operator.
+pub fn per_sink(
+    g: &mut Graph,
+    id: NodeId,
+    cx: &mut Realize,
+    make: impl Fn(&mut Graph, &Sink, &Realize) -> Result<Option<(Op, Vec<ValueId>)>>,
+) -> Result<Outcome> {
+    let Some(y) = rewrite::output(g.node(id)) else { return Ok(Outcome::Other) };
+    let (sinks, others) = sinks(g, y);
+    if sinks.is_empty() {
+        return Ok(Outcome::Float("its result is not quantized".into()));
+    }
+    for sink in &sinks {
+        let Some((op, inputs)) = make(g, sink, cx)? else {
+            return Ok(Outcome::Float("its scales have no rescaling".into()));
+        };
+        let name = g.node(id).name.clone();
+        let value = format!("{}.q", g.value(sink.reads).name);
+        let inputs = inputs.into_iter().map(Some).collect();
+        let new = g.add_node_before(sink.node, &name, op, inputs, &[(&value, sink.ty.clone())]);
+        g.node_mut(new).rule = g.node(id).rule.clone();
+        if let Some(q) = rewrite::output(g.node(new)) {
+            absorb(g, sink, q, cx);
+        }
+    }
+    if others {
+        return Ok(Outcome::Float("somebody reads its result as a float".into()));
+    }
+    g.remove_node(id);
+    Ok(Outcome::Integer)
+}
+
+/// Makes a node compute integers of type `ty` from the operands it has now, in front of a Dequantize, and settles those
+/// who read it.
+pub fn behind_dequantize(g: &mut Graph, id: NodeId, types: Vec<Type>, cx: &mut Realize) -> Result<()> {
+    for (y, ty) in g.node(id).outputs.clone().into_iter().zip(types) {
+        let name = g.value(y).name.clone();
+        let wide = ty.dtype.bits() > 16;
+        let dq_name = format!("{name}.dq");
+        let dq =
+            g.add_node_after(id, &dq_name, Op::Dequantize, vec![Some(y)], &[(&dq_name, Type::f32(ty.shape.clone()))]);
+        let Some(d) = rewrite::output(g.node(dq)) else { continue };
+        g.replace_uses(y, d);
+        g.set_input(dq, 0, Some(y));
+        g.set_ty(y, ty);
+        // The float keeps the name; the integers get it in the end if nobody needs the float.
+        g.take_name(d, y);
+        let integer_name = g.fresh_name(&format!("{name}.{}", if wide { "acc" } else { "q" }));
+        g.rename(y, &integer_name);
+        match wide {
+            true => cx.wide_names.push((y, name)),
+            false => cx.names.push((y, name)),
+        }
+        requantize_sinks(g, y, d, cx);
+        if !is_read(g, d) {
+            g.remove_node(dq);
+        }
+    }
+    Ok(())
+}
+
+/// A Quantize right behind a Dequantize is a Requantize.
+pub fn dequantize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
+    let node = g.node(id);
+    if let (Some(q), Some(d)) = (node.input(0), rewrite::output(node))
+        && g.constant(q).is_none()
+    {
+        requantize_sinks(g, q, d, cx);
+    }
+    Ok(Outcome::Other)
+}
+
+/// Every sink of `d`, which is `q` dequantized, becomes a Requantize of `q`, or `q` itself where nothing changes.
+fn requantize_sinks(g: &mut Graph, q: ValueId, d: ValueId, cx: &mut Realize) {
+    for sink in sinks(g, d).0 {
+        if same_integers(g.ty(q), &sink.ty) {
+            absorb(g, &sink, q, cx);
+            continue;
+        }
+        let name = format!("{}.rq", g.value(sink.reads).name);
+        let op = Op::Requantize(cx.rescale);
+        let node = g.add_node_before(sink.node, &name, op, vec![Some(q)], &[(&name, sink.ty.clone())]);
+        g.node_mut(node).rule = g.node(sink.node).rule.clone();
+        if let Some(new) = rewrite::output(g.node(node)) {
+            absorb(g, &sink, new, cx);
+        }
+    }
+}
+
+/// Whether integers of one type are integers of the other without change.
+fn same_integers(from: &Type, to: &Type) -> bool {
+    match (&from.quant, &to.quant) {
+        (Some(a), Some(b)) => {
+            let within = a.qmin >= b.qmin && a.qmax <= b.qmax;
+            from.dtype == to.dtype && a.scale == b.scale && a.zero_point == b.zero_point && within
+        }
+        _ => false,
+    }
+}

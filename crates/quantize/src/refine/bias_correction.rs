@@ -1,0 +1,116 @@
+//! Bias correction: quantized weights shift the mean of a channel; the bias takes the shift back.
+//!
+//! `bias-correction` compares each layer with its quantized form on the float network's activations, all layers in one
+//! pass over the samples. `bias-correction-sequential` compares the two networks as a whole, layer group after layer
+//! group, so that what earlier groups still get wrong is corrected too; a pass each.
+
+use super::{Correction, Refine, Refinement, pairs};
+use crate::calibrate::source;
+use crate::prepare::rewrite;
+use crate::samples::spread;
+use lowbit_ir::{Error, Graph, NodeId, Op, Result, Run, Type, ValueId};
+
+pub const LOCAL: Refinement = Refinement {
+    name: "bias-correction",
+    summary: "each layer's mean error on the float network's activations goes into its bias; one pass",
+    run: local,
+};
+
+pub const SEQUENTIAL: Refinement = Refinement {
+    name: "bias-correction-sequential",
+    summary: "each layer's mean error in the quantized network goes into its bias, first layers first; many passes",
+    run: sequential,
+};
+
+/// Passes over the samples that the sequential form makes at most.
+const PASSES: usize = 8;
+
+fn local(g: &mut Graph, cx: &Refine) -> Result<Vec<Correction>> {
+    let layers = pairs::layers(cx.float, g);
+    let mut paired = cx.float.clone();
+    let mut taps = Vec::new();
+    for pair in &layers {
+        let shadow = add_shadow(&mut paired, pair, g)?;
+        let op = paired.node(pair.float).op.clone();
+        let Some(y) = rewrite::output(paired.node(pair.float)) else { continue };
+        taps.push(pairs::mean_per_channel(&mut paired, &op, y)?);
+        taps.push(pairs::mean_per_channel(&mut paired, &op, shadow)?);
+    }
+    let means = means(&mut *cx.engine.load(&paired, &taps)?, taps.len(), cx)?;
+    layers
+        .iter()
+        .zip(means.chunks_exact(2))
+        .map(|(pair, means)| correct(g, pair.quantized, &means[0], &means[1], LOCAL.name))
+        .collect()
+}
+
+/// Adds the quantized form of a layer beside it, on the same input; gives its result.
+fn add_shadow(paired: &mut Graph, pair: &pairs::Pair, quantized: &Graph) -> Result<ValueId> {
+    let layer = paired.node(pair.float);
+    let (op, name) = (layer.op.clone(), layer.name.clone());
+    let x = layer.input(0);
+    let ty = quantized.node(pair.quantized).input(0).and_then(|x| source(quantized, x)).map(|q| quantized.ty(q));
+    let (Some(x), Some(ty)) = (x, ty) else { return Err(Error::new("expected a quantized input").at_node(name)) };
+    let declared: Type = ty.with_shape(paired.ty(x).shape.clone());
+    let rounding = Op::Quantize { rounding: lowbit_arithmetic::Rounding::HalfEven };
+    let q = lowbit_ir::infer::apply_as(paired, &format!("{name}.shadow.q"), rounding, &[Some(x)], declared)?;
+    let x = lowbit_ir::infer::apply(paired, &format!("{name}.shadow.dq"), Op::Dequantize, &[Some(q)])?;
+    let (weights, bias) = pairs::constants(quantized, pair.quantized)?;
+    let w = paired.add_const(&format!("{name}.shadow.weight"), weights);
+    let b = bias.map(|b| paired.add_const(&format!("{name}.shadow.bias"), b));
+    let inputs: Vec<_> = [Some(x), Some(w)].into_iter().chain(b.map(Some)).collect();
+    lowbit_ir::infer::apply(paired, &format!("{name}.shadow"), op, &inputs)
+}
+
+fn sequential(g: &mut Graph, cx: &Refine) -> Result<Vec<Correction>> {
+    let layers = pairs::layers(cx.float, g);
+    let tapped = |graph: &Graph, ids: &mut dyn Iterator<Item = NodeId>| -> Result<(Graph, Vec<ValueId>)> {
+        let mut graph = graph.clone();
+        let mut taps = Vec::new();
+        for id in ids {
+            let (op, y) = (graph.node(id).op.clone(), rewrite::output(graph.node(id)));
+            let y = y.ok_or_else(|| Error::new("expected a result"))?;
+            taps.push(pairs::mean_per_channel(&mut graph, &op, y)?);
+        }
+        Ok((graph, taps))
+    };
+    let (float, taps) = tapped(cx.float, &mut layers.iter().map(|p| p.float))?;
+    let targets = means(&mut *cx.engine.load(&float, &taps)?, taps.len(), cx)?;
+    let group = layers.len().div_ceil(PASSES).max(1);
+    let mut corrections = Vec::new();
+    for (group, targets) in layers.chunks(group).zip(targets.chunks(group)) {
+        let (graph, taps) = tapped(g, &mut group.iter().map(|p| p.quantized))?;
+        let found = means(&mut *cx.engine.load(&graph, &taps)?, taps.len(), cx)?;
+        for ((pair, target), found) in group.iter().zip(targets).zip(&found) {
+            corrections.push(correct(g, pair.quantized, target, found, SEQUENTIAL.name)?);
+        }
+    }
+    Ok(corrections)
+}
+
+/// The mean of each tap over the samples, element by element.
+fn means(run: &mut dyn Run, taps: usize, cx: &Refine) -> Result<Vec<Vec<f64>>> {
+    let mut sums: Vec<Vec<f64>> = vec![Vec::new(); taps];
+    let mut count = 0u32;
+    for i in spread(cx.samples.len(), cx.limit) {
+        let at = |e: Error| e.context(format!("correcting on sample {i}"));
+        let outputs = run.run(&cx.samples.sample(i).map_err(at)?).map_err(at)?;
+        for (sum, tap) in sums.iter_mut().zip(&outputs.taps) {
+            let data = tap.floats()?;
+            sum.resize(data.len(), 0.0);
+            sum.iter_mut().zip(data.iter()).for_each(|(s, x)| *s += f64::from(*x));
+        }
+        count += 1;
+    }
+    if count == 0 {
+        return Err(Error::new("expected at least one sample to correct on, found none"));
+    }
+    Ok(sums.into_iter().map(|sum| sum.into_iter().map(|s| s / f64::from(count)).collect()).collect())
+}
+
+fn correct(g: &mut Graph, layer: NodeId, target: &[f64], found: &[f64], refinement: &str) -> Result<Correction> {
+    let delta: Vec<f64> = target.iter().zip(found).map(|(t, f)| t - f).collect();
+    let node = g.node(layer).name.clone();
+    let largest = pairs::add_to_bias(g, layer, &delta).map_err(|e| e.at_node(&node))?;
+    Ok(Correction { node, refinement: refinement.into(), largest })
+}

@@ -1,0 +1,195 @@
+//! What a quantization did: what became integers, what stayed float and why, and what it chose.
+
+use crate::annotate::Declined;
+use crate::calibrate::Chosen;
+use crate::config::Config;
+use crate::prepare::{self, rewrite};
+use crate::realize::LeftFloat;
+use crate::refine::Correction;
+use lowbit_ir::{Def, Graph, Node, NodeId, Op};
+use serde::{Deserialize, Serialize};
+
+/// The account of a quantization.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Every choice that was in force.
+    pub config: Config,
+    /// The multiply-accumulate layers, in order.
+    pub layers: Vec<Layer>,
+    /// Everything that stays float, in order.
+    pub left_float: Vec<Left>,
+    /// Share of multiply-accumulates on integers, 0..=100.
+    pub integer_macs_percent: f64,
+    /// Bytes of all constants before and after.
+    pub bytes_before: u64,
+    /// Bytes of all constants of the integer program.
+    pub bytes_after: u64,
+    /// The parameters of all values.
+    pub values: Vec<Chosen>,
+    /// What refinements changed.
+    pub corrections: Vec<Correction>,
+}
+
+/// A multiply-accumulate layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Name of the node.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// Whether it computes on integers.
+    pub integer: bool,
+    /// The rule that decided.
+    pub rule: String,
+    /// Its multiply-accumulates per sample; 0 if dimensions are open.
+    pub macs: u64,
+    /// Bytes of its weights and bias before.
+    pub bytes_before: u64,
+    /// Bytes of its weights and bias after.
+    pub bytes_after: u64,
+}
+
+/// A node that stays float.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Left {
+    /// Name of the node.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// The rule or stage that declined it.
+    pub rule: String,
+    /// Why.
+    pub reason: String,
+    /// Its share of all multiply-accumulates, 0..=100.
+    pub macs_percent: f64,
+    /// Its share of all elements that operators write, 0..=100.
+    pub elements_percent: f64,
+}
+
+/// What the stages said, to be gathered into a report.
+pub struct Findings<'a> {
+    /// The prepared float graph.
+    pub float: &'a Graph,
+    /// The integer program.
+    pub integer: &'a Graph,
+    /// What annotate declined.
+    pub declined: &'a [Declined],
+    /// What realize left.
+    pub left: &'a [LeftFloat],
+    /// What calibrate chose.
+    pub values: Vec<Chosen>,
+    /// What refine changed.
+    pub corrections: Vec<Correction>,
+}
+
+impl Report {
+    /// Gathers what the stages said.
+    pub fn new(config: &Config, found: Findings) -> Self {
+        let (float, integer) = (found.float, found.integer);
+        let total_macs: u64 = float.nodes().map(|(id, _)| macs(float, id)).sum();
+        let total_elements: u64 = float.nodes().map(|(_, n)| elements(float, n)).sum();
+        let layers: Vec<Layer> =
+            float.nodes().filter(|(_, n)| is_layer(&n.op)).map(|(id, n)| layer(&found, id, n)).collect();
+        let on_integers: u64 = layers.iter().filter(|l| l.integer).map(|l| l.macs).sum();
+        let left = |(_, node): (NodeId, &Node)| {
+            let (rule, reason) = why(&found, &node.name);
+            let source = node_named(float, &node.name);
+            Left {
+                node: node.name.clone(),
+                op: node.op.name().to_string(),
+                rule,
+                reason,
+                macs_percent: percent(source.map_or(0, |id| macs(float, id)), total_macs),
+                elements_percent: percent(elements(integer, node), total_elements),
+            }
+        };
+        Report {
+            config: config.clone(),
+            left_float: integer.nodes().filter(|(_, n)| is_float(integer, n)).map(left).collect(),
+            integer_macs_percent: percent(on_integers, total_macs),
+            bytes_before: constant_bytes(float),
+            bytes_after: constant_bytes(integer),
+            values: found.values,
+            corrections: found.corrections,
+            layers,
+        }
+    }
+}
+
+fn layer(found: &Findings, id: NodeId, node: &Node) -> Layer {
+    let after = node_named(found.integer, &node.name).map(|id| found.integer.node(id));
+    Layer {
+        node: node.name.clone(),
+        op: node.op.name().to_string(),
+        integer: after.is_some_and(|n| !is_float(found.integer, n)),
+        rule: after.and_then(|n| n.rule.as_deref()).unwrap_or_default().to_string(),
+        macs: macs(found.float, id),
+        bytes_before: operand_bytes(found.float, node),
+        bytes_after: after.map_or(0, |n| operand_bytes(found.integer, n)),
+    }
+}
+
+/// Who left a node float, and why: the annotate rule, else realize.
+fn why(found: &Findings, node: &str) -> (String, String) {
+    let declined = found.declined.iter().find(|d| d.node == node);
+    let left = found.left.iter().find(|l| l.node == node);
+    match (declined, left) {
+        (Some(d), _) => (d.rule.to_string(), d.reason.clone()),
+        (None, Some(l)) => ("realize".into(), l.reason.clone()),
+        (None, None) => ("realize".into(), "it did not match".into()),
+    }
+}
+
+fn node_named(g: &Graph, name: &str) -> Option<NodeId> {
+    g.nodes().find(|(_, n)| n.name == name).map(|(id, _)| id)
+}
+
+fn is_layer(op: &Op) -> bool {
+    matches!(op, Op::Conv(_) | Op::MatMul(_))
+}
+
+/// Whether a node computes floats (and not merely changes between floats and integers).
+fn is_float(g: &Graph, node: &Node) -> bool {
+    let edge = matches!(node.op, Op::Quantize { .. } | Op::Dequantize);
+    !edge && rewrite::output(node).is_some_and(|v| g.ty(v).dtype.is_float())
+}
+
+/// Multiply-accumulates of a layer per sample; 0 for all else, and where dimensions are open.
+pub fn macs(g: &Graph, id: NodeId) -> u64 {
+    let node = g.node(id);
+    let count = |v| g.ty(v).shape.count().map(|n| n as u64);
+    let known = || {
+        let (w, y) = (node.input(1)?, rewrite::output(node)?);
+        let dims = g.ty(w).shape.dims()?;
+        match &node.op {
+            Op::Conv(_) => count(y)?.checked_mul(dims.iter().skip(1).product::<usize>() as u64),
+            Op::MatMul(_) => {
+                let outputs = prepare::weight_axis(&node.op, dims.len());
+                let k = if outputs + 1 == dims.len() { dims.len().checked_sub(2)? } else { dims.len() - 1 };
+                count(y)?.checked_mul(*dims.get(k)? as u64)
+            }
+            _ => Some(0),
+        }
+    };
+    known().unwrap_or(0)
+}
+
+fn elements(g: &Graph, node: &Node) -> u64 {
+    node.outputs.iter().filter_map(|v| g.ty(*v).shape.count()).map(|n| n as u64).sum()
+}
+
+fn bytes_of(g: &Graph, v: lowbit_ir::ValueId) -> u64 {
+    g.constant(v).map_or(0, |t| t.bytes().len() as u64)
+}
+
+fn operand_bytes(g: &Graph, node: &Node) -> u64 {
+    node.operands().map(|v| bytes_of(g, v)).sum()
+}
+
+fn constant_bytes(g: &Graph) -> u64 {
+    g.values().filter(|(_, v)| matches!(v.def, Def::Const(_))).map(|(id, _)| bytes_of(g, id)).sum()
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
+}

@@ -1,0 +1,166 @@
+//! The annotate rules: for every operator, whether it computes on integers and which operands must be narrow.
+//!
+//! One function per family of operators; [`standard`] is the table, exhaustive over [`Op`].
+//! A user replaces the rule of an operator with a closure: [`Rules::override_op`].
+
+mod element;
+mod island;
+mod mac;
+mod movement;
+mod pool;
+
+use crate::annotate::{Annotator, Call, Decision};
+use lowbit_ir::op::{Binary, ReduceKind, ResizeMode};
+use lowbit_ir::{Op, Result};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// One way to annotate.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    /// Its name, which reports carry.
+    pub name: &'static str,
+    /// One sentence about it.
+    pub summary: &'static str,
+    /// Annotates a call.
+    pub run: fn(&Call, &mut Annotator) -> Result<Decision>,
+}
+
+/// Every rule, for lists.
+pub static RULES: &[&Rule] = &[
+    &mac::CONV,
+    &mac::MATMUL,
+    &element::LIMIT,
+    &element::TABLE,
+    &element::ADD,
+    &element::MUL,
+    &pool::AVERAGE,
+    &movement::MOVE,
+    &movement::PAD,
+    &movement::CONCAT,
+    &island::BATCH_NORM,
+    &island::LAYER_NORM,
+    &island::SOFTMAX,
+    &island::LINEAR_RESIZE,
+    &island::REDUCE,
+    &island::ELEMENT,
+    &island::CUSTOM,
+    &island::QUANTIZED,
+];
+
+/// The rule of an operator.
+pub fn standard(op: &Op) -> &'static Rule {
+    match op {
+        Op::Conv(_) => &mac::CONV,
+        Op::MatMul(_) => &mac::MATMUL,
+        Op::BatchNorm { .. } => &island::BATCH_NORM,
+        Op::LayerNorm { .. } => &island::LAYER_NORM,
+        Op::Softmax { .. } => &island::SOFTMAX,
+        Op::Relu | Op::Clip { .. } => &element::LIMIT,
+        Op::Unary(f) if element::has_table(*f) => &element::TABLE,
+        Op::Unary(_) => &island::ELEMENT,
+        Op::Binary(Binary::Add) => &element::ADD,
+        Op::Binary(Binary::Mul) => &element::MUL,
+        Op::Binary(_) | Op::Where | Op::Cast { .. } => &island::ELEMENT,
+        Op::AvgPool(_) | Op::GlobalAvgPool => &pool::AVERAGE,
+        Op::Reduce(r) => match r.kind {
+            ReduceKind::Max | ReduceKind::Min => &movement::MOVE,
+            ReduceKind::Sum | ReduceKind::Mean => &island::REDUCE,
+        },
+        Op::MaxPool(_)
+        | Op::Split { .. }
+        | Op::Slice(_)
+        | Op::Reshape { .. }
+        | Op::Flatten { .. }
+        | Op::Squeeze { .. }
+        | Op::Unsqueeze { .. }
+        | Op::Transpose { .. }
+        | Op::Gather { .. }
+        | Op::Expand { .. }
+        | Op::Identity => &movement::MOVE,
+        Op::Pad(_) => &movement::PAD,
+        Op::Concat { .. } => &movement::CONCAT,
+        Op::Resize(r) => match r.mode {
+            ResizeMode::Nearest(_) => &movement::MOVE,
+            ResizeMode::Linear => &island::LINEAR_RESIZE,
+        },
+        Op::Custom(_) => &island::CUSTOM,
+        Op::Quantize { .. }
+        | Op::Dequantize
+        | Op::Requantize(_)
+        | Op::QAdd(_)
+        | Op::QMul(_)
+        | Op::QAvgPool(_)
+        | Op::Table
+        | Op::Simulate(_) => &island::QUANTIZED,
+    }
+}
+
+/// Whether an operator's result has the quantization of its operand: the same integers, moved, chosen or limited.
+pub fn keeps_quantization(op: &Op) -> bool {
+    let rule = standard(op).name;
+    rule == movement::MOVE.name || rule == movement::PAD.name || rule == element::LIMIT.name
+}
+
+type Closure = Arc<dyn Fn(&Call, &mut Annotator) -> Result<Decision> + Send + Sync>;
+
+/// The rules in force: the standard ones, and the user's for some operators.
+#[derive(Clone, Default)]
+pub struct Rules {
+    overrides: BTreeMap<String, Closure>,
+}
+
+impl Rules {
+    /// The standard rules.
+    pub fn standard() -> Self {
+        Rules::default()
+    }
+
+    /// Replaces the rule of the operator of this name, such as `Conv`.
+    #[must_use]
+    pub fn override_op(
+        mut self,
+        op: &str,
+        rule: impl Fn(&Call, &mut Annotator) -> Result<Decision> + Send + Sync + 'static,
+    ) -> Self {
+        self.overrides.insert(op.to_string(), Arc::new(rule));
+        self
+    }
+
+    /// Applies the rule in force; gives its name and what it decided.
+    pub(crate) fn apply(&self, call: &Call, cx: &mut Annotator) -> Result<(Arc<str>, Decision)> {
+        let own = self.overrides.get(call.op.name());
+        let rule = standard(&call.op);
+        let name: Arc<str> = match own {
+            Some(_) => format!("override {}", call.op.name()).into(),
+            None => rule.name.into(),
+        };
+        cx.enter(&name);
+        let decision = match own {
+            Some(own) => own(call, cx),
+            None => (rule.run)(call, cx),
+        }?;
+        Ok((name, decision))
+    }
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "standard rules")?;
+        match self.overrides.is_empty() {
+            true => Ok(()),
+            false => write!(f, ", overridden for {:?}", self.overrides.keys()),
+        }
+    }
+}
+
+/// The reason to stay float of a call whose result nobody reads as integers.
+fn follows_readers() -> Decision {
+    Decision::Float("only float operators read its result".into())
+}
+
+/// The reason to stay float of a call behind the last layer.
+fn leaves_model() -> Decision {
+    Decision::Tail("only results of the model depend on it (output = \"wide\")".into())
+}
