@@ -7,6 +7,8 @@
 //! zeros to a multiple of 64 channels. Taps ascend in (kh, kw) order; float: bias first, one fused multiply-add a tap.
 //! At most 64 * `usize::MAX` channels; rows of `x` are readable beyond `channels` by `SLACK`.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod scalar;
 
 use crate::gemm::Epilogue16;
@@ -14,16 +16,24 @@ use crate::requant::{Epilogue, FloatEpilogue};
 use crate::{Features, Row};
 
 /// u8 activations by i8 weights, 32-bit accumulators.
-pub static Q8: &[QDw] = &[QDw {
-    name: "u8i8_dwconv__scalar",
-    needs: Features::NONE,
-    packed: packed_plain,
-    pack: pack_plain,
-    run: scalar::q8,
-}];
+pub static Q8: &[QDw] = &[
+    QDw { name: "u8i8_dwconv__scalar", needs: Features::NONE, packed: packed_plain, pack: pack_plain, run: scalar::q8 },
+    #[cfg(target_arch = "x86_64")]
+    QDw {
+        name: "u8i8_dwconv_64__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        packed: avx512::packed,
+        pack: avx512::pack,
+        run: avx512::q8,
+    },
+];
 
 /// f32.
-pub static F32: &[FDw] = &[FDw { name: "f32_dwconv__scalar", needs: Features::NONE, run: scalar::f32 }];
+pub static F32: &[FDw] = &[
+    FDw { name: "f32_dwconv__scalar", needs: Features::NONE, run: scalar::f32 },
+    #[cfg(target_arch = "x86_64")]
+    FDw { name: "f32_dwconv_64__avx512", needs: crate::x86::AVX512, run: avx512::f32 },
+];
 
 /// u16 activations by i8 weights, 64-bit accumulators.
 pub static Q16: &[QDw16] = &[QDw16 { name: "u16i8_dwconv__scalar", needs: Features::NONE, run: scalar::q16 }];

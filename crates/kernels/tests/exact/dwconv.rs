@@ -1,1 +1,193 @@
-//! To come.
+//! Depthwise convolutions.
+
+use crate::common::{Case, Random, expected_float, runnable, same};
+use lowbit_arithmetic::{Method, Rescale, fma, requantize};
+use lowbit_kernels::SLACK;
+use lowbit_kernels::dwconv::{self, FArgs, Q16Args, QArgs};
+use lowbit_kernels::gemm::Epilogue16;
+use lowbit_kernels::requant::FloatEpilogue;
+
+/// (pixels, channels, taps): every number of channels up to 140 and of taps up to 25.
+fn shapes(random: &mut Random) -> Vec<(usize, usize, usize)> {
+    let mut shapes = vec![];
+    for channels in 1..=140 {
+        shapes.push((1 + random.below(5), channels, 9));
+        for _ in 0..6 {
+            shapes.push((1 + random.below(5), channels, 1 + random.below(25)));
+        }
+    }
+    for taps in 1..=25 {
+        for channels in [8, 16, 24, 32, 48, 64, 96, 130, 192] {
+            shapes.push((3, channels, taps));
+        }
+    }
+    shapes
+}
+
+fn inputs<T>(random: &mut Random, data: &[T], n: usize, channels: usize) -> Vec<*const T> {
+    (0..n).map(|_| data[random.below(data.len() - channels - SLACK)..].as_ptr()).collect()
+}
+
+#[test]
+fn integers() {
+    for row in runnable(dwconv::Q8) {
+        let random = &mut Random(4);
+        for (pixels, channels, taps) in shapes(random) {
+            let data = random.bytes(3 * channels + SLACK + 64);
+            let x = inputs(random, &data, pixels * taps, channels);
+            let plain = random.weights(channels * taps);
+            let mut w = vec![0; (row.packed)(channels, taps)];
+            (row.pack)(&plain, channels, taps, &mut w);
+            let padded = dwconv::padded(channels);
+            let mut bias = random.bias(channels);
+            bias.resize(padded, 0);
+            let case = Case::random(random, pixels, channels, padded);
+            let y_stride = channels * case.size() + random.below(7);
+            let mut y = vec![0xa5u8; pixels * y_stride + 64];
+            let args = QArgs {
+                pixels,
+                channels,
+                taps,
+                x: x.as_ptr(),
+                w: w.as_ptr(),
+                bias: bias.as_ptr(),
+                y: y.as_mut_ptr(),
+                y_stride,
+                epilogue: case.epilogue,
+            };
+            // SAFETY: this CPU has the features, and the buffers are as the contract says.
+            unsafe { (row.run)(&args) };
+            let mut expected = vec![0xa5u8; y.len()];
+            for pixel in 0..pixels {
+                for channel in 0..channels {
+                    let mut acc = i64::from(bias[channel]);
+                    for tap in 0..taps {
+                        // SAFETY: the pointer leads to all channels.
+                        let x = unsafe { *x[pixel * taps + tap].add(channel) };
+                        acc += i64::from(x) * i64::from(plain[channel * taps + tap]);
+                    }
+                    let bytes = case.expected(acc as i32, pixel, channel);
+                    let at = pixel * y_stride + channel * case.size();
+                    expected[at..at + bytes.len()].copy_from_slice(&bytes);
+                }
+            }
+            assert_eq!(
+                expected, y,
+                "{} {pixels} pixels, {channels} channels, {taps} taps, {:?}",
+                row.name, case.epilogue
+            );
+        }
+    }
+}
+
+#[test]
+fn words() {
+    for row in runnable(dwconv::Q16) {
+        let random = &mut Random(5);
+        for (pixels, channels, taps) in shapes(random) {
+            let data = random.words(3 * channels + SLACK + 64);
+            let x = inputs(random, &data, pixels * taps, channels);
+            let plain = random.weights(channels * taps);
+            let mut w = vec![0; dwconv::packed_plain(channels, taps)];
+            dwconv::pack_plain(&plain, channels, taps, &mut w);
+            let padded = dwconv::padded(channels);
+            let bias: Vec<i64> = (0..padded).map(|_| random.next() as i64 >> random.pick(&[8, 16, 30, 60])).collect();
+            let method = random.pick(&[Method::Float32, Method::Fixed, Method::Shift]);
+            let scales: Vec<Rescale> = (0..padded).map(|_| random.rescale(method)).collect();
+            let (zero_point, lo, hi) = random.range(65535);
+            let (epilogue, size) = if random.chance(3) {
+                (Epilogue16::Accumulator, 8)
+            } else {
+                (Epilogue16::Requant { scales: scales.as_ptr(), zero_point, lo, hi }, 2)
+            };
+            let y_stride = channels * size + random.below(7);
+            let mut y = vec![0xa5u8; pixels * y_stride + 64];
+            let args = Q16Args {
+                pixels,
+                channels,
+                taps,
+                x: x.as_ptr(),
+                w: w.as_ptr(),
+                bias: bias.as_ptr(),
+                y: y.as_mut_ptr(),
+                y_stride,
+                epilogue,
+            };
+            // SAFETY: as above.
+            unsafe { (row.run)(&args) };
+            let mut expected = vec![0xa5u8; y.len()];
+            for pixel in 0..pixels {
+                for channel in 0..channels {
+                    let mut acc = bias[channel];
+                    for tap in 0..taps {
+                        // SAFETY: the pointer leads to all channels.
+                        let x = unsafe { *x[pixel * taps + tap].add(channel) };
+                        acc += i64::from(x) * i64::from(plain[channel * taps + tap]);
+                    }
+                    let at = pixel * y_stride + channel * size;
+                    match epilogue {
+                        Epilogue16::Accumulator => expected[at..at + 8].copy_from_slice(&acc.to_le_bytes()),
+                        Epilogue16::Requant { .. } => {
+                            let rounding = method.default_rounding();
+                            let q = requantize(acc, scales[channel], rounding, zero_point, lo, hi, 0);
+                            expected[at..at + 2].copy_from_slice(&(q as u16).to_le_bytes());
+                        }
+                    }
+                }
+            }
+            assert_eq!(expected, y, "{} {pixels} pixels, {channels} channels, {taps} taps", row.name);
+        }
+    }
+}
+
+#[test]
+fn floats() {
+    for row in runnable(dwconv::F32) {
+        let random = &mut Random(6);
+        for (pixels, channels, taps) in shapes(random) {
+            let odd = random.chance(6);
+            let mut some = |n: usize| if odd { random.floats(n) } else { random.plains(n) };
+            let data = some(3 * channels + SLACK + 64);
+            let plain = some(channels * taps);
+            let mut bias = some(channels);
+            let other_stride = channels + 3;
+            let other = some(pixels * other_stride);
+            let x = inputs(random, &data, pixels * taps, channels);
+            let mut w = vec![0.0; dwconv::packed_plain(channels, taps)];
+            dwconv::pack_plain(&plain, channels, taps, &mut w);
+            bias.resize(dwconv::padded(channels), 0.0);
+            let bounds = [(f32::NEG_INFINITY, f32::INFINITY), (0.0, f32::INFINITY), (0.0, 6.0), (-1.0, 3.5)];
+            let add = random.chance(2).then(|| (other.as_ptr(), other_stride * 4, random.pick(&bounds)));
+            let epilogue = FloatEpilogue { clamp: random.pick(&bounds), add };
+            let y_stride = channels + random.below(7);
+            let mut y = vec![-7.25f32; pixels * y_stride + 16];
+            let args = FArgs {
+                pixels,
+                channels,
+                taps,
+                x: x.as_ptr(),
+                w: w.as_ptr(),
+                bias: bias.as_ptr(),
+                y: y.as_mut_ptr(),
+                y_stride: y_stride * 4,
+                epilogue,
+            };
+            // SAFETY: as above.
+            unsafe { (row.run)(&args) };
+            let mut expected = vec![-7.25f32; y.len()];
+            for pixel in 0..pixels {
+                for channel in 0..channels {
+                    let mut acc = bias[channel];
+                    for tap in 0..taps {
+                        // SAFETY: the pointer leads to all channels.
+                        let x = unsafe { *x[pixel * taps + tap].add(channel) };
+                        acc = fma(x, plain[channel * taps + tap], acc);
+                    }
+                    expected[pixel * y_stride + channel] =
+                        expected_float(&epilogue, acc, other[pixel * other_stride + channel]);
+                }
+            }
+            same(row.name, &expected, &y, |_| format!("{pixels} pixels, {channels} channels, {taps} taps"));
+        }
+    }
+}
