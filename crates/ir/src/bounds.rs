@@ -1,7 +1,411 @@
-//! How large accumulators can get: from the actual weights and the input's range, channel by channel.
+//! How large accumulators can get: proven from the actual weights and the input's range, channel by channel.
+//!
+//! For one output channel the accumulator is bias + sum over k of (x_k - zx) * (w_k - zw). The weights are known and
+//! each x_k is free within the input type's qmin..=qmax, so the exact extremes are the bias plus the sum of each term's
+//! own extremes. Padded taps contribute 0. Two variable operands are both free within their types.
 
-/// Bits of the two's complement integer that holds every value of `low..=high`.
+use crate::infer::weight_axis;
+use crate::{DType, Error, Granularity, Graph, Node, NodeId, Op, Quant, Result, Tensor, Type};
+
+/// What the sums of one multiply-accumulate node can reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MacBound {
+    /// Smallest and largest accumulator per output channel, bias included; one entry for all channels if the second
+    /// operand is no constant.
+    pub channels: Vec<(i64, i64)>,
+    /// Smallest and largest product (x - zx) * (w - zw).
+    pub product: (i64, i64),
+    /// Number of products in a sum.
+    pub depth: usize,
+    /// Largest |x_k * w_k + x_(k+1) * w_(k+1)| over even k: what an instruction that adds pairs holds in between, with
+    /// weights as stored and inputs as stored but unsigned (signed storage moved up by half its range). k runs as in
+    /// the definition: input channels fastest.
+    pub pair_sum: i64,
+    /// As `pair_sum`, over every two products of a channel: it holds for every order of k.
+    pub any_pair_sum: i64,
+}
+
+impl MacBound {
+    /// Smallest and largest accumulator over all channels.
+    pub fn range(&self) -> (i64, i64) {
+        self.channels.iter().fold((0, 0), |(lo, hi), c| (lo.min(c.0), hi.max(c.1)))
+    }
+
+    /// Bits of the narrowest two's complement integer that holds every accumulator.
+    pub fn bits_needed(&self) -> u32 {
+        let (lo, hi) = self.range();
+        bits_needed(lo, hi)
+    }
+
+    /// Whether every accumulator lies in the type's range: qmin..=qmax if quantized, else all of its storage.
+    pub fn fits(&self, ty: &Type) -> bool {
+        self.first_outside(ty).is_none()
+    }
+
+    /// Whether an instruction that saturates pair sums to 16 bits keeps them, if it pairs neighbouring k.
+    pub fn pairs_fit_i16(&self) -> bool {
+        self.pair_sum <= i64::from(i16::MAX)
+    }
+
+    fn first_outside(&self, ty: &Type) -> Option<(usize, (i64, i64))> {
+        let storage = ty.dtype.range().unwrap_or((0, 0));
+        let (lo, hi) = ty.quant.as_ref().map_or(storage, |q| (q.qmin.max(storage.0), q.qmax.min(storage.1)));
+        self.channels.iter().copied().enumerate().find(|(_, (low, high))| *low < lo || *high > hi)
+    }
+}
+
+/// Bits of the narrowest two's complement integer that holds every value of `low..=high`.
 pub fn bits_needed(low: i64, high: i64) -> u32 {
     let magnitude = |v: i64| if v < 0 { !v } else { v };
     65 - magnitude(low).leading_zeros().min(magnitude(high).leading_zeros())
+}
+
+/// The bounds of all integer multiply-accumulates, or one error that names all whose accumulator could overflow.
+pub fn check(g: &Graph) -> Result<Vec<(NodeId, MacBound)>> {
+    let mut bounds = Vec::new();
+    let mut wrong: Vec<(&str, String)> = Vec::new();
+    for (id, node) in g.nodes() {
+        match bound(g, node) {
+            Ok(None) => {}
+            Ok(Some(b)) => {
+                let overflow = node.outputs.first().and_then(|v| b.first_outside(g.ty(*v)).zip(Some(g.ty(*v))));
+                if let Some(((channel, (low, high)), ty)) = overflow {
+                    let (name, bits) = (ty.dtype, b.bits_needed());
+                    let range = ty.quant.as_ref().map_or(String::new(), |q| format!(" in {}..{}", q.qmin, q.qmax));
+                    wrong.push((
+                        &node.name,
+                        format!(
+                            "channel {channel} can reach {low}..{high}, its accumulator is {name}{range}; {bits} bits are needed"
+                        ),
+                    ));
+                }
+                bounds.push((id, b));
+            }
+            Err(e) => wrong.push((&node.name, e.message().to_string())),
+        }
+    }
+    let hint = "an i64 accumulator for these layers, or fewer bits for their weights or inputs";
+    match wrong.as_slice() {
+        [] => Ok(bounds),
+        [(node, message)] => Err(Error::new(message.clone()).at_node(*node).hint(hint)),
+        all => {
+            let lines: Vec<String> =
+                all.iter().map(|(node, message)| format!("\n  node '{node}': {message}")).collect();
+            Err(Error::new(format!("{} accumulators could overflow:{}", all.len(), lines.concat())).hint(hint))
+        }
+    }
+}
+
+/// The bound of a node, or `None` if it is no multiply-accumulate of integers.
+pub fn bound(g: &Graph, node: &Node) -> Result<Option<MacBound>> {
+    let (Some(x), Some(w)) = (node.input(0), node.input(1)) else { return Ok(None) };
+    let (x_ty, w_ty) = (g.ty(x), g.ty(w));
+    let (Some(axis), Some(xq), Some(wq)) = (weight_axis(&node.op, &w_ty.shape), &x_ty.quant, &w_ty.quant) else {
+        return Ok(None);
+    };
+    if [x_ty, w_ty].iter().any(|ty| ty.dtype == DType::I64) {
+        return Err(Error::new(format!("operands of 64 bits have no bound in 64 bits, found {x_ty} and {w_ty}")));
+    }
+    let input = Input::new(&node.op, x_ty, xq)?;
+    let mut sums = match g.constant(w) {
+        Some(w) => from_weights(&rows(&node.op, w, axis)?, &input),
+        None => from_types(depth(&node.op, w_ty)?, w_ty, wq, &input),
+    }?;
+    if let Some(bias) = node.input(2) {
+        let all = g.ty(bias).quant.as_ref().map(|q| (q.qmin, q.qmax)).or(g.ty(bias).dtype.range()).unwrap_or((0, 0));
+        let known = g.constant(bias).map(Tensor::ints).transpose()?;
+        for (i, c) in sums.channels.iter_mut().enumerate() {
+            let (low, high) = match &known {
+                // One entry stands for all channels of two variable operands.
+                Some(b) if sums.one_for_all => {
+                    (b.iter().copied().min().unwrap_or(0), b.iter().copied().max().unwrap_or(0))
+                }
+                Some(b) => b.get(i).map_or(all, |b| (*b, *b)),
+                None => all,
+            };
+            *c = (c.0 + i128::from(low), c.1 + i128::from(high));
+        }
+    }
+    sums.narrow().map(Some)
+}
+
+/// What is known of the first operand.
+struct Input {
+    /// Range of x - zx; with padding, 0 is in it.
+    centred: (i128, i128),
+    /// Range of x as stored, moved to begin at 0 if the storage is signed.
+    unsigned: (i128, i128),
+}
+
+impl Input {
+    fn new(op: &Op, ty: &Type, q: &Quant) -> Result<Self> {
+        let [zero] = *q.zero_point else {
+            return Err(Error::new(format!("expected an input with one zero point, found {ty}")));
+        };
+        let zero = i128::from(zero);
+        let (mut low, mut high) = (i128::from(q.qmin), i128::from(q.qmax));
+        if matches!(op, Op::Conv(c) if c.pads.iter().any(|p| *p > 0)) {
+            (low, high) = (low.min(zero), high.max(zero));
+        }
+        let least = i128::from(ty.dtype.range().map_or(0, |r| r.0));
+        Ok(Input { centred: (low - zero, high - zero), unsigned: (low - least, high - least) })
+    }
+}
+
+/// The weights of one output channel in the order of k, as stored.
+struct Row {
+    channel: usize,
+    zero: i128,
+    weights: Vec<i128>,
+}
+
+fn rows(op: &Op, w: &Tensor, axis: usize) -> Result<Vec<Row>> {
+    let q = w.ty().quant()?;
+    match q.granularity {
+        Granularity::Block { .. } => {
+            return Err(Error::new(format!(
+                "the accumulator of block-quantized weights has no bound yet, found {}",
+                w.ty()
+            )));
+        }
+        Granularity::Tensor | Granularity::Channel { .. } => {}
+    }
+    let zero = |channel: usize| {
+        let entry = if q.is_per_tensor() { 0 } else { channel };
+        q.zero_point.get(entry).copied().map_or(0, i128::from)
+    };
+    let data = w.ints()?;
+    let dims = w.dims();
+    let row = |channel: usize, weights: Vec<i128>| Row { channel, zero: zero(channel), weights };
+    let at = |i: usize| data.get(i).copied().map_or(0, i128::from);
+    if let Op::Conv(_) = op {
+        let (outs, ins) = (dims.first().copied().unwrap_or(0), dims.get(1).copied().unwrap_or(1));
+        let taps: usize = dims.iter().skip(2).product();
+        // Stored [out][in][tap]; k runs over taps, then input channels.
+        let order = |o: usize| (0..taps).flat_map(move |t| (0..ins).map(move |i| (o * ins + i) * taps + t));
+        return Ok((0..outs).map(|o| row(o, order(o).map(at).collect())).collect());
+    }
+    let (columns, k, batch): (usize, usize, usize) = match *dims {
+        [k] => (1, k, 1),
+        [ref batch @ .., a, b] if axis + 1 == dims.len() => (b, a, batch.iter().product()),
+        [ref batch @ .., a, b] => (a, b, batch.iter().product()),
+        [] => return Err(Error::new(format!("expected a matrix, found {}", w.ty()))),
+    };
+    let turned = axis + 1 != dims.len();
+    let place =
+        |b: usize, n: usize, k_at: usize| b * k * columns + if turned { n * k + k_at } else { k_at * columns + n };
+    let of = |(b, n): (usize, usize)| row(n, (0..k).map(|k_at| at(place(b, n, k_at))).collect());
+    Ok((0..batch).flat_map(|b| (0..columns).map(move |n| (b, n))).map(of).collect())
+}
+
+fn depth(op: &Op, w: &Type) -> Result<usize> {
+    let dims = w.shape.require()?;
+    Ok(match (op, dims.as_slice()) {
+        (Op::MatMul(m), [.., a, b]) => *if m.trans_b { b } else { a },
+        (_, [k]) => *k,
+        (_, dims) => dims.iter().skip(1).product(),
+    })
+}
+
+/// Bounds that may still be too wide for i64.
+struct Sums {
+    channels: Vec<(i128, i128)>,
+    product: (i128, i128),
+    depth: usize,
+    pair_sum: i128,
+    any_pair_sum: i128,
+    one_for_all: bool,
+}
+
+impl Sums {
+    fn narrow(self) -> Result<MacBound> {
+        let wide = |v: i128| Error::new(format!("a sum can reach {v}, which leaves 64 bits"));
+        let narrow = |v: i128| i64::try_from(v).map_err(|_| wide(v));
+        let pair = |(low, high): (i128, i128)| Ok((narrow(low)?, narrow(high)?));
+        Ok(MacBound {
+            channels: self.channels.into_iter().map(pair).collect::<Result<_>>()?,
+            product: pair(self.product)?,
+            depth: self.depth,
+            pair_sum: narrow(self.pair_sum)?,
+            any_pair_sum: narrow(self.any_pair_sum)?,
+        })
+    }
+}
+
+/// Smallest and largest a * b for a fixed a, or for a in a range.
+fn times(a: i128, (low, high): (i128, i128)) -> (i128, i128) {
+    ((a * low).min(a * high), (a * low).max(a * high))
+}
+
+fn join(a: (i128, i128), b: (i128, i128)) -> (i128, i128) {
+    (a.0.min(b.0), a.1.max(b.1))
+}
+
+fn plus(a: (i128, i128), b: (i128, i128)) -> (i128, i128) {
+    (a.0 + b.0, a.1 + b.1)
+}
+
+fn magnitude((low, high): (i128, i128)) -> i128 {
+    low.abs().max(high.abs())
+}
+
+fn from_weights(rows: &[Row], input: &Input) -> Result<Sums> {
+    let count = rows.iter().map(|r| r.channel + 1).max().unwrap_or(0);
+    let mut channels: Vec<Option<(i128, i128)>> = vec![None; count];
+    let mut product: Option<(i128, i128)> = None;
+    let (mut pair_sum, mut any_pair_sum) = (0, 0);
+    for row in rows {
+        let mut sum = (0, 0);
+        // The two largest and the two smallest products with the input as stored.
+        let (mut most, mut least) = ([0; 2], [0; 2]);
+        for w in &row.weights {
+            let term = times(w - row.zero, input.centred);
+            product = Some(product.map_or(term, |p| join(p, term)));
+            sum = plus(sum, term);
+            let stored = times(*w, input.unsigned);
+            most = top_two(most, stored.1);
+            least = top_two(least, -stored.0);
+        }
+        for pair in row.weights.chunks(2) {
+            let stored = pair.iter().fold((0, 0), |sum, w| plus(sum, times(*w, input.unsigned)));
+            pair_sum = magnitude(stored).max(pair_sum);
+        }
+        any_pair_sum = any_pair_sum.max(most.iter().sum()).max(least.iter().sum());
+        if let Some(channel) = channels.get_mut(row.channel) {
+            *channel = Some(channel.map_or(sum, |c| join(c, sum)));
+        }
+    }
+    Ok(Sums {
+        channels: channels.into_iter().map(Option::unwrap_or_default).collect(),
+        product: product.unwrap_or_default(),
+        depth: rows.first().map_or(0, |r| r.weights.len()),
+        pair_sum,
+        any_pair_sum,
+        one_for_all: false,
+    })
+}
+
+fn top_two([first, second]: [i128; 2], new: i128) -> [i128; 2] {
+    if new > first { [new, first] } else { [first, second.max(new)] }
+}
+
+fn from_types(depth: usize, w: &Type, q: &Quant, input: &Input) -> Result<Sums> {
+    let ends = (i128::from(q.qmin), i128::from(q.qmax));
+    let range = |zero: i128, x: (i128, i128)| join(times(ends.0 - zero, x), times(ends.1 - zero, x));
+    let zeros = q.zero_point.iter().map(|z| range(i128::from(*z), input.centred));
+    let product = zeros.reduce(join).ok_or_else(|| Error::new(format!("expected a zero point, found none in {w}")))?;
+    let depth_wide = depth as i128;
+    let pair = magnitude(range(0, input.unsigned)) * depth_wide.min(2);
+    Ok(Sums {
+        channels: vec![(product.0 * depth_wide, product.1 * depth_wide)],
+        product,
+        depth,
+        pair_sum: pair,
+        any_pair_sum: pair,
+        one_for_all: true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ValueId;
+    use crate::infer::apply;
+    use crate::op::{Conv, MatMul};
+
+    fn constant(
+        g: &mut Graph,
+        name: &str,
+        dtype: DType,
+        dims: &[usize],
+        (scale, zero): (f32, i32),
+        data: &[i64],
+    ) -> ValueId {
+        let (lo, hi) = dtype.range().unwrap();
+        let ty = Type::quantized(dtype, dims.to_vec(), Quant::per_tensor(scale, zero, lo, hi));
+        g.add_const(name, Tensor::from_ints(ty, data).unwrap())
+    }
+
+    fn matmul(x: Quant, weights: &[i64], bias: Option<&[i64]>) -> Graph {
+        let mut g = Graph::new("g");
+        let k = weights.len() / 2;
+        let x = g.add_input("x", Type::quantized(DType::U8, vec![1, k], x));
+        let w = constant(&mut g, "w", DType::I8, &[2, k], (1., 0), weights);
+        let bias = bias.map(|b| constant(&mut g, "b", DType::I32, &[2], (1., 0), b));
+        let y = apply(&mut g, "y", Op::MatMul(MatMul { trans_b: true }), &[Some(x), Some(w), bias]).unwrap();
+        g.outputs.push(y);
+        g
+    }
+
+    #[test]
+    fn bounds_by_hand() {
+        let g = matmul(Quant::per_tensor(1., 10, 0, 255), &[1, -2, 3, 100, 100, 0], Some(&[5, -7]));
+        let (_, b) = check(&g).unwrap().remove(0);
+        // x - zx in -10..245.
+        assert_eq!(b.channels, [(5 - 10 - 490 - 30, 5 + 245 + 20 + 735), (-7 - 2000, -7 + 49000)]);
+        assert_eq!((b.product, b.depth), ((-1000, 24500), 3));
+        // Stored inputs in 0..255: pairs (1, -2), (3) and (100, 100), (0).
+        assert_eq!((b.pair_sum, b.any_pair_sum), (51000, 51000));
+        assert!(!b.pairs_fit_i16());
+        assert_eq!(b.bits_needed(), 17);
+    }
+
+    #[test]
+    fn pairs_follow_k() {
+        // Stored [in][tap]; k is (tap, in), so tap 0 of both channels is a pair: 100 with -100.
+        let mut g = Graph::new("g");
+        let x = g.add_input("x", Type::quantized(DType::U8, vec![1, 2, 2], Quant::per_tensor(1., 0, 0, 255)));
+        let w = constant(&mut g, "w", DType::I8, &[1, 2, 2], (1., 0), &[100, 3, -100, 4]);
+        let conv = Conv { strides: vec![1], pads: vec![0, 0], dilations: vec![1], group: 1 };
+        apply(&mut g, "y", Op::Conv(conv), &[Some(x), Some(w)]).unwrap();
+        let (_, b) = check(&g).unwrap().remove(0);
+        assert_eq!((b.pair_sum, b.any_pair_sum), (25500, 104 * 255));
+    }
+
+    #[test]
+    fn padding_contributes_zero() {
+        // Every input is at least 5 above the zero point, but a padded tap is 0.
+        let of = |pad| {
+            let mut g = Graph::new("g");
+            let x = g.add_input("x", Type::quantized(DType::U8, vec![1, 1, 4], Quant::per_tensor(1., 0, 5, 6)));
+            let w = constant(&mut g, "w", DType::I8, &[1, 1, 2], (1., 0), &[1, 1]);
+            let conv = Conv { strides: vec![1], pads: vec![pad, 0], dilations: vec![1], group: 1 };
+            apply(&mut g, "y", Op::Conv(conv), &[Some(x), Some(w)]).unwrap();
+            check(&g).unwrap().remove(0).1.channels
+        };
+        assert_eq!(of(0), [(10, 12)]);
+        assert_eq!(of(1), [(0, 12)]);
+    }
+
+    #[test]
+    fn variable_operands_are_bounded_by_their_types() {
+        let mut g = Graph::new("g");
+        let ty = |dims: Vec<usize>| Type::quantized(DType::I8, dims, Quant::per_tensor(1., 0, -128, 127));
+        let (a, b) = (g.add_input("a", ty(vec![2, 3])), g.add_input("b", ty(vec![3, 4])));
+        apply(&mut g, "y", Op::MatMul(MatMul::default()), &[Some(a), Some(b)]).unwrap();
+        let (_, bound) = check(&g).unwrap().remove(0);
+        assert_eq!(bound.channels, [(-3 * 128 * 127, 3 * 128 * 128)]);
+    }
+
+    #[test]
+    fn every_overflow_is_named_at_once() {
+        let mut g = Graph::new("g");
+        let wide = |dims: Vec<usize>| Type::quantized(DType::I16, dims, Quant::per_tensor(1., 0, -32768, 32767));
+        let (a, b) = (g.add_input("a", wide(vec![1, 2])), g.add_input("b", wide(vec![2, 1])));
+        for name in ["first", "second"] {
+            apply(&mut g, name, Op::MatMul(MatMul::default()), &[Some(a), Some(b)]).unwrap();
+        }
+        let error = check(&g).unwrap_err().to_string();
+        assert!(error.contains("'first'") && error.contains("'second'") && error.contains("33 bits"), "{error}");
+        assert!(error.contains("try: an i64 accumulator"));
+    }
+
+    #[test]
+    fn widths() {
+        assert_eq!(
+            [(0, 0), (-1, 0), (0, 1), (-128, 127), (0, 128), (-129, 0)].map(|(l, h)| bits_needed(l, h)),
+            [1, 1, 2, 8, 9, 9]
+        );
+        assert_eq!(bits_needed(i64::MIN, i64::MAX), 64);
+    }
 }

@@ -92,9 +92,9 @@ pub fn softmax(axis: i64, x: &Type) -> Result<Type> {
 }
 
 pub fn relu(x: &Type) -> Result<Type> {
-    match x.dtype {
-        DType::Bool => Err(Error::new(format!("expected numbers, found {x}"))),
-        _ => Ok(x.clone()),
+    match x.dtype == DType::Bool {
+        true => Err(Error::new(format!("expected numbers, found {x}"))),
+        false => Ok(x.clone()),
     }
 }
 

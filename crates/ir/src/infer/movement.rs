@@ -154,7 +154,6 @@ pub fn reshape(target: &[i64], x: &Type) -> Result<Type> {
             None => foreign = true,
         }
     }
-    let has_zero = have == 0;
     if let Some(i) = rest {
         let size = if foreign || want == 0 {
             return Err(unfit());
@@ -169,9 +168,8 @@ pub fn reshape(target: &[i64], x: &Type) -> Result<Type> {
         if let Some(d) = dims.get_mut(i) {
             *d = size;
         }
-    } else if open.is_empty() && !foreign && have != want {
-        return Err(unfit());
-    } else if has_zero != (want == 0) && open.is_empty() {
+    } else if open.is_empty() && ((!foreign && have != want) || (have == 0) != (want == 0)) {
+        // Open dimensions may still turn out to fit; only what is certainly wrong is refused here.
         return Err(unfit());
     }
     reshaped(x, Shape(dims))

@@ -95,10 +95,14 @@ pub fn unary(f: Unary, x: &Tensor, ty: Type) -> Result<Tensor> {
         return Tensor::from_floats(ty, y);
     }
     // Inference leaves Not for bools, Abs and Neg for plain integers.
-    let exact = |v: i64| match f {
-        Unary::Not => Some(1 - v),
-        Unary::Neg => v.checked_neg(),
-        _ => v.checked_abs(),
+    let exact = |v: i64| {
+        if f == Unary::Not {
+            Some(1 - v)
+        } else if f == Unary::Neg {
+            v.checked_neg()
+        } else {
+            v.checked_abs()
+        }
     };
     let wide = || Error::new(format!("{} of the least 64-bit integer is none", f.name()));
     let y = x.ints()?.into_iter().map(|v| exact(v).ok_or_else(wide)).collect::<Result<Vec<_>>>()?;
@@ -114,9 +118,9 @@ pub fn binary(f: Binary, a: &Tensor, b: &Tensor, ty: Type) -> Result<Tensor> {
     }
     let (x, y) = (a.floats()?, b.floats()?);
     let z = zip_broadcast((&x, a.dims()), (&y, b.dims()), &dims, |x, y| binary_f32(f, x, y));
-    match ty.dtype {
-        DType::Bool => Tensor::from_ints(ty, &z.into_iter().map(|t| i64::from(t != 0.0)).collect::<Vec<_>>()),
-        _ => Tensor::from_floats(ty, z),
+    match ty.dtype == DType::Bool {
+        true => Tensor::from_ints(ty, &z.into_iter().map(|t| i64::from(t != 0.0)).collect::<Vec<_>>()),
+        false => Tensor::from_floats(ty, z),
     }
 }
 

@@ -99,7 +99,7 @@ fn correlate<T: Copy + Default>(
             dilation: *dilation,
         })
         .collect();
-    let windows = Windows::new(&axes);
+    let windows = Windows::new(&axes)?;
     let (plane, pixels, tap_count) =
         (image.iter().product::<usize>(), windows.count(), kernel.iter().product::<usize>());
     let group_size = out_channels / c.group;

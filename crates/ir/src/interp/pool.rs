@@ -64,7 +64,7 @@ pub fn windowed<T: Copy, R: Copy + Default>(
             })
             .collect()
     };
-    let (inside, padded) = (Windows::new(&axis(true)), Windows::new(&axis(false)));
+    let (inside, padded) = (Windows::new(&axis(true))?, Windows::new(&axis(false))?);
     let (plane, pixels) = (image.iter().product::<usize>(), inside.count());
     let planes: usize = x_dims.iter().take(2).product();
     let mut y = vec![R::default(); planes * pixels];
@@ -118,7 +118,7 @@ pub fn reduce(r: &Reduce, x: &Tensor, ty: Type) -> Result<Tensor> {
     let empty = || Error::new("no integer is the mean, largest or smallest of no elements");
     let y = match r.kind {
         ReduceKind::Sum => exact_sums(&x, &at, size)?,
-        _ if count == 0 => return Err(empty()),
+        ReduceKind::Mean | ReduceKind::Max | ReduceKind::Min if count == 0 => return Err(empty()),
         ReduceKind::Mean => {
             let count = i64::try_from(count).map_err(|_| empty())?;
             exact_sums(&x, &at, size)?.into_iter().map(|sum| sum / count).collect()

@@ -90,6 +90,10 @@ fn take<T: Copy>(xs: &[T], at: &[usize], fill: Option<T>) -> Result<Vec<T>> {
     at.iter().map(|i| xs.get(*i).copied().or(fill).ok_or_else(outside)).collect()
 }
 
+/// Most taps of a window, and most taps of all positions along one axis: padding can make windows of any size, and
+/// their tables take memory.
+const MOST_TAPS: usize = 1 << 28;
+
 /// Index by index, the positions of a window's taps within one image, in row-major order of the taps.
 pub struct Windows {
     /// Per axis, per output index, per tap: the offset, or [`OUTSIDE`].
@@ -109,7 +113,15 @@ pub struct WindowAxis {
 }
 
 impl Windows {
-    pub fn new(axes: &[WindowAxis]) -> Self {
+    pub fn new(axes: &[WindowAxis]) -> Result<Self> {
+        let taps = axes.iter().try_fold(1usize, |n, a| n.checked_mul(a.kernel));
+        let largest = axes.iter().map(|a| a.kernel.saturating_mul(a.output)).chain(taps.or(Some(OUTSIDE))).max();
+        if largest.is_some_and(|n| n > MOST_TAPS) {
+            return Err(Error::new(format!(
+                "a window of {:?} is too large",
+                axes.iter().map(|a| a.kernel).collect::<Vec<_>>()
+            )));
+        }
         let input: Vec<usize> = axes.iter().map(|a| a.input).collect();
         let table = |(a, step): (&WindowAxis, usize)| {
             let tap = |o: usize, k: usize| match (o * a.stride + k * a.dilation).checked_sub(a.begin) {
@@ -119,7 +131,7 @@ impl Windows {
             (0..a.output).map(|o| (0..a.kernel).map(|k| tap(o, k)).collect()).collect()
         };
         let axes_tables = axes.iter().zip(strides(&input)).map(table).collect();
-        Windows { axes: axes_tables, output: axes.iter().map(|a| a.output).collect() }
+        Ok(Windows { axes: axes_tables, output: axes.iter().map(|a| a.output).collect() })
     }
 
     /// Number of positions of the window.
