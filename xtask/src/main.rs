@@ -1,2 +1,58 @@
-//! Under construction.
-fn main() {}
+//! The chores of the project, as `cargo xtask <command>`: [`tidy`] says whether the tree is in order, [`test`] runs
+//! every test, [`docs`] writes the generated reference.
+//!
+//! This crate depends on no other crate of the workspace, so that it works while they do not compile.
+#![forbid(unsafe_code)]
+
+mod cargo;
+mod docs;
+mod test;
+mod tidy;
+mod tree;
+
+use std::env;
+use std::process::ExitCode;
+
+use tree::workspace_root;
+
+const HELP: &str = "\
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  tidy   check format, clippy, arrows between crates, files and documents; change nothing
+  test   run all tests, documentation tests included, offline
+  docs   write docs/reference.md from `lowbit list --markdown`
+  help   print this
+
+`cargo xtask test` looks for real models in the folder that LOWBIT_SHARED names, else in `../shared`.
+The exit code is 0 for success, 1 for findings and failures, 2 for a command line that is not understood.
+";
+
+/// What went wrong, in a sentence for the reader of a terminal.
+type Result<T> = std::result::Result<T, String>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        ["tidy"] => workspace_root().and_then(|root| tidy::run(&root)),
+        ["test"] => workspace_root().and_then(|root| test::run(&root)),
+        ["docs"] => workspace_root().and_then(|root| docs::write(&root)).map(|()| true),
+        _ => {
+            eprint!("cargo xtask: `{}` is not a command\n\n{HELP}", arguments.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cargo xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
