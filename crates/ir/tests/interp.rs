@@ -80,6 +80,24 @@ impl Window {
         (0..self.image.len()).map(step).collect()
     }
 
+    /// The number of positions along each axis, by trying them out.
+    fn positions(&self, ceil: bool) -> Vec<usize> {
+        let axis = |i: usize| {
+            let span = (self.kernel[i] - 1) * self.dilations[i] + 1;
+            let begin = self.pads[i];
+            let padded = self.image[i] + begin + self.pads[i + self.image.len()];
+            let whole = |start: usize| start + span <= padded;
+            // A partial window continues the last whole one and starts before the padding at the end.
+            let partial = |start: usize| {
+                ceil && start >= self.strides[i]
+                    && start + span - padded < self.strides[i]
+                    && start < self.image[i] + begin
+            };
+            (0..100).map(|o| o * self.strides[i]).filter(|start| whole(*start) || partial(*start)).count()
+        };
+        (0..self.image.len()).map(axis).collect()
+    }
+
     fn pool(&self, ceil_mode: bool, count_include_pad: bool) -> Pool {
         let Window { kernel, strides, pads, dilations, .. } = self.clone();
         Pool { kernel, strides, pads, dilations, ceil_mode, count_include_pad }
@@ -117,6 +135,7 @@ proptest! {
         prop_assert_eq!(ints.is_ok(), reals.is_ok());
         let (Ok(ints), Ok(reals)) = (ints, reals) else { return Ok(()) };
         let y_dims = ints[0].dims().to_vec();
+        prop_assert_eq!(&y_dims, &[&[n, groups * outs][..], &w.positions(false)].concat());
         let mut expected = Vec::new();
         for y in coordinates(&y_dims) {
             let (o, place) = (y[1], &y[2..]);
@@ -174,6 +193,7 @@ proptest! {
         let (x, q) = (floats(&dims, &xs), quantized(DType::I8, &dims, 5, &xs));
         let Ok(max) = run(&Op::MaxPool(p.clone()), &[&x]) else { return Ok(()) };
         let avg = one(&Op::AvgPool(p.clone()), &[&x]);
+        prop_assert_eq!(max[0].dims(), [&[n, c][..], &w.positions(ceil)].concat());
         let qmax = one(&Op::MaxPool(p.clone()), &[&q]);
         let padded: Vec<i64> = (0..w.image.len()).map(|i| (w.image[i] + w.pads[i + w.image.len()]) as i64).collect();
         for (i, y) in coordinates(max[0].dims()).iter().enumerate() {
@@ -289,21 +309,31 @@ fn real() -> impl Strategy<Value = f32> {
 }
 
 fn any_pool() -> impl Strategy<Value = Pool> {
-    let list = |n: std::ops::Range<usize>| vec(attribute(), n);
-    (list(1..4), list(1..4), list(2..7), list(1..4), any::<(bool, bool)>()).prop_map(
-        |(kernel, strides, pads, dilations, (ceil_mode, count_include_pad))| Pool {
-            kernel,
-            strides,
-            pads,
-            dilations,
-            ceil_mode,
-            count_include_pad,
-        },
-    )
+    (1usize..4).prop_flat_map(|n| {
+        let list = |n| vec(prop_oneof![9 => 1usize..4, 1 => attribute()], n);
+        let pads = vec(prop_oneof![9 => 0usize..2, 1 => attribute()], 2 * n);
+        (list(n), list(n), pads, list(n), any::<(bool, bool)>()).prop_map(
+            |(kernel, strides, pads, dilations, (ceil_mode, count_include_pad))| Pool {
+                kernel,
+                strides,
+                pads,
+                dilations,
+                ceil_mode,
+                count_include_pad,
+            },
+        )
+    })
+}
+
+fn any_pad() -> impl Strategy<Value = Pad> {
+    let mode = prop_oneof![real().prop_map(PadMode::Constant), Just(PadMode::Reflect), Just(PadMode::Edge)];
+    let amounts = (1usize..5).prop_flat_map(|n| (vec(signed(), n), vec(signed(), n)));
+    (amounts, mode).prop_map(|((begins, ends), mode)| Pad { begins, ends, mode })
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
-    let conv = (vec(attribute(), 2), vec(attribute(), 4), vec(attribute(), 2), attribute());
+    let conv =
+        any_pool().prop_map(|p| Op::Conv(Conv { strides: p.strides, pads: p.pads, dilations: p.dilations, group: 1 }));
     let coordinates = prop::sample::select(vec![
         Coordinates::HalfPixel,
         Coordinates::PytorchHalfPixel,
@@ -319,7 +349,6 @@ fn any_op() -> impl Strategy<Value = Op> {
     ]);
     let resize = (vec(real(), 1..5), prop::option::of(vec(attribute(), 1..5)), mode, coordinates);
     let kind = prop::sample::select(vec![ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min]);
-    let pad_mode = prop_oneof![real().prop_map(PadMode::Constant), Just(PadMode::Reflect), Just(PadMode::Edge)];
     let slice = vec((signed(), signed(), signed(), signed()), 0..4);
     let unary = prop::sample::select(vec![
         Unary::Abs,
@@ -350,7 +379,7 @@ fn any_op() -> impl Strategy<Value = Op> {
     ]);
     let dtype = prop::sample::select(DType::ALL.to_vec());
     prop_oneof![
-        conv.prop_map(|(strides, pads, dilations, group)| Op::Conv(Conv { strides, pads, dilations, group })),
+        conv,
         any::<bool>().prop_map(|trans_b| Op::MatMul(MatMul { trans_b })),
         real().prop_map(|epsilon| Op::BatchNorm { epsilon }),
         (signed(), real()).prop_map(|(axis, epsilon)| Op::LayerNorm { axis, epsilon }),
@@ -374,11 +403,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         slice.prop_map(|s| Op::Slice(
             s.into_iter().map(|(axis, start, end, step)| SliceAxis { axis, start, end, step }).collect()
         )),
-        (vec(signed(), 1..5), vec(signed(), 1..5), pad_mode).prop_map(|(begins, ends, mode)| Op::Pad(Pad {
-            begins,
-            ends,
-            mode
-        })),
+        any_pad().prop_map(Op::Pad),
         vec(signed(), 0..5).prop_map(|dims| Op::Reshape { dims }),
         signed().prop_map(|axis| Op::Flatten { axis }),
         vec(signed(), 0..3).prop_map(|axes| Op::Squeeze { axes }),
@@ -410,7 +435,7 @@ fn any_tensor() -> impl Strategy<Value = Tensor> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(60_000))]
 
     /// Nothing panics, and what inference says of an open batch is what comes out for this one.
     #[test]
