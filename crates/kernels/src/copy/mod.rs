@@ -1,5 +1,7 @@
 //! Moving data.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod scalar;
 
 use crate::isa::{Features, Kernel};
@@ -10,8 +12,11 @@ pub use scalar::{fill, gather};
 pub type TransposeFn = unsafe fn(usize, usize, usize, *const u8, usize, *mut u8, usize);
 
 /// A matrix transposed: `y[column][row] = x[row][column]`; x and y do not overlap.
-pub static TRANSPOSE: &[Kernel<TransposeFn>] =
-    &[Kernel { name: "any_transpose__scalar", needs: Features::NONE, run: scalar::transpose }];
+pub static TRANSPOSE: &[Kernel<TransposeFn>] = &[
+    Kernel { name: "any_transpose__scalar", needs: Features::NONE, run: scalar::transpose },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "any_transpose__avx512", needs: crate::x86::AVX512, run: avx512::transpose },
+];
 
 /// A copy whose output is contiguous and whose input is anywhere.
 ///

@@ -141,11 +141,12 @@ unsafe fn requantized<S: Rescale16>(
     let n = (a.channels - first).min(BLOCK);
     // SAFETY: outputs are written and the other tensor is read within the channels.
     unsafe {
+        let top = how.hi - how.zero_point;
         let by = [
-            S::new(m[0], shift[0], how),
-            S::new(m[1], shift[1], how),
-            S::new(m[2], shift[2], how),
-            S::new(m[3], shift[3], how),
+            S::new(m[0], shift[0], top),
+            S::new(m[1], shift[1], top),
+            S::new(m[2], shift[2], top),
+            S::new(m[3], shift[3], top),
         ];
         match &a.epilogue {
             Epilogue::RequantAdd(_, residual) => {
@@ -334,7 +335,7 @@ unsafe fn small_requantized<S: Rescale16>(
     let n = a.channels - first;
     // SAFETY: outputs are written and the other tensor is read within the channels.
     unsafe {
-        let by = S::new(m, shift, how);
+        let by = S::new(m, shift, how.hi - how.zero_point);
         match &a.epilogue {
             Epilogue::RequantAdd(_, residual) => {
                 let joined = Joined::new(how, &residual.add);

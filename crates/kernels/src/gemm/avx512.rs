@@ -54,20 +54,21 @@ pub unsafe fn f32(a: &FArgs) {
 /// Multiplies and rounds a tile `acc` of `R` rows by `V` vectors, in place.
 macro_rules! rescale {
     ($acc:ident, $how:ident, $R:ident, $V:ident) => {
+        let top = $how.hi - $how.zero_point;
         match $how.scales {
             Scales::Float32(m) => unroll!($V, v => {
                 let m = _mm512_loadu_si512(m.add(16 * v).cast());
-                let by = Float16::new(m, m, $how);
+                let by = Float16::new(m, m, top);
                 unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
             }),
             Scales::Fixed(m, shift) => unroll!($V, v => {
                 let m = _mm512_loadu_si512(m.add(16 * v).cast());
                 let shift = _mm512_loadu_si512(shift.add(16 * v).cast());
                 if Fixed16::fits(shift) {
-                    let by = Fixed16::new(m, shift, $how);
+                    let by = Fixed16::new(m, shift, top);
                     unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
                 } else {
-                    let by = Wide16::new(m, shift, $how);
+                    let by = Wide16::new(m, shift, top);
                     unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
                 }
             }),
@@ -75,10 +76,10 @@ macro_rules! rescale {
                 let one = _mm512_set1_epi32(1);
                 let shift = _mm512_loadu_si512(shift.add(16 * v).cast());
                 if Shift16::fits(shift) {
-                    let by = Shift16::new(one, shift, $how);
+                    let by = Shift16::new(one, shift, top);
                     unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
                 } else {
-                    let by = Wide16::new(one, shift, $how);
+                    let by = Wide16::new(one, shift, top);
                     unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
                 }
             }),

@@ -4,6 +4,8 @@
 //! `x[tap]` leads to a counted tap's channels; taps in the padding are left out (or, where padding counts in an average,
 //! lie in `count` only). Float sums add the taps in the given order. At most 2^16 taps, so that sums of u8 fit 32 bits.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod scalar;
 
 use crate::isa::{Features, Kernel};
@@ -44,25 +46,40 @@ pub type AvgFn<T> = unsafe fn(&Args<T>, &QAverage);
 pub type FloatAvgFn = unsafe fn(&Args<f32>, f32);
 
 /// Maximum of u8.
-pub static MAX_U8: &[Kernel<MaxFn<u8>>] =
-    &[Kernel { name: "u8_maxpool__scalar", needs: Features::NONE, run: scalar::max::<u8> }];
+pub static MAX_U8: &[Kernel<MaxFn<u8>>] = &[
+    Kernel { name: "u8_maxpool__scalar", needs: Features::NONE, run: scalar::max::<u8> },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8_maxpool_64__avx512", needs: crate::x86::AVX512, run: avx512::max_u8 },
+];
 
 /// Maximum of u16.
-pub static MAX_U16: &[Kernel<MaxFn<u16>>] =
-    &[Kernel { name: "u16_maxpool__scalar", needs: Features::NONE, run: scalar::max::<u16> }];
+pub static MAX_U16: &[Kernel<MaxFn<u16>>] = &[
+    Kernel { name: "u16_maxpool__scalar", needs: Features::NONE, run: scalar::max::<u16> },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u16_maxpool_64__avx512", needs: crate::x86::AVX512, run: avx512::max_u16 },
+];
 
 /// Maximum of f32: NaN wins, and +0 is greater than -0.
-pub static MAX_F32: &[Kernel<MaxFn<f32>>] =
-    &[Kernel { name: "f32_maxpool__scalar", needs: Features::NONE, run: scalar::max_f32 }];
+pub static MAX_F32: &[Kernel<MaxFn<f32>>] = &[
+    Kernel { name: "f32_maxpool__scalar", needs: Features::NONE, run: scalar::max_f32 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32_maxpool_64__avx512", needs: crate::x86::AVX512, run: avx512::max_f32 },
+];
 
 /// Average of u8.
-pub static AVG_U8: &[Kernel<AvgFn<u8>>] =
-    &[Kernel { name: "u8_avgpool__scalar", needs: Features::NONE, run: scalar::avg_u8 }];
+pub static AVG_U8: &[Kernel<AvgFn<u8>>] = &[
+    Kernel { name: "u8_avgpool__scalar", needs: Features::NONE, run: scalar::avg_u8 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8_avgpool_64__avx512", needs: crate::x86::AVX512, run: avx512::avg_u8 },
+];
 
 /// Average of u16.
 pub static AVG_U16: &[Kernel<AvgFn<u16>>] =
     &[Kernel { name: "u16_avgpool__scalar", needs: Features::NONE, run: scalar::avg_u16 }];
 
 /// Average of f32.
-pub static AVG_F32: &[Kernel<FloatAvgFn>] =
-    &[Kernel { name: "f32_avgpool__scalar", needs: Features::NONE, run: scalar::avg_f32 }];
+pub static AVG_F32: &[Kernel<FloatAvgFn>] = &[
+    Kernel { name: "f32_avgpool__scalar", needs: Features::NONE, run: scalar::avg_f32 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32_avgpool_64__avx512", needs: crate::x86::AVX512, run: avx512::avg_f32 },
+];

@@ -11,11 +11,12 @@ use lowbit_arithmetic::AddRescale;
 
 /// Multipliers of sixteen channels.
 pub trait Rescale16: Copy {
-    /// From the channels' multipliers (bits of f32 or integers) and shifts, as `Scales` has them.
+    /// From the channels' multipliers (bits of f32 or integers) and shifts, as `Scales` has them. `top` is the highest
+    /// stored value less the zero point.
     ///
     /// # Safety
     /// AVX-512 is enabled.
-    unsafe fn new(m: __m512i, shift: __m512i, how: &Requant) -> Self;
+    unsafe fn new(m: __m512i, shift: __m512i, top: i32) -> Self;
 
     /// The rescaled accumulators: saturating i32 without zero point.
     ///
@@ -34,10 +35,10 @@ pub struct Float16 {
 impl Rescale16 for Float16 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn new(m: __m512i, _shift: __m512i, how: &Requant) -> Self {
+    unsafe fn new(m: __m512i, _shift: __m512i, top: i32) -> Self {
         // An upper bound, below 2^24 and so exact, because the conversion to integers would turn too large a value
         // into the least i32; too small a value may become that.
-        Float16 { m: _mm512_castsi512_ps(m), top: _mm512_set1_ps((how.hi - how.zero_point) as f32) }
+        Float16 { m: _mm512_castsi512_ps(m), top: _mm512_set1_ps(top as f32) }
     }
 
     #[inline]
@@ -69,7 +70,7 @@ impl Fixed16 {
 impl Rescale16 for Fixed16 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn new(m: __m512i, shift: __m512i, _how: &Requant) -> Self {
+    unsafe fn new(m: __m512i, shift: __m512i, _top: i32) -> Self {
         // A product is below 2^62 in magnitude, so that from a shift of 63 on every result is 0, and it is at 63.
         let shift = even_odd(_mm512_min_epi32(shift, _mm512_set1_epi32(63)));
         Fixed16 { m: even_odd(m), shift, half: half_of(shift) }
@@ -103,7 +104,7 @@ impl Shift16 {
 impl Rescale16 for Shift16 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn new(_m: __m512i, shift: __m512i, _how: &Requant) -> Self {
+    unsafe fn new(_m: __m512i, shift: __m512i, _top: i32) -> Self {
         Shift16 { less_one: _mm512_sub_epi32(shift, _mm512_set1_epi32(1)) }
     }
 
@@ -129,7 +130,7 @@ pub struct Wide16 {
 impl Rescale16 for Wide16 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn new(m: __m512i, shift: __m512i, _how: &Requant) -> Self {
+    unsafe fn new(m: __m512i, shift: __m512i, _top: i32) -> Self {
         let zero = _mm512_setzero_si512();
         let right = _mm512_max_epi32(_mm512_min_epi32(shift, _mm512_set1_epi32(63)), zero);
         // A multiplier from 2^30 makes any product but 0 large enough to need no shift to the left. With the multiplier
@@ -153,6 +154,39 @@ impl Rescale16 for Wide16 {
         join(out[0], out[1])
     }
 }
+
+/// `with_rescale!(rescale, top, by => body)`: the body with `by`, a [`Rescale16`] of one multiplier for all lanes.
+macro_rules! with_rescale {
+    ($rescale:expr, $top:expr, $by:ident => $body:expr) => {{
+        use lowbit_arithmetic::Rescale;
+        use $crate::x86::rescale::{Fixed16, Float16, Rescale16, Shift16, Wide16};
+        let (m, shift) = match $rescale {
+            Rescale::Float32 { m } => (m.to_bits() as i32, 0),
+            Rescale::Fixed { m, shift } => (m, shift),
+            Rescale::Shift { shift } => (1, shift),
+        };
+        let (m, lanes) = (_mm512_set1_epi32(m), _mm512_set1_epi32(shift));
+        match $rescale {
+            Rescale::Float32 { .. } => {
+                let $by = Float16::new(m, lanes, $top);
+                $body
+            }
+            Rescale::Fixed { .. } if shift >= 31 => {
+                let $by = Fixed16::new(m, lanes, $top);
+                $body
+            }
+            Rescale::Shift { .. } if shift >= 1 => {
+                let $by = Shift16::new(m, lanes, $top);
+                $body
+            }
+            Rescale::Fixed { .. } | Rescale::Shift { .. } => {
+                let $by = Wide16::new(m, lanes, $top);
+                $body
+            }
+        }
+    }};
+}
+pub(crate) use with_rescale;
 
 /// The even and the odd ones of sixteen integers, as the low halves of eight each.
 #[inline]

@@ -1,1 +1,412 @@
-//! To come.
+//! Element by element.
+
+use crate::common::{Random, ScaleTable, runnable, same, sum};
+use lowbit_arithmetic::pool::max2;
+use lowbit_arithmetic::{
+    Affine, Method, Rescale, Rounding, dequantize, dequantize_wide, elementary, quantize, requantize, round_f64,
+};
+use lowbit_kernels::SLACK;
+use lowbit_kernels::elementwise::{self, BinaryFn, Integers, MulParams, RequantAny, Stored, UnaryFn};
+use lowbit_kernels::requant::Requant;
+
+/// Lengths around the steps of all rows.
+fn lengths() -> impl Iterator<Item = usize> {
+    (0..=140).chain([192, 255, 256, 1000])
+}
+
+const METHODS: [Method; 3] = [Method::Float32, Method::Fixed, Method::Shift];
+
+#[test]
+fn sums() {
+    for n in lengths() {
+        let random = &mut Random(n as u64);
+        for _ in 0..6 {
+            let how = random.add_params(255);
+            let (a, b) = (random.bytes(n + SLACK), random.bytes(n + SLACK));
+            for row in runnable(elementwise::QADD) {
+                let mut y = vec![9; n + 3];
+                // SAFETY: this CPU has the features, and the buffers are as the contract says; so below.
+                unsafe { (row.run)(n, a.as_ptr(), b.as_ptr(), y.as_mut_ptr(), &how) };
+                let mut expected = vec![9; n + 3];
+                (0..n).for_each(|i| expected[i] = sum(i32::from(a[i]), i32::from(b[i]), &how) as u8);
+                assert_eq!(expected, y, "{} {n} {how:?}", row.name);
+                let mut place = a.clone();
+                // SAFETY: as above; the output may be an input.
+                unsafe { (row.run)(n, place.as_ptr(), b.as_ptr(), place.as_mut_ptr(), &how) };
+                assert_eq!(expected[..n], place[..n], "{} {n} in place", row.name);
+            }
+            let how = random.add_params(65535);
+            let (a, b) = (random.words(n + SLACK), random.words(n + SLACK));
+            for row in runnable(elementwise::QADD16) {
+                let mut y = vec![9; n + 3];
+                // SAFETY: as above.
+                unsafe { (row.run)(n, a.as_ptr(), b.as_ptr(), y.as_mut_ptr(), &how) };
+                let mut expected = vec![9; n + 3];
+                (0..n).for_each(|i| expected[i] = sum(i32::from(a[i]), i32::from(b[i]), &how) as u16);
+                assert_eq!(expected, y, "{} {n} {how:?}", row.name);
+            }
+        }
+    }
+}
+
+fn product(q1: i32, q2: i32, how: &MulParams, method: Method) -> i32 {
+    let acc = i64::from(q1 - how.z1) * i64::from(q2 - how.z2);
+    requantize(acc, how.rescale, method.default_rounding(), how.zero_point, how.lo, how.hi, 0)
+}
+
+#[test]
+fn products() {
+    for n in lengths() {
+        let random = &mut Random(n as u64);
+        for method in METHODS {
+            let mut params = |max: i32| {
+                let (zero_point, lo, hi) = random.range(max);
+                let rescale = random.rescale(method);
+                MulParams { rescale, z1: random.range(max).0, z2: random.range(max).0, zero_point, lo, hi }
+            };
+            let (how, how16) = (params(255), params(65535));
+            let (a, b) = (random.bytes(n + SLACK), random.bytes(n + SLACK));
+            for row in runnable(elementwise::QMUL) {
+                let mut y = vec![9; n + 3];
+                // SAFETY: as above.
+                unsafe { (row.run)(n, a.as_ptr(), b.as_ptr(), y.as_mut_ptr(), &how) };
+                let mut expected = vec![9; n + 3];
+                (0..n).for_each(|i| expected[i] = product(i32::from(a[i]), i32::from(b[i]), &how, method) as u8);
+                assert_eq!(expected, y, "{} {n} {how:?}", row.name);
+            }
+            let (a, b) = (random.words(n + SLACK), random.words(n + SLACK));
+            for row in runnable(elementwise::QMUL16) {
+                let mut y = vec![9; n + 3];
+                // SAFETY: as above.
+                unsafe { (row.run)(n, a.as_ptr(), b.as_ptr(), y.as_mut_ptr(), &how16) };
+                let mut expected = vec![9; n + 3];
+                (0..n).for_each(|i| expected[i] = product(i32::from(a[i]), i32::from(b[i]), &how16, method) as u16);
+                assert_eq!(expected, y, "{} {n} {how16:?}", row.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn tables() {
+    for n in lengths() {
+        let random = &mut Random(n as u64);
+        let (table, x): (Vec<u8>, _) = ((0..256).map(|_| random.next() as u8).collect(), random.bytes(n + SLACK));
+        for row in runnable(elementwise::TABLE8) {
+            let mut y = vec![9; n + 3];
+            // SAFETY: as above.
+            unsafe { (row.run)(n, x.as_ptr(), table.as_ptr(), y.as_mut_ptr()) };
+            let mut expected = vec![9; n + 3];
+            (0..n).for_each(|i| expected[i] = table[usize::from(x[i])]);
+            assert_eq!(expected, y, "{} {n}", row.name);
+        }
+        let (table, x) = (random.words(65536), random.words(n + SLACK));
+        for row in runnable(elementwise::TABLE16) {
+            let mut y = vec![9; n + 3];
+            // SAFETY: as above.
+            unsafe { (row.run)(n, x.as_ptr(), table.as_ptr(), y.as_mut_ptr()) };
+            let mut expected = vec![9; n + 3];
+            (0..n).for_each(|i| expected[i] = table[usize::from(x[i])]);
+            assert_eq!(expected, y, "{} {n}", row.name);
+        }
+    }
+}
+
+fn affine(random: &mut Random, max: i32) -> Affine {
+    let (zero_point, qmin, qmax) = random.range(max);
+    let scale = random.pick(&[1.0, 0.5, 0.023_456, 1e-30, 3e20, f32::MIN_POSITIVE, 7.7]);
+    Affine { scale, zero_point, qmin, qmax }
+}
+
+#[test]
+fn quantization() {
+    for n in lengths() {
+        let random = &mut Random(n as u64);
+        for _ in 0..8 {
+            let x = random.floats(n + SLACK);
+            let (to8, to16) = (affine(random, 255), affine(random, 65535));
+            for row in runnable(elementwise::QUANTIZE8) {
+                let mut y = vec![9; n + 3];
+                // SAFETY: as above.
+                unsafe { (row.run)(n, x.as_ptr(), y.as_mut_ptr(), &to8) };
+                let mut expected = vec![9; n + 3];
+                (0..n).for_each(|i| expected[i] = quantize(x[i], &to8, Rounding::HalfEven, 0) as u8);
+                assert_eq!(expected, y, "{} {n} {to8:?} {x:?}", row.name);
+            }
+            for row in runnable(elementwise::QUANTIZE16) {
+                let mut y = vec![9; n + 3];
+                // SAFETY: as above.
+                unsafe { (row.run)(n, x.as_ptr(), y.as_mut_ptr(), &to16) };
+                let mut expected = vec![9; n + 3];
+                (0..n).for_each(|i| expected[i] = quantize(x[i], &to16, Rounding::HalfEven, 0) as u16);
+                assert_eq!(expected, y, "{} {n} {to16:?} {x:?}", row.name);
+            }
+            let (x8, x16) = (random.bytes(n + SLACK), random.words(n + SLACK));
+            for row in runnable(elementwise::DEQUANTIZE8) {
+                let mut y = vec![9.5; n + 3];
+                // SAFETY: as above.
+                unsafe { (row.run)(n, x8.as_ptr(), y.as_mut_ptr(), &to8) };
+                let mut expected = vec![9.5; n + 3];
+                (0..n).for_each(|i| expected[i] = dequantize(i32::from(x8[i]), &to8));
+                same(row.name, &expected, &y, |_| format!("{n} {to8:?}"));
+            }
+            for row in runnable(elementwise::DEQUANTIZE16) {
+                let mut y = vec![9.5; n + 3];
+                // SAFETY: as above.
+                unsafe { (row.run)(n, x16.as_ptr(), y.as_mut_ptr(), &to16) };
+                let mut expected = vec![9.5; n + 3];
+                (0..n).for_each(|i| expected[i] = dequantize(i32::from(x16[i]), &to16));
+                same(row.name, &expected, &y, |_| format!("{n} {to16:?}"));
+            }
+            let (acc, scale) = (random.bias(n + SLACK), random.floats(n + SLACK));
+            for row in runnable(elementwise::DEQUANTIZE_ACC) {
+                for step in [0, 1] {
+                    let mut y = vec![9.5; n + 3];
+                    // SAFETY: as above.
+                    unsafe { (row.run)(n, acc.as_ptr(), scale.as_ptr(), step, y.as_mut_ptr()) };
+                    let mut expected = vec![9.5; n + 3];
+                    (0..n).for_each(|i| expected[i] = dequantize_wide(i64::from(acc[i]), scale[i * step], 0));
+                    same(row.name, &expected, &y, |_| format!("{n} step {step}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn requantization() {
+    for n in lengths() {
+        let random = &mut Random(n as u64);
+        for method in METHODS {
+            let acc = random.bias(n + SLACK);
+            let table = ScaleTable::random(random, method, n, n + SLACK);
+            let (zero_point, lo, hi) = random.range(255);
+            let how = Requant { scales: table.scales(), zero_point, lo, hi };
+            for row in runnable(elementwise::REQUANT_ACC) {
+                let mut y = vec![9; n + 3];
+                // SAFETY: as above.
+                unsafe { (row.run)(n, acc.as_ptr(), y.as_mut_ptr(), &how) };
+                let mut expected = vec![9; n + 3];
+                for i in 0..n {
+                    let rounding = method.default_rounding();
+                    expected[i] =
+                        requantize(i64::from(acc[i]), table.rescales[i], rounding, zero_point, lo, hi, 0) as u8;
+                }
+                assert_eq!(expected, y, "{} {n} {how:?} {acc:?}", row.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn requantization_with_any_rounding() {
+    let roundings = [
+        Rounding::HalfEven,
+        Rounding::HalfUp,
+        Rounding::HalfAway,
+        Rounding::TowardZero,
+        Rounding::Floor,
+        Rounding::Stochastic { seed: 5 },
+    ];
+    let random = &mut Random(13);
+    for row in runnable(elementwise::REQUANT_ANY) {
+        for case in 0..600 {
+            let n = random.below(40);
+            let (bytes, words, narrow) = (random.bytes(n + 1), random.words(n + 1), random.bias(n + 1));
+            let wide: Vec<i64> = (0..n).map(|_| random.next() as i64 >> random.pick(&[0, 20, 40])).collect();
+            let x = match case % 4 {
+                0 => Integers::U8(bytes.as_ptr()),
+                1 => Integers::U16(words.as_ptr()),
+                2 => Integers::I32(narrow.as_ptr()),
+                _ => Integers::I64(wide.as_ptr()),
+            };
+            let method = random.pick(&METHODS);
+            let rescales: Vec<Rescale> = (0..=n).map(|_| random.rescale(method)).collect();
+            let (rounding, step) = (random.pick(&roundings), random.below(2));
+            let (zero_in, (zero_point, lo, hi)) = (random.range(65535).0, random.range(255));
+            let (index, index_step) = (random.next(), random.below(100) as u64);
+            let (mut y8, mut y16) = (vec![9u8; n + 3], vec![9u16; n + 3]);
+            for y in [Stored::U8(y8.as_mut_ptr()), Stored::U16(y16.as_mut_ptr())] {
+                let rescale = rescales.as_ptr();
+                let args = RequantAny {
+                    n,
+                    x,
+                    zero_in,
+                    rescale,
+                    rescale_step: step,
+                    rounding,
+                    index,
+                    index_step,
+                    zero_point,
+                    lo,
+                    hi,
+                    y,
+                };
+                // SAFETY: as above.
+                unsafe { (row.run)(&args) };
+            }
+            let (mut expected8, mut expected16) = (vec![9u8; n + 3], vec![9u16; n + 3]);
+            for i in 0..n {
+                let q = match case % 4 {
+                    0 => i64::from(bytes[i]),
+                    1 => i64::from(words[i]),
+                    2 => i64::from(narrow[i]),
+                    _ => wide[i],
+                };
+                let at = index.wrapping_add(index_step * i as u64);
+                let acc = q.saturating_sub(i64::from(zero_in));
+                let q = requantize(acc, rescales[i * step], rounding, zero_point, lo, hi, at);
+                (expected8[i], expected16[i]) = (q as u8, q as u16);
+            }
+            assert_eq!((expected8, expected16), (y8, y16), "{} {n} {method} {rounding}", row.name);
+        }
+    }
+}
+
+const UNARY: [UnaryFn; 24] = [
+    UnaryFn::Abs,
+    UnaryFn::Neg,
+    UnaryFn::Exp,
+    UnaryFn::Log,
+    UnaryFn::Sqrt,
+    UnaryFn::Reciprocal,
+    UnaryFn::Erf,
+    UnaryFn::Sin,
+    UnaryFn::Cos,
+    UnaryFn::Tanh,
+    UnaryFn::Sigmoid,
+    UnaryFn::Silu,
+    UnaryFn::Gelu,
+    UnaryFn::GeluTanh,
+    UnaryFn::Mish,
+    UnaryFn::Softplus,
+    UnaryFn::Softsign,
+    UnaryFn::HardSigmoid { alpha: 0.2, beta: 0.5 },
+    UnaryFn::HardSwish,
+    UnaryFn::LeakyRelu { alpha: 0.01 },
+    UnaryFn::Elu { alpha: 1.3 },
+    UnaryFn::Floor,
+    UnaryFn::Ceil,
+    UnaryFn::Round,
+];
+
+/// What a name means, as plainly as `arithmetic` can say it.
+fn unary(f: UnaryFn, x: f32) -> f32 {
+    match f {
+        UnaryFn::Abs => x.abs(),
+        UnaryFn::Neg => -x,
+        UnaryFn::Exp => elementary::exp(x),
+        UnaryFn::Log => elementary::ln(x),
+        UnaryFn::Sqrt => lowbit_arithmetic::sqrt(x),
+        UnaryFn::Reciprocal => 1.0 / x,
+        UnaryFn::Erf => elementary::erf(x),
+        UnaryFn::Sin => elementary::sin(x),
+        UnaryFn::Cos => elementary::cos(x),
+        UnaryFn::Tanh => elementary::tanh(x),
+        UnaryFn::Sigmoid => elementary::sigmoid(x),
+        UnaryFn::Silu => elementary::silu(x),
+        UnaryFn::Gelu => elementary::gelu_erf(x),
+        UnaryFn::GeluTanh => elementary::gelu_tanh(x),
+        UnaryFn::Mish => elementary::mish(x),
+        UnaryFn::Softplus => elementary::softplus(x),
+        UnaryFn::Softsign => elementary::softsign(x),
+        UnaryFn::HardSigmoid { alpha, beta } => elementary::hard_sigmoid(x, alpha, beta),
+        UnaryFn::HardSwish => elementary::hard_swish(x),
+        UnaryFn::LeakyRelu { alpha } => elementary::leaky_relu(x, alpha),
+        UnaryFn::Elu { alpha } => elementary::elu(x, alpha),
+        UnaryFn::Floor => round_f64(x.into(), Rounding::Floor, 0) as f32,
+        UnaryFn::Ceil => x.ceil(),
+        UnaryFn::Round => x.round_ties_even(),
+    }
+}
+
+/// All exponents and signs with random mantissas, and special values.
+fn all_kinds(random: &mut Random) -> Vec<f32> {
+    let mut x: Vec<f32> = (0..1u32 << 15).map(|i| f32::from_bits(i << 17 | random.next() as u32 >> 15)).collect();
+    x.extend((-4000..4000).map(|i| i as f32 * 0.0078125));
+    x.extend((-400..400).map(|i| i as f32 * 0.5));
+    x.extend([0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MIN_POSITIVE, f32::MAX]);
+    x
+}
+
+#[test]
+fn unary_functions() {
+    let x = all_kinds(&mut Random(14));
+    for row in runnable(elementwise::UNARY) {
+        for f in UNARY {
+            let expected: Vec<f32> = x.iter().map(|&x| unary(f, x)).collect();
+            let mut y = vec![0.0; x.len()];
+            // SAFETY: as above.
+            unsafe { (row.run)(f, x.len(), x.as_ptr(), y.as_mut_ptr()) };
+            same(row.name, &expected, &y, |i| format!("{f:?} of {:?}", x[i]));
+            for n in 0..40 {
+                let mut y = x[..60].to_vec();
+                // SAFETY: as above; the output may be the input.
+                unsafe { (row.run)(f, n, y.as_ptr(), y.as_mut_ptr()) };
+                same(row.name, &[&expected[..n], &x[n..60]].concat(), &y, |i| format!("{f:?}, {i} of {n}"));
+            }
+        }
+    }
+}
+
+fn binary(f: BinaryFn, a: f32, b: f32) -> f32 {
+    match f {
+        BinaryFn::Add => a + b,
+        BinaryFn::Sub => a - b,
+        BinaryFn::Mul => a * b,
+        BinaryFn::Div => a / b,
+        BinaryFn::Min => -max2(-a, -b),
+        BinaryFn::Max => max2(a, b),
+        BinaryFn::Pow => elementary::pow(a, b),
+        BinaryFn::PRelu => elementary::leaky_relu(a, b),
+    }
+}
+
+#[test]
+fn binary_functions() {
+    use BinaryFn::*;
+    let random = &mut Random(15);
+    for row in runnable(elementwise::BINARY) {
+        for f in [Add, Sub, Mul, Div, Min, Max, Pow, PRelu] {
+            for n in lengths().chain([20000]) {
+                let (a, b) = (random.floats(n.max(1)), random.floats(n.max(1)));
+                for (a_step, b_step) in [(1, 1), (0, 1), (1, 0)] {
+                    let mut y = vec![9.5; n + 3];
+                    // SAFETY: as above.
+                    unsafe { (row.run)(f, n, a.as_ptr(), a_step, b.as_ptr(), b_step, y.as_mut_ptr()) };
+                    let mut expected: Vec<f32> = (0..n).map(|i| binary(f, a[i * a_step], b[i * b_step])).collect();
+                    expected.resize(n + 3, 9.5);
+                    same(row.name, &expected, &y, |i| {
+                        format!("{f:?} of {:?}, {:?}", a.get(i * a_step), b.get(i * b_step))
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn clamps() {
+    let random = &mut Random(16);
+    let x = all_kinds(random);
+    for row in runnable(elementwise::CLAMP) {
+        for (lo, hi) in [(0.0, 6.0), (-1.5, f32::INFINITY), (-0.0, 0.0), (f32::NEG_INFINITY, -0.0)] {
+            let n = x.len() - random.below(40);
+            let mut y = vec![9.5; n + 3];
+            // SAFETY: as above.
+            unsafe { (row.run)(n, x.as_ptr(), y.as_mut_ptr(), lo, hi) };
+            let clamp = |&x: &f32| {
+                if x < lo {
+                    lo
+                } else if x > hi {
+                    hi
+                } else {
+                    x
+                }
+            };
+            let mut expected: Vec<f32> = x.iter().map(clamp).take(n).collect();
+            expected.resize(n + 3, 9.5);
+            same(row.name, &expected, &y, |i| format!("{:?} in {lo:?}..{hi:?}", x[i]));
+        }
+    }
+}
