@@ -1,0 +1,51 @@
+//! What a model is: inputs, outputs, operators, size, work.
+
+use crate::model::with_batch;
+use lowbit_ir::{Def, Graph, Result};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A description of a graph.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// The model's name.
+    pub name: String,
+    /// Who wrote the file.
+    pub producer: String,
+    /// Inputs, as `name: type`.
+    pub inputs: Vec<String>,
+    /// Outputs, as `name: type`.
+    pub outputs: Vec<String>,
+    /// How often each operator occurs.
+    pub operators: BTreeMap<&'static str, usize>,
+    /// Elements of all constants.
+    pub parameters: usize,
+    /// Bytes of all constants.
+    pub constant_bytes: usize,
+    /// Multiply-accumulates for a batch of one; `None` if dimensions stay open.
+    pub macs: Option<u64>,
+    /// String properties that the file carries.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Describes a graph.
+pub fn inspect(g: &Graph) -> Result<Summary> {
+    let typed = |v: &lowbit_ir::ValueId| format!("{}: {}", g.value(*v).name, g.ty(*v));
+    let mut operators = BTreeMap::new();
+    for (_, node) in g.nodes() {
+        *operators.entry(node.op.name()).or_insert(0) += 1;
+    }
+    let constants = || g.values().filter_map(|(_, v)| if let Def::Const(t) = &v.def { Some(t) } else { None });
+    let known = with_batch(g, None).ok();
+    Ok(Summary {
+        name: g.name.clone(),
+        producer: g.meta.producer.clone(),
+        inputs: g.inputs.iter().map(typed).collect(),
+        outputs: g.outputs.iter().map(typed).collect(),
+        operators,
+        parameters: constants().map(|t| t.count()).sum(),
+        constant_bytes: constants().map(|t| t.bytes().len()).sum(),
+        macs: known.map(|g| g.nodes().map(|(id, _)| lowbit_quantize::report::macs(&g, id)).sum()),
+        properties: g.meta.properties.clone(),
+    })
+}
