@@ -3,7 +3,8 @@
 //! Reading order: [`dtype`] and [`quant`] (what a number is), [`types`] (dtype + shape + quantization),
 //! [`tensor`] (a type with bytes), [`op`] (the closed list of operators), [`graph`] (the arena of nodes and values),
 //! [`engine`] (how anybody runs a graph), [`meta`] (what a model says about itself), [`spec`] (what a user asks of a
-//! value before its range is known).
+//! value before its range is known). Then what is computed of them: [`infer`] (types and shapes), [`interp`] (the meaning of
+//! every operator), [`bounds`] (how large accumulators get), [`hardware`] (what a device can compute).
 #![forbid(unsafe_code)]
 
 pub mod bounds;
