@@ -1,7 +1,7 @@
 //! Type and shape inference: the types of a node's outputs from those of its inputs.
 //!
 //! This is where attributes and operands are checked; the interpreter trusts what passed here. Open dimensions stay
-//! symbols wherever arithmetic on them can be told ([`dims`]), so a batch `N` comes through a whole network.
+//! symbols wherever arithmetic on them can be told (`dims.rs`), so a batch `N` comes through a whole network.
 //! One file per family of operators, the same families as in [`crate::interp`].
 
 mod dims;
