@@ -24,8 +24,9 @@ pub unsafe fn transpose(
         _ => (usize::MAX, usize::MAX),
     };
     let (whole_rows, whole_cols) = (rows - rows % height, cols - cols % width);
-    for row in (0..whole_rows).step_by(height) {
-        for col in (0..whole_cols).step_by(width) {
+    // Down the columns, so that lines of the output are filled while they are near.
+    for col in (0..whole_cols).step_by(width) {
+        for row in (0..whole_rows).step_by(height) {
             // SAFETY: the block lies within the matrix.
             unsafe {
                 let x = x.add(row * x_stride + col * elem_size);

@@ -1,11 +1,12 @@
 //! AVX-512 rows.
 //!
 //! Integers: the bytes of four taps are interleaved, so that a dot product instruction does four taps of a channel.
-//! Interleaving 64 channels within 128-bit lanes leaves them in four registers of which register `j` holds channels
+//! A register holds 64 channels of one pixel, 32 of two or 16 of four, so that few channels fill it too: whole blocks
+//! of 64 channels come first, and what is left makes one block of 64, 32 or 16.
+//! Interleaving within 128-bit lanes leaves the channels in four registers of which register `j` holds channels
 //! `4 * j ..= 4 * j + 3` of each lane; narrowing works within lanes too and puts them back in order. So weights are
-//! packed, and bias and multipliers shuffled once a call, in that order: no permutation is left in the loop.
+//! packed, and bias and multipliers loaded once a call, in that order: no permutation is left in the loop.
 //! A single last tap, as of 3x3 and 5x5, needs no interleaving, only zeros between its bytes.
-//! Up to 16 channels at the end are a block of their own, of the same steps on 128-bit registers.
 
 use super::{FArgs, QArgs, padded};
 use crate::requant::{Epilogue, Requant, Scales};
@@ -14,35 +15,32 @@ use crate::x86::rescale::{Bytes, Fixed16, Float16, Joined, Rescale16, Shift16, W
 use crate::x86::unroll;
 use core::arch::x86_64::*;
 
-/// Channels of a whole block.
-const BLOCK: usize = 64;
-/// Channels of the small block.
-const SMALL: usize = 16;
-
-/// Blocks of 64 channels; the last may reach beyond the channels, unless a small block takes it.
-const fn whole_blocks(channels: usize) -> usize {
-    let rest = channels % BLOCK;
-    channels / BLOCK + if rest > SMALL { 1 } else { 0 }
+/// How many channels the block that starts `rest` channels before the end has: 64, 32 or 16.
+const fn width(rest: usize) -> usize {
+    match rest {
+        0..=16 => 16,
+        17..=32 => 32,
+        _ => 64,
+    }
 }
 
 /// Bytes of packed weights: blocks of `[taps / 4][channel in block order][4]`.
 pub fn packed(channels: usize, taps: usize) -> usize {
-    let rest = channels % BLOCK;
-    let small = if rest > 0 && rest <= SMALL { SMALL } else { 0 };
-    (whole_blocks(channels) * BLOCK + small) * taps.next_multiple_of(4)
+    let rest = channels % 64;
+    let last = if rest == 0 { 0 } else { width(rest) };
+    (channels - rest + last) * taps.next_multiple_of(4)
 }
 
 /// Packs weights given as `w[channel * taps + tap]`.
 pub fn pack(w: &[i8], channels: usize, taps: usize, out: &mut [i8]) {
-    let whole = whole_blocks(channels);
     let mut slots = out.iter_mut();
-    for block in 0..channels.div_ceil(BLOCK) {
-        let lanes = if block < whole { 4 } else { 1 };
+    for first in (0..channels).step_by(64) {
+        let lanes = width(channels - first) / 16;
         for group in (0..taps).step_by(4) {
             for register in 0..4 {
                 for lane in 0..lanes {
                     for i in 0..4 {
-                        let channel = block * BLOCK + lane * 16 + register * 4 + i;
+                        let channel = first + lane * 16 + register * 4 + i;
                         for tap in group..group + 4 {
                             let Some(slot) = slots.next() else { return };
                             let here = channel < channels && tap < taps;
@@ -60,64 +58,61 @@ pub fn pack(w: &[i8], channels: usize, taps: usize, out: &mut [i8]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub unsafe fn q8(a: &QArgs) {
     let mut w = a.w;
-    let mut first = 0;
-    while first < a.channels {
+    for first in (0..a.channels).step_by(64) {
+        let width = width(a.channels - first);
         // SAFETY: the caller's promise; `w` advances by the weights of a block, as `pack` laid them out.
         unsafe {
-            if a.channels - first > SMALL {
-                block(a, first, w);
-                w = w.add(BLOCK * a.taps.next_multiple_of(4));
-            } else {
-                small_block(a, first, w);
+            match width {
+                16 => block::<4>(a, first, w),
+                32 => block::<2>(a, first, w),
+                _ => block::<1>(a, first, w),
             }
+            w = w.add(width * a.taps.next_multiple_of(4));
         }
-        first += BLOCK;
     }
 }
 
-/// 64 channels from `first` on.
+/// The channels of a block from `first` on, `P` pixels at once.
 ///
 /// # Safety
 /// As [`super::QDw::run`]; `w` are the block's weights.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn block(a: &QArgs, first: usize, w: *const i8) {
+unsafe fn block<const P: usize>(a: &QArgs, first: usize, w: *const i8) {
     // SAFETY: bias and multipliers are padded to whole blocks.
     unsafe {
         match &a.epilogue {
-            Epilogue::Accumulator => {
-                let order = [0, 1, 2, 3].map(|j: i32| {
-                    let lane = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 32, 33, 34, 35, 48, 49, 50, 51);
-                    _mm512_add_epi32(lane, _mm512_set1_epi32(4 * j))
-                });
-                let inside = _mm512_set1_epi32((a.channels - first).min(BLOCK) as i32);
-                pixels(a, first, w, |pixel, acc| {
-                    let y = a.y.add(pixel * a.y_stride).cast::<i32>().add(first);
-                    unroll!(4, j => {
-                        let mask = _mm512_cmplt_epi32_mask(order[j], inside);
-                        _mm512_mask_i32scatter_epi32::<4>(y, mask, order[j], acc[j]);
-                    });
-                });
-            }
+            Epilogue::Accumulator => pixels::<P>(a, first, w, |pixel, acc| {
+                for (j, acc) in acc.into_iter().enumerate() {
+                    for (lane, acc) in lanes_of(acc).into_iter().enumerate() {
+                        let pixel = pixel + lane / (4 / P);
+                        let channel = first + lane % (4 / P) * 16 + j * 4;
+                        if pixel < a.pixels && channel < a.channels {
+                            let y = a.y.add(pixel * a.y_stride).cast::<i32>().add(channel);
+                            _mm_mask_storeu_epi32(y, first16(a.channels - channel) as __mmask8, acc);
+                        }
+                    }
+                }
+            }),
             Epilogue::Requant(how) | Epilogue::RequantAdd(how, _) => match how.scales {
                 Scales::Float32(m) => {
-                    let m = in_lanes(m.add(first).cast());
-                    requantized::<Float16>(a, first, w, how, m, m);
+                    let m = in_lanes::<P>(m.add(first).cast());
+                    requantized::<P, Float16>(a, first, w, how, m, m);
                 }
                 Scales::Fixed(m, shift) => {
-                    let (m, shift) = (in_lanes(m.add(first)), in_lanes(shift.add(first)));
+                    let (m, shift) = (in_lanes::<P>(m.add(first)), in_lanes::<P>(shift.add(first)));
                     if shift.iter().all(|&shift| Fixed16::fits(shift)) {
-                        requantized::<Fixed16>(a, first, w, how, m, shift);
+                        requantized::<P, Fixed16>(a, first, w, how, m, shift);
                     } else {
-                        requantized::<Wide16>(a, first, w, how, m, shift);
+                        requantized::<P, Wide16>(a, first, w, how, m, shift);
                     }
                 }
                 Scales::Shift(shift) => {
-                    let (m, shift) = ([_mm512_set1_epi32(1); 4], in_lanes(shift.add(first)));
+                    let (m, shift) = ([_mm512_set1_epi32(1); 4], in_lanes::<P>(shift.add(first)));
                     if shift.iter().all(|&shift| Shift16::fits(shift)) {
-                        requantized::<Shift16>(a, first, w, how, m, shift);
+                        requantized::<P, Shift16>(a, first, w, how, m, shift);
                     } else {
-                        requantized::<Wide16>(a, first, w, how, m, shift);
+                        requantized::<P, Wide16>(a, first, w, how, m, shift);
                     }
                 }
             },
@@ -130,7 +125,7 @@ unsafe fn block(a: &QArgs, first: usize, w: *const i8) {
 /// # Safety
 /// As [`block`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn requantized<S: Rescale16>(
+unsafe fn requantized<const P: usize, S: Rescale16>(
     a: &QArgs,
     first: usize,
     w: *const i8,
@@ -138,8 +133,7 @@ unsafe fn requantized<S: Rescale16>(
     m: [__m512i; 4],
     shift: [__m512i; 4],
 ) {
-    let n = (a.channels - first).min(BLOCK);
-    // SAFETY: outputs are written and the other tensor is read within the channels.
+    // SAFETY: outputs are written within the channels, the other tensor is read within a block.
     unsafe {
         let top = how.hi - how.zero_point;
         let by = [
@@ -152,57 +146,52 @@ unsafe fn requantized<S: Rescale16>(
             Epilogue::RequantAdd(_, residual) => {
                 let joined = Joined::new(how, &residual.add);
                 let bytes = Bytes::new(residual.add.zero_point, residual.add.lo, residual.add.hi);
-                let mask = crate::x86::lanes::first64(n);
-                pixels(a, first, w, |pixel, acc| {
-                    let other = residual.r.add(pixel * residual.r_stride + first);
-                    let other = interleave([
-                        _mm512_maskz_loadu_epi8(mask, other.cast()),
-                        _mm512_setzero_si512(),
-                        _mm512_setzero_si512(),
-                        _mm512_setzero_si512(),
-                    ]);
-                    let [p, q, r, s] = [0, 1, 2, 3].map(|j| joined.apply(by[j].apply(acc[j]), other[j]));
-                    let y = a.y.add(pixel * a.y_stride + first);
-                    store_bytes(y, n, bytes.pack_lanes(p, q, r, s));
+                pixels::<P>(a, first, w, |pixel, acc| {
+                    let last = a.pixels - 1;
+                    let other = |p: usize| residual.r.add((pixel + p).min(last) * residual.r_stride + first);
+                    let other = spread_all(load::<P>(other));
+                    let mut q = acc;
+                    unroll!(4, j => q[j] = joined.apply(by[j].apply(acc[j]), other[j]));
+                    store::<P>(a, pixel, first, bytes.pack_lanes(q[0], q[1], q[2], q[3]));
                 });
             }
             Epilogue::Requant(_) | Epilogue::Accumulator => {
                 let bytes = Bytes::new(how.zero_point, how.lo, how.hi);
-                pixels(a, first, w, |pixel, acc| {
-                    let packed = bytes.pack_lanes(
-                        by[0].apply(acc[0]),
-                        by[1].apply(acc[1]),
-                        by[2].apply(acc[2]),
-                        by[3].apply(acc[3]),
-                    );
-                    store_bytes(a.y.add(pixel * a.y_stride + first), n, packed);
+                pixels::<P>(a, first, w, |pixel, acc| {
+                    let mut q = acc;
+                    unroll!(4, j => q[j] = by[j].apply(acc[j]));
+                    store::<P>(a, pixel, first, bytes.pack_lanes(q[0], q[1], q[2], q[3]));
                 });
             }
         }
     }
 }
 
-/// The sums of each pixel of a block, in block order, handed to `store`.
+/// The sums of `P` pixels of a block at a time, in block order, handed to `store` with the first pixel's number.
+///
+/// Where pixels are missing at the end, the last one is repeated.
 ///
 /// # Safety
 /// As [`block`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn pixels(a: &QArgs, first: usize, w: *const i8, mut store: impl FnMut(usize, [__m512i; 4])) {
-    // SAFETY: rows of `x` are readable for 64 bytes from any channel on, weights are whole groups of four taps.
+unsafe fn pixels<const P: usize>(a: &QArgs, first: usize, w: *const i8, mut store: impl FnMut(usize, [__m512i; 4])) {
+    // SAFETY: rows of `x` are readable for a block from any channel on, weights are whole groups of four taps.
     unsafe {
-        let bias = in_lanes(a.bias.add(first));
-        for pixel in 0..a.pixels {
-            let x = a.x.add(pixel * a.taps);
-            let load = |tap: usize| _mm512_loadu_si512((*x.add(tap)).add(first).cast());
-            let zero = _mm512_setzero_si512();
+        let bias = in_lanes::<P>(a.bias.add(first));
+        let zero = _mm512_setzero_si512();
+        let step = 64 / P;
+        for pixel in (0..a.pixels).step_by(P) {
+            let row = |p: usize| a.x.add((pixel + p).min(a.pixels - 1) * a.taps);
+            let rows = [row(0), row(1), row(2), row(3)];
+            let tap_at = |tap: usize| load::<P>(|p| (*rows[p].add(tap)).add(first));
             let mut acc = bias;
             let mut w = w;
             let mut tap = 0;
             while tap + 4 <= a.taps {
-                let x = interleave([load(tap), load(tap + 1), load(tap + 2), load(tap + 3)]);
-                unroll!(4, j => acc[j] = _mm512_dpbusd_epi32(acc[j], x[j], _mm512_loadu_si512(w.add(64 * j).cast())));
-                w = w.add(256);
+                let x = interleave([tap_at(tap), tap_at(tap + 1), tap_at(tap + 2), tap_at(tap + 3)]);
+                unroll!(4, j => acc[j] = _mm512_dpbusd_epi32(acc[j], x[j], weights::<P>(w.add(step * j))));
+                w = w.add(4 * step);
                 tap += 4;
             }
             let x = match a.taps - tap {
@@ -210,12 +199,83 @@ unsafe fn pixels(a: &QArgs, first: usize, w: *const i8, mut store: impl FnMut(us
                     store(pixel, acc);
                     continue;
                 }
-                1 => spread(load(tap)),
-                2 => interleave([load(tap), load(tap + 1), zero, zero]),
-                _ => interleave([load(tap), load(tap + 1), load(tap + 2), zero]),
+                1 => spread_all(tap_at(tap)),
+                2 => interleave([tap_at(tap), tap_at(tap + 1), zero, zero]),
+                _ => interleave([tap_at(tap), tap_at(tap + 1), tap_at(tap + 2), zero]),
             };
-            unroll!(4, j => acc[j] = _mm512_dpbusd_epi32(acc[j], x[j], _mm512_loadu_si512(w.add(64 * j).cast())));
+            unroll!(4, j => acc[j] = _mm512_dpbusd_epi32(acc[j], x[j], weights::<P>(w.add(step * j))));
             store(pixel, acc);
+        }
+    }
+}
+
+/// A register of the same block of `P` pixels.
+///
+/// # Safety
+/// Each pointer is readable for a block.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn load<const P: usize>(at: impl Fn(usize) -> *const u8) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match P {
+            1 => _mm512_loadu_si512(at(0).cast()),
+            2 => {
+                let x = _mm512_castsi256_si512(_mm256_loadu_si256(at(0).cast()));
+                _mm512_inserti64x4::<1>(x, _mm256_loadu_si256(at(1).cast()))
+            }
+            _ => {
+                let x = _mm512_castsi128_si512(_mm_loadu_si128(at(0).cast()));
+                let x = _mm512_inserti32x4::<1>(x, _mm_loadu_si128(at(1).cast()));
+                let x = _mm512_inserti32x4::<2>(x, _mm_loadu_si128(at(2).cast()));
+                _mm512_inserti32x4::<3>(x, _mm_loadu_si128(at(3).cast()))
+            }
+        }
+    }
+}
+
+/// A register of a block's weights, the same for each pixel.
+///
+/// # Safety
+/// `w` is readable for a block.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn weights<const P: usize>(w: *const i8) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match P {
+            1 => _mm512_loadu_si512(w.cast()),
+            2 => _mm512_broadcast_i64x4(_mm256_loadu_si256(w.cast())),
+            _ => _mm512_broadcast_i32x4(_mm_loadu_si128(w.cast())),
+        }
+    }
+}
+
+/// Stores the bytes of `P` pixels within the pixels and channels.
+///
+/// # Safety
+/// The output is writable within the pixels and channels.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn store<const P: usize>(a: &QArgs, pixel: usize, first: usize, bytes: __m512i) {
+    let n = (a.channels - first).min(64 / P);
+    let put = |p: usize, bytes: __m512i| {
+        if pixel + p < a.pixels {
+            // SAFETY: the caller's promise.
+            unsafe { store_bytes(a.y.add((pixel + p) * a.y_stride + first), n, bytes) };
+        }
+    };
+    match P {
+        1 => put(0, bytes),
+        2 => {
+            put(0, bytes);
+            put(1, _mm512_castsi256_si512(_mm512_extracti64x4_epi64::<1>(bytes)));
+        }
+        _ => {
+            put(0, bytes);
+            put(1, _mm512_castsi128_si512(_mm512_extracti32x4_epi32::<1>(bytes)));
+            put(2, _mm512_castsi128_si512(_mm512_extracti32x4_epi32::<2>(bytes)));
+            put(3, _mm512_castsi128_si512(_mm512_extracti32x4_epi32::<3>(bytes)));
         }
     }
 }
@@ -234,10 +294,10 @@ fn interleave(x: [__m512i; 4]) -> [__m512i; 4] {
     ]
 }
 
-/// [`interleave`] of one tap and three of zeros.
+/// [`interleave`] of one tap and three of zeros, which is also the bytes as integers in block order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn spread(x: __m512i) -> [__m512i; 4] {
+fn spread_all(x: __m512i) -> [__m512i; 4] {
     let zeros = 0x8080_8000u32 as i32;
     let pattern =
         |j: i32| _mm512_broadcast_i32x4(_mm_setr_epi32(zeros | j, zeros | (j + 1), zeros | (j + 2), zeros | (j + 3)));
@@ -249,157 +309,66 @@ fn spread(x: __m512i) -> [__m512i; 4] {
     ]
 }
 
-/// 64 consecutive integers in block order.
+/// A block's consecutive integers in block order, the same for each pixel.
 ///
 /// # Safety
-/// `from` leads to 64 integers.
+/// `from` leads to a block of integers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn in_lanes(from: *const i32) -> [__m512i; 4] {
-    // SAFETY: the caller's promise.
-    let [a, b, c, d] = unsafe {
-        [
-            _mm512_loadu_si512(from.cast()),
-            _mm512_loadu_si512(from.add(16).cast()),
-            _mm512_loadu_si512(from.add(32).cast()),
-            _mm512_loadu_si512(from.add(48).cast()),
-        ]
-    };
-    // The transpose of four by four lanes.
-    let [ab, cd] = [_mm512_shuffle_i32x4::<0x44>(a, b), _mm512_shuffle_i32x4::<0x44>(c, d)];
-    let [ab2, cd2] = [_mm512_shuffle_i32x4::<0xee>(a, b), _mm512_shuffle_i32x4::<0xee>(c, d)];
+unsafe fn in_lanes<const P: usize>(from: *const i32) -> [__m512i; 4] {
+    let mut out = [_mm512_setzero_si512(); 4];
+    // SAFETY: the caller's promise; lanes repeat after those of one pixel.
+    unsafe {
+        unroll!(4, j => {
+            let lane = |lane: usize| _mm_loadu_si128(from.add(lane % (4 / P) * 16 + 4 * j).cast());
+            let x = _mm512_castsi128_si512(lane(0));
+            let x = _mm512_inserti32x4::<1>(x, lane(1));
+            let x = _mm512_inserti32x4::<2>(x, lane(2));
+            out[j] = _mm512_inserti32x4::<3>(x, lane(3));
+        });
+    }
+    out
+}
+
+/// The four lanes of a register.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn lanes_of(x: __m512i) -> [__m128i; 4] {
     [
-        _mm512_shuffle_i32x4::<0x88>(ab, cd),
-        _mm512_shuffle_i32x4::<0xdd>(ab, cd),
-        _mm512_shuffle_i32x4::<0x88>(ab2, cd2),
-        _mm512_shuffle_i32x4::<0xdd>(ab2, cd2),
+        _mm512_castsi512_si128(x),
+        _mm512_extracti32x4_epi32::<1>(x),
+        _mm512_extracti32x4_epi32::<2>(x),
+        _mm512_extracti32x4_epi32::<3>(x),
     ]
-}
-
-/// At most 16 channels from `first` on. Their four registers of four channels make one of sixteen.
-///
-/// # Safety
-/// As [`super::QDw::run`]; `w` are the block's weights.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn small_block(a: &QArgs, first: usize, w: *const i8) {
-    let n = a.channels - first;
-    // SAFETY: bias and multipliers are padded to 64 channels; outputs are written within the channels.
-    unsafe {
-        match &a.epilogue {
-            Epilogue::Accumulator => small_pixels(a, first, w, |pixel, acc| {
-                let y = a.y.add(pixel * a.y_stride).cast::<i32>().add(first);
-                _mm512_mask_storeu_epi32(y, first16(n), acc);
-            }),
-            Epilogue::Requant(how) | Epilogue::RequantAdd(how, _) => match how.scales {
-                Scales::Float32(m) => {
-                    let m = _mm512_loadu_si512(m.add(first).cast());
-                    small_requantized::<Float16>(a, first, w, how, m, m);
-                }
-                Scales::Fixed(m, shift) => {
-                    let m = _mm512_loadu_si512(m.add(first).cast());
-                    let shift = _mm512_loadu_si512(shift.add(first).cast());
-                    if Fixed16::fits(shift) {
-                        small_requantized::<Fixed16>(a, first, w, how, m, shift);
-                    } else {
-                        small_requantized::<Wide16>(a, first, w, how, m, shift);
-                    }
-                }
-                Scales::Shift(shift) => {
-                    let one = _mm512_set1_epi32(1);
-                    let shift = _mm512_loadu_si512(shift.add(first).cast());
-                    if Shift16::fits(shift) {
-                        small_requantized::<Shift16>(a, first, w, how, one, shift);
-                    } else {
-                        small_requantized::<Wide16>(a, first, w, how, one, shift);
-                    }
-                }
-            },
-        }
-    }
-}
-
-/// [`requantized`] for a small block.
-///
-/// # Safety
-/// As [`small_block`].
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn small_requantized<S: Rescale16>(
-    a: &QArgs,
-    first: usize,
-    w: *const i8,
-    how: &Requant,
-    m: __m512i,
-    shift: __m512i,
-) {
-    let n = a.channels - first;
-    // SAFETY: outputs are written and the other tensor is read within the channels.
-    unsafe {
-        let by = S::new(m, shift, how.hi - how.zero_point);
-        match &a.epilogue {
-            Epilogue::RequantAdd(_, residual) => {
-                let joined = Joined::new(how, &residual.add);
-                let bytes = Bytes::new(residual.add.zero_point, residual.add.lo, residual.add.hi);
-                small_pixels(a, first, w, |pixel, acc| {
-                    let other = residual.r.add(pixel * residual.r_stride + first);
-                    let other = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first16(n), other.cast()));
-                    let q = joined.apply(by.apply(acc), other);
-                    store_bytes(a.y.add(pixel * a.y_stride + first), n, bytes.pack(q, q, q, q));
-                });
-            }
-            Epilogue::Requant(_) | Epilogue::Accumulator => {
-                let bytes = Bytes::new(how.zero_point, how.lo, how.hi);
-                small_pixels(a, first, w, |pixel, acc| {
-                    let q = by.apply(acc);
-                    store_bytes(a.y.add(pixel * a.y_stride + first), n, bytes.pack(q, q, q, q));
-                });
-            }
-        }
-    }
-}
-
-/// The sums of each pixel of a small block, handed to `store`.
-///
-/// # Safety
-/// As [`small_block`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn small_pixels(a: &QArgs, first: usize, w: *const i8, mut store: impl FnMut(usize, __m512i)) {
-    // SAFETY: rows of `x` are readable for 16 bytes from any channel on, weights are whole groups of four taps.
-    unsafe {
-        let bias = _mm512_loadu_si512(a.bias.add(first).cast());
-        // From four taps of sixteen channels, a tap a lane, to sixteen channels of four taps.
-        let gather = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-        let turn = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-        for pixel in 0..a.pixels {
-            let x = a.x.add(pixel * a.taps);
-            let load = |tap: usize| _mm_loadu_si128((*x.add(tap)).add(first).cast());
-            let zero = _mm_setzero_si128();
-            let mut acc = bias;
-            let mut w = w;
-            let mut tap = 0;
-            while tap < a.taps {
-                let rest = a.taps - tap;
-                let x = _mm512_castsi128_si512(load(tap));
-                let x = _mm512_inserti32x4::<1>(x, if rest > 1 { load(tap + 1) } else { zero });
-                let x = _mm512_inserti32x4::<2>(x, if rest > 2 { load(tap + 2) } else { zero });
-                let x = _mm512_inserti32x4::<3>(x, if rest > 3 { load(tap + 3) } else { zero });
-                let x = _mm512_shuffle_epi8(_mm512_permutexvar_epi32(gather, x), turn);
-                acc = _mm512_dpbusd_epi32(acc, x, _mm512_loadu_si512(w.cast()));
-                w = w.add(64);
-                tap += 4;
-            }
-            store(pixel, acc);
-        }
-    }
 }
 
 /// # Safety
 /// As [`super::FDw::run`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub unsafe fn f32(a: &FArgs) {
+    for first in (0..a.channels).step_by(64) {
+        // SAFETY: the caller's promise; V vectors hold the rest of the channels, or all of a whole block.
+        unsafe {
+            match a.channels - first {
+                0..=16 => f32_block::<1>(a, first),
+                17..=32 => f32_block::<2>(a, first),
+                33..=48 => f32_block::<3>(a, first),
+                _ => f32_block::<4>(a, first),
+            }
+        }
+    }
+}
+
+/// `V` vectors of channels from `first` on. Four are best: one chain of fused steps would wait for itself.
+///
+/// # Safety
+/// As [`super::FDw::run`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn f32_block<const V: usize>(a: &FArgs, first: usize) {
     let stride = padded(a.channels);
-    // SAFETY: weights and bias are padded; inputs, outputs and the other tensor are accessed within the channels.
+    // SAFETY: weights and bias are padded, rows of `x` and of the other tensor are readable for whole registers,
+    // outputs are written within the channels.
     unsafe {
         let bounds = |(lo, hi): (f32, f32)| (_mm512_set1_ps(lo), _mm512_set1_ps(hi));
         // The bounds come first: `max` and `min` give the second operand for a NaN or two zeros.
@@ -407,31 +376,27 @@ pub unsafe fn f32(a: &FArgs) {
         let clamped = bounds(a.epilogue.clamp);
         for pixel in 0..a.pixels {
             let x = a.x.add(pixel * a.taps);
-            let y = a.y.byte_add(pixel * a.y_stride);
-            let mut first = 0;
-            while first < a.channels {
-                // Four registers at once, because one chain of fused steps would wait for itself.
-                let masks = [0, 16, 32, 48].map(|i| first16(a.channels.saturating_sub(first + i)));
-                let mut acc = [_mm512_setzero_ps(); 4];
-                unroll!(4, j => acc[j] = _mm512_loadu_ps(a.bias.add(first + 16 * j)));
-                for tap in 0..a.taps {
-                    let x = (*x.add(tap)).add(first);
-                    let w = a.w.add(tap * stride + first);
-                    unroll!(4, j => {
-                        let x = _mm512_maskz_loadu_ps(masks[j], x.wrapping_add(16 * j));
-                        acc[j] = _mm512_fmadd_ps(x, _mm512_loadu_ps(w.add(16 * j)), acc[j]);
-                    });
-                }
-                unroll!(4, j => {
-                    let mut v = clamp(acc[j], clamped);
-                    if let Some((other, other_stride, second)) = a.epilogue.add {
-                        let other = other.byte_add(pixel * other_stride).wrapping_add(first + 16 * j);
-                        v = clamp(_mm512_add_ps(v, _mm512_maskz_loadu_ps(masks[j], other)), bounds(second));
-                    }
-                    _mm512_mask_storeu_ps(y.wrapping_add(first + 16 * j), masks[j], v);
+            let y = a.y.byte_add(pixel * a.y_stride).add(first);
+            let mut acc = [_mm512_setzero_ps(); V];
+            unroll!(V, v => acc[v] = _mm512_loadu_ps(a.bias.add(first + 16 * v)));
+            for tap in 0..a.taps {
+                let x = (*x.add(tap)).add(first);
+                let w = a.w.add(tap * stride + first);
+                unroll!(V, v => {
+                    acc[v] = _mm512_fmadd_ps(_mm512_loadu_ps(x.add(16 * v)), _mm512_loadu_ps(w.add(16 * v)), acc[v]);
                 });
-                first += 64;
             }
+            unroll!(V, v => acc[v] = clamp(acc[v], clamped));
+            if let Some((other, other_stride, second)) = a.epilogue.add {
+                let other = other.byte_add(pixel * other_stride).add(first);
+                let second = bounds(second);
+                unroll!(V, v => {
+                    let mask = first16(a.channels - first - 16 * v);
+                    let other = _mm512_maskz_loadu_ps(mask, other.add(16 * v));
+                    acc[v] = clamp(_mm512_add_ps(acc[v], other), second);
+                });
+            }
+            unroll!(V, v => _mm512_mask_storeu_ps(y.add(16 * v), first16(a.channels - first - 16 * v), acc[v]));
         }
     }
 }

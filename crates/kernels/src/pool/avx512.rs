@@ -3,6 +3,7 @@
 use super::{Args, QAverage};
 use crate::x86::lanes::first16;
 use crate::x86::rescale::{Bytes, store_bytes, with_rescale};
+use crate::x86::unroll;
 use core::arch::x86_64::*;
 
 /// # Safety
@@ -112,15 +113,37 @@ unsafe fn sums(a: &Args<u8>, first: usize, zero_point: i32) -> [__m512i; 4] {
 /// As [`max_u8`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub unsafe fn avg_f32(a: &Args<f32>, count: f32) {
-    for first in (0..a.channels).step_by(16) {
+    // Four registers at once, as one chain of additions would wait for itself.
+    let mut first = 0;
+    while first + 64 <= a.channels {
         // SAFETY: as in `max_u8`.
-        unsafe {
-            let mut sum = _mm512_setzero_ps();
-            for tap in 0..a.taps {
-                sum = _mm512_add_ps(sum, _mm512_loadu_ps((*a.x.add(tap)).add(first)));
-            }
-            let mean = _mm512_div_ps(sum, _mm512_set1_ps(count));
-            _mm512_mask_storeu_ps(a.y.add(first), first16(a.channels - first), mean);
+        unsafe { avg_f32_of::<4>(a, count, first) };
+        first += 64;
+    }
+    while first < a.channels {
+        // SAFETY: as in `max_u8`.
+        unsafe { avg_f32_of::<1>(a, count, first) };
+        first += 16;
+    }
+}
+
+/// `V` registers of channels from `first` on.
+///
+/// # Safety
+/// As [`max_u8`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn avg_f32_of<const V: usize>(a: &Args<f32>, count: f32, first: usize) {
+    // SAFETY: as in `max_u8`.
+    unsafe {
+        let mut sum = [_mm512_setzero_ps(); V];
+        for tap in 0..a.taps {
+            let x = (*a.x.add(tap)).add(first);
+            unroll!(V, v => sum[v] = _mm512_add_ps(sum[v], _mm512_loadu_ps(x.add(16 * v))));
         }
+        unroll!(V, v => {
+            let mean = _mm512_div_ps(sum[v], _mm512_set1_ps(count));
+            _mm512_mask_storeu_ps(a.y.add(first + 16 * v), first16(a.channels - first - 16 * v), mean);
+        });
     }
 }

@@ -383,6 +383,7 @@ pub unsafe fn store_bytes(y: *mut u8, n: usize, bytes: __m512i) {
             64 => _mm512_storeu_si512(y.cast(), bytes),
             32 => _mm256_storeu_si256(y.cast(), _mm512_castsi512_si256(bytes)),
             16 => _mm_storeu_si128(y.cast(), _mm512_castsi512_si128(bytes)),
+            8 => _mm_storel_epi64(y.cast(), _mm512_castsi512_si128(bytes)),
             n => _mm512_mask_storeu_epi8(y.cast(), super::lanes::first64(n), bytes),
         }
     }
