@@ -1,5 +1,6 @@
 //! Functions of one element.
 
+use crate::onnx::builder::Item;
 use crate::onnx::node::Site;
 use lowbit_ir::op::{Binary, Unary};
 use lowbit_ir::{DType, Error, Op, Result, Tensor, bail};
@@ -55,7 +56,7 @@ pub fn clip(site: &mut Site<'_>) -> Result<()> {
     let mut x = site.input(0)?;
     if site.opset < 11 {
         let (min, max) = (site.float("min", f32::NEG_INFINITY)?, site.float("max", f32::INFINITY)?);
-        return site.finish(Op::Clip { min, max }, &[&x]);
+        return bounded(site, &x, min, max);
     }
     let (low, high) = (site.maybe(1)?, site.maybe(2)?);
     let known = [(1, "lower bound"), (2, "upper bound")].map(|(i, what)| site.known_floats(i, what));
@@ -67,7 +68,7 @@ pub fn clip(site: &mut Site<'_>) -> Result<()> {
             Some(all) => Err(Error::new(format!("expected a bound of one element, found {}", all.len()))),
         };
         let (min, max) = (one(low, f32::NEG_INFINITY)?, one(high, f32::INFINITY)?);
-        return site.finish(Op::Clip { min, max }, &[&x]);
+        return bounded(site, &x, min, max);
     }
     match (low, high) {
         (None, None) => site.finish(Op::Identity, &[&x]),
@@ -79,6 +80,12 @@ pub fn clip(site: &mut Site<'_>) -> Result<()> {
             site.finish(Op::Binary(Binary::Min), &[&x, &high])
         }
     }
+}
+
+/// ONNX takes the lower of both where they are the wrong way round.
+fn bounded(site: &mut Site<'_>, x: &Item, min: f32, max: f32) -> Result<()> {
+    let min = if min > max { max } else { min };
+    site.finish(Op::Clip { min, max }, &[x])
 }
 
 /// Selu: gamma * Elu(alpha).

@@ -208,7 +208,13 @@ pub fn space_to_depth(site: &mut Site<'_>) -> Result<()> {
     let (h, w) = (part(&h)?, part(&w)?);
     let split = [n.clone(), c.clone(), h.clone(), b.clone(), w.clone(), b.clone()];
     let target = [n, c.times(&b).times(&b), h, w];
-    rearrange(site, &x, &split, &[0, 3, 5, 1, 2, 4], &target)
+    // In which order the new channels stand: those of a pixel together, or the pixels of a channel.
+    let perm = match site.text("mode", "DCR")?.as_str() {
+        "DCR" => [0, 3, 5, 1, 2, 4],
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        other => bail!("expected mode DCR or CRD, found '{other}'"),
+    };
+    rearrange(site, &x, &split, &perm, &target)
 }
 
 fn block_input(site: &mut Site<'_>) -> Result<(Item, [Size; 4], i64)> {
