@@ -73,7 +73,7 @@ pub fn observe(g: &Graph, engine: &dyn Engine, samples: &dyn Samples, limit: usi
         .filter_map(|id| g.node(*id).input(0))
         .filter(|v| g.constant(*v).is_none())
         .collect();
-    if samples.len() == 0 && !taps.is_empty() {
+    if samples.is_empty() && !taps.is_empty() {
         return Err(Error::new("expected at least one sample to calibrate on, found none")
             .hint("give images, arrays or --data random"));
     }
@@ -164,9 +164,9 @@ impl Parameters {
         // What a constant is, is known: nothing of it needs to be clipped.
         let range = match constant {
             true => Range { low, high },
-            false => (observe::find(&spec.observer)?.range)(&seen, &spec),
+            false => (observe::find(&spec.observer)?.range)(&seen, spec),
         };
-        let affine = observe::choose(range, bounds.unwrap_or(Bounds::NONE), &spec);
+        let affine = observe::choose(range, bounds.unwrap_or(Bounds::NONE), spec);
         for id in &group.members {
             self.of.insert(*id, Choice { affines: vec![affine], seen: (low, high), widened_for_bias: 0 });
         }
@@ -180,7 +180,7 @@ impl Parameters {
             let greatest = choice.affines.iter().max_by(|a, b| a.scale.total_cmp(&b.scale))?;
             Some(Chosen {
                 value: g.value(value).name.clone(),
-                dtype: insert::storage(&spec).to_string(),
+                dtype: insert::storage(spec).to_string(),
                 scale: greatest.scale,
                 zero_point: greatest.zero_point,
                 seen: choice.seen,

@@ -44,7 +44,7 @@ fn rewrite_pool(g: &mut Graph, id: NodeId) -> Result<bool> {
             Ok(true)
         }
         Op::AvgPool(p) => {
-            let whole = shape.dims().is_some_and(|d| d.get(2..) == Some(p.kernel.as_slice()));
+            let whole = shape.0.iter().skip(2).map(|d| d.known()).eq(p.kernel.iter().map(|k| Some(*k)));
             let plain = p.pads.iter().all(|n| *n == 0) && p.dilations.iter().all(|d| *d == 1);
             if whole && plain {
                 g.node_mut(id).op = Op::GlobalAvgPool;

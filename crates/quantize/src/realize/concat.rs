@@ -19,7 +19,7 @@ pub fn realize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
         return Ok(Outcome::Integer);
     }
     let outcome = settle::per_sink(g, id, cx, |g, sink, cx| {
-        let rescaled = operands.iter().map(|q| rescale(g, *q, sink, cx)).collect();
+        let rescaled = operands.iter().map(|q| rescale(g, id, *q, sink, cx)).collect();
         Ok(Some((op.clone(), rescaled)))
     })?;
     Ok(match outcome {
@@ -28,12 +28,12 @@ pub fn realize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
     })
 }
 
-fn rescale(g: &mut Graph, q: ValueId, sink: &settle::Sink, cx: &Realize) -> ValueId {
+fn rescale(g: &mut Graph, concat: NodeId, q: ValueId, sink: &settle::Sink, cx: &Realize) -> ValueId {
     let ty = sink.ty.with_shape(g.ty(q).shape.clone());
     if *g.ty(q) == ty {
         return q;
     }
     let name = format!("{}.rq", g.value(q).name);
-    let node = g.add_node_before(sink.node, &name, Op::Requantize(cx.rescale), vec![Some(q)], &[(&name, ty)]);
+    let node = g.add_node_before(concat, &name, Op::Requantize(cx.rescale), vec![Some(q)], &[(&name, ty)]);
     rewrite::output(g.node(node)).unwrap_or(q)
 }

@@ -3,7 +3,7 @@
 use super::{Outcome, Realize, accumulator, operand, settle};
 use crate::calibrate::{integer_bias, source};
 use crate::prepare::rewrite;
-use lowbit_ir::{DType, Graph, NodeId, Op, Quant, Result, Type, ValueId, infer};
+use lowbit_ir::{DType, Granularity, Graph, Node, NodeId, Op, Quant, Result, Type, ValueId, infer};
 
 pub fn realize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
     let node = g.node(id);
@@ -24,7 +24,9 @@ pub fn realize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
             Err(why) => return Ok(Outcome::Float(why)),
         },
     };
-    let dtype = match accumulator::choose(g, &op, x, w, bias, cx.accumulator_bits) {
+    let inputs: Vec<_> = [Some(x), Some(w)].into_iter().chain(bias.map(Some)).collect();
+    let integer = Node { inputs: inputs.clone(), ..g.node(id).clone() };
+    let dtype = match accumulator::choose(g, &integer, cx.accumulator_bits) {
         Ok(dtype) => dtype,
         Err(why) => return Ok(Outcome::Float(why)),
     };
@@ -32,10 +34,9 @@ pub fn realize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
     let shape = y.map(|y| g.ty(y).shape.clone()).unwrap_or_default();
     // Only dtype and range are taken of the declared type.
     let declared = Type::quantized(dtype, shape, Quant::accumulator([1.0].into(), None, dtype));
-    let operands = [Some(g.ty(x)), Some(g.ty(w)), bias.map(|b| g.ty(b))];
-    let given = if bias.is_some() { &operands[..] } else { &operands[..2] };
-    let types = infer::infer(&op, given, &[declared], &Default::default())?;
-    g.node_mut(id).inputs = [Some(x), Some(w)].into_iter().chain(bias.map(Some)).collect();
+    let operands: Vec<Option<&Type>> = inputs.iter().map(|v| v.map(|v| g.ty(v))).collect();
+    let types = infer::infer(&op, &operands, &[declared], &Default::default())?;
+    g.node_mut(id).inputs = inputs;
     settle::behind_dequantize(g, id, types, cx)?;
     Ok(Outcome::Integer)
 }
@@ -47,8 +48,7 @@ fn weights(g: &Graph, op: &Op, w: Option<ValueId>) -> Result<ValueId, String> {
     let ty = g.ty(q);
     let axis = infer::weight_axis(op, &ty.shape);
     let fits = ty.quant.as_ref().is_some_and(|quant| {
-        quant.is_per_tensor()
-            || matches!(quant.granularity, lowbit_ir::Granularity::Channel { axis: a } if Some(a) == axis)
+        quant.is_per_tensor() || matches!(quant.granularity, Granularity::Channel { axis: a } if Some(a) == axis)
     });
     match (fits, ty.dtype.bits() <= 16) {
         (true, true) => Ok(q),

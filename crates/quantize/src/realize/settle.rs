@@ -77,9 +77,9 @@ fn is_read(g: &Graph, v: ValueId) -> bool {
     g.is_output(v) || g.nodes().any(|(_, n)| n.operands().any(|o| o == v))
 }
 
-/// For an operator that needs to know the type of its result: makes one integer node per sink of its float result.
+/// For an operator that needs to know the type of its result: makes it compute the integers of its sink.
 ///
-/// Whoever else reads the float result keeps the float operator.
+/// Of several sinks each has an integer node of its own, and whoever else reads the float result keeps the float node.
 pub fn per_sink(
     g: &mut Graph,
     id: NodeId,
@@ -91,24 +91,33 @@ pub fn per_sink(
     if sinks.is_empty() {
         return Ok(Outcome::Float("its result is not quantized".into()));
     }
-    for sink in &sinks {
+    let last = sinks.len() - 1;
+    for (i, sink) in sinks.iter().enumerate() {
         let Some((op, inputs)) = make(g, sink, cx)? else {
             return Ok(Outcome::Float("its scales have no rescaling".into()));
         };
-        let name = g.node(id).name.clone();
-        let value = format!("{}.q", g.value(sink.reads).name);
         let inputs = inputs.into_iter().map(Some).collect();
-        let new = g.add_node_before(sink.node, &name, op, inputs, &[(&value, sink.ty.clone())]);
-        g.node_mut(new).rule = g.node(id).rule.clone();
-        if let Some(q) = rewrite::output(g.node(new)) {
+        let q = if i == last && !others {
+            // Nobody needs the float node any more, so it becomes the integer one and keeps its name.
+            let node = g.node_mut(id);
+            (node.op, node.inputs) = (op, inputs);
+            g.set_ty(y, sink.ty.clone());
+            Some(y)
+        } else {
+            let (name, rule) = (g.node(id).name.clone(), g.node(id).rule.clone());
+            let value = format!("{}.q", g.value(sink.reads).name);
+            let new = g.add_node_before(sink.node, &name, op, inputs, &[(&value, sink.ty.clone())]);
+            g.node_mut(new).rule = rule;
+            rewrite::output(g.node(new))
+        };
+        if let Some(q) = q {
             absorb(g, sink, q, cx);
         }
     }
-    if others {
-        return Ok(Outcome::Float("somebody reads its result as a float".into()));
+    match others {
+        true => Ok(Outcome::Float("somebody reads its result as a float".into())),
+        false => Ok(Outcome::Integer),
     }
-    g.remove_node(id);
-    Ok(Outcome::Integer)
 }
 
 /// Makes a node compute integers of type `ty` from the operands it has now, in front of a Dequantize, and settles those

@@ -1,0 +1,111 @@
+//! Damaged weights, odd channels and odd data: an error that names the place, or a result that is right.
+
+mod common;
+
+use common::{Random, graph, only_integers, outputs, run_pipeline};
+use lowbit_ir::{Graph, Tensor};
+use lowbit_quantize::Options;
+
+const LAYERS: &str = r#"
+graph "layers" {
+  input %x: f32[1x2x4x4]
+  const %w1: f32[3x2x1x1] = random
+  const %b1: f32[3] = random
+  const %w2: f32[2x3x1x1] = random
+  %c1 = Conv(%x, %w1, %b1)
+  %r1 = Relu(%c1)
+  %y = Conv(%r1, %w2)
+  output %y
+}
+"#;
+
+fn with(g: &mut Graph, name: &str, change: impl Fn(usize, f32) -> f32) {
+    let v = g.find(name).unwrap();
+    let t = g.constant(v).unwrap();
+    let data = t.floats().unwrap().iter().enumerate().map(|(i, x)| change(i, *x)).collect();
+    let t = Tensor::from_f32(t.dims(), data).unwrap();
+    g.set_const(v, t);
+}
+
+#[test]
+fn weights_and_biases_that_are_not_finite_are_named() {
+    for (name, bad) in [("w1", f32::NAN), ("w2", f32::INFINITY), ("b1", f32::NEG_INFINITY)] {
+        let mut g = graph(LAYERS);
+        with(&mut g, name, |i, x| if i == 1 { bad } else { x });
+        // Whatever is found first, it must be an error with a place: an infinite weight makes infinite activations.
+        let samples = Random(1).samples(&g, 2);
+        let error = run_pipeline(&g, &Options::default(), &samples).unwrap_err().to_string();
+        assert!(error.contains("finite"), "{name}: {error}");
+        assert!(error.contains("value '") || error.contains("node '"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn data_that_is_not_finite_is_named() {
+    let g = graph(LAYERS);
+    let mut samples = Random(1).samples(&g, 2);
+    let mut data = samples[1][0].floats().unwrap().into_owned();
+    data[5] = f32::NAN;
+    samples[1][0] = Tensor::from_f32(samples[1][0].dims(), data).unwrap();
+    let error = run_pipeline(&g, &Options::default(), &samples).unwrap_err().to_string();
+    assert!(error.contains("value 'x'") && error.contains("sample 1") && error.contains("element 5"), "{error}");
+}
+
+#[test]
+fn channels_of_zeros_keep_their_bias() {
+    let mut g = graph(LAYERS);
+    with(&mut g, "w1", |i, x| if i < 2 { 0.0 } else { x });
+    let samples = Random(1).samples(&g, 4);
+    let q = run_pipeline(&g, &Options::default(), &samples).unwrap();
+    assert!(only_integers(&q.integer));
+    for sample in &samples {
+        for (f, i) in outputs(&g, sample)[0].iter().zip(&outputs(&q.integer, sample)[0]) {
+            assert!((f - i).abs() < 0.02, "{f} {i}");
+        }
+    }
+}
+
+#[test]
+fn a_layer_of_zeros_gives_zeros() {
+    let mut g = graph(LAYERS);
+    with(&mut g, "w2", |_, _| 0.0);
+    let samples = Random(1).samples(&g, 2);
+    let q = run_pipeline(&g, &Options::default(), &samples).unwrap();
+    assert!(only_integers(&q.integer));
+    for sample in &samples {
+        assert!(outputs(&q.integer, sample)[0].iter().all(|y| *y == 0.0));
+    }
+}
+
+#[test]
+fn constant_data_has_normal_scales() {
+    let g = graph(LAYERS);
+    for constant in [0.0, 1.0, -3.5, 1e-30, 1e20] {
+        let sample = vec![Tensor::from_f32(&[1, 2, 4, 4], vec![constant; 32]).unwrap()];
+        let q =
+            run_pipeline(&g, &Options::default(), &vec![sample.clone()]).unwrap_or_else(|e| panic!("{constant}: {e}"));
+        for chosen in &q.report.values {
+            assert!(chosen.scale.is_normal() && chosen.scale > 0.0, "{constant}: {chosen:?}");
+        }
+        let (float, integer) = (outputs(&g, &sample), outputs(&q.integer, &sample));
+        let largest = float[0].iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        for (f, i) in float[0].iter().zip(&integer[0]) {
+            assert!((f - i).abs() <= 0.03 * largest, "{constant}: {f} {i}");
+        }
+    }
+}
+
+#[test]
+fn a_bias_beyond_its_integer_widens_the_scale_and_says_so() {
+    let mut g = graph(LAYERS);
+    with(&mut g, "w1", |i, x| if i < 2 { x * 1e-7 } else { x });
+    with(&mut g, "b1", |i, x| if i == 0 { 100.0 } else { x });
+    let samples = Random(1).samples(&g, 2);
+    let q = run_pipeline(&g, &Options::default(), &samples).unwrap();
+    let w1 = q.report.values.iter().find(|c| c.value == "w1").unwrap();
+    assert_eq!(w1.widened_for_bias, 1);
+    let (float, integer) = (outputs(&g, &samples[0]), outputs(&q.integer, &samples[0]));
+    for (f, i) in float[0].iter().zip(&integer[0]) {
+        assert!((f - i).abs() < 0.01 * 100.0, "{f} {i}");
+    }
+}
