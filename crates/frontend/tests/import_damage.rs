@@ -1,0 +1,213 @@
+//! Files that are wrong, cut short, damaged or beyond what is supported: an error that says where, and nothing else.
+
+mod common;
+
+use common::*;
+use lowbit_frontend::onnx::proto::{StringStringEntryProto, TensorProto, tensor_proto::DataLocation};
+use lowbit_frontend::{ImportOptions, load, load_bytes};
+use lowbit_ir::DType;
+
+fn small() -> Model {
+    let w = integers(DType::I8, &[2, 1, 1, 1], &[3, -4]);
+    Model::new(13)
+        .input("x", DType::F32, &["N", "1", "4", "4"])
+        .constant("w", &w)
+        .constant("ws", &f32s(&[2], &[0.5, 0.25]))
+        .constant("wz", &integers(DType::I8, &[2], &[0, 0]))
+        .constant("s", &f32s(&[], &[0.125]))
+        .constant("z", &integers(DType::U8, &[], &[128]))
+        .node("QuantizeLinear", "x s z", "xq", vec![])
+        .node("DequantizeLinear", "xq s z", "xd", vec![])
+        .node("DequantizeLinear", "w ws wz", "wd", vec![int("axis", 0)])
+        .node("Conv", "xd wd", "c", vec![ints("pads", &[1, 1, 1, 1])])
+        .node("MaxPool", "c", "p", vec![ints("kernel_shape", &[2, 2])])
+        .node("Shape", "p", "ps", vec![int("end", 1)])
+        .constant("m", &i64s(&[-1]))
+        .node("Concat", "ps m", "t", vec![int("axis", 0)])
+        .node("Reshape", "p t", "y", vec![])
+        .output("y")
+}
+
+#[test]
+fn every_truncation_is_an_error_or_a_smaller_model() {
+    let whole = small().bytes();
+    assert!(small().import().is_ok());
+    let mut read = 0;
+    for end in 0..whole.len() {
+        let part = bytes::Bytes::copy_from_slice(&whole[..end]);
+        match load_bytes(part, None, &ImportOptions::default()) {
+            Ok(_) => read += 1,
+            Err(e) => assert!(!e.to_string().is_empty()),
+        }
+    }
+    // Only a cut between the last fields leaves a complete graph.
+    assert!(read <= 1, "{read} truncated files were read");
+}
+
+#[test]
+fn every_flipped_byte_is_survived() {
+    let whole = small().bytes();
+    for i in 0..whole.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[i] ^= flip;
+            // Any outcome but a panic is right: many bytes are names or weights.
+            if let Err(e) = load_bytes(damaged.into(), None, &ImportOptions::default()) {
+                assert!(!e.to_string().is_empty());
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn refused(model: &Model, parts: &[&str]) {
+    let error = model.import().unwrap_err().to_string();
+    for part in parts {
+        assert!(error.contains(part), "expected '{part}' in: {error}");
+    }
+}
+
+#[test]
+fn all_unsupported_nodes_are_reported_at_once() {
+    let mut model = Model::new(13).input("x", DType::F32, &["2"]);
+    for i in 0..7 {
+        model = model.node("Hardmax", "x", &format!("h{i}"), vec![]);
+    }
+    let model = (0..7).fold(model, |m, i| m.output(&format!("h{i}")));
+    let model = model.node("Relux", "h0", "r", vec![]).output("r").node("If", "x", "i", vec![]).output("i");
+    refused(
+        &model,
+        &["9 nodes", "7 x Hardmax", "'Hardmax_h0'", "and 2 more", "1 x Relux", "did you mean 'Relu'", "1 x If"],
+    );
+    let mut other = Model::new(13).input("x", DType::F32, &["2"]).node("Fancy", "x", "y", vec![]).output("y");
+    other.graph().node[0].domain = Some("my.own".into());
+    refused(&other, &["Fancy_y", "my.own"]);
+}
+
+#[test]
+fn attributes_that_are_not_understood_are_refused() {
+    let base = |a| Model::new(13).input("x", DType::F32, &["2"]).node("Relu", "x", "y", vec![a]).output("y");
+    refused(&base(int("surprise", 1)), &["Relu_y", "'surprise'"]);
+    let wrong_type =
+        Model::new(13).input("x", DType::F32, &["2"]).node("Elu", "x", "y", vec![int("alpha", 1)]).output("y");
+    refused(&wrong_type, &["Elu_y", "'alpha'", "FLOAT"]);
+}
+
+#[test]
+fn broken_graphs_name_the_place() {
+    let base = || Model::new(13).input("x", DType::F32, &["2"]);
+    refused(&base().node("Relu", "nowhere", "y", vec![]).output("y"), &["Relu_y", "'nowhere'"]);
+    refused(&base().node("Add", "x b", "a", vec![]).node("Neg", "a", "b", vec![]).output("b"), &["cycle", "Add_a"]);
+    refused(&base().node("Relu", "x", "y", vec![]).node("Neg", "x", "y", vec![]).output("y"), &["two nodes", "'y'"]);
+    refused(&base().node("Relu", "x", "y", vec![]).output("z"), &["'z'"]);
+    refused(&base().node("Relu", "x", "y", vec![]), &["outputs"]);
+    let mut old = base().node("Relu", "x", "y", vec![]).output("y");
+    old.0.opset_import[0].version = Some(6);
+    refused(&old, &["opset", "7..=28", "6"]);
+    old.0.opset_import[0].version = Some(13);
+    old.0.ir_version = Some(2);
+    refused(&old, &["IR version"]);
+    refused(&Model(Default::default()), &["graph"]);
+}
+
+#[test]
+fn wrong_tensors_are_refused_before_memory_is_taken() {
+    let with = |t: TensorProto| {
+        Model::new(13).input("x", DType::F32, &["2"]).raw(t).node("Add", "x w", "y", vec![]).output("y")
+    };
+    let tensor = |dims: &[i64], raw: Vec<u8>| TensorProto {
+        name: Some("w".into()),
+        data_type: Some(1),
+        dims: dims.to_vec(),
+        raw_data: Some(raw.into()),
+        ..TensorProto::default()
+    };
+    assert!(with(tensor(&[2], vec![0; 8])).import().is_ok());
+    refused(&with(tensor(&[3], vec![0; 8])), &["'w'", "12 bytes", "8"]);
+    refused(&with(tensor(&[-3], vec![0; 8])), &["'w'", "-3"]);
+    refused(&with(tensor(&[i64::MAX, i64::MAX], vec![0; 8])), &["'w'"]);
+    refused(&with(tensor(&[1 << 40], vec![])), &["'w'"]);
+    refused(&with(TensorProto { data_type: Some(8), ..tensor(&[2], vec![]) }), &["'w'", "STRING"]);
+    refused(&with(TensorProto { data_type: Some(99), ..tensor(&[2], vec![]) }), &["'w'", "99"]);
+    let fill =
+        Model::new(13).constant("s", &i64s(&[1 << 20, 1 << 20])).node("ConstantOfShape", "s", "y", vec![]).output("y");
+    refused(&fill, &["too large"]);
+}
+
+#[test]
+fn every_kind_of_tensor_data_is_read() {
+    let read = |t: TensorProto| {
+        let t = lowbit_frontend::onnx::tensor::import(&t, None).unwrap();
+        (t.dtype(), t.reals().unwrap().to_vec())
+    };
+    let typed = |data_type, n| TensorProto { data_type: Some(data_type), dims: vec![n], ..TensorProto::default() };
+    assert_eq!(read(TensorProto { float_data: vec![1.5, 2.0], ..typed(1, 2) }), (DType::F32, vec![1.5, 2.0]));
+    assert_eq!(read(TensorProto { double_data: vec![1.5], ..typed(11, 1) }), (DType::F32, vec![1.5]));
+    assert_eq!(read(TensorProto { int32_data: vec![0x3e00], ..typed(10, 1) }), (DType::F32, vec![1.5]));
+    assert_eq!(read(TensorProto { int32_data: vec![0x3fc0], ..typed(16, 1) }), (DType::F32, vec![1.5]));
+    assert_eq!(read(TensorProto { raw_data: Some(vec![0x00, 0x3e].into()), ..typed(10, 1) }).1, [1.5]);
+    assert_eq!(read(TensorProto { raw_data: Some(1.5f64.to_le_bytes().to_vec().into()), ..typed(11, 1) }).1, [1.5]);
+    assert_eq!(read(TensorProto { int64_data: vec![-7], ..typed(7, 1) }), (DType::I64, vec![-7.0]));
+    assert_eq!(read(TensorProto { uint64_data: vec![7], ..typed(12, 1) }), (DType::I64, vec![7.0]));
+    assert_eq!(read(TensorProto { raw_data: Some(vec![255, 255, 255, 255].into()), ..typed(12, 1) }).1, [4294967295.0]);
+    for (code, dtype) in
+        [(2, DType::U8), (3, DType::I8), (4, DType::U16), (5, DType::I16), (6, DType::I32), (9, DType::Bool)]
+    {
+        assert_eq!(read(TensorProto { int32_data: vec![1, 0], ..typed(code, 2) }), (dtype, vec![1.0, 0.0]));
+    }
+    assert_eq!(read(TensorProto { int32_data: vec![0x8f, 0x01], ..typed(22, 3) }), (DType::I4, vec![-1.0, -8.0, 1.0]));
+    assert_eq!(read(TensorProto { raw_data: Some(vec![0x8f].into()), ..typed(21, 2) }), (DType::U4, vec![15.0, 8.0]));
+    assert_eq!(
+        read(TensorProto { raw_data: Some(vec![0b11_10_01_00].into()), ..typed(25, 4) }).1,
+        [0.0, 1.0, 2.0, 3.0]
+    );
+    assert_eq!(
+        read(TensorProto { raw_data: Some(vec![0b11_10_01_00].into()), ..typed(26, 4) }).1,
+        [0.0, 1.0, -2.0, -1.0]
+    );
+}
+
+#[test]
+fn external_data_is_read_from_inside_the_folder_only() {
+    let folder = std::env::temp_dir().join(format!("lowbit-external-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let data: Vec<u8> = [9.0f32, 1.0, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    std::fs::write(folder.join("weights.bin"), &data).unwrap();
+    let model = |entries: &[(&str, &str)]| {
+        let entry =
+            |(k, v): &(&str, &str)| StringStringEntryProto { key: Some(k.to_string()), value: Some(v.to_string()) };
+        let tensor = TensorProto {
+            name: Some("w".into()),
+            data_type: Some(1),
+            dims: vec![2],
+            data_location: Some(DataLocation::External as i32),
+            external_data: entries.iter().map(entry).collect(),
+            ..TensorProto::default()
+        };
+        Model::new(13).input("x", DType::F32, &["2"]).raw(tensor).node("Mul", "x w", "y", vec![]).output("y")
+    };
+    let path = folder.join("model.onnx");
+    let read = |entries: &[(&str, &str)]| {
+        std::fs::write(&path, model(entries).bytes()).unwrap();
+        load(&path, &ImportOptions::default())
+    };
+    let graph = read(&[("location", "weights.bin"), ("offset", "4"), ("length", "8")]).unwrap();
+    assert_eq!(run(&graph, &[f32s(&[2], &[1.0, 1.0])])[0].f32s().unwrap()[..], [1.0, 2.0]);
+    assert!(read(&[("location", "weights.bin"), ("offset", "4")]).is_ok());
+    let failures = [
+        (vec![("location", "missing.bin")], "missing.bin"),
+        (vec![("location", "../weights.bin")], "inside the model's folder"),
+        (vec![("location", "/etc/hostname")], "inside the model's folder"),
+        (vec![("location", "weights.bin"), ("offset", "400")], "12"),
+        (vec![("location", "weights.bin"), ("length", "99999999999999")], "99999999999999"),
+        (vec![("location", "weights.bin"), ("offset", "-1")], "offset"),
+        (vec![], "location"),
+    ];
+    for (entries, part) in failures {
+        let error = read(&entries).unwrap_err().to_string();
+        assert!(error.contains(part) && error.contains("'w'"), "{error}");
+    }
+    let alone = model(&[("location", "weights.bin")]).import().unwrap_err().to_string();
+    assert!(alone.contains("weights.bin"), "{alone}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
