@@ -80,7 +80,7 @@ impl Bench {
                     3 => Scales::Shift(less.as_ptr()),
                     _ => Scales::Float32(float.as_ptr()),
                 };
-                let mut y = aligned(mr * nr * 4, 0u8);
+                let y = aligned(mr * nr * 4, 0u8);
                 let other = aligned(mr * nr, 9u8);
                 let requant = Requant { scales, zero_point: 3, lo: 0, hi: 255 };
                 let args = gemm::QArgs {
@@ -124,7 +124,7 @@ impl Bench {
                 (0..taps * mr).map(|i| x[i / mr * k + i % mr * taps * k..].as_ptr()).collect();
             let w = aligned(gemm::packed_f32(nr, taps, k, nr), 1f32);
             let bias = aligned(nr, 5f32);
-            let mut y = aligned(mr * nr, 0f32);
+            let y = aligned(mr * nr, 0f32);
             let args = gemm::FArgs {
                 rows,
                 cols,
@@ -159,7 +159,7 @@ impl Bench {
             let w = aligned(gemm::packed_q16(nr, taps, k, nr), 1i8);
             let bias = aligned(nr, 5i64);
             let scales = aligned(nr, Rescale::Float32 { m: 0.01 });
-            let mut y = aligned(mr * nr * 8, 0u8);
+            let y = aligned(mr * nr * 8, 0u8);
             let args = gemm::Q16Args {
                 rows: mr,
                 cols: nr,
@@ -185,9 +185,10 @@ impl Bench {
                 [(64, 9), (128, 9), (512, 9), (128, 25), (16, 9), (8, 9), (24, 9), (32, 9), (48, 9), (144, 9)]
             {
                 let pixels = 28;
-                let x = aligned(30 * channels + SLACK, 3u8);
-                let pointers: Vec<*const u8> =
-                    (0..pixels * taps).map(|i| x[(i / taps + i % taps % 3) * channels..].as_ptr()).collect();
+                let x = aligned(3 * 30 * channels + SLACK, 3u8);
+                let pointers: Vec<*const u8> = (0..pixels * taps)
+                    .map(|i| x[(i / taps + i % taps % 3 + i % taps / 3 % 3 * 30) * channels..].as_ptr())
+                    .collect();
                 let w = aligned((row.packed)(channels, taps), 1i8);
                 let padded = dwconv::padded(channels);
                 let bias = aligned(padded, 5i32);
@@ -202,7 +203,7 @@ impl Bench {
                     "shift" => Scales::Shift(less.as_ptr()),
                     _ => Scales::Float32(float.as_ptr()),
                 };
-                let mut y = aligned(pixels * channels, 0u8);
+                let y = aligned(pixels * channels, 0u8);
                 let args = dwconv::QArgs {
                     pixels,
                     channels,
@@ -229,7 +230,7 @@ impl Bench {
                 (0..pixels * taps).map(|i| x[(i / taps + i % taps % 3) * channels..].as_ptr()).collect();
             let w = aligned(dwconv::packed_plain(channels, taps), 1f32);
             let bias = aligned(dwconv::padded(channels), 5f32);
-            let mut y = aligned(pixels * channels, 0f32);
+            let y = aligned(pixels * channels, 0f32);
             let args = dwconv::FArgs {
                 pixels,
                 channels,
@@ -252,7 +253,7 @@ impl Bench {
         let bytes = aligned(channels + SLACK, 3u8);
         let floats = aligned(channels + SLACK, 3f32);
         let (x, xf) = (vec![bytes.as_ptr(); 49], vec![floats.as_ptr(); 49]);
-        let (mut y, mut yf) = (aligned(channels, 0u8), aligned(channels, 0f32));
+        let (y, yf) = (aligned(channels, 0u8), aligned(channels, 0f32));
         let mut args = |taps| pool::Args { channels, taps, x: x.as_ptr(), y: y.as_mut_ptr() };
         let (nine, all) = (args(taps), args(49));
         for row in self.rows(pool::MAX_U8) {
@@ -284,7 +285,7 @@ impl Bench {
     fn integers(&self) {
         let n = 4096;
         let (a, b) = (aligned(n + SLACK, 3u8), aligned(n + SLACK, 5u8));
-        let (mut y, mut yf) = (aligned(n, 0u8), aligned(n, 0f32));
+        let (y, yf) = (aligned(n, 0u8), aligned(n, 0f32));
         let (x, words) = (aligned(n + SLACK, 1.5f32), aligned(n + SLACK, 1234i32));
         let scale = aligned(n + SLACK, 0.01f32);
         let fixed = AddParams { rescale: AddRescale::Fixed { m1: 1 << 30, m2: 1 << 29, shift: 31 }, ..SUM };
@@ -330,7 +331,7 @@ impl Bench {
     fn floats(&self) {
         let n = 2048;
         let x: Vec<f32> = (0..n).map(|i| i as f32 * 0.003 - 3.0).collect();
-        let mut y = aligned(n, 0f32);
+        let y = aligned(n, 0f32);
         for row in self.rows(elementwise::UNARY) {
             for f in [
                 UnaryFn::Exp,
@@ -372,7 +373,7 @@ impl Bench {
                 [(1, 128, 128), (4, 128, 128), (2, 128, 128), (4, 3, 4096), (1, 3, 4096), (4, 4096, 3), (1, 64, 49)]
             {
                 let x = aligned(size * height * width, 3u8);
-                let mut y = aligned(x.len(), 0u8);
+                let y = aligned(x.len(), 0u8);
                 // SAFETY: as above.
                 let cycles = self.cycles(|| unsafe {
                     (row.run)(size, height, width, x.as_ptr(), width * size, y.as_mut_ptr(), height * size);

@@ -5,6 +5,8 @@ use core::arch::x86_64::*;
 
 /// Transposes whole blocks of 1-byte and 4-byte elements in registers, and leaves the rest to the plain row.
 ///
+/// Three rows that become three contiguous columns, as of a colour image, are blocks of their own.
+///
 /// # Safety
 /// As [`scalar::transpose`], on a CPU with AVX-512.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
@@ -18,7 +20,9 @@ pub unsafe fn transpose(
     y_stride: usize,
 ) {
     // Rows and columns of a block.
+    let three = rows == 3 && y_stride == 3 * elem_size;
     let (height, width) = match elem_size {
+        1 | 4 if three => (3, 16),
         1 => (16, 16),
         4 => (4, 16),
         _ => (usize::MAX, usize::MAX),
@@ -31,10 +35,11 @@ pub unsafe fn transpose(
             unsafe {
                 let x = x.add(row * x_stride + col * elem_size);
                 let y = y.add(col * y_stride + row * elem_size);
-                if elem_size == 1 {
-                    bytes_16x16(x, x_stride, y, y_stride)
-                } else {
-                    words_4x16(x, x_stride, y, y_stride)
+                match (elem_size, three) {
+                    (1, true) => bytes_3x16(x, x_stride, y),
+                    (1, false) => bytes_16x16(x, x_stride, y, y_stride),
+                    (_, true) => words_3x16(x, x_stride, y),
+                    (_, false) => words_4x16(x, x_stride, y, y_stride),
                 }
             }
         }
@@ -97,6 +102,68 @@ unsafe fn words_4x16(x: *const u8, x_stride: usize, y: *mut u8, y_stride: usize)
             _mm_storeu_si128(y.add(4 * y_stride).cast(), _mm512_extracti32x4_epi32::<1>(column));
             _mm_storeu_si128(y.add(8 * y_stride).cast(), _mm512_extracti32x4_epi32::<2>(column));
             _mm_storeu_si128(y.add(12 * y_stride).cast(), _mm512_extracti32x4_epi32::<3>(column));
+        }
+    }
+}
+
+/// Where element `i` of three interleaved rows comes from: its row and its column.
+const fn source(i: usize) -> (usize, usize) {
+    (i % 3, i / 3)
+}
+
+/// # Safety
+/// 3 rows of 16 bytes are readable, 48 bytes are writable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn bytes_3x16(x: *const u8, x_stride: usize, y: *mut u8) {
+    /// For each register of the output and each row the column of each byte, or none.
+    const COLUMNS: [[[u8; 16]; 3]; 3] = {
+        let mut columns = [[[0x80; 16]; 3]; 3];
+        let mut i = 0;
+        while i < 48 {
+            let (row, column) = source(i);
+            columns[i / 16][row][i % 16] = column as u8;
+            i += 1;
+        }
+        columns
+    };
+    // SAFETY: the caller's promise.
+    unsafe {
+        let row = |i: usize| _mm_loadu_si128(x.add(i * x_stride).cast());
+        let rows = [row(0), row(1), row(2)];
+        for (i, columns) in COLUMNS.iter().enumerate() {
+            let part = |r: usize| _mm_shuffle_epi8(rows[r], _mm_loadu_si128(columns[r].as_ptr().cast()));
+            _mm_storeu_si128(y.add(16 * i).cast(), _mm_or_si128(_mm_or_si128(part(0), part(1)), part(2)));
+        }
+    }
+}
+
+/// # Safety
+/// 3 rows of 16 elements of 4 bytes are readable, 48 elements are writable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn words_3x16(x: *const u8, x_stride: usize, y: *mut u8) {
+    /// For each register of the output: places in the first two rows, those that the third row has, places there.
+    const PLACES: [([i32; 16], u16, [i32; 16]); 3] = {
+        let mut places = [([0; 16], 0, [0; 16]); 3];
+        let mut i = 0;
+        while i < 48 {
+            let (row, column) = source(i);
+            places[i / 16].0[i % 16] = (row as i32 % 2) * 16 + column as i32;
+            places[i / 16].1 |= (row as u16 / 2) << (i % 16);
+            places[i / 16].2[i % 16] = column as i32;
+            i += 1;
+        }
+        places
+    };
+    // SAFETY: the caller's promise.
+    unsafe {
+        let row = |i: usize| _mm512_loadu_si512(x.add(i * x_stride).cast());
+        let (a, b, c) = (row(0), row(1), row(2));
+        for (i, (first_two, in_third, third)) in PLACES.iter().enumerate() {
+            let ab = _mm512_permutex2var_epi32(a, _mm512_loadu_si512(first_two.as_ptr().cast()), b);
+            let all = _mm512_mask_permutexvar_epi32(ab, *in_third, _mm512_loadu_si512(third.as_ptr().cast()), c);
+            _mm512_storeu_si512(y.add(64 * i).cast(), all);
         }
     }
 }

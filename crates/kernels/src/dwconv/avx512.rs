@@ -6,7 +6,9 @@
 //! Interleaving within 128-bit lanes leaves the channels in four registers of which register `j` holds channels
 //! `4 * j ..= 4 * j + 3` of each lane; narrowing works within lanes too and puts them back in order. So weights are
 //! packed, and bias and multipliers loaded once a call, in that order: no permutation is left in the loop.
-//! A single last tap, as of 3x3 and 5x5, needs no interleaving, only zeros between its bytes.
+//! A single last tap, as of 5x5, needs no interleaving, only zeros between its bytes.
+//! 3x3 kernels are interleaved by column, because neighbouring pixels share columns: of a pixel's three columns two (at
+//! stride 1) or one (at stride 2) are still there from the pixel before. The pointers tell which.
 
 use super::{FArgs, QArgs, padded};
 use crate::requant::{Epilogue, Requant, Scales};
@@ -41,8 +43,9 @@ pub fn pack(w: &[i8], channels: usize, taps: usize, out: &mut [i8]) {
                 for lane in 0..lanes {
                     for i in 0..4 {
                         let channel = first + lane * 16 + register * 4 + i;
-                        for tap in group..group + 4 {
+                        for place in group..group + 4 {
                             let Some(slot) = slots.next() else { return };
+                            let tap = if taps == 9 { column_tap(place) } else { place };
                             let here = channel < channels && tap < taps;
                             *slot = if here { w.get(channel * taps + tap).copied().unwrap_or(0) } else { 0 };
                         }
@@ -51,6 +54,11 @@ pub fn pack(w: &[i8], channels: usize, taps: usize, out: &mut [i8]) {
             }
         }
     }
+}
+
+/// The tap of a 3x3 kernel at each of twelve places: three columns of three and one of zeros.
+const fn column_tap(place: usize) -> usize {
+    if place % 4 == 3 { usize::MAX } else { place % 4 * 3 + place / 4 }
 }
 
 /// # Safety
@@ -85,7 +93,7 @@ unsafe fn block<const P: usize>(a: &QArgs, first: usize, w: *const i8) {
             Epilogue::Accumulator => pixels::<P>(a, first, w, |pixel, acc| {
                 for (j, acc) in acc.into_iter().enumerate() {
                     for (lane, acc) in lanes_of(acc).into_iter().enumerate() {
-                        let pixel = pixel + lane / (4 / P);
+                        let pixel = pixel[lane / (4 / P)];
                         let channel = first + lane % (4 / P) * 16 + j * 4;
                         if pixel < a.pixels && channel < a.channels {
                             let y = a.y.add(pixel * a.y_stride).cast::<i32>().add(channel);
@@ -148,7 +156,7 @@ unsafe fn requantized<const P: usize, S: Rescale16>(
                 let bytes = Bytes::new(residual.add.zero_point, residual.add.lo, residual.add.hi);
                 pixels::<P>(a, first, w, |pixel, acc| {
                     let last = a.pixels - 1;
-                    let other = |p: usize| residual.r.add((pixel + p).min(last) * residual.r_stride + first);
+                    let other = |p: usize| residual.r.add(pixel[p].min(last) * residual.r_stride + first);
                     let other = spread_all(load::<P>(other));
                     let mut q = acc;
                     unroll!(4, j => q[j] = joined.apply(by[j].apply(acc[j]), other[j]));
@@ -167,46 +175,103 @@ unsafe fn requantized<const P: usize, S: Rescale16>(
     }
 }
 
-/// The sums of `P` pixels of a block at a time, in block order, handed to `store` with the first pixel's number.
+/// The sums of `P` pixels of a block at a time, in block order, handed to `store` with the pixels' numbers.
 ///
-/// Where pixels are missing at the end, the last one is repeated.
+/// The pixels are cut into `P` runs that go side by side, so that the pixel before is the neighbour in each of them.
+/// Numbers beyond the last pixel stand for copies of it.
 ///
 /// # Safety
 /// As [`block`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn pixels<const P: usize>(a: &QArgs, first: usize, w: *const i8, mut store: impl FnMut(usize, [__m512i; 4])) {
-    // SAFETY: rows of `x` are readable for a block from any channel on, weights are whole groups of four taps.
+unsafe fn pixels<const P: usize>(
+    a: &QArgs,
+    first: usize,
+    w: *const i8,
+    mut store: impl FnMut([usize; 4], [__m512i; 4]),
+) {
+    // SAFETY: `x` has the pointers of all pixels, rows of it are readable for a block from any channel on, weights are
+    // whole groups of four taps.
     unsafe {
         let bias = in_lanes::<P>(a.bias.add(first));
-        let zero = _mm512_setzero_si512();
-        let step = 64 / P;
-        for pixel in (0..a.pixels).step_by(P) {
-            let row = |p: usize| a.x.add((pixel + p).min(a.pixels - 1) * a.taps);
-            let rows = [row(0), row(1), row(2), row(3)];
-            let tap_at = |tap: usize| load::<P>(|p| (*rows[p].add(tap)).add(first));
+        let run = a.pixels.div_ceil(P);
+        let mut columns = [[_mm512_setzero_si512(); 4]; 3];
+        let mut before = [a.x; 4];
+        for i in 0..run {
+            let at = [i, run + i, 2 * run + i, 3 * run + i];
+            let rows = at.map(|pixel| a.x.add(pixel.min(a.pixels - 1) * a.taps));
             let mut acc = bias;
-            let mut w = w;
-            let mut tap = 0;
-            while tap + 4 <= a.taps {
-                let x = interleave([tap_at(tap), tap_at(tap + 1), tap_at(tap + 2), tap_at(tap + 3)]);
-                unroll!(4, j => acc[j] = _mm512_dpbusd_epi32(acc[j], x[j], weights::<P>(w.add(step * j))));
-                w = w.add(4 * step);
-                tap += 4;
-            }
-            let x = match a.taps - tap {
-                0 => {
-                    store(pixel, acc);
-                    continue;
+            if a.taps == 9 {
+                // Column `now` of these pixels is column `then` of those before.
+                let same = |now: usize, then: usize| {
+                    i > 0
+                        && (0..P).all(|p| {
+                            *rows[p].add(now) == *before[p].add(then)
+                                && *rows[p].add(now + 3) == *before[p].add(then + 3)
+                                && *rows[p].add(now + 6) == *before[p].add(then + 6)
+                        })
+                };
+                let column = |c: usize| {
+                    let tap = |tap: usize| load::<P>(|p| (*rows[p].add(tap)).add(first));
+                    interleave([tap(c), tap(c + 3), tap(c + 6), _mm512_setzero_si512()])
+                };
+                if same(0, 1) && same(1, 2) {
+                    columns[0] = columns[1];
+                    columns[1] = columns[2];
+                } else if same(0, 2) {
+                    columns[0] = columns[2];
+                    columns[1] = column(1);
+                } else {
+                    columns[0] = column(0);
+                    columns[1] = column(1);
                 }
-                1 => spread_all(tap_at(tap)),
-                2 => interleave([tap_at(tap), tap_at(tap + 1), zero, zero]),
-                _ => interleave([tap_at(tap), tap_at(tap + 1), tap_at(tap + 2), zero]),
-            };
-            unroll!(4, j => acc[j] = _mm512_dpbusd_epi32(acc[j], x[j], weights::<P>(w.add(step * j))));
-            store(pixel, acc);
+                columns[2] = column(2);
+                before = rows;
+                unroll!(3, c => unroll!(4, j => {
+                    let w = weights::<P>(w.add((4 * c + j) * (64 / P)));
+                    acc[j] = _mm512_dpbusd_epi32(acc[j], columns[c][j], w);
+                }));
+            } else {
+                acc = sums::<P>(a.taps, rows, first, w, bias);
+            }
+            // Called once, so that it is compiled into the loop.
+            store(at, acc);
         }
     }
+}
+
+/// The sums of `P` pixels whose pointers are at `rows`.
+///
+/// # Safety
+/// As [`pixels`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn sums<const P: usize>(
+    taps: usize,
+    rows: [*const *const u8; 4],
+    first: usize,
+    mut w: *const i8,
+    mut acc: [__m512i; 4],
+) -> [__m512i; 4] {
+    let zero = _mm512_setzero_si512();
+    let step = 64 / P;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let at = |tap: usize| load::<P>(|p| (*rows[p].add(tap)).add(first));
+        let mut tap = 0;
+        while tap < taps {
+            let x = match taps - tap {
+                1 => spread_all(at(tap)),
+                2 => interleave([at(tap), at(tap + 1), zero, zero]),
+                3 => interleave([at(tap), at(tap + 1), at(tap + 2), zero]),
+                _ => interleave([at(tap), at(tap + 1), at(tap + 2), at(tap + 3)]),
+            };
+            unroll!(4, j => acc[j] = _mm512_dpbusd_epi32(acc[j], x[j], weights::<P>(w.add(step * j))));
+            w = w.add(4 * step);
+            tap += 4;
+        }
+    }
+    acc
 }
 
 /// A register of the same block of `P` pixels.
@@ -257,12 +322,12 @@ unsafe fn weights<const P: usize>(w: *const i8) -> __m512i {
 /// The output is writable within the pixels and channels.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn store<const P: usize>(a: &QArgs, pixel: usize, first: usize, bytes: __m512i) {
+unsafe fn store<const P: usize>(a: &QArgs, pixel: [usize; 4], first: usize, bytes: __m512i) {
     let n = (a.channels - first).min(64 / P);
     let put = |p: usize, bytes: __m512i| {
-        if pixel + p < a.pixels {
+        if pixel[p] < a.pixels {
             // SAFETY: the caller's promise.
-            unsafe { store_bytes(a.y.add((pixel + p) * a.y_stride + first), n, bytes) };
+            unsafe { store_bytes(a.y.add(pixel[p] * a.y_stride + first), n, bytes) };
         }
     };
     match P {

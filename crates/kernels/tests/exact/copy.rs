@@ -9,8 +9,10 @@ fn transposes() {
         let random = &mut Random(11);
         for _ in 0..600 {
             let size = random.pick(&[1, 2, 4, 8]);
-            let (rows, cols) = (random.below(70), random.below(70));
-            let (x_stride, y_stride) = (cols * size + random.below(9), rows * size + random.below(9));
+            let rows = if random.chance(4) { 3 } else { random.below(70) };
+            let cols = random.below(70);
+            let beside = if random.chance(2) { 0 } else { random.below(9) };
+            let (x_stride, y_stride) = (cols * size + random.below(9), rows * size + beside);
             let x = random.bytes(rows * x_stride);
             let mut y = vec![0x5a; cols * y_stride];
             // SAFETY: this CPU has the features, and the buffers are as the contract says.

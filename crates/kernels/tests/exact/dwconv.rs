@@ -11,7 +11,9 @@ use lowbit_kernels::requant::FloatEpilogue;
 fn shapes(random: &mut Random) -> Vec<(usize, usize, usize)> {
     let mut shapes = vec![];
     for channels in 1..=140 {
-        shapes.push((1 + random.below(5), channels, 9));
+        for _ in 0..4 {
+            shapes.push((1 + random.below(12), channels, 9));
+        }
         for _ in 0..6 {
             shapes.push((1 + random.below(5), channels, 1 + random.below(25)));
         }
@@ -24,8 +26,23 @@ fn shapes(random: &mut Random) -> Vec<(usize, usize, usize)> {
     shapes
 }
 
-fn inputs<T>(random: &mut Random, data: &[T], n: usize, channels: usize) -> Vec<*const T> {
-    (0..n).map(|_| data[random.below(data.len() - channels - SLACK)..].as_ptr()).collect()
+/// Pointers anywhere into the data; for 3x3 kernels often those of neighbouring pixels at stride 1 or 2, with breaks.
+fn inputs<T>(random: &mut Random, data: &[T], pixels: usize, taps: usize, channels: usize) -> Vec<*const T> {
+    let places = data.len() - channels - SLACK;
+    let stride = random.below(4);
+    let mut x: Vec<*const T> = vec![];
+    for pixel in 0..pixels {
+        for tap in 0..taps {
+            let column = tap % 3 + stride;
+            let shared = taps == 9 && stride > 0 && pixel > 0 && column < 3 && !random.chance(20);
+            x.push(if shared {
+                x[(pixel - 1) * 9 + tap / 3 * 3 + column]
+            } else {
+                data[random.below(places)..].as_ptr()
+            });
+        }
+    }
+    x
 }
 
 #[test]
@@ -34,7 +51,7 @@ fn integers() {
         let random = &mut Random(4);
         for (pixels, channels, taps) in shapes(random) {
             let data = random.bytes(3 * channels + SLACK + 64);
-            let x = inputs(random, &data, pixels * taps, channels);
+            let x = inputs(random, &data, pixels, taps, channels);
             let plain = random.weights(channels * taps);
             let mut w = vec![0; (row.packed)(channels, taps)];
             (row.pack)(&plain, channels, taps, &mut w);
@@ -86,7 +103,7 @@ fn words() {
         let random = &mut Random(5);
         for (pixels, channels, taps) in shapes(random) {
             let data = random.words(3 * channels + SLACK + 64);
-            let x = inputs(random, &data, pixels * taps, channels);
+            let x = inputs(random, &data, pixels, taps, channels);
             let plain = random.weights(channels * taps);
             let mut w = vec![0; dwconv::packed_plain(channels, taps)];
             dwconv::pack_plain(&plain, channels, taps, &mut w);
@@ -152,7 +169,7 @@ fn floats() {
             let mut bias = some(channels);
             let other_stride = channels + 3;
             let other = some(pixels * other_stride);
-            let x = inputs(random, &data, pixels * taps, channels);
+            let x = inputs(random, &data, pixels, taps, channels);
             let mut w = vec![0.0; dwconv::packed_plain(channels, taps)];
             dwconv::pack_plain(&plain, channels, taps, &mut w);
             bias.resize(dwconv::padded(channels), 0.0);
