@@ -91,7 +91,9 @@ fn integer_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>)
     let acc = g.node(mac).outputs[0];
     let plain = Chain { mac, nodes: vec![mac], output: acc, tail: Tail::Accumulator };
     let Some(requant) = next(g, users, acc, taken) else { return plain };
-    let (Op::Requantize(rescale), &[to]) = (&g.node(requant).op, g.node(requant).outputs.as_slice()) else { return plain };
+    let (Op::Requantize(rescale), &[to]) = (&g.node(requant).op, g.node(requant).outputs.as_slice()) else {
+        return plain;
+    };
     if !narrow(g, to) || rescale.rounding != rescale.method.default_rounding() || g.ty(acc).dtype != DType::I32 {
         return plain;
     }

@@ -103,7 +103,13 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
                 let per = runs_of(*channels);
                 for r in tile * per..((tile + 1) * per).min(*rows) {
                     let at = r * channels * 4;
-                    (row.run)(*channels, memory.at(x.plus(at)), memory.at(*scale), *scale_step, memory.at_mut(y.plus(at)));
+                    (row.run)(
+                        *channels,
+                        memory.at(x.plus(at)),
+                        memory.at(*scale),
+                        *scale_step,
+                        memory.at_mut(y.plus(at)),
+                    );
                 }
             }
             Kind::Softmax { row, x, y, rows, n } => {
@@ -145,7 +151,15 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
 ///
 /// # Safety
 /// `pointers` has room for `taps * mr`; `x` and `zero` as the program's check says.
-unsafe fn point(window: &Window, first: usize, rows: usize, mr: usize, x: *const u8, zero: *const u8, pointers: *mut *const u8) {
+unsafe fn point(
+    window: &Window,
+    first: usize,
+    rows: usize,
+    mr: usize,
+    x: *const u8,
+    zero: *const u8,
+    pointers: *mut *const u8,
+) {
     let [kh, kw] = window.kernel;
     for row in 0..mr {
         let position = window.position(first + row.min(rows - 1));
@@ -505,7 +519,8 @@ unsafe fn reference(s: &Reference, memory: &Memory<'_>) -> Result<()> {
         let bytes = unsafe { std::slice::from_raw_parts(memory.at::<u8>(*place), type_bytes(ty)?) };
         Tensor::from_bytes(ty.clone(), bytes.to_vec().into())
     };
-    let inputs: Vec<Option<Tensor>> = s.inputs.iter().map(|i| i.as_ref().map(tensor).transpose()).collect::<Result<_>>()?;
+    let inputs: Vec<Option<Tensor>> =
+        s.inputs.iter().map(|i| i.as_ref().map(tensor).transpose()).collect::<Result<_>>()?;
     let operands: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
     let types: Vec<Type> = s.outputs.iter().map(|(_, ty)| ty.clone()).collect();
     let results = interp::eval(&s.op, &operands, &types, memory.customs)?;

@@ -10,8 +10,10 @@ pub mod floatenv;
 pub mod isa;
 pub mod memory;
 pub mod pool;
+pub mod profile;
 pub mod program;
 pub mod session;
+mod spans;
 
 pub use isa::Isa;
 pub use pool::Pool;

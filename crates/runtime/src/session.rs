@@ -144,7 +144,9 @@ impl Session {
         for (i, tensor) in inputs.iter().enumerate() {
             let port = &self.program.inputs[i];
             if tensor.dtype() != port.ty.dtype || tensor.ty().shape != port.ty.shape {
-                return Err(Error::new(format!("expected {}, found {}", port.ty, tensor.ty())).at_value(port.name.clone()));
+                return Err(
+                    Error::new(format!("expected {}, found {}", port.ty, tensor.ty())).at_value(port.name.clone())
+                );
             }
             self.input_mut(i)?.copy_from_slice(tensor.bytes());
         }

@@ -1,11 +1,12 @@
 //! Element by element: functions of one value, of two, and of rows.
 
+use super::layout::elem;
 use super::mac::add_params;
 use super::{Layout, Lower};
 use crate::fuse::limits;
 use lowbit_arithmetic::{Affine, Rescale, Rounding, quantize, requantize};
 use lowbit_ir::op::{Binary, Unary};
-use lowbit_ir::{DType, NodeId, Op, Quant, Result, Type, ValueId};
+use lowbit_ir::{DType, Error, NodeId, Op, Quant, Result, Type, ValueId};
 use lowbit_kernels::elementwise::{self, BinaryFn, MulParams, UnaryFn};
 use lowbit_kernels::rows;
 use lowbit_runtime::program::{Gather, Map, MapFn, Zip, ZipFn};
@@ -87,10 +88,20 @@ fn table8(cx: &mut Lower<'_>, f: impl Fn(i32) -> i32) -> Result<MapFn> {
     Ok(MapFn::Table8(cx.row(elementwise::TABLE8)?, place))
 }
 
-/// A table operator's own constant.
+/// A table operator's constant, whose first entry is for the lowest integer of the operand's type, spread over all that
+/// the storage can hold, so that the kernel looks up what it finds.
 fn table(cx: &mut Lower<'_>, id: NodeId) -> Result<Place> {
-    let table = cx.input(id, 1)?;
-    cx.place(table, Layout::Plain)
+    let (x, table) = (cx.input(id, 0)?, cx.input(id, 1)?);
+    let lowest = cx.g.ty(x).quant()?.qmin;
+    let size = elem(cx.g.ty(x).dtype)?;
+    let entries = match cx.g.constant(table) {
+        Some(tensor) => tensor.ints()?,
+        None => return Err(Error::new("expected a constant table").at_value(cx.g.value(table).name.clone())),
+    };
+    let last = entries.len() as i64 - 1;
+    let at = |q: i64| entries.get((q - lowest).clamp(0, last.max(0)) as usize).copied().unwrap_or(0) as u64;
+    let bytes: Vec<u8> = (0..1i64 << (8 * size)).flat_map(|q| at(q).to_le_bytes().into_iter().take(size)).collect();
+    Ok(cx.out.constants.add(&bytes))
 }
 
 /// Accumulators to floats, one scale a channel: channels must be last in memory.
@@ -123,16 +134,24 @@ pub fn zip(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
     let dtypes = (cx.g.ty(a).dtype, cx.g.ty(b).dtype, cx.g.ty(y).dtype);
     let known = [a, b, y].iter().all(|v| per_tensor(cx.g.ty(*v)));
     let f = match (&cx.g.node(id).op, dtypes) {
-        (Op::QAdd(how), (DType::U8, DType::U8, DType::U8)) if known && how.rounding == how.method.default_rounding() => {
+        (Op::QAdd(how), (DType::U8, DType::U8, DType::U8))
+            if known && how.rounding == how.method.default_rounding() =>
+        {
             ZipFn::Add8(cx.row(elementwise::QADD)?, add_params(cx.g, *how, a, b, y)?)
         }
-        (Op::QAdd(how), (DType::U16, DType::U16, DType::U16)) if known && how.rounding == how.method.default_rounding() => {
+        (Op::QAdd(how), (DType::U16, DType::U16, DType::U16))
+            if known && how.rounding == how.method.default_rounding() =>
+        {
             ZipFn::Add16(cx.row(elementwise::QADD16)?, add_params(cx.g, *how, a, b, y)?)
         }
-        (Op::QMul(how), (DType::U8, DType::U8, DType::U8)) if known && how.rounding == how.method.default_rounding() => {
+        (Op::QMul(how), (DType::U8, DType::U8, DType::U8))
+            if known && how.rounding == how.method.default_rounding() =>
+        {
             ZipFn::Mul8(cx.row(elementwise::QMUL)?, mul_params(cx, how.method, a, b, y)?)
         }
-        (Op::QMul(how), (DType::U16, DType::U16, DType::U16)) if known && how.rounding == how.method.default_rounding() => {
+        (Op::QMul(how), (DType::U16, DType::U16, DType::U16))
+            if known && how.rounding == how.method.default_rounding() =>
+        {
             ZipFn::Mul16(cx.row(elementwise::QMUL16)?, mul_params(cx, how.method, a, b, y)?)
         }
         (Op::Binary(f), (DType::F32, DType::F32, DType::F32)) => match binary(*f) {
@@ -144,7 +163,13 @@ pub fn zip(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
     broadcast(cx, id, f, a, b, y)
 }
 
-fn mul_params(cx: &Lower<'_>, method: lowbit_arithmetic::Method, a: ValueId, b: ValueId, y: ValueId) -> Result<MulParams> {
+fn mul_params(
+    cx: &Lower<'_>,
+    method: lowbit_arithmetic::Method,
+    a: ValueId,
+    b: ValueId,
+    y: ValueId,
+) -> Result<MulParams> {
     let affine = |v: ValueId| cx.g.ty(v).quant().and_then(Quant::affine);
     let (a, b, y): (Affine, Affine, Affine) = (affine(a)?, affine(b)?, affine(y)?);
     let rescale = Rescale::for_product(method, a.scale, b.scale, y.scale)?;

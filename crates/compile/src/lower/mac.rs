@@ -7,8 +7,10 @@ use lowbit_ir::op::{Conv, MatMul, Rescale as How};
 use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Tensor, ValueId};
 use lowbit_kernels::requant::AddParams;
 use lowbit_kernels::{dwconv, gemm};
-use lowbit_runtime::program::{Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Panel, QDw, QGemm, Requant, Scales, Window};
 use lowbit_runtime::Kind;
+use lowbit_runtime::program::{
+    Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Panel, QDw, QGemm, Requant, Scales, Window,
+};
 
 /// Lowers a chain whose head is a Conv or MatMul.
 pub fn lower(cx: &mut Lower<'_>, chain: &Chain) -> Result<()> {

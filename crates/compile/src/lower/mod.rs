@@ -77,7 +77,9 @@ impl<'a> Lower<'a> {
         match &node.op {
             // Always the head of a chain.
             Op::Conv(_) | Op::MatMul(_) => self.reference(id),
-            Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::QAvgPool(_) | Op::Reduce(_) => pool::lower(self, id),
+            Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::QAvgPool(_) | Op::Reduce(_) => {
+                pool::lower(self, id)
+            }
             Op::Relu
             | Op::Clip { .. }
             | Op::Unary(_)
@@ -148,10 +150,9 @@ impl<'a> Lower<'a> {
 
     /// Operand `i` of a node, which its arity promises.
     fn input(&self, id: NodeId, i: usize) -> Result<ValueId> {
-        self.g
-            .node(id)
-            .input(i)
-            .ok_or_else(|| lowbit_ir::Error::new(format!("expected an operand {i}, found none")).at_node(self.g.node(id).name.clone()))
+        self.g.node(id).input(i).ok_or_else(|| {
+            lowbit_ir::Error::new(format!("expected an operand {i}, found none")).at_node(self.g.node(id).name.clone())
+        })
     }
 
     /// Leaves a node to the interpreter.

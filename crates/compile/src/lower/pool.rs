@@ -91,7 +91,7 @@ fn window(cx: &Lower<'_>, r: &Request<'_>, x: ValueId, y: ValueId, elem: usize) 
 fn kernel(cx: &Lower<'_>, r: &Request<'_>, x: ValueId, y: ValueId) -> Result<Option<PoolKind>> {
     let include_pad = r.pool.is_some_and(|p| p.count_include_pad);
     // A partial window at the end counts its own way when padding counts too: left to the interpreter.
-    if include_pad && r.pool.is_some_and(|p| p.ceil_mode) {
+    if r.average.is_some() && include_pad && r.pool.is_some_and(|p| p.ceil_mode) {
         return Ok(None);
     }
     let dtype = cx.g.ty(x).dtype;

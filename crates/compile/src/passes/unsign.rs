@@ -96,7 +96,13 @@ fn relabel_input(g: &mut Graph, input: ValueId, ty: Type) {
     let name = g.value(input).name.clone();
     let Some(first) = g.order().first().copied() else { return };
     let users = g.users();
-    let node = g.add_node_before(first, &format!("{name}/unsign"), relabel(), vec![Some(input)], &[(&format!("{name}/unsign"), ty)]);
+    let node = g.add_node_before(
+        first,
+        &format!("{name}/unsign"),
+        relabel(),
+        vec![Some(input)],
+        &[(&format!("{name}/unsign"), ty)],
+    );
     let new = g.node(node).outputs[0];
     for (user, i) in users.of(input) {
         g.set_input(*user, *i, Some(new));

@@ -1,0 +1,49 @@
+//! What a profile calls the steps: by the kernel that runs them.
+
+use crate::program::{Kind, MapFn, PoolKind, ZipFn};
+
+impl Kind {
+    /// The name of the kernel that runs this step; of what it does where that takes none.
+    pub fn kernel(&self) -> &'static str {
+        match self {
+            Kind::QGemm(s) => s.row.name,
+            Kind::FGemm(s) => s.row.name,
+            Kind::QDw(s) => s.row.name,
+            Kind::FDw(s) => s.row.name,
+            Kind::FMatMul(s) => s.row.name,
+            Kind::Pool(s) => match s.kind {
+                PoolKind::MaxU8(row) => row.name,
+                PoolKind::MaxU16(row) => row.name,
+                PoolKind::MaxF32(row) => row.name,
+                PoolKind::AvgU8(row, _) => row.name,
+                PoolKind::AvgU16(row, _) => row.name,
+                PoolKind::AvgF32(row, _) => row.name,
+            },
+            Kind::Map(s) => match s.f {
+                MapFn::Quantize8(row, _) => row.name,
+                MapFn::Quantize16(row, _) => row.name,
+                MapFn::Dequantize8(row, _) => row.name,
+                MapFn::Dequantize16(row, _) => row.name,
+                MapFn::Table8(row, _) => row.name,
+                MapFn::Table16(row, _) => row.name,
+                MapFn::Unary(row, _) => row.name,
+                MapFn::Clamp(row, _, _) => row.name,
+            },
+            Kind::Zip(s) => match s.f {
+                ZipFn::Add8(row, _) => row.name,
+                ZipFn::Add16(row, _) => row.name,
+                ZipFn::Mul8(row, _) => row.name,
+                ZipFn::Mul16(row, _) => row.name,
+                ZipFn::Binary(row, _, _, _) => row.name,
+            },
+            Kind::DequantizeAcc { row, .. } => row.name,
+            Kind::Softmax { row, .. } => row.name,
+            Kind::LayerNorm { row, .. } => row.name,
+            Kind::Transpose { row, .. } => row.name,
+            Kind::CopyRows { .. } => "copy",
+            Kind::Gather(_) => "gather",
+            Kind::Pad(_) => "pad",
+            Kind::Reference(_) => "interpreter",
+        }
+    }
+}
