@@ -7,9 +7,9 @@
 //! `rows` may repeat any valid pointer. Tile: `1 <= rows <= mr`, `1 <= cols <= nr`; only `rows x cols` are stored.
 //!
 //! Weights are packed by the compiler ([`pack_q8`], [`pack_q16`], [`pack_f32`]) into panels of `nr` channels, channels and `k` padded
-//! with zeros: integer `[tap][k / 4][nr][4]`, float and 16-bit `[tap][k][nr]`; a panel takes `packed_* / panels`. Bias and multipliers have one entry a channel, padded
-//! to whole panels. Input rows are read in groups of 4 bytes (integer), so up to 3 bytes beyond the last channel are
-//! read and meet zero weights.
+//! with zeros: integer `[tap][k / 4][nr][4]`, float `[tap][k][nr]`; a panel takes `packed_* / panels`. Bias and multipliers have one entry a channel, padded
+//! to whole panels. Input rows are read in groups of 4 (integer), so up to 3 elements beyond the last channel
+//! are read and meet zero weights.
 //!
 //! Integer products sum modulo 2^32: the compiler has proven that the true sum fits (input offset included: `bias`
 //! holds bias - zero_point * sum(w)). Float: the accumulator starts at the bias, one fused multiply-add a step, taps
@@ -17,6 +17,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_q16;
 mod scalar;
 
 use crate::requant::{Epilogue, FloatEpilogue};
@@ -50,8 +52,17 @@ pub static F32: &[FGemm] = &[
 ];
 
 /// u16 activations by i8 weights, 64-bit accumulators.
-pub static Q16: &[QGemm16] =
-    &[QGemm16 { name: "u16i8_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, run: scalar::q16::<4, 8> }];
+pub static Q16: &[QGemm16] = &[
+    QGemm16 { name: "u16i8_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, run: scalar::q16::<4, 8> },
+    #[cfg(target_arch = "x86_64")]
+    QGemm16 {
+        name: "u16i8_gemm_6x32__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        mr: avx512_q16::MR,
+        nr: avx512_q16::NR,
+        run: avx512_q16::q16,
+    },
+];
 
 /// One integer tile: u8 activations, i8 weights, i32 accumulators.
 #[derive(Debug, Clone, Copy)]
@@ -152,7 +163,7 @@ pub struct Q16Args {
     pub taps: usize,
     /// Input channels a tap.
     pub k: usize,
-    /// This panel's weights, `[tap][k][nr]`.
+    /// This panel's weights.
     pub w: *const i8,
     /// This panel's bias (with the input offset folded in).
     pub bias: *const i64,
@@ -244,9 +255,9 @@ pub fn pack_q8(
     pack(w, channels, taps, k, nr, 4, out);
 }
 
-/// Bytes of packed weights for 16-bit activations.
+/// Bytes of packed weights for 16-bit activations: as for 8 bits.
 pub const fn packed_q16(channels: usize, taps: usize, k: usize, nr: usize) -> usize {
-    channels.next_multiple_of(nr) * taps * k
+    packed_q8(channels, taps, k, nr)
 }
 
 /// Packs the weight of each (channel, tap, k) for [`Q16`].
@@ -258,7 +269,7 @@ pub fn pack_q16(
     nr: usize,
     out: &mut [i8],
 ) {
-    pack(w, channels, taps, k, nr, 1, out);
+    pack(w, channels, taps, k, nr, 4, out);
 }
 
 /// Elements of packed float weights.

@@ -72,7 +72,7 @@ pub unsafe fn f32<const MR: usize, const NR: usize>(a: &FArgs) {
 /// # Safety
 /// As [`super::QGemm16::run`].
 pub unsafe fn q16<const MR: usize, const NR: usize>(a: &Q16Args) {
-    // SAFETY: as in `q8`; the panel has `taps * k * NR` weights.
+    // SAFETY: as in `q8`.
     unsafe {
         let mut acc = [[0i64; NR]; MR];
         for row in &mut acc {
@@ -81,13 +81,14 @@ pub unsafe fn q16<const MR: usize, const NR: usize>(a: &Q16Args) {
             }
         }
         for tap in 0..a.taps {
-            let w = a.w.add(tap * a.k * NR);
+            let w = a.w.add(tap * a.k.next_multiple_of(4) * NR);
             for (row, acc) in acc.iter_mut().enumerate().take(a.rows) {
                 let x = *a.x.add(tap * MR + row);
                 for k in 0..a.k {
                     let x = i32::from(*x.add(k));
+                    let w = w.add(k / 4 * 4 * NR + k % 4);
                     for (channel, acc) in acc.iter_mut().enumerate() {
-                        *acc = acc.wrapping_add(i64::from(x * i32::from(*w.add(k * NR + channel))));
+                        *acc = acc.wrapping_add(i64::from(x * i32::from(*w.add(channel * 4))));
                     }
                 }
             }

@@ -94,7 +94,10 @@ fn integers() {
 fn words() {
     for row in runnable(gemm::Q16) {
         let random = &mut Random(2);
-        for (rows, cols, taps, k) in shapes(random, row.mr, row.nr) {
+        let mut shapes = shapes(random, row.mr, row.nr);
+        // Deep enough for 32-bit sums of bytes to overflow.
+        shapes.extend([(2, 3, 1, 70_000), (1, 2, 3, 30_001), (3, 17, 300, 513)]);
+        for (rows, cols, taps, k) in shapes {
             let data = random.words(3 * k + SLACK + 64);
             let x = inputs(random, &data, row.mr, rows, taps, k);
             let plain = random.weights(cols * taps * k);

@@ -1,0 +1,157 @@
+//! The AVX-512 row for u16 activations.
+//!
+//! Each activation is two bytes, `x = 256 * high + low`, and each byte has its own sum by the dot product instruction.
+//! A step adds at most 4 * 255 * 128 in magnitude to a 32-bit sum, so that 2^14 steps cannot overflow it; then, and at
+//! the end, the sums move to 64 bits. Two sums a channel: the tile is half as wide as that for bytes.
+
+use super::{Epilogue16, Q16Args};
+use crate::x86::unroll;
+use core::arch::x86_64::*;
+use lowbit_arithmetic::Rescale;
+
+/// Rows of a tile.
+pub const MR: usize = 6;
+/// Channels of a tile.
+pub const NR: usize = 32;
+/// Steps after which the 32-bit sums are moved.
+const STEPS: usize = 1 << 14;
+const _: () = assert!(STEPS as i64 * 4 * 255 * 128 <= i32::MAX as i64);
+
+/// # Safety
+/// As [`super::QGemm16::run`].
+pub unsafe fn q16(a: &Q16Args) {
+    static TILES: [[unsafe fn(&Q16Args); NR / 16]; MR] = [
+        [tile::<1, 1>, tile::<1, 2>],
+        [tile::<2, 1>, tile::<2, 2>],
+        [tile::<3, 1>, tile::<3, 2>],
+        [tile::<4, 1>, tile::<4, 2>],
+        [tile::<5, 1>, tile::<5, 2>],
+        [tile::<6, 1>, tile::<6, 2>],
+    ];
+    if let Some(tile) = TILES.get(a.rows.wrapping_sub(1)).and_then(|tiles| tiles.get(a.cols.wrapping_sub(1) / 16)) {
+        // SAFETY: the caller's promise; the instance has the rows and at least the channels of the arguments.
+        unsafe { tile(a) }
+    }
+}
+
+/// # Safety
+/// As [`super::QGemm16::run`], with `a.rows == R` and `a.cols` in the last of `V` vectors.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn tile<const R: usize, const V: usize>(a: &Q16Args) {
+    // SAFETY: by the contract each of the `taps * MR` pointers leads to `k` elements, readable in groups of 4; the
+    // panel has a whole number of groups of NR * 4 weights, the bias NR entries.
+    unsafe {
+        let zero = _mm512_setzero_si512();
+        // For each vector of channels its lower and its upper half.
+        let mut totals = [[[zero; 2]; V]; R];
+        unroll!(V, v => {
+            let bias = [0, 8].map(|i| _mm512_loadu_si512(a.bias.add(16 * v + i).cast()));
+            unroll!(R, r => totals[r][v] = bias);
+        });
+        let lows = _mm512_set1_epi32(0x0604_0200);
+        let highs = _mm512_set1_epi32(0x0705_0301);
+        let groups = a.k.div_ceil(4);
+        let mut w = a.w;
+        let (mut tap, mut at) = (0, 0);
+        while tap < a.taps && groups > 0 {
+            let mut low = [[zero; V]; R];
+            let mut high = [[zero; V]; R];
+            let mut x = [a.bias.cast::<u16>(); R];
+            let mut left = STEPS;
+            while tap < a.taps && left > 0 {
+                unroll!(R, r => x[r] = *a.x.add(tap * MR + r));
+                let end = groups.min(at + left);
+                left -= end - at;
+                while at < end {
+                    let mut weights = [zero; V];
+                    unroll!(V, v => weights[v] = _mm512_loadu_si512(w.add(64 * v).cast()));
+                    unroll!(R, r => {
+                        let x = _mm512_set1_epi64(x[r].add(4 * at).cast::<i64>().read_unaligned());
+                        let (lows, highs) = (_mm512_shuffle_epi8(x, lows), _mm512_shuffle_epi8(x, highs));
+                        unroll!(V, v => {
+                            low[r][v] = _mm512_dpbusd_epi32(low[r][v], lows, weights[v]);
+                            high[r][v] = _mm512_dpbusd_epi32(high[r][v], highs, weights[v]);
+                        });
+                    });
+                    w = w.add(NR * 4);
+                    at += 1;
+                }
+                if at == groups {
+                    (tap, at) = (tap + 1, 0);
+                }
+            }
+            unroll!(R, r => unroll!(V, v => {
+                totals[r][v][0] = join(
+                    totals[r][v][0],
+                    _mm512_castsi512_si256(low[r][v]),
+                    _mm512_castsi512_si256(high[r][v]),
+                );
+                totals[r][v][1] = join(
+                    totals[r][v][1],
+                    _mm512_extracti64x4_epi64::<1>(low[r][v]),
+                    _mm512_extracti64x4_epi64::<1>(high[r][v]),
+                );
+            }));
+        }
+        store(&totals, a);
+    }
+}
+
+/// total + low + 256 * high
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn join(total: __m512i, low: __m256i, high: __m256i) -> __m512i {
+    let high = _mm512_slli_epi64::<8>(_mm512_cvtepi32_epi64(high));
+    _mm512_add_epi64(total, _mm512_add_epi64(_mm512_cvtepi32_epi64(low), high))
+}
+
+/// The epilogue: float multipliers in registers, others an element at a time.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn store<const R: usize, const V: usize>(totals: &[[[__m512i; 2]; V]; R], a: &Q16Args) {
+    let mut m = [0.0f32; NR];
+    // SAFETY: multipliers are read and outputs written within `a.cols`.
+    unsafe {
+        if let Epilogue16::Requant { scales, zero_point, lo, hi } = a.epilogue {
+            let mut float = true;
+            for (i, m) in m.iter_mut().enumerate().take(a.cols) {
+                match *scales.add(i) {
+                    Rescale::Float32 { m: this } => *m = this,
+                    Rescale::Fixed { .. } | Rescale::Shift { .. } => float = false,
+                }
+            }
+            if float {
+                // As `Float16`: a bound above, because too large a value would become the least integer.
+                let top = _mm256_set1_ps((hi - zero_point) as f32);
+                let zero_point = _mm256_set1_epi32(zero_point);
+                let (lo, hi) = (_mm256_set1_epi32(lo), _mm256_set1_epi32(hi));
+                for (r, row) in totals.iter().enumerate() {
+                    let y = a.y.add(r * a.y_stride).cast::<u16>();
+                    for (i, &total) in row.as_flattened().iter().enumerate() {
+                        let inside = a.cols.saturating_sub(8 * i).min(8);
+                        let mask = ((1u32 << inside) - 1) as __mmask8;
+                        let v = _mm256_mul_ps(_mm512_cvtepi64_ps(total), _mm256_loadu_ps(m.as_ptr().add(8 * i)));
+                        let q = _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_min_ps(v, top)), zero_point);
+                        let q = _mm256_min_epi32(_mm256_max_epi32(q, lo), hi);
+                        _mm_mask_storeu_epi16(y.wrapping_add(8 * i).cast(), mask, _mm256_cvtepi32_epi16(q));
+                    }
+                }
+                return;
+            }
+        }
+        for (r, row) in totals.iter().enumerate() {
+            for (i, &total) in row.as_flattened().iter().enumerate() {
+                let mut lanes = [0i64; 8];
+                _mm512_storeu_si512(lanes.as_mut_ptr().cast(), total);
+                for (lane, &acc) in lanes.iter().enumerate() {
+                    if 8 * i + lane < a.cols {
+                        a.epilogue.store(acc, r, 8 * i + lane, a.y, a.y_stride);
+                    }
+                }
+            }
+        }
+    }
+}
