@@ -210,6 +210,12 @@ impl Annotator<'_> {
         readers
     }
 
+    /// Whether a value leads only to results of the model, by way of this call or of others that stay float for that.
+    pub fn leads_only_out(&self, v: ValueId, by: &Call) -> bool {
+        let tail = |id: &NodeId| *id == by.node || matches!(self.decisions.get(id), Some(Decision::Tail(_)));
+        self.g.nodes().filter(|(_, n)| n.operands().any(|o| o == v)).all(|(id, _)| tail(&id))
+    }
+
     /// A result that somebody reads narrow is written narrow, so everybody reads it so.
     fn unify_readers(&mut self, call: &Call) {
         for v in self.g.node(call.node).outputs.clone() {

@@ -15,7 +15,7 @@ fn prepare_pass<const I: usize>(g: &mut Graph) -> Result<()> {
 
 #[test]
 fn prepare_passes() {
-    let passes: [Named; 11] = [
+    let passes: [Named; 12] = [
         (PREPARE[0].name, prepare_pass::<0>),
         (PREPARE[1].name, prepare_pass::<1>),
         (PREPARE[2].name, prepare_pass::<2>),
@@ -27,6 +27,7 @@ fn prepare_passes() {
         (PREPARE[8].name, prepare_pass::<8>),
         (PREPARE[9].name, prepare_pass::<9>),
         (PREPARE[10].name, prepare_pass::<10>),
+        (PREPARE[11].name, prepare_pass::<11>),
     ];
     assert_eq!(passes.len(), PREPARE.len(), "every pass has its golden files");
     let count = check_dir("tests/golden/prepare", &passes).unwrap_or_else(|e| panic!("{e}"));

@@ -9,6 +9,7 @@ mod fold_batch_norm;
 mod fold_bias;
 mod fold_constants;
 mod fold_pad;
+mod fold_scale;
 mod global_pools;
 mod linear;
 mod recognize_activations;
@@ -41,6 +42,7 @@ pub static PREPARE: &[Pass<Prepare>] = &[
     fold_pad::PASS,
     fold_batch_norm::PASS,
     fold_bias::PASS,
+    fold_scale::PASS,
     collapse_reshapes::PASS,
 ];
 

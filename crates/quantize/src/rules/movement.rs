@@ -2,8 +2,9 @@
 
 use super::{Rule, follows_readers, leaves_model};
 use crate::annotate::{Annotator, Call, Decision, Readers};
+use crate::prepare::rewrite;
 use lowbit_ir::op::PadMode;
-use lowbit_ir::{DType, Op, Result};
+use lowbit_ir::{DType, Graph, Op, Result, ValueId};
 
 pub const MOVE: Rule = Rule {
     name: "move",
@@ -54,7 +55,13 @@ fn concat(call: &Call, cx: &mut Annotator) -> Result<Decision> {
     }
     let readers = cx.readers(call);
     let operands: Vec<_> = call.operands.iter().flatten().copied().collect();
-    let narrow = operands.into_iter().map(|v| cx.simulate_input(v)).collect::<Result<Vec<_>>>()?;
+    // What leaves the model is joined as floats, so that boxes and scores need not share a scale.
+    let joins_tail =
+        |cx: &Annotator, v| readers == Readers::Tail && is_moved(cx.graph(), v) && cx.leads_only_out(v, call);
+    let narrow = operands
+        .into_iter()
+        .map(|v| if joins_tail(cx, v) { Ok(v) } else { cx.simulate_input(v) })
+        .collect::<Result<Vec<_>>>()?;
     let kept = cx.keep(call, narrow)?;
     match readers {
         Readers::Tail => return Ok(leaves_model()),
@@ -62,4 +69,12 @@ fn concat(call: &Call, cx: &mut Annotator) -> Result<Decision> {
         Readers::Integer => {}
     }
     Ok(kept)
+}
+
+/// Whether a value was merely moved or joined.
+fn is_moved(g: &Graph, v: ValueId) -> bool {
+    rewrite::producer(g, v).is_some_and(|(_, n)| match super::standard(&n.op).name {
+        name if name == MOVE.name => !matches!(n.op, Op::MaxPool(_) | Op::Reduce(_)),
+        name => name == CONCAT.name || name == PAD.name,
+    })
 }
