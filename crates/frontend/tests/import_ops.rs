@@ -183,6 +183,11 @@ fn normalization() {
     near(&layer.1, &[-1.0, 3.0, -1.0, 3.0]);
     let instance = apply(13, "InstanceNormalization", &x, &ones, vec![float("epsilon", 0.0)]);
     near(&instance.1, &[-1.0, 3.0, -1.0, 3.0]);
+    let groups = apply(21, "GroupNormalization", &x, &ones, vec![float("epsilon", 0.0), int("num_groups", 2)]);
+    near(&groups.1, &[-1.0, 3.0, -1.0, 3.0]);
+    let rows = f32s(&[1, 2], &[3.0, 4.0]);
+    let rms = apply(23, "RMSNormalization", &rows, &[two(5.0, 10.0)], vec![float("epsilon", 0.0)]);
+    near(&rms.1, &[15.0 / 12.5f32.sqrt(), 40.0 / 12.5f32.sqrt()]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Normalization: BatchNormalization, LayerNormalization, InstanceNormalization, Softmax, LogSoftmax.
+//! Normalization over channels, groups and rows; Softmax and LogSoftmax.
 
 use crate::onnx::builder::Item;
 use crate::onnx::node::{Site, known_from};
@@ -36,10 +36,56 @@ pub fn instance(site: &mut Site<'_>) -> Result<()> {
     let spatial = known_from(&site.shape(&x), 2)?;
     let ones = site.known("ones", Tensor::from_f32(&spatial, vec![1.0; spatial.iter().product()])?);
     let normal = site.step("normal", Op::LayerNorm { axis: 2, epsilon }, &[&x, &ones])?;
-    let axes: Vec<i64> = (1..).take(spatial.len()).collect();
-    let scale = site.step("scale", Op::Unsqueeze { axes: axes.clone() }, &[&scale])?;
-    let bias = site.step("bias", Op::Unsqueeze { axes }, &[&bias])?;
-    let scaled = site.step("scaled", Op::Binary(Binary::Mul), &[&normal, &scale])?;
+    per_channel(site, &normal, &scale, &bias, spatial.len())
+}
+
+/// GroupNormalization: groups of channels by their own statistics, then scale and bias per channel.
+pub fn group(site: &mut Site<'_>) -> Result<()> {
+    let epsilon = site.float("epsilon", 1e-5)?;
+    site.ignore(&["stash_type"]);
+    let groups = site.int("num_groups")?.unwrap_or(0);
+    let (x, scale, bias) = (site.input(0)?, site.input(1)?, site.input(2)?);
+    let shape = site.shape(&x);
+    let known = known_from(&shape, 1)?;
+    let count = usize::try_from(groups).ok().filter(|g| *g > 0 && known.first().is_some_and(|c| c % g == 0));
+    let (Some(count), Some(channels)) = (count, known.first()) else {
+        bail!("expected 'num_groups' to divide the channels of {shape}, found {groups}");
+    };
+    if site.shape(&scale).dims() != Some(vec![*channels]) {
+        bail!("expected one scale for each of {channels} channels, found {}", site.shape(&scale));
+    }
+    let size = known.iter().product::<usize>() / count;
+    let apart = site.step("groups", Op::Reshape { dims: vec![0, groups, -1] }, &[&x])?;
+    let ones = site.known("ones", Tensor::from_f32(&[size], vec![1.0; size])?);
+    let normal = site.step("normal", Op::LayerNorm { axis: 2, epsilon }, &[&apart, &ones])?;
+    let whole = site.reshape("whole", &normal, &Sizes::of_shape(&shape.0).elements)?;
+    per_channel(site, &whole, &scale, &bias, known.len() - 1)
+}
+
+/// RMSNormalization: x / sqrt(mean(x^2) + epsilon) * scale, over the axes from `axis` on.
+pub fn rms(site: &mut Site<'_>) -> Result<()> {
+    let epsilon = site.float("epsilon", 1e-5)?;
+    site.ignore(&["stash_type"]);
+    let (x, scale) = (site.input(0)?, site.input(1)?);
+    let shape = site.shape(&x);
+    let axis = shape.axis(site.int("axis")?.unwrap_or(-1))?;
+    let axes = (axis..shape.rank()).map(|a| a as i64).collect();
+    let square = site.step("square", Op::Binary(Binary::Mul), &[&x, &x])?;
+    let mean = Op::Reduce(Reduce { kind: ReduceKind::Mean, axes, keep_dims: true });
+    let mean = site.step("mean", mean, &[&square])?;
+    let epsilon = site.known("epsilon", Tensor::scalar(epsilon));
+    let sum = site.step("sum", Op::Binary(Binary::Add), &[&mean, &epsilon])?;
+    let root = site.step("root", Op::Unary(Unary::Sqrt), &[&sum])?;
+    let normal = site.step("normal", Op::Binary(Binary::Div), &[&x, &root])?;
+    site.finish(Op::Binary(Binary::Mul), &[&normal, &scale])
+}
+
+/// The result: scale and bias of each channel, which have `spatial` axes after them.
+fn per_channel(site: &mut Site<'_>, normal: &Item, scale: &Item, bias: &Item, spatial: usize) -> Result<()> {
+    let axes: Vec<i64> = (1..).take(spatial).collect();
+    let scale = site.step("scale", Op::Unsqueeze { axes: axes.clone() }, &[scale])?;
+    let bias = site.step("bias", Op::Unsqueeze { axes }, &[bias])?;
+    let scaled = site.step("scaled", Op::Binary(Binary::Mul), &[normal, &scale])?;
     site.finish(Op::Binary(Binary::Add), &[&scaled, &bias])
 }
 
