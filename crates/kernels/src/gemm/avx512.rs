@@ -96,13 +96,15 @@ unsafe fn q8_tile<const R: usize, const V: usize>(a: &QArgs) {
         let mut acc = q8_products::<R, V>(a);
         let how = match &a.epilogue {
             Epilogue::Accumulator => return q8_store_accumulators(&acc, a),
-            Epilogue::Requant(how) => how,
-            Epilogue::RequantAdd(how, residual) => return q8_join(acc, a, how, residual),
+            Epilogue::Requant(how) | Epilogue::RequantAdd(how, _) => how,
         };
         rescale!(acc, how, R, V);
+        if let Epilogue::RequantAdd(_, residual) = &a.epilogue {
+            return q8_join(acc, a, how, residual);
+        }
         let bytes = Bytes::new(how.zero_point, how.lo, how.hi);
         unroll!(R, r => {
-            let [p, q, s, t] = quarter::<V>(&acc[r]);
+            let [p, q, s, t] = quarters::<V>(&acc[r]);
             store_bytes(a.y.add(r * a.y_stride), a.cols, bytes.pack(p, q, s, t));
         });
     }
@@ -146,7 +148,7 @@ unsafe fn q8_products<const R: usize, const V: usize>(a: &QArgs) -> [[__m512i; V
 /// The four quarters of a packed row; those it lacks do not matter.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn quarter<const V: usize>(acc: &[__m512i; V]) -> [__m512i; 4] {
+fn quarters<const V: usize>(acc: &[__m512i; V]) -> [__m512i; 4] {
     [acc[0], acc[if 1 < V { 1 } else { 0 }], acc[if 2 < V { 2 } else { 0 }], acc[if 3 < V { 3 } else { 0 }]]
 }
 
@@ -164,30 +166,32 @@ unsafe fn q8_store_accumulators<const R: usize, const V: usize>(acc: &[[__m512i;
     }));
 }
 
-/// The epilogue that adds another tensor. The tile passes through memory: there are not enough registers for all.
+/// The rest of the epilogue that adds another tensor to a rescaled tile.
+///
+/// The tile passes through memory and rows are not unrolled, for this is much code for each of the tile's instances.
 ///
 /// # Safety
 /// As [`q8_tile`].
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn q8_join<const R: usize, const V: usize>(
-    mut acc: [[__m512i; V]; R],
+    acc: [[__m512i; V]; R],
     a: &QArgs,
     how: &Requant,
     residual: &Residual,
 ) {
-    // SAFETY: the caller's promise; the other tensor is read within `a.cols`.
+    // SAFETY: the caller's promise; rows of the other tensor are readable for whole registers.
     unsafe {
-        rescale!(acc, how, R, V);
         let joined = Joined::new(how, &residual.add);
         let bytes = Bytes::new(residual.add.zero_point, residual.add.lo, residual.add.hi);
-        for (r, acc) in acc.iter_mut().enumerate() {
+        for (r, acc) in acc.iter().enumerate() {
+            let mut acc = *acc;
             let other = residual.r.add(r * residual.r_stride);
             unroll!(V, v => {
-                let other = _mm_maskz_loadu_epi8(first16(a.cols - 16 * v), other.add(16 * v).cast());
+                let other = _mm_loadu_si128(other.add(16 * v).cast());
                 acc[v] = joined.apply(acc[v], _mm512_cvtepu8_epi32(other));
             });
-            let [p, q, s, t] = quarter::<V>(acc);
+            let [p, q, s, t] = quarters::<V>(&acc);
             store_bytes(a.y.add(r * a.y_stride), a.cols, bytes.pack(p, q, s, t));
         }
     }

@@ -6,10 +6,11 @@
 //! the tap lies in the padding. A dense layer has one tap. The caller fills all `mr` pointers of each tap; those beyond
 //! `rows` may repeat any valid pointer. Tile: `1 <= rows <= mr`, `1 <= cols <= nr`; only `rows x cols` are stored.
 //!
-//! Weights are packed by the compiler ([`pack_q8`], [`pack_q16`], [`pack_f32`]) into panels of `nr` channels, channels and `k` padded
-//! with zeros: integer `[tap][k / 4][nr][4]`, float `[tap][k][nr]`; a panel takes `packed_* / panels`. Bias and multipliers have one entry a channel, padded
-//! to whole panels. Input rows are read in groups of 4 (integer), so up to 3 elements beyond the last channel
-//! are read and meet zero weights.
+//! Weights are packed by the compiler ([`pack_q8`], [`pack_q16`], [`pack_f32`]) into panels of `nr` channels, channels
+//! and `k` padded with zeros: integer `[tap][k / 4][nr][4]`, float `[tap][k][nr]`; a panel takes what `packed_*` says of
+//! `nr` channels. Bias and multipliers have one entry a channel, padded to whole panels. Input rows are read in groups
+//! of 4 elements (integer), so up to 3 beyond the last channel are read and meet zero weights. The other tensor of an
+//! epilogue is read in whole registers. Inputs and weights that start at multiples of 64 bytes are read fastest.
 //!
 //! Integer products sum modulo 2^32: the compiler has proven that the true sum fits (input offset included: `bias`
 //! holds bias - zero_point * sum(w)). Float: the accumulator starts at the bias, one fused multiply-add a step, taps

@@ -214,3 +214,36 @@ fn floats() {
         }
     }
 }
+
+/// All sums of bytes as large as they can be, deeper than 32 bits hold.
+#[test]
+fn words_at_their_largest() {
+    for row in runnable(gemm::Q16) {
+        for (k, x_value, weight) in
+            [(70_000, 65535, -128), (70_000, 65535, 127), (65_536, 0xff00, -128), (65_540, 255, -128)]
+        {
+            let data = vec![x_value; k + SLACK];
+            let x = vec![data.as_ptr(); row.mr];
+            let mut w = vec![0; gemm::packed_q16(row.nr, 1, k, row.nr)];
+            gemm::pack_q16(|_, _, _| weight, row.nr, 1, k, row.nr, &mut w);
+            let bias = vec![-3i64; row.nr];
+            let mut y = vec![0i64; row.mr * row.nr];
+            let args = Q16Args {
+                rows: row.mr,
+                cols: row.nr,
+                x: x.as_ptr(),
+                taps: 1,
+                k,
+                w: w.as_ptr(),
+                bias: bias.as_ptr(),
+                y: y.as_mut_ptr().cast(),
+                y_stride: row.nr * 8,
+                epilogue: Epilogue16::Accumulator,
+            };
+            // SAFETY: as above.
+            unsafe { (row.run)(&args) };
+            let expected = i64::from(x_value) * i64::from(weight) * k as i64 - 3;
+            assert!(y.iter().all(|&acc| acc == expected), "{} {k} of {x_value} by {weight}", row.name);
+        }
+    }
+}
