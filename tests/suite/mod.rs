@@ -201,6 +201,47 @@ fn integer_convs(out: &mut Vec<Case>) {
     }
 }
 
+/// 16-bit activations: wide accumulators, and what fuses with them.
+fn wide_convs(out: &mut Vec<Case>) {
+    for seed in 0..24 {
+        let r = &mut Random((500 + seed) << 32);
+        let method = METHODS[seed as usize % 3];
+        let (mut conv, kernel, input) = geometry(r);
+        let depthwise = r.below(3) == 0;
+        conv.group = if depthwise { r.pick(&[3, 16, 70]) } else { r.pick(&[1, 1, 2]) };
+        let per_group = if depthwise { 1 } else { r.pick(&[1, 3, 5, 17]) };
+        let (ci, co) = (conv.group * per_group, conv.group * if depthwise { 1 } else { r.pick(&[1, 7, 9]) });
+        let mut b = Build::new(&format!("conv.q16.{seed}"));
+        let signed = r.below(2) == 0;
+        let (dtype, lo, hi) = if signed { (DType::I16, -32768, 32767) } else { (DType::U16, 0, 65535) };
+        let narrow = |r: &mut Random, dims: &[usize]| {
+            let scale = scale_for(method, r);
+            Type::quantized(dtype, dims.to_vec(), Quant::per_tensor(scale, r.int(lo / 2, hi / 2) as i32, lo, hi))
+        };
+        let xt = narrow(r, &[1, ci, input[0], input[1]]);
+        let x = r.ints(&xt);
+        let x = b.input(x);
+        let scales: Vec<f32> = (0..co).map(|_| scale_for(method, r)).collect();
+        let quant = Quant::per_channel(scales, 0, -127, 127);
+        let w = r.ints(&Type::quantized(DType::I8, vec![co, per_group, kernel[0], kernel[1]], quant));
+        let w = b.g.add_const("w", w);
+        let acc = b.op("acc", Op::Conv(conv), &[x, w]);
+        let mut ty = b.g.ty(acc).clone();
+        let dims = ty.shape.dims().unwrap();
+        ty.dtype = DType::I64;
+        let quant = ty.quant.as_mut().unwrap();
+        (quant.qmin, quant.qmax) = (i64::MIN, i64::MAX);
+        b.g.set_ty(acc, ty);
+        let mut to = narrow(r, &dims);
+        to.quant.as_mut().unwrap().scale = [if method == Method::Shift { 32.0 } else { 20.0 }].into();
+        let y = b.op_as("y", Op::Requantize(rescale(method)), &[acc], to);
+        let t = narrow(r, &dims);
+        let sum = b.op_as("sum", Op::QAdd(rescale(method)), &[y, y], t);
+        let case = if r.below(4) == 0 { b.case(&[acc, sum]) } else { b.case(&[sum]) };
+        out.push(case);
+    }
+}
+
 /// Float convolutions with the clamps and residuals that fuse.
 fn float_convs(out: &mut Vec<Case>) {
     for seed in 0..60 {
@@ -479,6 +520,7 @@ fn movement(out: &mut Vec<Case>) {
 pub fn cases() -> Vec<Case> {
     let mut out = Vec::new();
     integer_convs(&mut out);
+    wide_convs(&mut out);
     float_convs(&mut out);
     dense(&mut out);
     pools(&mut out);

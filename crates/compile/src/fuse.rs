@@ -94,16 +94,22 @@ fn integer_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>)
     let (Op::Requantize(rescale), &[to]) = (&g.node(requant).op, g.node(requant).outputs.as_slice()) else {
         return plain;
     };
-    if !narrow(g, to) || rescale.rounding != rescale.method.default_rounding() || g.ty(acc).dtype != DType::I32 {
+    let rescale = *rescale;
+    let pair = (g.ty(acc).dtype, g.ty(to).dtype);
+    let fits = match pair {
+        (DType::I32, DType::U8) => true,
+        (DType::I32 | DType::I64, DType::U16) => g.node(mac).input(0).is_some_and(|x| g.ty(x).dtype == DType::U16),
+        _ => false,
+    };
+    if !fits || !per_tensor(g, to) || rescale.rounding != rescale.method.default_rounding() {
         return plain;
     }
-    let rescale = *rescale;
     let nodes = vec![mac, requant];
     let alone = Chain { mac, nodes: nodes.clone(), output: to, tail: Tail::Requant { rescale, to, add: None } };
     let Some(add) = next(g, users, to, taken) else { return alone };
     let (Op::QAdd(how), &[sum]) = (&g.node(add).op, g.node(add).outputs.as_slice()) else { return alone };
     match other(g, add, to) {
-        Some(other) if narrow(g, sum) && how.rounding == how.method.default_rounding() => Chain {
+        Some(other) if narrow(g, to) && narrow(g, sum) && how.rounding == how.method.default_rounding() => Chain {
             mac,
             nodes: vec![mac, requant, add],
             output: sum,
@@ -115,8 +121,11 @@ fn integer_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>)
 
 /// Whether a value is what the epilogues store: u8 with one scale.
 fn narrow(g: &Graph, v: ValueId) -> bool {
-    let ty = g.ty(v);
-    ty.dtype == DType::U8 && ty.quant.as_ref().is_some_and(lowbit_ir::Quant::is_per_tensor)
+    g.ty(v).dtype == DType::U8 && per_tensor(g, v)
+}
+
+fn per_tensor(g: &Graph, v: ValueId) -> bool {
+    g.ty(v).quant.as_ref().is_some_and(lowbit_ir::Quant::is_per_tensor)
 }
 
 fn float_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>) -> Chain {

@@ -7,8 +7,9 @@
 use crate::memory::Aligned;
 use crate::program::{
     Averages, Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Gather, Kind, Map, MapFn, Pad, Panel, Place, Pool,
-    PoolKind, QDw, QGemm, Reference, Requant, Scales, Window, Zip, ZipFn, type_bytes,
+    PoolKind, QDw, QDw16, QGemm, QGemm16, Reference, Requant, Requant16, Scales, Window, Zip, ZipFn, type_bytes,
 };
+use crate::spans::size16;
 use lowbit_ir::{Customs, Result, Tensor, Type, interp};
 use lowbit_kernels::{copy, dwconv, gemm, pool, requant};
 
@@ -55,8 +56,10 @@ pub fn tiles(kind: &Kind) -> usize {
     let ceil = |n: usize, by: usize| n.div_ceil(by.max(1)).max(1);
     match kind {
         Kind::QGemm(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
+        Kind::QGemm16(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
         Kind::FGemm(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
         Kind::QDw(s) => s.window.batch * s.window.output[0],
+        Kind::QDw16(s) => s.window.batch * s.window.output[0],
         Kind::FDw(s) => s.window.batch * s.window.output[0],
         Kind::FMatMul(s) => s.batch.len() * ceil(s.n, s.row.nr),
         Kind::Pool(s) => s.window.batch * s.window.output[0],
@@ -92,8 +95,10 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
     unsafe {
         match kind {
             Kind::QGemm(s) => qgemm(s, tile, memory, scratch.cast()),
+            Kind::QGemm16(s) => qgemm16(s, tile, memory, scratch.cast()),
             Kind::FGemm(s) => fgemm(s, tile, memory, scratch.cast()),
             Kind::QDw(s) => qdw(s, tile, memory, scratch.cast()),
+            Kind::QDw16(s) => qdw16(s, tile, memory, scratch.cast()),
             Kind::FDw(s) => fdw(s, tile, memory, scratch.cast()),
             Kind::FMatMul(s) => fmatmul(s, tile, memory, scratch),
             Kind::Pool(s) => pooling(s, tile, memory, scratch.cast()),
@@ -270,6 +275,44 @@ unsafe fn qgemm(s: &QGemm, tile: usize, memory: &Memory<'_>, pointers: *mut *con
     unsafe { blocks(&s.window, s.row.mr, &s.panels, s.cut, tile, memory.at(s.x), memory.at(s.zero), pointers, run) }
 }
 
+/// The kernel's epilogue with changes of scale from `entry` on.
+fn epilogue16(requant: &Option<Requant16>, entry: usize) -> gemm::Epilogue16 {
+    match requant {
+        None => gemm::Epilogue16::Accumulator,
+        Some(r) => gemm::Epilogue16::Requant {
+            scales: r.scales[entry..].as_ptr(),
+            zero_point: r.zero_point,
+            lo: r.lo,
+            hi: r.hi,
+        },
+    }
+}
+
+unsafe fn qgemm16(s: &QGemm16, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
+    let (nr, size) = (s.row.nr, size16(&s.requant));
+    let y_stride = s.channels * size;
+    let run = |b: Block| {
+        let p = &s.panels[b.panel];
+        let args = gemm::Q16Args {
+            rows: b.rows,
+            cols: p.cols,
+            x: pointers.cast_const().cast(),
+            taps: s.window.taps(),
+            k: s.k,
+            w: memory.at(s.w.plus(b.panel * s.panel_bytes)),
+            bias: memory.at(s.bias.plus(b.panel * nr * 8)),
+            y: memory.at_mut(s.y.plus(b.first * y_stride + p.channel * size)),
+            y_stride,
+            epilogue: epilogue16(&s.requant, b.panel * nr),
+        };
+        // SAFETY: pointers lead into checked spans, the tile's output is its own, and there is a change of scale for
+        // every column (Kind::check).
+        unsafe { (s.row.run)(&args) }
+    };
+    // SAFETY: the scratch holds taps * mr pointers (Kind::scratch).
+    unsafe { blocks(&s.window, s.row.mr, &s.panels, s.cut, tile, memory.at(s.x), memory.at(s.zero), pointers, run) }
+}
+
 unsafe fn fgemm(s: &FGemm, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
     let nr = s.row.nr;
     let y_stride = s.channels * 4;
@@ -331,6 +374,25 @@ unsafe fn qdw(s: &QDw, tile: usize, memory: &Memory<'_>, pointers: *mut *const u
             y: memory.at_mut(s.y.plus(at)),
             y_stride,
             epilogue: epilogue_at(&s.epilogue, 0, at, y_stride, memory),
+        });
+    }
+}
+
+unsafe fn qdw16(s: &QDw16, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
+    let y_stride = s.channels * size16(&s.requant);
+    // SAFETY: as `qdw`; there is a change of scale for every channel (Kind::check).
+    unsafe {
+        let first = point_row(&s.window, tile, memory.at(s.x), memory.at(s.zero), pointers);
+        (s.row.run)(&dwconv::Q16Args {
+            pixels: s.window.output[1],
+            channels: s.channels,
+            taps: s.window.taps(),
+            x: pointers.cast_const().cast(),
+            w: memory.at(s.w),
+            bias: memory.at(s.bias),
+            y: memory.at_mut(s.y.plus(first * y_stride)),
+            y_stride,
+            epilogue: epilogue16(&s.requant, 0),
         });
     }
 }

@@ -7,6 +7,8 @@ impl Kind {
     pub fn kernel(&self) -> &'static str {
         match self {
             Kind::QGemm(s) => s.row.name,
+            Kind::QGemm16(s) => s.row.name,
+            Kind::QDw16(s) => s.row.name,
             Kind::FGemm(s) => s.row.name,
             Kind::QDw(s) => s.row.name,
             Kind::FDw(s) => s.row.name,

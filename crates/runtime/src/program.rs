@@ -5,7 +5,7 @@
 
 use crate::isa::Isa;
 use crate::memory::Aligned;
-use lowbit_arithmetic::Affine;
+use lowbit_arithmetic::{Affine, Rescale};
 use lowbit_ir::{Customs, Error, Op, Result, Type};
 use lowbit_kernels::elementwise::{BinaryFn, MulParams, UnaryFn};
 use lowbit_kernels::isa::Kernel;
@@ -82,10 +82,14 @@ pub struct Step {
 pub enum Kind {
     /// Integer convolution or dense layer.
     QGemm(QGemm),
+    /// Convolution or dense layer of 16-bit activations.
+    QGemm16(QGemm16),
     /// Float convolution or dense layer.
     FGemm(FGemm),
     /// Integer depthwise convolution.
     QDw(QDw),
+    /// Depthwise convolution of 16-bit activations.
+    QDw16(QDw16),
     /// Float depthwise convolution.
     FDw(FDw),
     /// Float matrix product of two activations.
@@ -346,6 +350,73 @@ pub struct QGemm {
     pub epilogue: Epilogue,
     /// Tiles.
     pub cut: Cut,
+}
+
+/// Rescaling of 64-bit accumulators to u16.
+#[derive(Debug, Clone)]
+pub struct Requant16 {
+    /// One change of scale a channel, padded as the bias is.
+    pub scales: Vec<Rescale>,
+    /// Added after rounding.
+    pub zero_point: i32,
+    /// Lowest stored value.
+    pub lo: i32,
+    /// Highest stored value.
+    pub hi: i32,
+}
+
+/// Convolution or dense layer of 16-bit activations, accumulated in 64 bits; fields as [`QGemm`]'s.
+#[derive(Debug)]
+pub struct QGemm16 {
+    /// Kernel row.
+    pub row: &'static gemm::QGemm16,
+    /// Input pixels.
+    pub window: Window,
+    /// Input.
+    pub x: Place,
+    /// A pixel of zero points.
+    pub zero: Place,
+    /// Input channels a tap.
+    pub k: usize,
+    /// Packed weights.
+    pub w: Place,
+    /// Bytes a panel.
+    pub panel_bytes: usize,
+    /// Panels.
+    pub panels: Vec<Panel>,
+    /// Bias, 64 bits.
+    pub bias: Place,
+    /// Output.
+    pub y: Place,
+    /// Output channels, all groups.
+    pub channels: usize,
+    /// How accumulators become u16; `None` stores them as i64.
+    pub requant: Option<Requant16>,
+    /// Tiles.
+    pub cut: Cut,
+}
+
+/// Depthwise convolution of 16-bit activations, accumulated in 64 bits; a tile is one output row.
+#[derive(Debug)]
+pub struct QDw16 {
+    /// Kernel row.
+    pub row: &'static dwconv::QDw16,
+    /// Input pixels.
+    pub window: Window,
+    /// Input.
+    pub x: Place,
+    /// A pixel of zero points.
+    pub zero: Place,
+    /// Channels.
+    pub channels: usize,
+    /// Packed weights.
+    pub w: Place,
+    /// Bias, 64 bits.
+    pub bias: Place,
+    /// Output.
+    pub y: Place,
+    /// How accumulators become u16; `None` stores them as i64.
+    pub requant: Option<Requant16>,
 }
 
 /// Float convolution or dense layer; fields as [`QGemm`]'s.

@@ -1,8 +1,8 @@
 //! What every step touches: its spans for the check and the memory plan, its scratch, the facts its pointers rest on.
 
-use crate::program::{Epilogue, Kind, MapFn, Place, PoolKind, Scales, Span, type_bytes};
+use crate::program::{Epilogue, Kind, MapFn, Place, PoolKind, Requant16, Scales, Span, type_bytes};
 use lowbit_ir::{Error, Result, Type};
-use lowbit_kernels::gemm;
+use lowbit_kernels::{dwconv, gemm};
 
 fn read(place: Place, bytes: usize) -> Span {
     Span { place, bytes, written: false }
@@ -42,6 +42,11 @@ impl Epilogue {
     }
 }
 
+/// Bytes a stored element of a 16-bit layer.
+pub(crate) fn size16(requant: &Option<Requant16>) -> usize {
+    if requant.is_some() { 2 } else { 8 }
+}
+
 impl Kind {
     /// Everything this step reads and writes.
     pub fn spans(&self) -> Vec<Span> {
@@ -60,6 +65,23 @@ impl Kind {
                 ]);
                 s.epilogue.spans(padded, y_bytes, &mut out);
             }
+            Kind::QGemm16(s) => {
+                let padded = s.panels.len() * s.row.nr;
+                out.extend([
+                    read(s.x, s.window.input_bytes()),
+                    read(s.zero, s.window.pixel),
+                    read(s.w, s.panels.len() * s.panel_bytes),
+                    read(s.bias, padded * 8),
+                    write(s.y, s.window.pixels() * s.channels * size16(&s.requant)),
+                ]);
+            }
+            Kind::QDw16(s) => out.extend([
+                read(s.x, s.window.input_bytes()),
+                read(s.zero, s.window.pixel),
+                read(s.w, dwconv::packed_plain(s.channels, s.window.taps())),
+                read(s.bias, dwconv::padded(s.channels) * 8),
+                write(s.y, s.window.pixels() * s.channels * size16(&s.requant)),
+            ]),
             Kind::FGemm(s) => {
                 let padded = s.panels.len() * s.row.nr;
                 let y_bytes = s.window.pixels() * s.channels * 4;
@@ -171,8 +193,10 @@ impl Kind {
         let pointer = size_of::<*const u8>();
         match self {
             Kind::QGemm(s) => s.window.taps() * s.row.mr * pointer,
+            Kind::QGemm16(s) => s.window.taps() * s.row.mr * pointer,
             Kind::FGemm(s) => s.window.taps() * s.row.mr * pointer,
             Kind::QDw(s) => s.window.taps() * s.window.output[1] * pointer,
+            Kind::QDw16(s) => s.window.taps() * s.window.output[1] * pointer,
             Kind::FDw(s) => s.window.taps() * s.window.output[1] * pointer,
             Kind::FMatMul(s) => (s.row.mr * pointer).next_multiple_of(64) + s.k * s.row.nr * 4,
             Kind::Pool(s) => s.window.taps() * pointer,
@@ -215,6 +239,21 @@ impl Kind {
             Kind::QDw(s) => {
                 fits(s.channels <= s.window.pixel, "channels within a pixel")?;
                 fits(s.w_bytes == (s.row.packed)(s.channels, s.window.taps()), "whole weights")
+            }
+            Kind::QGemm16(s) => {
+                fits(s.panel_bytes == gemm::packed_q16(s.row.nr, s.window.taps(), s.k, s.row.nr), "whole panels")?;
+                for p in &s.panels {
+                    fits(p.x_offset + s.k * 2 <= s.window.pixel, "channels within a pixel")?;
+                    fits(p.cols >= 1 && p.cols <= s.row.nr && p.channel + p.cols <= s.channels, "columns in range")?;
+                }
+                let scales = s.requant.as_ref().map_or(usize::MAX, |r| r.scales.len());
+                fits(scales >= s.panels.len() * s.row.nr, "a change of scale for every column")?;
+                fits(s.cut.blocks > 0 && s.cut.panels > 0, "tiles")
+            }
+            Kind::QDw16(s) => {
+                let scales = s.requant.as_ref().map_or(usize::MAX, |r| r.scales.len());
+                fits(scales >= dwconv::padded(s.channels), "a change of scale for every channel")?;
+                fits(s.channels * 2 <= s.window.pixel, "channels within a pixel")
             }
             Kind::FDw(s) => fits(s.channels * 4 <= s.window.pixel, "channels within a pixel"),
             Kind::Pool(s) => {
@@ -284,6 +323,8 @@ impl Kind {
                 out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
                 out.extend(s.epilogue.add.as_mut().map(|(other, _)| other));
             }
+            Kind::QGemm16(s) => out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]),
+            Kind::QDw16(s) => out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]),
             Kind::FMatMul(s) => out.extend([&mut s.a, &mut s.b, &mut s.bias, &mut s.y]),
             Kind::Pool(s) => out.extend([&mut s.x, &mut s.y]),
             Kind::Map(s) => {

@@ -9,7 +9,8 @@ use lowbit_kernels::requant::AddParams;
 use lowbit_kernels::{dwconv, gemm};
 use lowbit_runtime::Kind;
 use lowbit_runtime::program::{
-    Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Panel, QDw, QGemm, Requant, Scales, Window,
+    Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Panel, QDw, QDw16, QGemm, QGemm16, Requant, Requant16, Scales,
+    Window,
 };
 
 /// Lowers a chain whose head is a Conv or MatMul.
@@ -54,27 +55,28 @@ struct Geometry {
 enum Plan {
     /// u8 activations, i8 weights, i32 accumulators.
     Integer,
+    /// u16 activations, i8 weights, i64 accumulators.
+    Wide,
     /// f32.
     Float,
-    /// Neither.
+    /// None of these.
     Reference,
 }
 
-fn plan(g: &Graph, mac: NodeId) -> Plan {
-    let node = g.node(mac);
+fn plan(g: &Graph, chain: &Chain) -> Plan {
+    let node = g.node(chain.mac);
     let ty = |i: usize| node.input(i).map(|v| g.ty(v));
-    let dtypes = (ty(0).map(|t| t.dtype), ty(1).map(|t| t.dtype), g.ty(node.outputs[0]).dtype);
     let constant = |i: usize| node.input(i).is_none_or(|v| g.constant(v).is_some());
-    if !constant(1) || !constant(2) {
-        return Plan::Reference;
-    }
-    match dtypes {
-        (Some(DType::F32), Some(DType::F32), DType::F32) => Plan::Float,
-        (Some(DType::U8), Some(DType::I8 | DType::I4 | DType::I2), DType::I32) => {
-            let one = ty(0).and_then(|t| t.quant.as_ref()).is_some_and(Quant::is_per_tensor);
-            let symmetric = ty(1).and_then(|t| t.quant.as_ref()).is_some_and(|q| q.zero_point.iter().all(|z| *z == 0));
-            if one && symmetric { Plan::Integer } else { Plan::Reference }
-        }
+    let (Some(x), Some(w), true) = (ty(0), ty(1), constant(1) && constant(2)) else { return Plan::Reference };
+    let one = x.quant.as_ref().is_none_or(Quant::is_per_tensor);
+    let symmetric = w.quant.as_ref().is_none_or(|q| q.zero_point.iter().all(|z| *z == 0));
+    let small = matches!(w.dtype, DType::I8 | DType::I4 | DType::I2) && symmetric && one;
+    match (x.dtype, w.dtype, g.ty(node.outputs[0]).dtype) {
+        (DType::F32, DType::F32, DType::F32) => Plan::Float,
+        (DType::U8, _, DType::I32) if small => Plan::Integer,
+        // Accumulators of 64 bits; only what stays in registers may be declared narrower.
+        (DType::U16, _, DType::I64) if small => Plan::Wide,
+        (DType::U16, _, DType::I32) if small && matches!(chain.tail, Tail::Requant { .. }) => Plan::Wide,
         _ => Plan::Reference,
     }
 }
@@ -83,7 +85,7 @@ fn conv(cx: &mut Lower<'_>, chain: &Chain, c: &Conv) -> Result<()> {
     let (x, w) = (cx.input(chain.mac, 0)?, cx.input(chain.mac, 1)?);
     let (xd, wd, yd) = (cx.dims(x)?, cx.dims(w)?, cx.dims(chain.output)?);
     let elem = cx.g.ty(x).dtype.bits() / 8;
-    let plan = plan(cx.g, chain.mac);
+    let plan = plan(cx.g, chain);
     if !(3..=4).contains(&xd.len()) || matches!(plan, Plan::Reference) {
         return cx.reference_chain(chain);
     }
@@ -117,6 +119,7 @@ fn conv(cx: &mut Lower<'_>, chain: &Chain, c: &Conv) -> Result<()> {
     let at = move |channel: usize, tap: usize, k: usize| (channel * wd[1] + k) * taps + tap;
     match plan {
         Plan::Integer => integer(cx, chain, geometry, at),
+        Plan::Wide => wide(cx, chain, geometry, at),
         Plan::Float => float(cx, chain, geometry, at),
         Plan::Reference => cx.reference_chain(chain),
     }
@@ -134,8 +137,9 @@ fn matmul(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let window = Window::dense(rows, k * elem);
     let geometry = Geometry { window, groups: 1, k, channels: n, layout: Layout::Plain, depthwise: false };
     let at = move |channel: usize, _: usize, i: usize| if m.trans_b { channel * k + i } else { i * n + channel };
-    match plan(cx.g, chain.mac) {
+    match plan(cx.g, chain) {
         Plan::Integer => integer(cx, chain, geometry, at),
+        Plan::Wide => wide(cx, chain, geometry, at),
         Plan::Float => float(cx, chain, geometry, at),
         Plan::Reference => batched(cx, chain, m),
     }
@@ -259,6 +263,99 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     });
     cx.step(&chain.nodes, kind, macs);
     Ok(())
+}
+
+/// As [`integer`], for 16-bit activations: 64-bit accumulators need no proof.
+fn wide(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, usize, usize) -> usize) -> Result<()> {
+    let node = cx.g.node(chain.mac);
+    let (x, w) = (cx.input(chain.mac, 0)?, cx.input(chain.mac, 1)?);
+    let zero_point = cx.g.ty(x).quant()?.affine()?.zero_point;
+    let weights: Vec<i8> = constant(cx.g, w)?.ints()?.into_iter().map(|v| v as i8).collect();
+    let bias = match node.input(2) {
+        Some(v) => constant(cx.g, v)?.ints()?,
+        None => vec![0; geo.channels],
+    };
+    let taps = geo.window.taps();
+    let folded = |channel: Option<usize>| -> i64 {
+        let Some(channel) = channel else { return 0 };
+        let of = |(t, k): (usize, usize)| i64::from(weights[at(channel, t, k)]);
+        let sum: i64 = (0..taps).flat_map(|t| (0..geo.k).map(move |k| (t, k))).map(of).sum();
+        bias.get(channel).copied().unwrap_or(0) - i64::from(zero_point) * sum
+    };
+    let place = cx.place(x, geo.layout)?;
+    let pixel: Vec<u8> = (0..geo.window.pixel / 2).flat_map(|_| (zero_point as u16).to_le_bytes()).collect();
+    let zero = cx.out.constants.add(&pixel);
+    let macs = macs(cx.g, chain.mac);
+    let biases = |cx: &mut Lower<'_>, entries: &[Option<usize>]| {
+        let bytes: Vec<u8> = entries.iter().flat_map(|c| folded(*c).to_le_bytes()).collect();
+        cx.out.constants.add(&bytes)
+    };
+    if geo.depthwise {
+        let row = cx.row(dwconv::Q16)?;
+        let channels = geo.channels;
+        let order: Vec<i8> =
+            (0..channels).flat_map(|c| (0..taps).map(move |t| (c, t))).map(|(c, t)| weights[at(c, t, 0)]).collect();
+        let mut packed = vec![0i8; dwconv::packed_plain(channels, taps)];
+        dwconv::pack_plain(&order, channels, taps, &mut packed);
+        let entries: Vec<Option<usize>> = (0..dwconv::padded(channels)).map(|c| (c < channels).then_some(c)).collect();
+        let w = cx.out.constants.i8s(&packed);
+        let bias = biases(cx, &entries);
+        let requant = requant16(cx, chain, &entries)?;
+        let y = cx.define(chain.output, geo.layout)?;
+        let kind = Kind::QDw16(QDw16 { row, window: geo.window, x: place, zero, channels, w, bias, y, requant });
+        cx.step(&chain.nodes, kind, macs);
+        return Ok(());
+    }
+    let row = cx.row(gemm::Q16)?;
+    let (mut panels, entries) = panels(geo.groups, geo.channels / geo.groups, geo.k, row.nr);
+    panels.iter_mut().for_each(|p| p.x_offset *= 2);
+    let panel_bytes = gemm::packed_q16(row.nr, taps, geo.k, row.nr);
+    let mut packed = vec![0i8; panel_bytes * panels.len()];
+    for (panel, out) in panels.iter().zip(packed.chunks_exact_mut(panel_bytes.max(1))) {
+        let of = |c: usize, t: usize, k: usize| weights[at(panel.channel + c, t, k)];
+        gemm::pack_q16(of, panel.cols, taps, geo.k, row.nr, out);
+    }
+    let w = cx.out.constants.i8s(&packed);
+    let bias = biases(cx, &entries);
+    let requant = requant16(cx, chain, &entries)?;
+    let y = cx.define(chain.output, geo.layout)?;
+    let cut = cut(geo.window.pixels(), panels.len(), row.mr, row.nr, taps * geo.k, panel_bytes, 1 << 19);
+    let kind = Kind::QGemm16(QGemm16 {
+        row,
+        window: geo.window,
+        x: place,
+        zero,
+        k: geo.k,
+        w,
+        panel_bytes,
+        panels,
+        bias,
+        y,
+        channels: geo.channels,
+        requant,
+        cut,
+    });
+    cx.step(&chain.nodes, kind, macs);
+    Ok(())
+}
+
+fn requant16(cx: &Lower<'_>, chain: &Chain, entries: &[Option<usize>]) -> Result<Option<Requant16>> {
+    match &chain.tail {
+        Tail::Accumulator => Ok(None),
+        Tail::Requant { rescale, to, add: None } => {
+            let out = cx.g.ty(*to).quant()?.affine()?;
+            let acc = cx.g.ty(cx.g.node(chain.mac).outputs[0]).quant()?;
+            let of = |entry: &Option<usize>| {
+                let scale = entry.and_then(|c| if acc.is_per_tensor() { acc.scale.first() } else { acc.scale.get(c) });
+                Rescale::new(rescale.method, scale.copied().unwrap_or(out.scale), out.scale)
+            };
+            let scales = entries.iter().map(of).collect::<Result<_, _>>()?;
+            Ok(Some(Requant16 { scales, zero_point: out.zero_point, lo: out.qmin, hi: out.qmax }))
+        }
+        Tail::Requant { .. } | Tail::Float { .. } => {
+            Err(Error::new("expected a 16-bit tail: a defect of the compiler"))
+        }
+    }
 }
 
 fn float(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, usize, usize) -> usize) -> Result<()> {
