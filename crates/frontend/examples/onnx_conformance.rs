@@ -1,9 +1,10 @@
 //! `cargo run --release -p lowbit-frontend --example onnx_conformance -- FOLDER [NAME_PART]`
 //!
-//! Runs ONNX's own operator tests: FOLDER holds one folder a test with `model.onnx` and `test_data_set_0/*.pb`
-//! (`backend-test-tools generate-data`, of the Python package onnx, writes them). Tests of operators that are not in the
-//! table are left out. All inputs but the first are made constants, as in real models; where even the first must be one,
-//! it is. Printed are the tests that differ or cannot be read, and the counts.
+//! Runs ONNX's own operator tests: FOLDER holds one folder a test with `model.onnx` and `test_data_set_0/*.pb`, as the
+//! Python package onnx makes them (`onnx.backend.test.case.node.collect_testcases`).
+//! Tests of operators that are not in the table are left out.
+//! All inputs but the first are made constants, as in real models; where even the first must be one, it is.
+//! Printed are the tests that differ or cannot be read, and the counts.
 
 use lowbit_frontend::onnx::proto::{ModelProto, TensorProto};
 use lowbit_frontend::onnx::{OPS, tensor};

@@ -1,7 +1,7 @@
 //! `cargo run -p lowbit-frontend --example onnx_roundtrip -- MODEL.onnx FOLDER`
 //!
-//! Reads a model, writes it to FOLDER/model.onnx, checks that this file gives the same graph again, runs the graph in the
-//! interpreter on numbers of a fixed sequence, and leaves inputs and outputs as raw little-endian files with their
+//! Reads a model, writes it to FOLDER/model.onnx, checks that this file gives the same graph again, runs the graph in
+//! the interpreter on numbers of a fixed sequence, and leaves inputs and outputs as raw little-endian files with their
 //! shapes in FOLDER/tensors.txt. `tests/compare_onnxruntime.py` compares them with ONNX Runtime.
 
 use lowbit_frontend::{ImportOptions, load, save};

@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`proto`] (the messages, generated), [`tensor`] (their tensors), [`sizes`] (integers computed from
 //! open dimensions), [`builder`] (the graph under construction), [`node`] (one node as an import function sees it),
-//! [`ops`] (the table of import functions), [`import`](mod@import) (the walk over a model), [`notes`] (what ONNX cannot say, kept in its metadata),
-//! [`export`](mod@export) (the way back).
+//! [`ops`] (the table of import functions), [`import`](mod@import) (the walk over a model), [`notes`] (what ONNX cannot
+//! say, kept in its metadata), [`export`](mod@export) (the way back).
 
 pub mod builder;
 pub mod export;

@@ -2,7 +2,8 @@
 //! `lowbit.notes`, a JSON object
 //!
 //! ```text
-//! { "nodes": { "<node>": { "rule": ..., "rounding": ..., "stands_for": { "op": ..., "inputs": [...], "steps": {...} } } },
+//! { "nodes": { "<node>": { "rule": ..., "rounding": ...,
+//!                          "stands_for": { "op": ..., "inputs": [...], "steps": {...} } } },
 //!   "types": { "<value>": { "qmin": ..., "qmax": ..., "dtype": ..., "axis": ... } } }
 //! ```
 //!

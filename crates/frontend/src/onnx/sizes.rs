@@ -254,7 +254,8 @@ fn choose(cond: &Sizes, a: &Sizes, b: &Sizes) -> Option<Sizes> {
     Some(Sizes { dims: a.dims.clone(), elements })
 }
 
-/// The static `dims` attribute of a Reshape of `input` to `target`: open dimensions become 0 (copy) or -1 (what is left).
+/// The static `dims` attribute of a Reshape of `input` to `target`: open dimensions become 0 (copy) or -1 (what is
+/// left).
 pub fn reshape_dims(target: &[Size], input: &Shape) -> Result<Vec<i64>> {
     let open = |i: usize, s: &Size| match s {
         Size::Known(n) => Some(*n),

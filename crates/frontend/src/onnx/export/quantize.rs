@@ -1,8 +1,8 @@
 //! Quantize and Dequantize as ONNX says them, or as several nodes where it cannot.
 //!
 //! QuantizeLinear makes integers of 8 bits (opset 13), 4 and 16 bits (21) and 2 bits (25), always of the type's full
-//! range and rounded half to even. A narrower range gets a Clip before; 32-bit integers are made by Div, Round, Clip and
-//! Cast, which other runtimes then compute in f32.
+//! range and rounded half to even. A narrower range gets a Clip before; 32-bit integers are made by Div, Round, Clip,
+//! Cast and Add, which other runtimes then compute in f32.
 
 use super::{Spelled, Writer, int};
 use crate::onnx::tensor;
