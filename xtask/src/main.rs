@@ -6,6 +6,7 @@
 
 mod cargo;
 mod docs;
+mod measure;
 mod test;
 mod tidy;
 mod tree;
@@ -24,7 +25,12 @@ Commands:
   docs   write docs/reference.md from `lowbit list --markdown`
   help   print this
 
-`cargo xtask test` looks for real models in the folder that LOWBIT_SHARED names, else in `../shared`.
+  accuracy [MODEL...]      measure float and integer accuracy on real models for docs/accuracy.md
+  verify [MODEL...]        compare the interpreter with every executor on real models, likewise
+  onnxruntime [MODEL...]   run our files in ONNX Runtime, layer by layer, likewise; PYTHON names a Python that has
+                           onnx, onnxruntime and numpy
+
+Real models are looked for in the folder that LOWBIT_SHARED names, else in `../shared`.
 The exit code is 0 for success, 1 for findings and failures, 2 for a command line that is not understood.
 ";
 
@@ -42,6 +48,11 @@ fn main() -> ExitCode {
         ["tidy"] => workspace_root().and_then(|root| tidy::run(&root)),
         ["test"] => workspace_root().and_then(|root| test::run(&root)),
         ["docs"] => workspace_root().and_then(|root| docs::write(&root)).map(|()| true),
+        ["accuracy", ref names @ ..] => workspace_root().and_then(|root| measure::accuracy(&root, names)).map(|()| true),
+        ["verify", ref names @ ..] => workspace_root().and_then(|root| measure::verify(&root, names)).map(|()| true),
+        ["onnxruntime", ref names @ ..] => {
+            workspace_root().and_then(|root| measure::onnxruntime(&root, names)).map(|()| true)
+        }
         _ => {
             eprint!("cargo xtask: `{}` is not a command\n\n{HELP}", arguments.join(" "));
             return ExitCode::from(2);

@@ -26,27 +26,26 @@ pub fn format(root: &Path) -> Vec<Finding> {
 
 /// `cargo clippy` over everything, warnings denied, one finding a diagnostic.
 pub fn clippy(root: &Path) -> Vec<Finding> {
-    const CLIPPY: &[&str] = &[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--offline",
-        "--keep-going",
-        "--message-format=short",
-        "--",
-        "-D",
-        "warnings",
-    ];
-    ask(root, CLIPPY, |text| {
-        // A library is checked twice, with and without its tests: a set says it once.
-        let findings: BTreeSet<Finding> = text.lines().filter_map(|line| diagnostic(root, line)).collect();
-        findings.into_iter().collect()
-    })
+    const CLIPPY: [&str; 5] = ["clippy", "--workspace", "--all-targets", "--offline", "--keep-going"];
+    const SHORT: &str = "--message-format=short";
+    let denied = ask(root, &[&CLIPPY[..], &[SHORT, "--", "-D", "warnings"]].concat(), |text| diagnostics(root, text));
+    if denied.is_empty() {
+        return denied;
+    }
+    // A denied warning hides the crates that depend on its crate. As mere warnings, all of them are seen at once.
+    let all = cargo::output(root, &[&CLIPPY[..], &[SHORT]].concat());
+    let all = all.map(|output| diagnostics(root, &cargo::text(&output))).unwrap_or_default();
+    if all.is_empty() { denied } else { all }
 }
 
 /// docs/reference.md is what the command line prints. As long as it prints none and none is there, that is no finding.
 pub fn reference(root: &Path, tree: &Tree) -> Vec<Finding> {
-    let finding = compare(docs::generate(root), tree.text(docs::REFERENCE));
+    let generated = docs::generate(root);
+    let kept = tree.text(docs::REFERENCE);
+    if generated.is_err() && kept.is_none() {
+        eprint!("(NOTHING TO COMPARE YET) ");
+    }
+    let finding = compare(generated, kept);
     finding.into_iter().map(|(line, message)| Finding::new(docs::REFERENCE, line, message)).collect()
 }
 
@@ -90,6 +89,12 @@ fn explain(arguments: &[&str], output: &Output, find: impl Fn(&str) -> Vec<Findi
 fn difference(line: &str) -> Option<(&str, usize)> {
     let (path, line) = line.strip_prefix("Diff in ")?.trim_end().strip_suffix(':')?.rsplit_once(':')?;
     Some((path, line.parse().ok()?))
+}
+
+/// A library is checked twice, with and without its tests: a set says it once.
+fn diagnostics(root: &Path, text: &str) -> Vec<Finding> {
+    let findings: BTreeSet<Finding> = text.lines().filter_map(|line| diagnostic(root, line)).collect();
+    findings.into_iter().collect()
 }
 
 /// `<path>:<line>:<column>: error: <message>`

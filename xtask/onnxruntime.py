@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Runs a QDQ file that lowbit exported in ONNX Runtime and compares it with lowbit, whole and layer by layer.
+
+Whole: the share of images for which both predict the same class.
+Layer by layer: every piece of the graph between DequantizeLinear and the next QuantizeLinear becomes a model of its
+own, gets the integers that lowbit has there, and its integer outputs are compared with lowbit's.
+
+Prints one JSON object. Needs onnx, onnxruntime and numpy.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import helper
+
+
+def lowbit_run(args, samples, folder, values):
+    """Lets lowbit run on `samples` samples; gives {name: array} with the samples along the first axis."""
+    command = [args.lowbit, "run", args.model, "--data", args.data, "--samples", str(samples)]
+    command += ["--output", str(folder), "--json"] + (["--values"] if values else [])
+    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    arrays = {part: {o["name"]: np.load(o["file"]) for o in found[part]} for part in ("inputs", "outputs")}
+    return arrays["inputs"], arrays["outputs"]
+
+
+def session(model):
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def same_class(args, folder):
+    """Percent of samples with the same best class in ONNX Runtime and lowbit."""
+    inputs, outputs = lowbit_run(args, args.samples, folder / "whole", values=False)
+    run = session(args.model)
+    name = run.get_outputs()[0].name
+    count = len(next(iter(inputs.values())))
+    theirs = []
+    for i in range(count):
+        result = run.run([name], {k: v[i : i + 1] for k, v in inputs.items()})[0]
+        theirs.append(int(result.reshape(-1).argmax()))
+    ours = outputs[name].reshape(count, -1).argmax(1)
+    return 100.0 * float(np.mean(ours == np.array(theirs))), count
+
+
+def pieces(model, values):
+    """For every QuantizeLinear: its nodes back to quantized values, and those values."""
+    producer = {o: n for n in model.graph.node for o in n.output}
+    constants = {t.name for t in model.graph.initializer}
+    for last in model.graph.node:
+        if last.op_type != "QuantizeLinear" or last.output[0] not in values:
+            continue
+        nodes, inputs, queue, complete = [], [], list(last.input), True
+        nodes.append(last)
+        while queue:
+            name = queue.pop()
+            if not name or name in constants or name in inputs:
+                continue
+            node = producer.get(name)
+            if node is None or (node.op_type == "QuantizeLinear"):
+                # A graph input is a float: the first layer's piece is its Quantize alone, which is compared as well.
+                complete &= name in values
+                inputs.append(name)
+                continue
+            if node not in nodes:
+                nodes.append(node)
+                queue += list(node.input)
+        if complete and inputs:
+            order = [n for n in model.graph.node if n in nodes]
+            yield last.output[0], order, sorted(set(inputs))
+
+
+TYPES = {
+    "float32": onnx.TensorProto.FLOAT,
+    "uint8": onnx.TensorProto.UINT8,
+    "int8": onnx.TensorProto.INT8,
+    "uint16": onnx.TensorProto.UINT16,
+    "int16": onnx.TensorProto.INT16,
+}
+
+
+def compare_layers(args, folder):
+    model = onnx.load(args.model)
+    inputs, values = lowbit_run(args, 2, folder / "layers", values=True)
+    values = {**values, **inputs}
+    weights = {t.name: t for t in model.graph.initializer}
+    layers = within = differing = total = greatest = 0
+    worst = ""
+    for output, nodes, names in pieces(model, values):
+        needed = [weights[i] for n in nodes for i in n.input if i in weights]
+        unique = list({t.name: t for t in needed}.values())
+        info = lambda n: helper.make_tensor_value_info(n, TYPES[str(values[n].dtype)], (1,) + values[n].shape[1:])
+        graph = helper.make_graph(nodes, "piece", [info(n) for n in names], [info(output)], unique)
+        piece = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+        run = session(piece.SerializeToString())
+        step = 0
+        for i in range(len(values[output])):
+            theirs = run.run([output], {n: values[n][i : i + 1] for n in names})[0]
+            difference = np.abs(theirs.astype(np.int64) - values[output][i : i + 1].astype(np.int64))
+            step = max(step, int(difference.max(initial=0)))
+            differing += int(np.count_nonzero(difference))
+            total += difference.size
+        layers += 1
+        within += step <= 1
+        if step > greatest:
+            greatest, worst = step, output
+    return {
+        "layers": layers,
+        "layers_within_one": within,
+        "greatest_step": greatest,
+        "worst_layer": worst,
+        "differing_percent": 100.0 * differing / max(total, 1),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lowbit", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("--samples", type=int, default=200)
+    args = parser.parse_args()
+    folder = pathlib.Path(args.work) / pathlib.Path(args.model).stem
+    share, count = same_class(args, folder)
+    print(json.dumps({"samples": count, "same_class": share, **compare_layers(args, folder)}))
+
+
+if __name__ == "__main__":
+    main()
