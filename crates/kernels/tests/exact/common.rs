@@ -64,12 +64,18 @@ impl Random {
         from[self.below(from.len())]
     }
     pub fn bytes(&mut self, n: usize) -> Vec<u8> {
-        let extreme = self.chance(4);
-        (0..n).map(|_| if extreme { self.pick(&[0, 255]) } else { self.next() as u8 }).collect()
+        match self.below(6) {
+            0 => vec![255; n],
+            1 => (0..n).map(|_| self.pick(&[0, 255])).collect(),
+            _ => (0..n).map(|_| self.next() as u8).collect(),
+        }
     }
     pub fn words(&mut self, n: usize) -> Vec<u16> {
-        let extreme = self.chance(4);
-        (0..n).map(|_| if extreme { self.pick(&[0, 65535]) } else { self.next() as u16 }).collect()
+        match self.below(6) {
+            0 => vec![65535; n],
+            1 => (0..n).map(|_| self.pick(&[0, 65535])).collect(),
+            _ => (0..n).map(|_| self.next() as u16).collect(),
+        }
     }
     pub fn weights(&mut self, n: usize) -> Vec<i8> {
         let extreme = self.chance(4);
@@ -129,8 +135,8 @@ impl Random {
             let wild = self.chance(5);
             let (s_in, s_out) = match method {
                 Method::Shift => {
-                    let spread = if wild { 100 } else { 18 };
-                    (self.int(-spread, 2).exp2(), 1.0)
+                    let (least, most) = if wild { (-100, 40) } else { (-18, 3) };
+                    (self.int(least, most).exp2(), 1.0)
                 }
                 Method::Float32 | Method::Fixed => {
                     let exponent = if wild { self.int(-100, 60) } else { self.int(-20, 0) };
