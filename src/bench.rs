@@ -1,7 +1,7 @@
 //! Timing: warm-up and duration by time, medians to quote.
 
-use lowbit_ir::Result;
-use lowbit_runtime::{Program, Session};
+use lowbit_ir::{Error, Result};
+use lowbit_runtime::{Program, Session, Step};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,37 +52,121 @@ impl Default for Effort {
 
 /// Times a program on inputs of seeded noise.
 pub fn time(program: &Arc<Program>, threads: usize, effort: Effort) -> Result<Timing> {
-    let mut session = Session::with_threads(program.clone(), threads)?;
-    for i in 0..program.inputs.len() {
-        fill(session.input_mut(i)?, program.inputs[i].ty.dtype.is_float(), i as u64);
+    interleaved(&[program], threads, effort)?.pop().ok_or_else(|| Error::new("expected a program, found none"))
+}
+
+/// Times programs side by side, a run of each in turn, so that whatever slows the machine slows them all alike.
+///
+/// The effort is that of each program.
+pub fn interleaved(programs: &[&Arc<Program>], threads: usize, effort: Effort) -> Result<Vec<Timing>> {
+    let mut lanes: Vec<Lane> = programs.iter().map(|p| Lane::new(p, threads)).collect::<Result<_>>()?;
+    while lanes.iter().any(|l| l.warm < effort.warm_up) {
+        for lane in &mut lanes {
+            let took = lane.run()?;
+            lane.warm += took;
+        }
     }
+    // A program that has had its time waits for the others, unless it has too few runs to have a median.
+    while lanes.iter().any(|l| l.wants_more(effort)) {
+        for lane in lanes.iter_mut().filter(|l| l.wants_more(effort)) {
+            let time = lane.run()?;
+            lane.times.push(time.as_secs_f64() * 1e3);
+        }
+    }
+    Ok(lanes.into_iter().map(Lane::timing).collect())
+}
+
+/// One program being timed.
+struct Lane {
+    session: Session,
+    warm: Duration,
+    times: Vec<f64>,
+}
+
+impl Lane {
+    fn new(program: &Arc<Program>, threads: usize) -> Result<Lane> {
+        let mut session = Session::with_threads(program.clone(), threads)?;
+        fill_inputs(&mut session)?;
+        Ok(Lane { session, warm: Duration::ZERO, times: Vec::new() })
+    }
+
+    fn run(&mut self) -> Result<Duration> {
+        let start = Instant::now();
+        self.session.execute()?;
+        Ok(start.elapsed())
+    }
+
+    fn wants_more(&self, effort: Effort) -> bool {
+        self.times.iter().sum::<f64>() < effort.duration.as_secs_f64() * 1e3 || self.times.len() < 5
+    }
+
+    fn timing(mut self) -> Timing {
+        self.times.sort_by(f64::total_cmp);
+        let at = |share: f64| self.times[((self.times.len() - 1) as f64 * share).round() as usize];
+        let program = self.session.program();
+        Timing {
+            median_ms: at(0.5),
+            min_ms: at(0.0),
+            p90_ms: at(0.9),
+            p99_ms: at(0.99),
+            runs: self.times.len(),
+            threads: self.session.threads(),
+            isa: program.isa.name,
+            batch: program.inputs.first().and_then(|p| p.ty.shape.0.first()?.known()).unwrap_or(1),
+            macs: program.macs(),
+            memory_bytes: program.arena + program.consts.len(),
+            reference_steps: program.reference_steps().map(|s| s.name.clone()).collect(),
+            cpu: lowbit_runtime::isa::cpu_name(),
+        }
+    }
+}
+
+/// What one step of a program costs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepTime {
+    /// The graph nodes it stands for.
+    pub step: String,
+    /// The kernel's name.
+    pub kernel: &'static str,
+    /// Mean time of a run.
+    pub ms: f64,
+    /// Its share of all steps, 0..=100.
+    pub percent: f64,
+    /// Multiply-accumulates a run.
+    pub macs: u64,
+}
+
+/// Times every step of a program on inputs of seeded noise, in order.
+pub fn profile(program: &Arc<Program>, threads: usize, effort: Effort) -> Result<Vec<StepTime>> {
+    let mut session = Session::with_threads(program.clone(), threads)?;
+    fill_inputs(&mut session)?;
     let start = Instant::now();
     while start.elapsed() < effort.warm_up {
         session.execute()?;
     }
-    let mut times = Vec::new();
+    let (mut nanoseconds, mut runs) = (Vec::new(), 0u32);
     let start = Instant::now();
-    while start.elapsed() < effort.duration || times.len() < 5 {
-        let run = Instant::now();
-        session.execute()?;
-        times.push(run.elapsed().as_secs_f64() * 1e3);
+    while start.elapsed() < effort.duration || runs < 5 {
+        session.profile(&mut nanoseconds)?;
+        runs += 1;
     }
-    times.sort_by(f64::total_cmp);
-    let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
-    Ok(Timing {
-        median_ms: at(0.5),
-        min_ms: at(0.0),
-        p90_ms: at(0.9),
-        p99_ms: at(0.99),
-        runs: times.len(),
-        threads,
-        isa: program.isa.name,
-        batch: program.inputs.first().and_then(|p| p.ty.shape.0.first()?.known()).unwrap_or(1),
-        macs: program.macs(),
-        memory_bytes: program.arena + program.consts.len(),
-        reference_steps: program.reference_steps().map(|s| s.name.clone()).collect(),
-        cpu: lowbit_runtime::isa::cpu_name(),
-    })
+    let total: u64 = nanoseconds.iter().sum();
+    let step = |(step, &ns): (&Step, &u64)| StepTime {
+        step: step.name.clone(),
+        kernel: step.kind.kernel(),
+        ms: ns as f64 / 1e6 / f64::from(runs),
+        percent: 100.0 * ns as f64 / total.max(1) as f64,
+        macs: step.macs,
+    };
+    Ok(program.steps.iter().zip(&nanoseconds).map(step).collect())
+}
+
+fn fill_inputs(session: &mut Session) -> Result<()> {
+    let program = session.program().clone();
+    for (i, port) in program.inputs.iter().enumerate() {
+        fill(session.input_mut(i)?, port.ty.dtype.is_float(), i as u64);
+    }
+    Ok(())
 }
 
 /// Noise: floats around zero, or any bytes.

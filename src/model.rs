@@ -129,7 +129,9 @@ impl Model {
     /// The configuration that it was quantized with; the default if it does not say.
     pub fn config(&self) -> Result<Config> {
         match self.graph.meta.properties.get(CONFIG) {
-            Some(toml) => Config::from_toml(toml).map_err(|e| e.context("reading the configuration that the model stores")),
+            Some(toml) => {
+                Config::from_toml(toml).map_err(|e| e.context("reading the configuration that the model stores"))
+            }
             None => Ok(Config::default()),
         }
     }

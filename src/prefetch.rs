@@ -57,7 +57,9 @@ impl<'a> Prefetch<'a> {
                 window.extend(thread.join().unwrap_or_default());
             }
         });
-        window.remove(&i).unwrap_or_else(|| Err(Error::new(format!("expected a sample number below {}, found {i}", self.order.len()))))
+        window.remove(&i).unwrap_or_else(|| {
+            Err(Error::new(format!("expected a sample number below {}, found {i}", self.order.len())))
+        })
     }
 }
 

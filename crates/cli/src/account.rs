@@ -1,0 +1,247 @@
+//! The account of a quantization: what `lowbit quantize` tells.
+
+use crate::format;
+use crate::output::Paper;
+use crate::table::{Side, Table, clip};
+use lowbit::bench::Timing;
+use lowbit::data::Preprocess;
+use lowbit::evaluate::Evaluation;
+use lowbit::inspect::inspect;
+use lowbit::quantization::analysis::ValueError;
+use lowbit::quantization::report::Left;
+use lowbit::{Model, Report, Result};
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::Path;
+
+/// A full bar: an error that nobody sees.
+const GOOD_DB: f64 = 40.0;
+
+/// Everything, as `--json` gives it.
+#[derive(Debug, Serialize)]
+pub struct Account<'a> {
+    pub model: &'a Path,
+    pub output: &'a Path,
+    pub calibration: Data<'a>,
+    pub preprocess: Option<Preprocess>,
+    pub layers_total: usize,
+    pub layers_integer: usize,
+    pub file_bytes_before: u64,
+    pub file_bytes_after: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Accuracy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worst_layers: Option<Vec<ValueError>>,
+    #[serde(flatten)]
+    pub report: &'a Report,
+}
+
+/// What was calibrated with.
+#[derive(Debug, Serialize)]
+pub struct Data<'a> {
+    pub data: &'a str,
+    pub samples: usize,
+    pub of: usize,
+    pub random: bool,
+}
+
+/// Medians of both programs, and how many times faster the integer one is.
+#[derive(Debug, Serialize)]
+pub struct Latency {
+    pub float: Timing,
+    pub integer: Timing,
+    pub speedup: f64,
+}
+
+/// Both programs on the same samples; the reference is the float one.
+#[derive(Debug, Serialize)]
+pub struct Accuracy {
+    pub data: String,
+    pub random: bool,
+    #[serde(flatten)]
+    pub evaluation: Evaluation,
+}
+
+impl Account<'_> {
+    /// For people.
+    pub fn text(&self, model: &Model, paper: &Paper) -> Result<String> {
+        let mut out = String::new();
+        self.origin(&mut out, model, paper)?;
+        if let Some(latency) = &self.latency {
+            self.comparison(&mut out, latency, paper);
+            self.left_float(&mut out, paper);
+            self.worst(&mut out, paper);
+        }
+        Ok(out)
+    }
+
+    /// What was read and written.
+    fn origin(&self, out: &mut String, model: &Model, paper: &Paper) -> Result<()> {
+        let summary = inspect(model.graph())?;
+        let mut facts = Table::new(&[("", Side::Left), ("", Side::Left)]);
+        let mut fact = |name: &str, text: String| facts.row([paper.bold(name), text]);
+        let nodes = model.graph().nodes().count();
+        let macs = summary.macs.map_or(String::new(), |m| format!(", {} multiply-accumulates", format::amount(m)));
+        fact(
+            "read",
+            format!(
+                "{}: {}, {} parameters{macs}",
+                self.model.display(),
+                format::counted(nodes, "node"),
+                format::count(summary.parameters as u64)
+            ),
+        );
+        let c = &self.calibration;
+        let samples = match c.samples == c.of {
+            true => format!("all {}", format::counted(c.of, "sample")),
+            false => format!("{} of {}", format::count(c.samples as u64), format::counted(c.of, "sample")),
+        };
+        let noise = if c.random { paper.loud(" (RANDOM NOISE: calibrate with real data)") } else { String::new() };
+        fact("calibrated", format!("{samples} of {}{noise}", c.data));
+        if let Some(p) = &self.preprocess {
+            fact("images", format::preprocess(p));
+        }
+        fact("config", format::config(&self.report.config)?);
+        fact(
+            "layers",
+            format!(
+                "{} of {} on integers, {} % of the multiply-accumulates",
+                self.layers_integer,
+                self.layers_total,
+                format::share(self.report.integer_macs_percent)
+            ),
+        );
+        fact("written", self.output.display().to_string());
+        out.push_str(&facts.print(paper, 0));
+        Ok(())
+    }
+
+    /// Before and after.
+    fn comparison(&self, out: &mut String, latency: &Latency, paper: &Paper) {
+        let mut table =
+            Table::new(&[("", Side::Left), ("float", Side::Right), ("integer", Side::Right), ("", Side::Left)]);
+        let mut row = |name: &str, before: String, after: String, note: String| {
+            table.row([name.to_string(), before, after, note]);
+        };
+        let bytes = |before: u64, after: u64| (format::bytes(before), format::bytes(after));
+        let smaller = |before: u64, after: u64| format!("{:.1}x smaller", before as f64 / after.max(1) as f64);
+        let (before, after) = (self.report.bytes_before, self.report.bytes_after);
+        let (b, a) = bytes(before, after);
+        row("constants", b, a, smaller(before, after));
+        let (b, a) = bytes(self.file_bytes_before, self.file_bytes_after);
+        row("file", b, a, smaller(self.file_bytes_before, self.file_bytes_after));
+        let (float, integer) = (&latency.float, &latency.integer);
+        row(
+            "latency",
+            format!("{} ms", format::milliseconds(float.median_ms)),
+            format!("{} ms", format::milliseconds(integer.median_ms)),
+            format!(
+                "{:.2}x faster (medians; {}, {}, batch {})",
+                latency.speedup,
+                format::counted(integer.threads, "thread"),
+                integer.isa,
+                integer.batch
+            ),
+        );
+        if let Some(accuracy) = &self.accuracy {
+            accuracy.rows(&mut row, paper);
+        }
+        let _ = write!(out, "\n{}", table.print(paper, 0));
+        if self.accuracy.is_none() {
+            let _ = writeln!(
+                out,
+                "accuracy was not measured: --evaluate DATA compares both on other data, with labels if it has some"
+            );
+        }
+    }
+
+    /// What stays float, by reason.
+    fn left_float(&self, out: &mut String, paper: &Paper) {
+        let mut groups: Vec<(&Left, usize, f64, f64)> = Vec::new();
+        for left in &self.report.left_float {
+            let same = |g: &&mut (&Left, usize, f64, f64)| {
+                (&g.0.op, &g.0.rule, &g.0.reason) == (&left.op, &left.rule, &left.reason)
+            };
+            match groups.iter_mut().find(same) {
+                Some((_, n, macs, elements)) => {
+                    (*n, *macs, *elements) = (*n + 1, *macs + left.macs_percent, *elements + left.elements_percent);
+                }
+                None => groups.push((left, 1, left.macs_percent, left.elements_percent)),
+            }
+        }
+        if groups.is_empty() {
+            let _ = writeln!(out, "\n{}: nothing", paper.bold("left float"));
+            return;
+        }
+        groups.sort_by(|a, b| (b.2, b.3).partial_cmp(&(a.2, a.3)).unwrap_or(std::cmp::Ordering::Equal));
+        let mut table = Table::new(&[
+            ("", Side::Right),
+            ("op", Side::Left),
+            ("MACs %", Side::Right),
+            ("elements %", Side::Right),
+            ("rule", Side::Left),
+            ("why", Side::Left),
+            ("first node", Side::Left),
+        ]);
+        for (left, n, macs, elements) in groups {
+            table.row([
+                n.to_string(),
+                left.op.clone(),
+                format::share(macs),
+                format::share(elements),
+                left.rule.clone(),
+                left.reason.clone(),
+                clip(&left.node, 40),
+            ]);
+        }
+        let _ = write!(out, "\n{}\n{}", paper.bold("left float"), table.print(paper, 0));
+    }
+
+    /// The worst layers.
+    fn worst(&self, out: &mut String, paper: &Paper) {
+        let Some(worst) = self.worst_layers.as_ref().filter(|w| !w.is_empty()) else { return };
+        let mut table = Table::new(&[
+            ("SQNR dB", Side::Right),
+            ("", Side::Left),
+            ("cosine", Side::Right),
+            ("max error", Side::Right),
+            ("op", Side::Left),
+            ("result", Side::Left),
+        ]);
+        for layer in worst {
+            table.row([
+                format!("{:.1}", layer.sqnr_db),
+                format!("{:<10}", format::bar(layer.sqnr_db, GOOD_DB, 10)),
+                format!("{:.5}", layer.cosine),
+                format!("{:.3}", layer.max_error),
+                layer.op.clone(),
+                clip(&layer.value, 60),
+            ]);
+        }
+        let title = format!("worst {}", format::counted(worst.len(), "layer"));
+        let note =
+            format!("signal to quantization noise, with the errors of all layers before; a full bar is {GOOD_DB} dB");
+        let _ = write!(out, "\n{} {}\n{}", paper.bold(&title), paper.dim(&format!("({note})")), table.print(paper, 0));
+    }
+}
+
+impl Accuracy {
+    fn rows(&self, row: &mut impl FnMut(&str, String, String, String), paper: &Paper) {
+        let found = &self.evaluation;
+        let on = format!("{} of {}", format::counted(found.samples, "sample"), self.data);
+        let noise = if self.random { paper.loud(" (RANDOM NOISE)") } else { String::new() };
+        let unit = |p: f64| format!("{} %", format::percent(p));
+        if let (Some(top1), Some(top5), Some(float)) = (found.top1, found.top5, found.reference) {
+            row("top-1", unit(float.top1), unit(top1), format!("{:+.2} points on {on}", top1 - float.top1));
+            row("top-5", unit(float.top5), unit(top5), format!("{:+.2} points", top5 - float.top5));
+        }
+        if let Some(agreement) = found.agreement {
+            row("agreement", String::new(), unit(agreement), format!("same class as float on {on}{noise}"));
+        }
+        if let Some(error) = found.relative_error {
+            row("output error", String::new(), unit(error), format!("root mean square, relative to float's{noise}"));
+        }
+    }
+}

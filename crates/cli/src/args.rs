@@ -1,0 +1,193 @@
+//! Arguments that verbs share.
+
+use crate::progress::Progress;
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use lowbit::data::{Channels, Dataset, Overrides, PRESETS, Preprocess, preprocess};
+use lowbit::ir::suggest::did_you_mean;
+use lowbit::prefetch::Prefetch;
+use lowbit::{Compiled, Config, Error, Isa, Model, Result, Target};
+use std::path::PathBuf;
+
+/// More threads than this are a slip of the keyboard.
+const MOST_THREADS: u64 = 256;
+
+/// A model and the sizes that it leaves open.
+#[derive(Debug, Args)]
+pub struct ModelArguments {
+    /// The model, an ONNX file
+    #[arg(value_name = "MODEL")]
+    pub path: PathBuf,
+
+    /// Sizes of an input that the model leaves open, as name=1x3x224x224; may be given for every input
+    #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
+    pub shapes: Vec<(String, Vec<usize>)>,
+}
+
+impl ModelArguments {
+    /// Reads it.
+    pub fn load(&self) -> Result<Model> {
+        Model::load_with(&self.path, &self.shapes)
+    }
+}
+
+/// How images become inputs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Images (what the model stores needs no flags)")]
+pub struct ImageArguments {
+    /// How images are preprocessed: imagenet (short side 256, centre 224, torchvision's mean and std),
+    /// inception (-1..1), unit (0..1), raw (0..255)
+    #[arg(long, value_name = "PRESET", value_parser = preset)]
+    pub preprocess: Option<String>,
+
+    /// Length of the short side after a bilinear resize, or none
+    #[arg(long, value_name = "N|none", value_parser = side)]
+    pub resize: Option<Side>,
+
+    /// Side of the square cut from the centre, or none
+    #[arg(long, value_name = "N|none", value_parser = side)]
+    pub crop: Option<Side>,
+
+    /// Mean of pixel/255: one number, or one a channel
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', allow_negative_numbers = true)]
+    pub mean: Option<Vec<f32>>,
+
+    /// Standard deviation of pixel/255: one number, or one a channel
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', allow_negative_numbers = true)]
+    pub std: Option<Vec<f32>>,
+
+    /// Order of the colours: rgb or bgr
+    #[arg(long, value_name = "ORDER")]
+    pub channels: Option<Channels>,
+}
+
+/// A length, or none.
+#[derive(Debug, Clone, Copy)]
+pub struct Side(Option<u32>);
+
+impl ImageArguments {
+    /// What is in force: the flags over what the model stores.
+    pub fn resolve(&self, model: &Model) -> Result<Option<Preprocess>> {
+        let overrides = Overrides {
+            resize: self.resize.map(|s| s.0),
+            crop: self.crop.map(|s| s.0),
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+            channels: self.channels,
+        };
+        preprocess::resolve(self.preprocess.as_deref(), model.preprocess(), &overrides)
+    }
+}
+
+/// What runs programs.
+#[derive(Debug, Args)]
+pub struct MachineArguments {
+    /// Number of threads; all cores unless given
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_THREADS))]
+    threads: Option<usize>,
+
+    /// Restricts the kernels to an instruction set, such as scalar; the best one of this CPU unless given
+    #[arg(long, value_name = "ISA", value_parser = Isa::named)]
+    isa: Option<Isa>,
+}
+
+impl MachineArguments {
+    /// How many threads.
+    pub fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(lowbit::cores)
+    }
+
+    /// Which kernels.
+    pub fn isa(&self) -> Isa {
+        self.isa.unwrap_or_else(Isa::host)
+    }
+
+    /// What programs are compiled for.
+    pub fn target(&self) -> Target {
+        Target { isa: self.isa(), ..Target::host() }
+    }
+
+    /// What runs graphs.
+    pub fn engine(&self) -> Result<Compiled> {
+        Compiled::new(self.target(), self.threads())
+    }
+}
+
+/// A number of samples.
+pub fn samples() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
+/// Opens what `--data` names; noise is said loudly.
+pub fn open(spec: &str, model: &Model, preprocess: Option<&Preprocess>, progress: &Progress) -> Result<Dataset> {
+    let data = Dataset::open(spec, &model.inputs(), preprocess)?;
+    if data.is_random() {
+        progress.warn("the data is RANDOM NOISE: nothing measured with it says how good the model is");
+    }
+    Ok(data)
+}
+
+/// An even spread of samples, whose reading moves the bar.
+pub fn spread<'a>(data: &'a Dataset, samples: usize, progress: &'a Progress) -> Prefetch<'a> {
+    Prefetch::new(data, samples).seen(|| progress.step())
+}
+
+/// The configuration in a file.
+pub fn config(path: Option<&PathBuf>) -> Result<Config> {
+    let Some(path) = path else { return Ok(Config::default()) };
+    let doing = || format!("reading '{}'", path.display());
+    let text = std::fs::read_to_string(path).map_err(|e| Error::new(e.to_string()).context(doing()))?;
+    Config::from_toml(&text).map_err(|e| e.context(doing()))
+}
+
+/// The configuration that a quantized model was made with.
+pub fn stored_config(model: &Model) -> Result<Option<Config>> {
+    model.is_quantized().then(|| model.config()).transpose()
+}
+
+fn shape(text: &str) -> Result<(String, Vec<usize>)> {
+    let wrong = || Error::new(format!("expected name=1x3x224x224, found '{text}'"));
+    let (name, sizes) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let sizes = sizes.split('x').map(|size| size.parse().ok().filter(|n| *n > 0).ok_or_else(wrong));
+    let sizes = sizes.collect::<Result<Vec<usize>>>()?;
+    match name.is_empty() {
+        true => Err(wrong()),
+        false => Ok((name.into(), sizes)),
+    }
+}
+
+fn preset(name: &str) -> Result<String> {
+    let names = || PRESETS.iter().map(|p| p.name);
+    match names().any(|n| n == name) {
+        true => Ok(name.into()),
+        false => {
+            let known: Vec<&str> = names().collect();
+            Err(Error::new(format!("no preset is named '{name}'{}", did_you_mean(name, names())))
+                .hint(format!("one of {}", known.join(", "))))
+        }
+    }
+}
+
+fn side(text: &str) -> Result<Side> {
+    match text {
+        "none" => Ok(Side(None)),
+        number => match number.parse() {
+            Ok(n) if n > 0 => Ok(Side(Some(n))),
+            _ => Err(Error::new(format!("expected a length from 1, or none, found '{text}'"))),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_read() {
+        assert_eq!(shape("data=1x3x8x8").unwrap(), ("data".into(), vec![1, 3, 8, 8]));
+        assert_eq!(shape("a=b:0=7").unwrap(), ("a=b:0".into(), vec![7]));
+        for wrong in ["data", "=1x3", "data=", "data=1x", "data=0x3", "data=1x-3", "data=99999999999999999999"] {
+            assert!(shape(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! `lowbit bench`: how long a model takes.
+
+use crate::args::{self, MachineArguments, ModelArguments};
+use crate::format;
+use crate::output::{Outcome, Paper};
+use crate::progress::Progress;
+use crate::table::{Side, Table, clip};
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use lowbit::bench::{Effort, StepTime, Timing, profile, time};
+use lowbit::compiler::compile;
+use lowbit::model::with_batch;
+use lowbit::{Config, Error, Result};
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    /// Samples a run; what the model says unless given, and 1 where it says nothing
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=65536))]
+    batch: Option<usize>,
+
+    /// How long to measure, after a warm-up
+    #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
+    seconds: Duration,
+
+    /// Time every step of the program too
+    #[arg(long)]
+    profile: bool,
+
+    #[command(flatten)]
+    machine: MachineArguments,
+}
+
+/// What `--json` gives.
+#[derive(Debug, Serialize)]
+struct Found<'a> {
+    model: &'a Path,
+    integer: bool,
+    #[serde(flatten)]
+    timing: Timing,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<Vec<StepTime>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<Config>,
+}
+
+pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
+    let progress = Progress::new();
+    let model = arguments.model.load()?;
+    let (graph, _) = model.lowered()?;
+    let program = compile(&with_batch(&graph, arguments.batch)?, &arguments.machine.target())?;
+    let effort = Effort { warm_up: Effort::default().warm_up.min(arguments.seconds), duration: arguments.seconds };
+    progress.stage("time", None);
+    let threads = arguments.machine.threads();
+    let timing = time(&program, threads, effort)?;
+    progress.stage("profile", None);
+    let profile = arguments.profile.then(|| profile(&program, threads, effort)).transpose()?;
+    drop(progress);
+    let found = Found {
+        model: &arguments.model.path,
+        integer: model.is_quantized(),
+        timing,
+        profile,
+        config: args::stored_config(&model)?,
+    };
+    Outcome::new(found.text(paper)?, &found)
+}
+
+impl Found<'_> {
+    fn text(&self, paper: &Paper) -> Result<String> {
+        let t = &self.timing;
+        let kind = if self.integer { "integer program" } else { "float program" };
+        let mut out = format!(
+            "{}: {kind}, {}, {}, batch {}, {}\n",
+            paper.bold(&self.model.display().to_string()),
+            format::counted(t.threads, "thread"),
+            t.isa,
+            t.batch,
+            t.cpu
+        );
+        if let Some(config) = &self.config {
+            let _ = writeln!(out, "config  {}", format::config(config)?);
+        }
+        let mut table = Table::new(&[("", Side::Left), ("", Side::Right), ("", Side::Left)]);
+        let mut ms =
+            |name: &str, ms: f64, note: String| table.row([name.into(), format::milliseconds(ms), format!("ms{note}")]);
+        let rate = t.macs as f64 / t.median_ms / 1e6;
+        ms("median", t.median_ms, format!("  {rate:.1} GMAC/s, {} runs", format::count(t.runs as u64)));
+        ms("min", t.min_ms, String::new());
+        ms("p90", t.p90_ms, String::new());
+        ms("p99", t.p99_ms, String::new());
+        let _ = write!(out, "\n{}", table.print(paper, 0));
+        let _ = writeln!(out, "memory  {} of activations and constants", format::bytes(t.memory_bytes as u64));
+        if !t.reference_steps.is_empty() {
+            let steps = t.reference_steps.join(", ");
+            let _ = writeln!(out, "{}  {steps}", paper.loud("without a kernel, run by the interpreter:"));
+        }
+        if let Some(steps) = &self.profile {
+            let _ = write!(out, "\n{}", steps_table(steps, paper));
+        }
+        Ok(out)
+    }
+}
+
+fn steps_table(steps: &[StepTime], paper: &Paper) -> String {
+    let most = steps.iter().map(|s| s.percent).fold(0.0, f64::max);
+    let mut table = Table::new(&[
+        ("ms", Side::Right),
+        ("%", Side::Right),
+        ("", Side::Left),
+        ("GMAC/s", Side::Right),
+        ("kernel", Side::Left),
+        ("step", Side::Left),
+    ]);
+    for s in steps {
+        let rate = if s.macs == 0 { String::new() } else { format!("{:.1}", s.macs as f64 / s.ms / 1e6) };
+        table.row([
+            format!("{:.4}", s.ms),
+            format::share(s.percent),
+            format!("{:<10}", format::bar(s.percent, most, 10)),
+            rate,
+            s.kernel.to_string(),
+            clip(&s.step, 70),
+        ]);
+    }
+    table.print(paper, 0)
+}
+
+fn seconds(text: &str) -> Result<Duration> {
+    match text.parse::<f64>() {
+        Ok(s) if s > 0.0 && s <= 3600.0 => Ok(Duration::from_secs_f64(s)),
+        _ => Err(Error::new(format!("expected seconds above 0 and up to 3600, found '{text}'"))),
+    }
+}

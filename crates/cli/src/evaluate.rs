@@ -1,0 +1,133 @@
+//! `lowbit evaluate`: accuracy where labels are known, agreement where there is a reference.
+
+use crate::args::{self, ImageArguments, MachineArguments, ModelArguments};
+use crate::format;
+use crate::output::{Outcome, Paper};
+use crate::progress::Progress;
+use crate::table::{Side, Table};
+use clap::Args;
+use lowbit::evaluate::{Evaluation, evaluate};
+use lowbit::{Config, Error, Model, Result};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    /// Data: a folder of images, .npy, .npz, an idx pair, or random
+    #[arg(long, value_name = "DATA")]
+    data: String,
+
+    /// A model to compare with, such as the float one
+    #[arg(long, value_name = "FLOAT.onnx")]
+    reference: Option<PathBuf>,
+
+    /// Samples, evenly spread over the data; all unless given
+    #[arg(long, value_name = "N", value_parser = args::samples())]
+    samples: Option<usize>,
+
+    #[command(flatten)]
+    images: ImageArguments,
+
+    #[command(flatten)]
+    machine: MachineArguments,
+}
+
+/// What `--json` gives.
+#[derive(Debug, Serialize)]
+struct Found<'a> {
+    model: &'a Path,
+    data: &'a str,
+    random: bool,
+    #[serde(flatten)]
+    evaluation: Evaluation,
+    threads: usize,
+    isa: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<Config>,
+}
+
+pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
+    let progress = Progress::new();
+    let model = arguments.model.load()?;
+    let reference = match &arguments.reference {
+        Some(path) => Some(Model::load_with(path, &arguments.model.shapes)?),
+        None => None,
+    };
+    if let Some(reference) = &reference {
+        check_alike(&model, reference)?;
+    }
+    let preprocess = arguments.images.resolve(&model)?;
+    let data = args::open(&arguments.data, &model, preprocess.as_ref(), &progress)?;
+    if !data.has_labels() && reference.is_none() {
+        return Err(Error::new(format!(
+            "expected data with labels, or a reference; '{}' has no labels",
+            arguments.data
+        ))
+        .hint("class sub-folders, a labels.csv, an array named label in the .npz, or --reference FLOAT.onnx"));
+    }
+    let graph = model.lowered()?.0;
+    let other = reference.map(|r| r.lowered()).transpose()?.map(|(g, _)| g);
+    let samples = args::spread(&data, arguments.samples.unwrap_or(0), &progress);
+    progress.stage("evaluate", Some(samples.count()));
+    let evaluation = evaluate(&graph, other.as_ref(), &arguments.machine.engine()?, &samples)?;
+    drop(samples);
+    drop(progress);
+    let found = Found {
+        model: &arguments.model.path,
+        data: &arguments.data,
+        random: data.is_random(),
+        evaluation,
+        threads: arguments.machine.threads(),
+        isa: arguments.machine.isa().name,
+        config: args::stored_config(&model)?,
+    };
+    Outcome::new(found.text(paper)?, &found)
+}
+
+/// Samples are prepared for one model and given to both.
+fn check_alike(model: &Model, reference: &Model) -> Result<()> {
+    let (ours, theirs) = (model.inputs(), reference.inputs());
+    let same = |(a, b): (&lowbit::data::InputSpec, &lowbit::data::InputSpec)| {
+        let sizes = a.shape.iter().zip(&b.shape).skip(1);
+        a.dtype == b.dtype
+            && a.shape.len() == b.shape.len()
+            && sizes.into_iter().all(|(a, b)| a == b || a.is_none() || b.is_none())
+    };
+    if ours.len() == theirs.len() && ours.iter().zip(&theirs).all(same) {
+        return Ok(());
+    }
+    let list =
+        |inputs: &[lowbit::data::InputSpec]| inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(Error::new(format!("expected a reference with the inputs {}, found {}", list(&ours), list(&theirs))))
+}
+
+impl Found<'_> {
+    fn text(&self, paper: &Paper) -> Result<String> {
+        let e = &self.evaluation;
+        let mut columns = vec![("", Side::Left), ("model", Side::Right)];
+        if e.reference.is_some() {
+            columns.push(("reference", Side::Right));
+        }
+        let mut table = Table::new(&columns);
+        let unit = |p: f64| format!("{} %", format::percent(p));
+        let mut row = |name: &str, ours: Option<f64>, theirs: Option<f64>| {
+            if let Some(ours) = ours {
+                table.row([name.to_string(), unit(ours), theirs.map(unit).unwrap_or_default()]);
+            }
+        };
+        row("top-1", e.top1, e.reference.map(|r| r.top1));
+        row("top-5", e.top5, e.reference.map(|r| r.top5));
+        row("agreement", e.agreement, None);
+        row("output error", e.relative_error, None);
+        let noise = if self.random { paper.loud(" (RANDOM NOISE)") } else { String::new() };
+        let on = format!("{} of {}{noise}", format::counted(e.samples, "sample"), self.data);
+        let config = match &self.config {
+            Some(config) => format!("config  {}\n", format::config(config)?),
+            None => String::new(),
+        };
+        Ok(format!("{}: {on}\n{config}\n{}", paper.bold(&self.model.display().to_string()), table.print(paper, 0)))
+    }
+}

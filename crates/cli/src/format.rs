@@ -1,0 +1,153 @@
+//! Numbers for people.
+
+use lowbit::data::Preprocess;
+use lowbit::{Config, Error, Result};
+
+/// `1,008`.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1 image`, `1,008 images`.
+pub fn counted(n: usize, what: &str) -> String {
+    let plural = match (n, what) {
+        (1, _) => "",
+        (_, w) if w.ends_with(['s', 'x', 'h']) => "es",
+        _ => "s",
+    };
+    format!("{} {what}{plural}", count(n as u64))
+}
+
+/// `416.4 KB`, in thousands.
+pub fn bytes(n: u64) -> String {
+    scaled(n, &["B", "KB", "MB", "GB", "TB"])
+}
+
+/// `12.1 M`, in thousands.
+pub fn amount(n: u64) -> String {
+    scaled(n, &["", "K", "M", "G", "T"]).trim_end().into()
+}
+
+fn scaled(n: u64, units: &[&str]) -> String {
+    let mut value = n as f64;
+    let mut unit = units.iter();
+    let mut name = unit.next().copied().unwrap_or_default();
+    // What would round to 1000.0 belongs to the next unit.
+    while value >= 999.95 {
+        let Some(next) = unit.next() else { break };
+        (value, name) = (value / 1000.0, next);
+    }
+    match name == units.first().copied().unwrap_or_default() {
+        true => format!("{value:.0} {name}"),
+        false => format!("{value:.1} {name}"),
+    }
+}
+
+/// Three digits at least: `0.512`, `12.3`, `1,234`.
+pub fn milliseconds(ms: f64) -> String {
+    match ms {
+        ms if ms < 10.0 => format!("{ms:.3}"),
+        ms if ms < 100.0 => format!("{ms:.2}"),
+        ms if ms < 1000.0 => format!("{ms:.1}"),
+        ms => count(ms.round() as u64),
+    }
+}
+
+/// `93.75`.
+pub fn percent(p: f64) -> String {
+    format!("{p:.2}")
+}
+
+/// A share: `12.5`, and what is there but small is not 0.
+pub fn share(p: f64) -> String {
+    if p > 0.0 && p < 0.05 { "<0.1".into() } else { format!("{p:.1}") }
+}
+
+/// A bar of `width` cells for `value` between 0 and `full`.
+pub fn bar(value: f64, full: f64, width: usize) -> String {
+    const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+    // A NaN casts to 0.
+    let eighths = ((value / full).clamp(0.0, 1.0) * (width * 8) as f64).round() as usize;
+    let mut bar = "█".repeat(eighths / 8);
+    if !eighths.is_multiple_of(8) {
+        bar.push(EIGHTHS[eighths % 8]);
+    }
+    bar
+}
+
+/// What a configuration has that the default has not: `samples = 100, weight_bits = 4`.
+pub fn config(config: &Config) -> Result<String> {
+    let values = |c: &Config| serde_json::to_value(c).map_err(|e| Error::new(e.to_string()));
+    let (ours, usual) = (values(config)?, values(&Config::default())?);
+    let differences: Vec<String> = ours
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(key, value)| usual.get(key) != Some(value))
+        .map(|(key, value)| format!("{key} = {value}"))
+        .collect();
+    Ok(match differences.is_empty() {
+        true => "all defaults".into(),
+        false => format!("{}; defaults otherwise", differences.join(", ")),
+    })
+}
+
+/// How images become inputs: `short side 256, centre 224, (x/255 - [0.485, ...]) / [0.229, ...], rgb`.
+pub fn preprocess(p: &Preprocess) -> String {
+    let mut parts = Vec::new();
+    parts.extend(p.resize.map(|side| format!("short side {side}")));
+    parts.extend(p.crop.map(|side| format!("centre {side}")));
+    let numbers = |values: &[f32]| match values {
+        [one] => one.to_string(),
+        many => format!("[{}]", many.iter().map(f32::to_string).collect::<Vec<_>>().join(", ")),
+    };
+    let pixel = if p.divisor == 1.0 { "x".into() } else { format!("x/{}", p.divisor) };
+    parts.push(match (p.mean.iter().all(|m| *m == 0.0), p.std.iter().all(|s| *s == 1.0)) {
+        (true, true) => pixel,
+        _ => format!("({pixel} - {}) / {}", numbers(&p.mean), numbers(&p.std)),
+    });
+    parts.push(p.channels.to_string());
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_exact_enough() {
+        assert_eq!([0, 999, 1000, 1234567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [0, 999, 1000, 416_432, 999_960, 3_500_000].map(bytes),
+            ["0 B", "999 B", "1.0 KB", "416.4 KB", "1.0 MB", "3.5 MB"]
+        );
+        assert_eq!([12, 12_100_000].map(amount), ["12", "12.1 M"]);
+        assert_eq!([0.5124, 12.345, 123.45, 1234.5].map(milliseconds), ["0.512", "12.35", "123.5", "1,235"]);
+        assert_eq!([0.0, 0.01, 12.34, 100.0].map(share), ["0.0", "<0.1", "12.3", "100.0"]);
+        assert_eq!((counted(1, "image"), counted(1008, "class")), ("1 image".into(), "1,008 classes".into()));
+    }
+
+    #[test]
+    fn bars_stay_within_their_width() {
+        assert_eq!(bar(0.0, 40.0, 4), "");
+        assert_eq!(bar(15.0, 40.0, 4), "█▌");
+        assert_eq!(bar(f64::INFINITY, 40.0, 4), "████");
+        assert_eq!(bar(f64::NAN, 40.0, 4), "");
+        assert_eq!(bar(-3.0, 40.0, 4), "");
+    }
+
+    #[test]
+    fn a_configuration_is_told_by_its_differences() {
+        assert_eq!(config(&Config::default()).unwrap(), "all defaults");
+        let other = Config { weight_bits: 4, ..Config::default() };
+        assert_eq!(config(&other).unwrap(), "weight_bits = 4; defaults otherwise");
+    }
+}

@@ -1,0 +1,112 @@
+//! `lowbit inspect`: what a model is.
+
+use crate::args::{self, ModelArguments};
+use crate::format;
+use crate::output::{Outcome, Paper};
+use crate::table::{Side, Table, clip};
+use clap::Args;
+use lowbit::inspect::{Summary, inspect};
+use lowbit::ir::text::{Constants, print_with};
+use lowbit::quantization::LeftFloat;
+use lowbit::{Config, Result};
+use serde::Serialize;
+use std::path::Path;
+
+/// Longest property shown.
+const WIDTH: usize = 100;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    /// Print the graph as text, large constants elided
+    #[arg(long)]
+    graph: bool,
+
+    /// Look at the graph that is compiled: canonical, and of integers if the model is quantized
+    #[arg(long)]
+    lowered: bool,
+}
+
+/// What `--json` gives.
+#[derive(Debug, Serialize)]
+struct Found<'a> {
+    model: &'a Path,
+    quantized: bool,
+    nodes: usize,
+    #[serde(flatten)]
+    summary: Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<Config>,
+    /// What the model would have on integers and stays float.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_float: Option<Vec<Left>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    graph: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Left {
+    node: String,
+    reason: String,
+}
+
+pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
+    let model = arguments.model.load()?;
+    let lowered = arguments.lowered.then(|| model.lowered()).transpose()?;
+    let graph = lowered.as_ref().map_or(model.graph(), |(g, _)| g);
+    let left = |(_, left): &(lowbit::Graph, Vec<LeftFloat>)| {
+        left.iter().map(|l| Left { node: l.node.clone(), reason: l.reason.clone() }).collect()
+    };
+    let found = Found {
+        model: &arguments.model.path,
+        quantized: model.is_quantized(),
+        nodes: graph.nodes().count(),
+        summary: inspect(graph)?,
+        config: args::stored_config(&model)?,
+        left_float: lowered.as_ref().map(left),
+        graph: arguments.graph.then(|| print_with(graph, Constants::Elided)),
+    };
+    let text = match &found.graph {
+        Some(graph) => graph.clone(),
+        None => found.text(paper)?,
+    };
+    Outcome::new(text, &found)
+}
+
+impl Found<'_> {
+    fn text(&self, paper: &Paper) -> Result<String> {
+        let s = &self.summary;
+        let mut facts = Table::new(&[("", Side::Left), ("", Side::Left)]);
+        let mut fact = |name: &str, text: String| facts.row([name.to_string(), text]);
+        fact("name", s.name.clone());
+        fact("producer", s.producer.clone());
+        fact("kind", if self.quantized { "quantized" } else { "float" }.into());
+        s.inputs.iter().for_each(|i| fact("input", i.clone()));
+        s.outputs.iter().for_each(|o| fact("output", o.clone()));
+        fact(
+            "constants",
+            format!("{} elements, {}", format::count(s.parameters as u64), format::bytes(s.constant_bytes as u64)),
+        );
+        if let Some(macs) = s.macs {
+            fact("work", format!("{} multiply-accumulates", format::amount(macs)));
+        }
+        if let Some(config) = &self.config {
+            fact("config", format::config(config)?);
+        }
+        for left in self.left_float.iter().flatten() {
+            fact("left float", format!("{}: {}", left.node, left.reason));
+        }
+        for (key, value) in &s.properties {
+            let line = value.split_whitespace().collect::<Vec<_>>().join(" ");
+            fact("property", format!("{key} = {}", clip(&line, WIDTH)));
+        }
+        let mut operators = Table::new(&[("", Side::Right), ("operator", Side::Left)]);
+        let mut counts: Vec<_> = s.operators.iter().collect();
+        counts.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+        counts.into_iter().for_each(|(op, n)| operators.row([format::count(*n as u64), op.to_string()]));
+        let title = paper.bold(&self.model.display().to_string());
+        Ok(format!("{title}\n{}\n{}", facts.print(paper, 0), operators.print(paper, 0)))
+    }
+}

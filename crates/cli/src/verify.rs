@@ -1,0 +1,81 @@
+//! `lowbit verify`: the interpreter against every instruction set and number of threads, bit for bit.
+
+use crate::args::{self, ImageArguments, ModelArguments};
+use crate::format;
+use crate::output::{Outcome, Paper};
+use crate::progress::Progress;
+use clap::Args;
+use lowbit::Result;
+use lowbit::ir::Customs;
+use lowbit::verify::{Verification, verify};
+use serde::Serialize;
+use std::path::Path;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    /// Data: random, a folder of images, .npy, .npz, or an idx pair
+    #[arg(long, value_name = "DATA", default_value = "random")]
+    data: String,
+
+    /// Samples, evenly spread over the data
+    #[arg(long, value_name = "N", default_value = "2", value_parser = args::samples())]
+    samples: usize,
+
+    #[command(flatten)]
+    images: ImageArguments,
+}
+
+/// What `--json` gives.
+#[derive(Debug, Serialize)]
+struct Found<'a> {
+    model: &'a Path,
+    data: &'a str,
+    #[serde(flatten)]
+    verification: Verification,
+}
+
+pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
+    let progress = Progress::new();
+    let model = arguments.model.load()?;
+    let preprocess = arguments.images.resolve(&model)?;
+    // Noise is as good as data here: bits are compared, not accuracy.
+    let data = lowbit::data::Dataset::open(&arguments.data, &model.inputs(), preprocess.as_ref())?;
+    let (graph, _) = model.lowered()?;
+    let samples = args::spread(&data, arguments.samples, &progress);
+    progress.stage("verify", Some(samples.count()));
+    let verification = verify(&graph, &Customs::default(), &samples)?;
+    drop(samples);
+    drop(progress);
+    let found = Found { model: &arguments.model.path, data: &arguments.data, verification };
+    let success = found.verification.identical;
+    Ok(Outcome { success, ..Outcome::new(found.text(paper), &found)? })
+}
+
+impl Found<'_> {
+    fn text(&self, paper: &Paper) -> String {
+        let v = &self.verification;
+        let compared = format!(
+            "{} on {} of {}: interpreter against {}",
+            format::counted(v.values, "value"),
+            format::counted(v.samples, "sample"),
+            self.data,
+            v.executors.join(", ")
+        );
+        match &v.difference {
+            None => format!("{}: {compared}\n", paper.bold("identical")),
+            Some(d) => format!(
+                "{}: {compared}\nfirst difference: value '{}', element {}, sample '{}'\n  interpreter  {}\n  {}  {}\n",
+                paper.loud("NOT identical"),
+                d.value,
+                d.element,
+                d.sample,
+                d.expected,
+                d.executor,
+                d.found
+            ),
+        }
+    }
+}
