@@ -5,7 +5,9 @@
 //! channels (or to a row of zero points, or zeros for floats, in the padding). Weights are packed by this table's row's
 //! `pack` function into as many bytes as its `packed` says; bias and multipliers have one entry a channel, padded with
 //! zeros to a multiple of 64 channels. Taps ascend in (kh, kw) order; float: bias first, one fused multiply-add a tap.
-//! At most 64 * `usize::MAX` channels; rows of `x` are readable beyond `channels` by `SLACK`.
+//! Rows of `x` and of an epilogue's other tensor are read in whole registers, up to `SLACK` bytes beyond `channels`.
+//! A call should have a whole row of pixels: what is loaded once a call, and columns that neighbouring 3x3 windows share
+//! (recognized by equal pointers), then cost least. Inputs and weights at multiples of 64 bytes are read fastest.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;

@@ -3,6 +3,7 @@
 //! ## Contract
 //! Inputs and output have `n` elements; the output may be one of the inputs of the same element size, element for
 //! element. Integers are the stored, unsigned ones, with zero points and bounds of the storage type's range.
+//! Inputs, multipliers included, are readable [`SLACK`](crate::SLACK) bytes beyond their end.
 //! Roundings are the defaults of each method (half to even where there is a float), but for [`REQUANT_ANY`].
 
 #[cfg(target_arch = "x86_64")]
