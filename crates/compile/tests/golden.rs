@@ -6,16 +6,14 @@ use lowbit_ir::{Error, Graph, Result};
 use std::path::Path;
 
 fn run(name: &str, g: &mut Graph) -> Result<()> {
-    let pass = PASSES.iter().find(|p| p.name == name).ok_or_else(|| Error::new(format!("no pass is named '{name}'")))?;
+    let pass =
+        PASSES.iter().find(|p| p.name == name).ok_or_else(|| Error::new(format!("no pass is named '{name}'")))?;
     (pass.run)(g, &mut ()).map(|_| ())
 }
 
 #[test]
 fn passes_rewrite_as_written() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let checked = check_dir(
-        &dir,
-        &[("absorb-relu", |g| run("absorb-relu", g)), ("unsign", |g| run("unsign", g))],
-    );
+    let checked = check_dir(&dir, &[("absorb-relu", |g| run("absorb-relu", g)), ("unsign", |g| run("unsign", g))]);
     assert_eq!(checked.unwrap(), 3);
 }

@@ -47,7 +47,7 @@ pub struct Customs(Vec<Arc<dyn CustomOp>>);
 
 impl Customs {
     /// Adds an operator; its name must be new.
-    pub fn add(mut self, op: Arc<dyn CustomOp>) -> Result<Self> {
+    pub fn with(mut self, op: Arc<dyn CustomOp>) -> Result<Self> {
         if self.0.iter().any(|o| o.name() == op.name()) {
             return Err(Error::new(format!("a custom operator named '{}' is in the table already", op.name())));
         }

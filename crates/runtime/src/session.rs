@@ -123,10 +123,10 @@ impl Session {
                     }
                 }
                 barrier.wait();
-                if thread == 0 {
-                    if let Some(times) = times.lock().unwrap_or_else(|e| e.into_inner()).as_mut() {
-                        times[i] += start.elapsed().as_nanos() as u64;
-                    }
+                if thread == 0
+                    && let Some(times) = times.lock().unwrap_or_else(|e| e.into_inner()).as_mut()
+                {
+                    times[i] += start.elapsed().as_nanos() as u64;
                 }
             }
         });

@@ -30,11 +30,11 @@ pub fn run(g: &mut Graph, _: &mut ()) -> Result<bool> {
         }
         for (i, v) in g.node(id).inputs.clone().into_iter().enumerate() {
             let weight = i > 0 && matches!(g.node(id).op, Op::Conv(_) | Op::MatMul(_));
-            if let (Some(v), false) = (v, weight) {
-                if let Some(new) = relabel_constant(g, v, &mut constants)? {
-                    g.set_input(id, i, Some(new));
-                    changed = true;
-                }
+            if let (Some(v), false) = (v, weight)
+                && let Some(new) = relabel_constant(g, v, &mut constants)?
+            {
+                g.set_input(id, i, Some(new));
+                changed = true;
             }
         }
     }
