@@ -228,7 +228,7 @@ fn custom_operators_are_believed_unless_their_table_is_given() {
     let n = g.add_node("n", op, vec![g.find("x")], &[("y", f32s(&[7]))]);
     g.outputs = g.node(n).outputs.clone();
     verify(&g).unwrap();
-    let customs = Customs::default().add(std::sync::Arc::new(Twice)).unwrap();
+    let customs = Customs::default().with(std::sync::Arc::new(Twice)).unwrap();
     let e = verify_with(&g, &customs).unwrap_err().to_string();
     assert!(e.contains("[11] node 'n': its output 'y' is f32[7], but inference says f32[6]"), "{e}");
     assert!(
