@@ -61,6 +61,11 @@ pub struct Options {
 /// The stages after prepare, for `--stop-after` and `--print-after`; prepare's passes are in [`prepare::PREPARE`].
 pub const STAGES: [&str; 4] = ["annotate", "calibrate", "refine", "realize"];
 
+/// The names that `--stop-after` and `--print-after` take, in order.
+pub fn pass_names() -> Vec<&'static str> {
+    lowbit_ir::pass::names(prepare::PREPARE).into_iter().chain(STAGES).collect()
+}
+
 /// Quantizes a float model; `None` if the watch stopped it, which by then has seen the graph it wanted.
 pub fn quantize(
     model: &Graph,

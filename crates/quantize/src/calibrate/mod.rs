@@ -161,6 +161,9 @@ impl Parameters {
             bounds = Some(bounds.map_or(known, |b| Bounds { low: b.low.min(known.low), high: b.high.max(known.high) }));
         }
         let (low, high) = seen.range();
+        if let Some(useful) = useful_range(g, group) {
+            seen = seen.limited(useful.low, useful.high);
+        }
         // What a constant is, is known: nothing of it needs to be clipped.
         let range = match constant {
             true => Range { low, high },
@@ -204,6 +207,51 @@ fn spec(g: &Graph, id: NodeId) -> Option<&Spec> {
 /// Whether a placeholder waits for weights, which have their own observers.
 fn is_weight(g: &Graph, id: NodeId) -> bool {
     spec(g, id).is_some_and(|s| s.kind == Kind::Weight) && g.node(id).input(0).is_some_and(|v| g.constant(v).is_some())
+}
+
+/// The range beyond which all readers of a group's values make the same of them, if they all are such functions.
+fn useful_range(g: &Graph, group: &ties::Group) -> Option<Bounds> {
+    let users = g.users();
+    let readers = group.members.iter().filter_map(|id| rewrite::output(g.node(*id))).flat_map(|v| users.of(v));
+    let mut useful: Option<Bounds> = None;
+    for (reader, _) in readers {
+        let Op::Unary(f) = g.node(*reader).op else { return None };
+        let of = saturation(f)?;
+        useful = Some(useful.map_or(of, |u| Bounds { low: u.low.min(of.low), high: u.high.max(of.high) }));
+    }
+    useful
+}
+
+/// Where a function has come within 1e-4 of its limit, so that integers are better spent elsewhere.
+fn saturation(f: Unary) -> Option<Bounds> {
+    let from = |low: f32| Some(Bounds { low, high: f32::INFINITY });
+    let both = |end: f32| Some(Bounds { low: -end, high: end });
+    match f {
+        Unary::Silu | Unary::Mish => from(-12.0),
+        Unary::Softplus | Unary::Elu { .. } | Unary::Exp => from(-10.0),
+        Unary::Gelu | Unary::GeluTanh => from(-5.0),
+        Unary::HardSwish => from(-3.0),
+        Unary::Sigmoid => both(10.0),
+        Unary::Tanh => both(6.0),
+        Unary::Erf => both(3.0),
+        Unary::HardSigmoid { alpha, beta } if alpha > 0.0 && (0.0..=1.0).contains(&beta) => {
+            Some(Bounds { low: -beta / alpha, high: (1.0 - beta) / alpha })
+        }
+        Unary::HardSigmoid { .. }
+        | Unary::Abs
+        | Unary::Neg
+        | Unary::Log
+        | Unary::Sqrt
+        | Unary::Reciprocal
+        | Unary::Sin
+        | Unary::Cos
+        | Unary::Softsign
+        | Unary::LeakyRelu { .. }
+        | Unary::Floor
+        | Unary::Ceil
+        | Unary::Round
+        | Unary::Not => None,
+    }
 }
 
 /// The limits that a value keeps by what computes it.

@@ -112,6 +112,21 @@ impl Histogram {
         self.exponent = self.exponent.max(exponent);
     }
 
+    /// What would have been seen of values limited to `low..=high`, a range around zero.
+    pub fn limited(&self, low: f32, high: f32) -> Histogram {
+        let mut limited = self.clone();
+        limited.min = limited.min.max(low);
+        limited.max = limited.max.min(high);
+        for (bins, end) in [(&mut limited.positive, high), (&mut limited.negative, -low)] {
+            let last = bin(end.max(0.0), self.exponent);
+            if last < bins.len().saturating_sub(1) {
+                let beyond: u64 = bins.drain(last + 1..).sum();
+                bins[last] += beyond;
+            }
+        }
+        limited
+    }
+
     /// How many values were counted.
     pub fn count(&self) -> u64 {
         self.zeros + self.positive.iter().chain(&self.negative).sum::<u64>()
@@ -185,6 +200,14 @@ mod tests {
                 prop_assert!(near, "{x} is in no bin of width {}", h.width());
             }
         }
+    }
+
+    #[test]
+    fn limits_gather_what_is_beyond_them() {
+        let h = of(&[-100.0, -3.0, 0.0, 1.0, 50.0]).limited(-4.0, f32::INFINITY);
+        assert_eq!((h.count(), h.range()), (5, (-4.0, 50.0)));
+        assert_eq!(h.bins().next().map(|(c, n)| (c >= -4.0 - h.width(), n)), Some((true, 1)));
+        assert_eq!(of(&[2.0]).limited(-1.0, 3.0), of(&[2.0]));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Bias correction: quantized weights shift the mean of a channel; the bias takes the shift back.
 //!
 //! `bias-correction` compares each layer with its quantized form on the float network's activations, all layers in one
-//! pass over the samples. `bias-correction-sequential` compares the two networks as a whole, layer group after layer
-//! group, so that what earlier groups still get wrong is corrected too; a pass each.
+//! pass over the samples. `bias-correction-sequential` compares the two networks as a whole, layer after layer, so that
+//! what earlier layers still get wrong is corrected too. That takes a pass for every layer: two layers corrected from
+//! one pass would both take back what the first of them hands on.
 
 use super::{Correction, Refine, Refinement, pairs};
 use crate::calibrate::source;
@@ -18,12 +19,9 @@ pub const LOCAL: Refinement = Refinement {
 
 pub const SEQUENTIAL: Refinement = Refinement {
     name: "bias-correction-sequential",
-    summary: "each layer's mean error in the quantized network goes into its bias, first layers first; many passes",
+    summary: "each layer's mean error in the quantized network goes into its bias, first to last; a pass each",
     run: sequential,
 };
-
-/// Passes over the samples that the sequential form makes at most.
-const PASSES: usize = 8;
 
 fn local(g: &mut Graph, cx: &Refine) -> Result<Vec<Correction>> {
     let layers = pairs::layers(cx.float, g);
@@ -64,28 +62,29 @@ fn add_shadow(paired: &mut Graph, pair: &pairs::Pair, quantized: &Graph) -> Resu
 
 fn sequential(g: &mut Graph, cx: &Refine) -> Result<Vec<Correction>> {
     let layers = pairs::layers(cx.float, g);
-    let tapped = |graph: &Graph, ids: &mut dyn Iterator<Item = NodeId>| -> Result<(Graph, Vec<ValueId>)> {
-        let mut graph = graph.clone();
-        let mut taps = Vec::new();
-        for id in ids {
-            let (op, y) = (graph.node(id).op.clone(), rewrite::output(graph.node(id)));
-            let y = y.ok_or_else(|| Error::new("expected a result"))?;
-            taps.push(pairs::mean_per_channel(&mut graph, &op, y)?);
-        }
-        Ok((graph, taps))
-    };
-    let (float, taps) = tapped(cx.float, &mut layers.iter().map(|p| p.float))?;
+    let (float, taps) = with_means(cx.float, layers.iter().map(|p| p.float))?;
     let targets = means(&mut *cx.engine.load(&float, &taps)?, taps.len(), cx)?;
-    let group = layers.len().div_ceil(PASSES).max(1);
     let mut corrections = Vec::new();
-    for (group, targets) in layers.chunks(group).zip(targets.chunks(group)) {
-        let (graph, taps) = tapped(g, &mut group.iter().map(|p| p.quantized))?;
+    for (pair, target) in layers.iter().zip(&targets) {
+        let (graph, taps) = with_means(g, std::iter::once(pair.quantized))?;
         let found = means(&mut *cx.engine.load(&graph, &taps)?, taps.len(), cx)?;
-        for ((pair, target), found) in group.iter().zip(targets).zip(&found) {
+        for found in &found {
             corrections.push(correct(g, pair.quantized, target, found, SEQUENTIAL.name)?);
         }
     }
     Ok(corrections)
+}
+
+/// The graph with the mean of each of these layers' results, to be tapped.
+fn with_means(g: &Graph, layers: impl Iterator<Item = NodeId>) -> Result<(Graph, Vec<ValueId>)> {
+    let mut g = g.clone();
+    let mut taps = Vec::new();
+    for id in layers {
+        let (op, y) = (g.node(id).op.clone(), rewrite::output(g.node(id)));
+        let y = y.ok_or_else(|| Error::new("expected a result").at_node(&g.node(id).name))?;
+        taps.push(pairs::mean_per_channel(&mut g, &op, y)?);
+    }
+    Ok((g, taps))
 }
 
 /// The mean of each tap over the samples, element by element.
