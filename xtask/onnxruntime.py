@@ -87,6 +87,12 @@ def compare_layers(args, folder):
     model = onnx.load(args.model)
     inputs, values = lowbit_run(args, 2, folder / "layers", values=True)
     values = {**values, **inputs}
+    # Where a float value is followed by its Quantize, lowbit's integers go by the float value's name.
+    for n in model.graph.node:
+        if n.op_type == "QuantizeLinear" and n.output[0] not in values and n.input[0] in values:
+            integers = values[n.input[0]]
+            if n.input[0] not in inputs and integers.dtype != np.float32:
+                values[n.output[0]] = integers
     weights = {t.name: t for t in model.graph.initializer}
     layers = within = differing = total = greatest = 0
     worst = ""
