@@ -83,11 +83,8 @@ impl Model {
 
     /// Loads a model file and gives open dimensions of its inputs their sizes.
     pub fn load_with(path: impl AsRef<Path>, shapes: &[(String, Vec<usize>)]) -> Result<Model> {
-        let path = path.as_ref();
         let options = ImportOptions { shapes: shapes.to_vec() };
-        let graph = lowbit_frontend::load(path, &options)
-            .map_err(|e| e.context(format!("loading the model '{}'", path.display())))?;
-        Ok(Model::from(graph))
+        Ok(Model::from(lowbit_frontend::load(path.as_ref(), &options)?))
     }
 
     /// The same with operators of the user's.

@@ -7,7 +7,7 @@ use lowbit::bench::Timing;
 use lowbit::data::Preprocess;
 use lowbit::evaluate::Evaluation;
 use lowbit::inspect::inspect;
-use lowbit::quantization::analysis::ValueError;
+use lowbit::quantization::analysis::LayerError;
 use lowbit::quantization::report::Left;
 use lowbit::{Model, Report, Result};
 use serde::Serialize;
@@ -33,7 +33,7 @@ pub struct Account<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<Accuracy>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub worst_layers: Option<Vec<ValueError>>,
+    pub worst_layers: Option<Vec<LayerError>>,
     #[serde(flatten)]
     pub report: &'a Report,
 }
@@ -208,7 +208,7 @@ impl Account<'_> {
             ("cosine", Side::Right),
             ("max error", Side::Right),
             ("op", Side::Left),
-            ("result", Side::Left),
+            ("layer", Side::Left),
         ]);
         for layer in worst {
             table.row([
@@ -217,7 +217,7 @@ impl Account<'_> {
                 format!("{:.5}", layer.cosine),
                 format!("{:.3}", layer.max_error),
                 layer.op.clone(),
-                clip(&layer.value, 60),
+                clip(&layer.node, 60),
             ]);
         }
         let title = format!("worst {}", format::counted(worst.len(), "layer"));

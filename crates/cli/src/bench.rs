@@ -22,7 +22,7 @@ pub struct Arguments {
     model: ModelArguments,
 
     /// Samples a run; what the model says unless given, and 1 where it says nothing
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=65536))]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     batch: Option<usize>,
 
     /// How long to measure, after a warm-up

@@ -9,8 +9,8 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 pub struct Outcome {
     /// For people.
     pub text: String,
-    /// For programs: one object.
-    pub json: serde_json::Value,
+    /// For programs: one JSON object.
+    pub json: String,
     /// Whether the exit code is 0.
     pub success: bool,
 }
@@ -18,7 +18,7 @@ pub struct Outcome {
 impl Outcome {
     /// A success.
     pub fn new(text: String, json: &impl Serialize) -> Result<Self> {
-        let json = serde_json::to_value(json).map_err(|e| Error::new(format!("cannot write as JSON: {e}")))?;
+        let json = serde_json::to_string(json).map_err(|e| Error::new(format!("cannot write as JSON: {e}")))?;
         Ok(Outcome { text, json, success: true })
     }
 }

@@ -12,9 +12,8 @@ use lowbit::evaluate::evaluate;
 use lowbit::ir::pass::{self, PrintAfter, StopAfter, Watch};
 use lowbit::ir::text::{Constants, print_with};
 use lowbit::model::with_batch;
-use lowbit::quantization::analysis::{ValueError, compare, worst};
-use lowbit::quantization::prepare::PREPARE;
-use lowbit::quantization::{STAGES, Samples};
+use lowbit::quantization::analysis::{self, LayerError};
+use lowbit::quantization::{Samples, pass_names};
 use lowbit::{Config, Error, Graph, Model, Quantize, Quantized, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -137,18 +136,17 @@ fn latency(quantized: &Quantized, machine: &MachineArguments, progress: &Progres
     Ok(Latency { speedup: float.median_ms / integer.median_ms, float, integer })
 }
 
-/// The multiply-accumulate layers with the least signal to noise.
+/// The layers with the least signal to noise.
 fn worst_layers(
     quantized: &Quantized,
     data: &Dataset,
     machine: &MachineArguments,
     progress: &Progress,
-) -> Result<Vec<ValueError>> {
+) -> Result<Vec<LayerError>> {
     let samples = args::spread(data, ERROR_SAMPLES, progress);
     progress.stage("compare", Some(samples.len()));
-    let errors = compare(&quantized.float, &quantized.integer, &machine.engine()?, &samples, 0)?;
-    let is_layer = |e: &ValueError| quantized.report.layers.iter().any(|l| l.op == e.op);
-    Ok(worst(&errors.into_iter().filter(is_layer).collect::<Vec<_>>(), WORST))
+    let errors = analysis::compare(&quantized.float, &quantized.integer, &machine.engine()?, &samples, 0)?;
+    Ok(analysis::worst_layers(&quantized.float, &errors, WORST))
 }
 
 /// Evaluates the integer program and the float one on the same samples.
@@ -168,13 +166,8 @@ fn configuration(arguments: &Arguments) -> Result<Config> {
     Ok(config)
 }
 
-/// The passes and stages of a quantization, in order.
-fn known_passes() -> Vec<&'static str> {
-    pass::names(PREPARE).into_iter().chain(STAGES).collect()
-}
-
 fn pass_name(name: &str) -> Result<String> {
-    pass::check_name(name, &known_passes())?;
+    pass::check_name(name, &pass_names())?;
     Ok(name.into())
 }
 
@@ -218,7 +211,7 @@ impl Printing<'_> {
         arguments: &Arguments,
         stages: &mut Stages<'_>,
     ) -> Result<Option<Quantized>> {
-        let known = known_passes();
+        let known = pass_names();
         let progress = stages.progress;
         let mut stop = self.stop.map(|pass| StopAfter::new(pass, &known)).transpose()?;
         let printed: Vec<&String> = arguments.print_after.iter().chain(&arguments.stop_after).collect();

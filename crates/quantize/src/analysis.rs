@@ -1,8 +1,10 @@
 //! How far a quantized graph is from its float source, value by value.
 
 use crate::samples::{Samples, spread};
-use lowbit_ir::{Def, Engine, Error, Graph, Result, ValueId};
+use lowbit_ir::{Def, Engine, Error, Graph, Node, Op, Result, ValueId};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::iter::successors;
 
 /// The error of one value over some samples, with the errors of all that was computed before it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +19,46 @@ pub struct ValueError {
     pub cosine: f64,
     /// Greatest difference of an element.
     pub max_error: f64,
+}
+
+/// The error of a multiply-accumulate layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerError {
+    /// Name of the layer's node.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// The value that was compared: its result, or that of the activation in its kernel.
+    pub value: String,
+    /// Signal to quantization noise, in decibels; infinite without noise.
+    pub sqnr_db: f64,
+    /// Cosine of the angle between the two.
+    pub cosine: f64,
+    /// Greatest difference of an element.
+    pub max_error: f64,
+}
+
+/// The errors of the multiply-accumulate layers, in the order of the float graph.
+///
+/// A layer's own result may exist within a kernel only; then the first value behind it that was compared stands for it.
+pub fn of_layers(float: &Graph, errors: &[ValueError]) -> Vec<LayerError> {
+    let users = float.users();
+    let by_value: HashMap<&str, &ValueError> = errors.iter().map(|e| (e.value.as_str(), e)).collect();
+    let layers = float.nodes().filter(|(_, n)| matches!(n.op, Op::Conv(_) | Op::MatMul(_)));
+    let error = |node: &Node| {
+        let behind = |v: &ValueId| float.node(users.only(*v)?).outputs.first().copied();
+        let mut values = successors(node.outputs.first().copied(), behind);
+        let e = values.find_map(|v| by_value.get(float.value(v).name.as_str()))?;
+        Some(LayerError {
+            node: node.name.clone(),
+            op: node.op.name().to_string(),
+            value: e.value.clone(),
+            sqnr_db: e.sqnr_db,
+            cosine: e.cosine,
+            max_error: e.max_error,
+        })
+    };
+    layers.filter_map(|(_, node)| error(node)).collect()
 }
 
 /// Compares the values that both graphs know by name, on up to `limit` samples (0: all); in the order of the float graph.
@@ -64,6 +106,14 @@ pub fn worst(errors: &[ValueError], count: usize) -> Vec<ValueError> {
     sorted.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
     sorted.truncate(count);
     sorted
+}
+
+/// The layers with the least signal to noise, worst first.
+pub fn worst_layers(float: &Graph, errors: &[ValueError], count: usize) -> Vec<LayerError> {
+    let mut layers = of_layers(float, errors);
+    layers.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
+    layers.truncate(count);
+    layers
 }
 
 fn is_comparable(g: &Graph, v: ValueId) -> bool {

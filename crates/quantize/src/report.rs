@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::prepare::{self, rewrite};
 use crate::realize::LeftFloat;
 use crate::refine::Correction;
-use lowbit_ir::{Def, Graph, Node, NodeId, Op};
+use lowbit_ir::{Def, Graph, Node, NodeId, Op, ValueId, infer};
 use serde::{Deserialize, Serialize};
 
 /// The account of a quantization.
@@ -41,7 +41,7 @@ pub struct Layer {
     pub integer: bool,
     /// The rule that decided.
     pub rule: String,
-    /// Its multiply-accumulates per sample; 0 if dimensions are open.
+    /// Its multiply-accumulates, with open dimensions taken as 1.
     pub macs: u64,
     /// Bytes of its weights and bias before.
     pub bytes_before: u64,
@@ -85,7 +85,9 @@ pub struct Findings<'a> {
 impl Report {
     /// Gathers what the stages said.
     pub fn new(config: &Config, found: Findings) -> Self {
-        let (float, integer) = (found.float, found.integer);
+        let (float, integer) = (for_one_sample(found.float), for_one_sample(found.integer));
+        let (float, integer) = (&float, &integer);
+        let found = Findings { float, integer, ..found };
         let total_macs: u64 = float.nodes().map(|(id, _)| macs(float, id)).sum();
         let total_elements: u64 = float.nodes().map(|(_, n)| elements(float, n)).sum();
         let layers: Vec<Layer> =
@@ -127,6 +129,13 @@ fn layer(found: &Findings, id: NodeId, node: &Node) -> Layer {
         bytes_before: operand_bytes(found.float, node),
         bytes_after: after.map_or(0, |n| operand_bytes(found.integer, n)),
     }
+}
+
+/// The graph with open dimensions of 1, so that its work can be counted; as it is where 1 does not fit.
+fn for_one_sample(g: &Graph) -> Graph {
+    let sizes = |v: &ValueId| g.ty(*v).shape.0.iter().map(|d| d.known().unwrap_or(1)).collect();
+    let shapes: Vec<(&str, Vec<usize>)> = g.inputs.iter().map(|v| (g.value(*v).name.as_str(), sizes(v))).collect();
+    infer::bind(g, &shapes).unwrap_or_else(|_| g.clone())
 }
 
 /// Who left a node float, and why: the annotate rule, else realize.
@@ -178,7 +187,7 @@ fn elements(g: &Graph, node: &Node) -> u64 {
     node.outputs.iter().filter_map(|v| g.ty(*v).shape.count()).map(|n| n as u64).sum()
 }
 
-fn bytes_of(g: &Graph, v: lowbit_ir::ValueId) -> u64 {
+fn bytes_of(g: &Graph, v: ValueId) -> u64 {
     g.constant(v).map_or(0, |t| t.bytes().len() as u64)
 }
 

@@ -1,5 +1,6 @@
 //! Which instruction sets this machine has, and which of them may be used.
 
+use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::{Error, Result};
 use lowbit_kernels::Features;
 use lowbit_kernels::isa::SETS;
@@ -32,8 +33,12 @@ impl Isa {
         match SETS.iter().find(|(n, _)| *n == name) {
             Some((name, needs)) if cpu.has(*needs) => Ok(allow(name, *needs, cpu)),
             Some(_) => Err(Error::new(format!("this CPU lacks what the instruction set '{name}' needs"))
-                .hint(format!("one of {:?}", Isa::available().iter().map(|i| i.name).collect::<Vec<_>>()))),
-            None => Err(Error::new(format!("expected an instruction set out of {known:?}, found '{name}'"))),
+                .hint(format!("one of {}", Isa::available().iter().map(|i| i.name).collect::<Vec<_>>().join(", ")))),
+            None => {
+                let near = did_you_mean(name, known.iter().copied());
+                Err(Error::new(format!("no instruction set is named '{name}'{near}"))
+                    .hint(format!("one of {}", known.join(", "))))
+            }
         }
     }
 }
