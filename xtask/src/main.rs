@@ -48,7 +48,9 @@ fn main() -> ExitCode {
         ["tidy"] => workspace_root().and_then(|root| tidy::run(&root)),
         ["test"] => workspace_root().and_then(|root| test::run(&root)),
         ["docs"] => workspace_root().and_then(|root| docs::write(&root)).map(|()| true),
-        ["accuracy", ref names @ ..] => workspace_root().and_then(|root| measure::accuracy(&root, names)).map(|()| true),
+        ["accuracy", ref names @ ..] => {
+            workspace_root().and_then(|root| measure::accuracy(&root, names)).map(|()| true)
+        }
         ["verify", ref names @ ..] => workspace_root().and_then(|root| measure::verify(&root, names)).map(|()| true),
         ["onnxruntime", ref names @ ..] => {
             workspace_root().and_then(|root| measure::onnxruntime(&root, names)).map(|()| true)

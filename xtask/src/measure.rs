@@ -29,7 +29,12 @@ const TORCH_32: &[&str] = &["--preprocess", "imagenet", "--resize", "none", "--c
 const IMAGENET: [&str; 2] = ["images/imagenet-calibration", "images/imagenet-val"];
 const CIFAR: [&str; 2] = ["images/cifar10/calibration", "images/cifar10/test"];
 
-const fn subject(model: &'static str, data: [&'static str; 2], flags: &'static [&'static str], samples: usize) -> Subject {
+const fn subject(
+    model: &'static str,
+    data: [&'static str; 2],
+    flags: &'static [&'static str],
+    samples: usize,
+) -> Subject {
     Subject { model, calibration: data[0], test: data[1], flags, samples, labelled: true }
 }
 
@@ -137,7 +142,7 @@ fn output(command: &mut Command) -> Result<Vec<u8>> {
     }
 }
 
-fn chosen<'a>(names: &'a [&str]) -> Result<Vec<&'static Subject>> {
+fn chosen(names: &[&str]) -> Result<Vec<&'static Subject>> {
     match names.iter().find(|n| !SUBJECTS.iter().any(|s| s.model == **n)) {
         Some(unknown) => {
             let known: Vec<&str> = SUBJECTS.iter().map(|s| s.model).collect();
@@ -186,7 +191,8 @@ pub fn accuracy(root: &Path, names: &[&str]) -> Result<()> {
 /// The interpreter against every executor on every model.
 pub fn verify(root: &Path, names: &[&str]) -> Result<()> {
     let bench = Bench::new(root)?;
-    let mut rows = vec!["| model | samples | values | executors | identical |".to_string(), "|---|--:|--:|--:|---|".to_string()];
+    let mut rows =
+        vec!["| model | samples | values | executors | identical |".to_string(), "|---|--:|--:|--:|---|".to_string()];
     for s in chosen(names)? {
         eprintln!("{}: quantize and verify", s.model);
         bench.quantize(s)?;
@@ -206,7 +212,8 @@ pub fn onnxruntime(root: &Path, names: &[&str]) -> Result<()> {
     let bench = Bench::new(root)?;
     let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
     let mut rows = vec![
-        "| model | n | same class | layers compared | layers within one step | greatest step | values that differ |".to_string(),
+        "| model | n | same class | layers compared | layers within one step | greatest step | values that differ |"
+            .to_string(),
         "|---|--:|--:|--:|--:|--:|--:|".to_string(),
     ];
     for s in chosen(names)? {

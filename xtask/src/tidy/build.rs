@@ -17,7 +17,7 @@ pub fn format(root: &Path) -> Vec<Finding> {
             let Some((path, line)) = difference(line) else { continue };
             files.entry(relative(root, path)).or_insert((line, 0)).1 += 1;
         }
-        let message = |places| format!("not formatted ({places} places): run `cargo fmt --all`");
+        let message = |places| format!("not formatted (differences: {places}): run `cargo fmt --all`");
         let findings = files.iter().map(|(path, (line, places))| Finding::new(path, *line, message(places)));
         // Where rustfmt cannot parse there is no difference to show but an error and, on the next line, its place.
         findings.chain(located_errors(root, text)).collect()
