@@ -1,12 +1,13 @@
 //! `lowbit run`: arrays in, arrays out.
 
-use crate::args::{MachineArguments, ModelArguments};
+use crate::args::{self, ImageArguments, MachineArguments, ModelArguments};
 use crate::output::Outcome;
+use crate::progress::Progress;
 use clap::Args;
 use lowbit::data::npy;
 use lowbit::ir::suggest::did_you_mean;
-use lowbit::ir::{Engine, Tensor};
-use lowbit::{Error, Graph, Result};
+use lowbit::ir::{Engine, Run, Tensor};
+use lowbit::{Error, Graph, Model, Result};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,12 +18,28 @@ pub struct Arguments {
     model: ModelArguments,
 
     /// An input as it is, an .npy file; the name may be left out if the model has one input
-    #[arg(long, value_name = "[NAME=]FILE.npy", required = true)]
+    #[arg(long, value_name = "[NAME=]FILE.npy", required_unless_present = "data")]
     input: Vec<String>,
+
+    /// Instead of inputs: data to take samples from, one after the other; inputs and outputs are written, samples along
+    /// the first axis
+    #[arg(long, value_name = "DATA", conflicts_with = "input")]
+    data: Option<String>,
+
+    /// Samples, evenly spread over the data; all unless given
+    #[arg(long, value_name = "N", value_parser = args::samples(), requires = "data")]
+    samples: Option<usize>,
+
+    /// Also write every value that the program computes, integers as they are
+    #[arg(long)]
+    values: bool,
 
     /// The folder for the outputs, each as <name>.npy
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+
+    #[command(flatten)]
+    images: ImageArguments,
 
     #[command(flatten)]
     machine: MachineArguments,
@@ -32,6 +49,8 @@ pub struct Arguments {
 #[derive(Debug, Serialize)]
 struct Found<'a> {
     model: &'a Path,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    inputs: Vec<Written>,
     outputs: Vec<Written>,
     threads: usize,
     isa: &'static str,
@@ -48,24 +67,79 @@ struct Written {
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let model = arguments.model.load()?;
     let (graph, _) = model.lowered()?;
-    let files = input_files(&graph, &arguments.input)?;
-    let inputs = files.iter().map(|file| npy::read(file)).collect::<Result<Vec<Tensor>>>()?;
-    let found = arguments.machine.engine()?.load(&graph, &[])?.run(&inputs)?;
+    let mut read = graph.outputs.clone();
+    if arguments.values {
+        let computed = graph.nodes().flat_map(|(_, n)| n.outputs.iter().copied());
+        read.extend(computed.filter(|v| !graph.is_output(*v)));
+    }
+    let taps = read.get(graph.outputs.len()..).unwrap_or_default();
+    let mut run = arguments.machine.engine()?.load(&graph, taps)?;
+    let (inputs, outputs) = match &arguments.data {
+        None => {
+            let files = input_files(&graph, &arguments.input)?;
+            let inputs = files.iter().map(|file| npy::read(file)).collect::<Result<Vec<Tensor>>>()?;
+            let found = run.run(&inputs)?;
+            (Vec::new(), found.outputs.into_iter().chain(found.taps).collect())
+        }
+        Some(data) => run_on_data(arguments, &model, data, &mut *run)?,
+    };
 
     let folder = &arguments.output;
     std::fs::create_dir_all(folder)
         .map_err(|e| Error::new(e.to_string()).context(format!("making the folder '{}'", folder.display())))?;
-    let names: Vec<&str> = graph.outputs.iter().map(|v| graph.value(*v).name.as_str()).collect();
-    let mut outputs = Vec::new();
-    for ((name, file), tensor) in names.iter().zip(file_names(&names)).zip(&found.outputs) {
+    let given = if inputs.is_empty() { &[] } else { graph.inputs.as_slice() };
+    let names: Vec<&str> = given.iter().chain(&read).map(|v| graph.value(*v).name.as_str()).collect();
+    let mut written = Vec::new();
+    for ((name, file), tensor) in names.iter().zip(file_names(&names)).zip(inputs.iter().chain(&outputs)) {
         let file = folder.join(file);
         npy::write(&file, tensor)?;
-        outputs.push(Written { name: name.to_string(), ty: tensor.ty().to_string(), file });
+        written.push(Written { name: name.to_string(), ty: tensor.ty().to_string(), file });
     }
-    let text: String = outputs.iter().map(|o| format!("{}: {}  {}\n", o.name, o.ty, o.file.display())).collect();
+    let text: String = written.iter().map(|o| format!("{}: {}  {}\n", o.name, o.ty, o.file.display())).collect();
+    let outputs = written.split_off(given.len());
     let machine = &arguments.machine;
-    let found = Found { model: &arguments.model.path, outputs, threads: machine.threads(), isa: machine.isa().name };
+    let model = &arguments.model.path;
+    let found = Found { model, inputs: written, outputs, threads: machine.threads(), isa: machine.isa().name };
     Outcome::new(text, &found)
+}
+
+/// Inputs and results of all samples, joined along the first axis.
+fn run_on_data(
+    arguments: &Arguments,
+    model: &Model,
+    data: &str,
+    run: &mut dyn Run,
+) -> Result<(Vec<Tensor>, Vec<Tensor>)> {
+    let progress = Progress::new();
+    let preprocess = arguments.images.resolve(model)?;
+    let data = args::open(data, model, preprocess.as_ref(), &progress)?;
+    let samples = args::spread(&data, arguments.samples.unwrap_or(0), &progress);
+    progress.stage("run", Some(samples.count()));
+    let (mut inputs, mut results) = (Vec::new(), Vec::new());
+    for i in 0..samples.count() {
+        let sample: Vec<Tensor> = samples.get(i)?.inputs.into_iter().map(|(_, tensor)| tensor).collect();
+        let found = run.run(&sample)?;
+        inputs.push(sample);
+        results.push(found.outputs.into_iter().chain(found.taps).collect());
+    }
+    Ok((joined(&inputs)?, joined(&results)?))
+}
+
+/// The tensors of each place, one after the other along the first axis.
+fn joined(runs: &[Vec<Tensor>]) -> Result<Vec<Tensor>> {
+    let Some(first) = runs.first() else { return Ok(Vec::new()) };
+    let join = |(place, one): (usize, &Tensor)| {
+        let parts = runs.iter().filter_map(|run| run.get(place));
+        let bytes: Vec<u8> = parts.flat_map(|t| t.bytes().iter().copied()).collect();
+        let mut dims = one.dims().to_vec();
+        match dims.first_mut() {
+            Some(batch) => *batch *= runs.len(),
+            None => dims.push(runs.len()),
+        }
+        // A scale per batch does not exist, so the quantization of one is that of all.
+        Tensor::from_bytes(one.ty().with_shape(dims), bytes.into())
+    };
+    first.iter().enumerate().map(join).collect()
 }
 
 /// A file for every input of the graph, in order.
