@@ -126,7 +126,10 @@ impl Account<'_> {
             table.row([name.to_string(), before, after, note]);
         };
         let bytes = |before: u64, after: u64| (format::bytes(before), format::bytes(after));
-        let smaller = |before: u64, after: u64| format!("{:.1}x smaller", before as f64 / after.max(1) as f64);
+        let smaller = |before: u64, after: u64| match before >= after {
+            true => format!("{:.1}x smaller", before as f64 / after.max(1) as f64),
+            false => format!("{:.1}x larger", after as f64 / before.max(1) as f64),
+        };
         let (before, after) = (self.report.bytes_before, self.report.bytes_after);
         let (b, a) = bytes(before, after);
         row("constants", b, a, smaller(before, after));
@@ -138,8 +141,8 @@ impl Account<'_> {
             format!("{} ms", format::milliseconds(float.median_ms)),
             format!("{} ms", format::milliseconds(integer.median_ms)),
             format!(
-                "{:.2}x faster (medians; {}, {}, batch {})",
-                latency.speedup,
+                "{} (medians; {}, {}, batch {})",
+                faster(latency.speedup),
                 format::counted(integer.threads, "thread"),
                 integer.isa,
                 integer.batch
@@ -225,6 +228,11 @@ impl Account<'_> {
             format!("signal to quantization noise, with the errors of all layers before; a full bar is {GOOD_DB} dB");
         let _ = write!(out, "\n{} {}\n{}", paper.bold(&title), paper.dim(&format!("({note})")), table.print(paper, 0));
     }
+}
+
+/// `2.64x faster`, `1.10x slower`.
+fn faster(speedup: f64) -> String {
+    if speedup >= 1.0 { format!("{speedup:.2}x faster") } else { format!("{:.2}x slower", 1.0 / speedup) }
 }
 
 impl Accuracy {

@@ -100,7 +100,7 @@ pub fn config(config: &Config) -> Result<String> {
     })
 }
 
-/// How images become inputs: `short side 256, centre 224, (x/255 - [0.485, ...]) / [0.229, ...], rgb`.
+/// How images become inputs: `short side 256, centre 224, (x/255 - [0.485, ...]) / [0.229, ...], rgb`, or `0..1, rgb`.
 pub fn preprocess(p: &Preprocess) -> String {
     let mut parts = Vec::new();
     parts.extend(p.resize.map(|side| format!("short side {side}")));
@@ -110,9 +110,9 @@ pub fn preprocess(p: &Preprocess) -> String {
         many => format!("[{}]", many.iter().map(f32::to_string).collect::<Vec<_>>().join(", ")),
     };
     let pixel = if p.divisor == 1.0 { "x".into() } else { format!("x/{}", p.divisor) };
-    parts.push(match (p.mean.iter().all(|m| *m == 0.0), p.std.iter().all(|s| *s == 1.0)) {
-        (true, true) => pixel,
-        _ => format!("({pixel} - {}) / {}", numbers(&p.mean), numbers(&p.std)),
+    parts.push(match p.mean.iter().all(|m| *m == 0.0) && p.std.iter().all(|s| *s == 1.0) {
+        true => format!("0..{}", 255.0 / p.divisor),
+        false => format!("({pixel} - {}) / {}", numbers(&p.mean), numbers(&p.std)),
     });
     parts.push(p.channels.to_string());
     parts.join(", ")
@@ -142,6 +142,17 @@ mod tests {
         assert_eq!(bar(f64::INFINITY, 40.0, 4), "████");
         assert_eq!(bar(f64::NAN, 40.0, 4), "");
         assert_eq!(bar(-3.0, 40.0, 4), "");
+    }
+
+    #[test]
+    fn preprocessings_are_told_in_a_line() {
+        let of = |name: &str| preprocess(&Preprocess::preset(name).unwrap());
+        assert_eq!(
+            of("imagenet"),
+            "short side 256, centre 224, (x/255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225], rgb"
+        );
+        assert_eq!(of("inception"), "(x/255 - 0.5) / 0.5, rgb");
+        assert_eq!((of("unit").as_str(), of("raw").as_str()), ("0..1, rgb", "0..255, rgb"));
     }
 
     #[test]

@@ -49,12 +49,15 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let verification = verify(&graph, &Customs::default(), &samples)?;
     drop(samples);
     drop(progress);
-    let found = Found { model: &arguments.model.path, data: &arguments.data, verification };
-    let success = found.verification.identical;
-    Ok(Outcome { success, ..Outcome::new(found.text(paper), &found)? })
+    Found { model: &arguments.model.path, data: &arguments.data, verification }.outcome(paper)
 }
 
 impl Found<'_> {
+    /// A difference is a failure that is told like a result.
+    fn outcome(&self, paper: &Paper) -> Result<Outcome> {
+        Ok(Outcome { success: self.verification.identical, ..Outcome::new(self.text(paper), self)? })
+    }
+
     fn text(&self, paper: &Paper) -> String {
         let v = &self.verification;
         let compared = format!(
@@ -77,5 +80,35 @@ impl Found<'_> {
                 d.found
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lowbit::verify::Difference;
+
+    #[test]
+    fn a_difference_is_told_and_fails() {
+        let difference = Difference {
+            executor: "scalar x2".into(),
+            sample: "random[1]".into(),
+            value: "conv1".into(),
+            element: 7,
+            expected: "3".into(),
+            found: "4".into(),
+        };
+        let executors = vec!["scalar x1".into(), "scalar x2".into()];
+        let mut verification =
+            Verification { identical: false, samples: 2, executors, values: 9, difference: Some(difference) };
+        let outcome = |verification| {
+            Found { model: Path::new("m.onnx"), data: "random", verification }.outcome(&Paper::new(true)).unwrap()
+        };
+        let failed = outcome(verification.clone());
+        assert!(!failed.success);
+        assert!(failed.text.contains("'conv1', element 7, sample 'random[1]'"), "{}", failed.text);
+        assert!(failed.json.contains(r#""identical":false"#) && failed.json.contains(r#""found":"4""#));
+        (verification.identical, verification.difference) = (true, None);
+        assert!(outcome(verification).success);
     }
 }

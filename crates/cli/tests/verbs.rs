@@ -1,0 +1,233 @@
+//! Every verb on the demo model: what it prints for people and for programs, and what it writes.
+
+mod support;
+
+use lowbit::data::npy;
+use lowbit::ir::Tensor;
+use serde_json::Value;
+use std::path::Path;
+use support::{Folder, demo, json, lowbit, quantized, ran, run, text};
+
+fn percent(value: &Value) -> f64 {
+    let p = value.as_f64().expect("a percentage");
+    assert!((0.0..=100.0).contains(&p), "{p}");
+    p
+}
+
+#[test]
+fn quantize_accounts_for_itself() {
+    let (path, told) = quantized();
+    assert!(Path::new(path).is_file());
+    assert_eq!(told["layers_total"], 19);
+    assert_eq!(told["layers_integer"], 19);
+    assert_eq!(told["integer_macs_percent"], 100.0);
+    assert_eq!(told["calibration"]["samples"], 24);
+    assert_eq!(told["calibration"]["random"], false);
+    assert_eq!(told["config"]["samples"], 24);
+    assert_eq!(told["config"]["weight_bits"], 8);
+    assert_eq!(told["left_float"].as_array().unwrap().len(), 0);
+    let (before, after) = (told["bytes_before"].as_u64().unwrap(), told["bytes_after"].as_u64().unwrap());
+    assert!(after * 3 < before, "{before} {after}");
+    assert!(told["latency"]["float"]["median_ms"].as_f64().unwrap() > 0.0);
+    assert!(told["latency"]["integer"]["median_ms"].as_f64().unwrap() > 0.0);
+    let accuracy = &told["accuracy"];
+    assert_eq!(accuracy["samples"], 48);
+    // One image of 48 is two points; int8 costs this model none or one.
+    assert!((percent(&accuracy["top1"]) - percent(&accuracy["reference"]["top1"])).abs() < 5.0);
+    assert!(percent(&accuracy["agreement"]) > 93.0);
+    let worst: Vec<f64> =
+        told["worst_layers"].as_array().unwrap().iter().map(|l| l["sqnr_db"].as_f64().unwrap()).collect();
+    assert_eq!(worst.len(), 10);
+    assert!(worst.is_sorted() && worst[0] > 15.0, "{worst:?}");
+}
+
+#[test]
+fn quantize_is_readable() {
+    let folder = Folder::new();
+    let (model, data, out) = (demo("model.onnx"), demo("calibration"), folder.path("q.onnx"));
+    let arguments = ["quantize", &model, "--data", &data, "--samples", "8", "-o", &out];
+    let printed =
+        text(&[&arguments[..], &["--evaluate", &data, "--evaluate-samples", "12", "--threads", "1"]].concat());
+    for part in [
+        "8 of 240 samples of",
+        "samples = 8; defaults otherwise",
+        "19 of 19 on integers, 100.0 % of the multiply-accumulates",
+        "1 thread,",
+        "top-1",
+        "top-5",
+        "points on 12 samples of",
+        "agreement",
+        "left float: nothing",
+        "worst 10 layers",
+    ] {
+        assert!(printed.contains(part), "{part}\n{printed}");
+    }
+    assert!(!printed.contains('\x1b'), "no colours into a pipe");
+
+    let short = text(&[&arguments[..], &["--no-report"]].concat());
+    assert!(short.contains("written") && !short.contains("latency") && !short.contains("worst"), "{short}");
+    assert_eq!(folder.files(), ["q.onnx"]);
+}
+
+#[test]
+fn quantizing_twice_writes_the_same_bytes() {
+    let folder = Folder::new();
+    let (model, data) = (demo("model.onnx"), demo("calibration"));
+    let bytes = |name: &str, threads: &str| {
+        let out = folder.path(name);
+        let arguments = ["quantize", &model, "--data", &data, "--samples", "6", "--no-report", "-o", &out];
+        text(&[&arguments[..], &["--threads", threads]].concat());
+        std::fs::read(out).unwrap()
+    };
+    assert!(bytes("a.onnx", "1") == bytes("b.onnx", "3"));
+}
+
+#[test]
+fn noise_is_said_loudly() {
+    let folder = Folder::new();
+    let (model, out) = (demo("model.onnx"), folder.path("q.onnx"));
+    let ran = run(&["quantize", &model, "--data", "random", "--samples", "2", "--no-report", "-o", &out]);
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.stderr.contains("warning: the data is RANDOM NOISE"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("RANDOM NOISE"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_quantization_can_be_stopped_and_watched() {
+    let folder = Folder::new();
+    let (model, out) = (demo("model.onnx"), folder.path("q.onnx"));
+    let arguments = ["quantize", &model, "--data", "random", "--samples", "1", "-o", &out];
+    let watched = [&arguments[..], &["--stop-after", "calibrate", "--print-after", "annotate"]].concat();
+    let printed = text(&watched);
+    let (annotated, calibrated) = printed.split_once("// after calibrate\n").expect("both are printed");
+    assert!(annotated.starts_with("// after annotate\ngraph ") && annotated.contains("Simulate("));
+    assert!(calibrated.contains("= Dequantize(") && !calibrated.contains("Simulate("));
+    assert_eq!(folder.files(), [""; 0]);
+
+    let ran = ran(lowbit().args(&watched).arg("--json").output().unwrap());
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(told["stopped_after"], "calibrate");
+    assert!(told["graph"].as_str().unwrap().contains("= Dequantize("));
+    assert!(ran.stderr.contains("// after annotate"));
+}
+
+#[test]
+fn a_configuration_file_is_in_force_and_flags_win() {
+    let folder = Folder::new();
+    let (model, out, config) = (demo("model.onnx"), folder.path("q.onnx"), folder.path("config.toml"));
+    std::fs::write(&config, "samples = 7\nactivation_observer = \"minmax\"\nrefinements = []\n").unwrap();
+    let arguments = ["quantize", &model, "--data", "random", "--no-report", "-o", &out, "--config", &config];
+    let told = json(&[&arguments[..], &["--samples", "3"]].concat());
+    assert_eq!(told["config"]["samples"], 3);
+    assert_eq!(told["config"]["activation_observer"], "minmax");
+    assert_eq!(told["calibration"]["samples"], 3);
+    let stored = json(&["inspect", &out]);
+    assert_eq!(stored["config"], told["config"]);
+}
+
+#[test]
+fn evaluate_needs_no_flags_for_what_the_model_stores() {
+    let (path, told) = quantized();
+    let (model, test) = (demo("model.onnx"), demo("test"));
+    let found = json(&["evaluate", path, "--data", &test, "--samples", "48", "--reference", &model]);
+    assert_eq!(found["samples"], 48);
+    for key in ["top1", "top5", "agreement", "reference"] {
+        assert_eq!(found[key], told["accuracy"][key], "{key}: the file is the model that was measured");
+    }
+    let alone = json(&["evaluate", &model, "--data", &test, "--samples", "10"]);
+    assert!(alone.get("agreement").is_none() && alone.get("config").is_none());
+    percent(&alone["top1"]);
+}
+
+#[test]
+fn bench_times_either_program() {
+    let (path, _) = quantized();
+    let integer = json(&["bench", path, "--seconds", "0.05", "--threads", "1", "--profile"]);
+    assert_eq!((&integer["integer"], &integer["threads"], &integer["batch"]), (&true.into(), &1.into(), &1.into()));
+    assert!(integer["median_ms"].as_f64().unwrap() >= integer["min_ms"].as_f64().unwrap());
+    assert_eq!(integer["reference_steps"].as_array().unwrap().len(), 0);
+    let shares: f64 = integer["profile"].as_array().unwrap().iter().map(|s| s["percent"].as_f64().unwrap()).sum();
+    assert!((shares - 100.0).abs() < 1e-6, "{shares}");
+
+    let model = demo("model.onnx");
+    let arguments = ["bench", &model, "--seconds", "0.05", "--batch", "3", "--isa", "scalar", "--threads", "2"];
+    let float = json(&arguments);
+    assert_eq!((&float["integer"], &float["threads"], &float["batch"]), (&false.into(), &2.into(), &3.into()));
+    assert_eq!(float["isa"], "scalar");
+    assert!(text(&arguments).contains("float program, 2 threads, scalar, batch 3"));
+}
+
+#[test]
+fn verify_holds_on_the_demo() {
+    let (path, _) = quantized();
+    let found = json(&["verify", path, "--samples", "1"]);
+    assert_eq!(found["identical"], true);
+    assert!(found["executors"].as_array().unwrap().iter().any(|e| e == "scalar x4"));
+    let on_images = text(&["verify", path, "--data", &demo("test"), "--samples", "1"]);
+    assert!(on_images.starts_with("identical: ") && on_images.contains("1 sample of"), "{on_images}");
+}
+
+#[test]
+fn inspect_describes_all_three_forms() {
+    let (path, _) = quantized();
+    let qdq = json(&["inspect", path]);
+    assert_eq!(qdq["quantized"], true);
+    assert_eq!(qdq["inputs"][0], "image: f32[Nx3x32x32]");
+    assert!(qdq["operators"]["Dequantize"].as_u64().unwrap() > 20);
+    let lowered = json(&["inspect", path, "--lowered"]);
+    assert!(lowered["operators"]["Requantize"].as_u64().unwrap() >= 18);
+    assert_eq!(lowered["left_float"].as_array().unwrap().len(), 0);
+    let graph = text(&["inspect", path, "--lowered", "--graph"]);
+    assert!(graph.starts_with("graph ") && graph.contains("= Requantize("));
+    let float = text(&["inspect", &demo("model.onnx")]);
+    assert!(float.contains("11.8 M multiply-accumulates") && float.contains("18  Conv"), "{float}");
+}
+
+#[test]
+fn run_writes_what_the_graph_gives() {
+    let folder = Folder::new();
+    let (path, _) = quantized();
+    let pixels = |n: usize| -> Vec<f32> { (0..n).map(|i| ((i * 37 + i / 11) % 256) as f32 / 128.0 - 1.0).collect() };
+    let (two, one) = (folder.path("two=2.npy"), folder.path("one.npy"));
+    npy::write(Path::new(&two), &Tensor::from_f32(&[2, 3, 32, 32], pixels(2 * 3072)).unwrap()).unwrap();
+    npy::write(Path::new(&one), &Tensor::from_f32(&[1, 3, 32, 32], pixels(3072)).unwrap()).unwrap();
+    let (a, b) = (folder.path("deep/a"), folder.path("b"));
+    let told = json(&["run", path, "--input", &format!("image={two}"), "--output", &a]);
+    assert_eq!(told["outputs"][0]["name"], "logits");
+    assert_eq!(told["outputs"][0]["type"], "f32[2x12]");
+    // A single input needs no name, even if its path looks like one.
+    text(&["run", path, "--input", &two, "--output", &a]);
+    let printed = text(&["run", path, "--input", &one, "--output", &b, "--isa", "scalar"]);
+    assert!(printed.starts_with("logits: f32[1x12]"), "{printed}");
+    let read = |folder: &str| npy::read(&Path::new(folder).join("logits.npy")).unwrap();
+    let (batch, alone) = (read(&a), read(&b));
+    assert_eq!((batch.dims(), alone.dims()), (&[2, 12][..], &[1, 12][..]));
+    assert_eq!(batch.floats().unwrap()[..12], alone.floats().unwrap()[..], "a batch changes no bits");
+}
+
+#[test]
+fn lists_list() {
+    let all = json(&["list"]);
+    let listings = all["listings"].as_array().unwrap();
+    for listing in listings {
+        let name = listing["name"].as_str().unwrap();
+        let one = json(&["list", name]);
+        assert_eq!(one["rows"].as_array().unwrap().len(), listing["rows"].as_array().unwrap().len());
+        assert!(text(&["list", name]).starts_with(&format!("{name}: ")));
+    }
+    for name in ["ops", "rules", "kernels", "passes", "observers", "refinements", "presets", "isas", "config"] {
+        assert!(listings.iter().any(|l| l["name"] == name), "{name}");
+    }
+    assert!(text(&["list", "kernels"]).contains("here"));
+    let markdown = text(&["list", "--markdown"]);
+    assert!(markdown.starts_with("# Reference\n") && markdown.contains("| bias-correction |"));
+    assert!(!markdown.contains("| here |"), "the document is the same on every machine");
+}
+
+#[test]
+fn a_reader_may_leave() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ran = ran(lowbit().args(["list", "--markdown"]).stdout(writer).output().unwrap());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
