@@ -220,7 +220,7 @@ pub fn onnxruntime(root: &Path, names: &[&str]) -> Result<()> {
         eprintln!("{}: quantize and compare", s.model);
         bench.quantize(s)?;
         let mut command = Command::new(&python);
-        command.arg(root.join("xtask/onnxruntime.py")).arg("--lowbit").arg(&bench.lowbit);
+        command.arg(root.join("xtask/compare_onnxruntime.py")).arg("--lowbit").arg(&bench.lowbit);
         command.arg("--model").arg(bench.integer(s)).arg("--data").arg(bench.data(s.test)?);
         command.arg("--work").arg(bench.work.join("onnxruntime"));
         let text = output(&mut command)?;
