@@ -36,17 +36,12 @@ pub struct Quantized {
 }
 
 /// How to quantize.
+#[derive(Default)]
 pub struct Quantize<'a> {
     config: Config,
     rules: Rules,
     data: Option<Box<dyn Samples + 'a>>,
     engine: Option<Box<dyn Engine + 'a>>,
-}
-
-impl Default for Quantize<'_> {
-    fn default() -> Self {
-        Quantize { config: Config::default(), rules: Rules::default(), data: None, engine: None }
-    }
 }
 
 impl<'a> Quantize<'a> {

@@ -41,6 +41,15 @@ pub struct Difference {
     pub found: String,
 }
 
+/// What is compared with the interpreter.
+struct Executor {
+    name: String,
+    /// As it is deployed, with everything fused.
+    deployed: Box<dyn Run>,
+    /// With every value read out.
+    opened: Box<dyn Run>,
+}
+
 /// Compares the interpreter with every instruction set of this machine on 1 to 4 threads, value by value.
 ///
 /// Every executor runs twice: as it is deployed, with everything fused, where the outputs are compared; and with every
@@ -48,18 +57,22 @@ pub struct Difference {
 pub fn verify(graph: &Graph, customs: &Customs, data: &Prefetch<'_>) -> Result<Verification> {
     let values: Vec<ValueId> = graph.nodes().flat_map(|(_, n)| n.outputs.iter().copied()).collect();
     let mut reference = Interpreter { customs: customs.clone() }.load(graph, &values)?;
-    let mut engines: Vec<(String, Box<dyn Run>, Box<dyn Run>)> = Vec::new();
+    let mut executors: Vec<Executor> = Vec::new();
     for isa in Isa::available() {
         for threads in 1..=4 {
             let target = Target::isa(isa.name)?.customs(customs.clone());
             let engine = Compiled::new(target, threads)?;
-            engines.push((engine.name(), engine.load(graph, &[])?, engine.load(graph, &values)?));
+            executors.push(Executor {
+                name: engine.name(),
+                deployed: engine.load(graph, &[])?,
+                opened: engine.load(graph, &values)?,
+            });
         }
     }
     let mut found = Verification {
         identical: true,
         samples: data.count(),
-        executors: engines.iter().map(|(name, ..)| name.clone()).collect(),
+        executors: executors.iter().map(|e| e.name.clone()).collect(),
         values: values.len(),
         difference: None,
     };
@@ -67,17 +80,17 @@ pub fn verify(graph: &Graph, customs: &Customs, data: &Prefetch<'_>) -> Result<V
         let sample = data.get(i)?;
         let inputs: Vec<Tensor> = sample.inputs.into_iter().map(|(_, t)| t).collect();
         let expected = reference.run(&inputs)?;
-        for (executor, fused, open) in &mut engines {
-            let opened = open.run(&inputs)?;
+        for executor in &mut executors {
+            let opened = executor.opened.run(&inputs)?;
             let pairs = values.iter().zip(expected.taps.iter().zip(&opened.taps));
             let inner = pairs.filter_map(|(v, (a, b))| Some((*v, difference(a, b)?))).next();
-            let deployed = fused.run(&inputs)?;
+            let deployed = executor.deployed.run(&inputs)?;
             let pairs = graph.outputs.iter().zip(expected.outputs.iter().zip(&deployed.outputs));
             let outer = pairs.filter_map(|(v, (a, b))| Some((*v, difference(a, b)?))).next();
             if let Some((v, (element, expected, found_value))) = inner.or(outer) {
                 found.identical = false;
                 found.difference = Some(Difference {
-                    executor: executor.clone(),
+                    executor: executor.name.clone(),
                     sample: sample.name,
                     value: graph.value(v).name.clone(),
                     element,

@@ -148,14 +148,9 @@ fn input_files(graph: &Graph, given: &[String]) -> Result<Vec<PathBuf>> {
     let mut files: Vec<Option<PathBuf>> = vec![None; names.len()];
     for text in given {
         let (place, file) = input_file(&names, text)?;
-        if let Some(slot) = files.get_mut(place) {
-            if let Some(before) = slot.replace(file) {
-                return Err(Error::new(format!(
-                    "input '{}' is given twice, also as '{}'",
-                    names[place],
-                    before.display()
-                )));
-            }
+        if let Some(before) = files.get_mut(place).and_then(|slot| slot.replace(file)) {
+            let before = before.display();
+            return Err(Error::new(format!("input '{}' is given twice, also as '{before}'", names[place])));
         }
     }
     let missing: Vec<&str> = names.iter().zip(&files).filter(|(_, f)| f.is_none()).map(|(n, _)| *n).collect();

@@ -206,6 +206,30 @@ fn run_writes_what_the_graph_gives() {
 }
 
 #[test]
+fn run_takes_data_and_shows_values() {
+    let folder = Folder::new();
+    let (path, _) = quantized();
+    let out = folder.path("out");
+    let arguments = ["run", path, "--data", &demo("test"), "--samples", "3", "--output", &out];
+    let told = json(&[&arguments[..], &["--values", "--threads", "1"]].concat());
+    assert_eq!((&told["inputs"][0]["name"], &told["inputs"][0]["type"]), (&"image".into(), &"f32[3x3x32x32]".into()));
+    let outputs = told["outputs"].as_array().unwrap();
+    assert_eq!((&outputs[0]["name"], &outputs[0]["type"]), (&"logits".into(), &"f32[3x12]".into()));
+    assert!(
+        outputs.iter().any(|o| o["type"].as_str().unwrap().starts_with("u8[3x")),
+        "values are integers as they are"
+    );
+    for file in outputs.iter().chain([&told["inputs"][0]]) {
+        assert!(Path::new(file["file"].as_str().unwrap()).is_file());
+    }
+    // The inputs that were written give the outputs that were written.
+    let again = folder.path("again");
+    text(&["run", path, "--input", &format!("{out}/image.npy"), "--output", &again]);
+    let read = |folder: &str| npy::read(&Path::new(folder).join("logits.npy")).unwrap();
+    assert_eq!(read(&out), read(&again));
+}
+
+#[test]
 fn lists_list() {
     let all = json(&["list"]);
     let listings = all["listings"].as_array().unwrap();
