@@ -81,6 +81,7 @@ impl ImageArguments {
 
 /// What runs programs.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Machine")]
 pub struct MachineArguments {
     /// Number of threads; all cores unless given
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_THREADS))]
