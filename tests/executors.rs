@@ -7,7 +7,7 @@ use lowbit_compile::Target;
 use lowbit_ir::interp::Interpreter;
 use lowbit_ir::{Engine, Tensor};
 use lowbit_runtime::Isa;
-use lowbit_runtime::isa::{detect, cpu_name};
+use lowbit_runtime::isa::{cpu_name, detect};
 
 #[test]
 fn every_executor_gives_the_same_bits() {
@@ -43,7 +43,13 @@ fn every_executor_gives_the_same_bits() {
             }
         }
     }
-    assert!(wrong.is_empty(), "{} of {} cases differ:\n{}", wrong.len(), cases.len(), wrong[..wrong.len().min(40)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases differ:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong[..wrong.len().min(40)].join("\n")
+    );
 }
 
 /// The first element that differs, NaNs being equal whatever their payload.

@@ -2,7 +2,9 @@
 
 use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::infer::{apply, apply_as};
-use lowbit_ir::op::{Binary, Conv, MatMul, Pad, PadMode, Pool, QAvgPool, Reduce, ReduceKind, Rescale, SliceAxis, Unary};
+use lowbit_ir::op::{
+    Binary, Conv, MatMul, Pad, PadMode, Pool, QAvgPool, Reduce, ReduceKind, Rescale, SliceAxis, Unary,
+};
 use lowbit_ir::{DType, Graph, Op, Quant, Tensor, Type, ValueId};
 
 /// One graph with one set of inputs.
@@ -58,8 +60,12 @@ impl Random {
     pub fn narrow(&mut self, dims: &[usize], signed: bool) -> Type {
         let scale = 0.01 + 0.05 * self.below(100) as f32 / 100.0;
         match signed {
-            true => Type::quantized(DType::I8, dims.to_vec(), Quant::per_tensor(scale, self.int(-20, 20) as i32, -128, 127)),
-            false => Type::quantized(DType::U8, dims.to_vec(), Quant::per_tensor(scale, self.int(0, 255) as i32, 0, 255)),
+            true => {
+                Type::quantized(DType::I8, dims.to_vec(), Quant::per_tensor(scale, self.int(-20, 20) as i32, -128, 127))
+            }
+            false => {
+                Type::quantized(DType::U8, dims.to_vec(), Quant::per_tensor(scale, self.int(0, 255) as i32, 0, 255))
+            }
         }
     }
 }
@@ -159,7 +165,8 @@ fn integer_convs(out: &mut Vec<Case>) {
                 false => Quant::per_tensor(bias_scales[0], 0, i32::MIN.into(), i32::MAX.into()),
             };
             let data: Vec<i64> = (0..co).map(|_| r.int(-30_000, 30_000)).collect();
-            operands.push(b.g.add_const("b", Tensor::from_ints(Type::quantized(DType::I32, vec![co], q), &data).unwrap()));
+            operands
+                .push(b.g.add_const("b", Tensor::from_ints(Type::quantized(DType::I32, vec![co], q), &data).unwrap()));
         }
         let acc = b.op("acc", Op::Conv(conv), &operands);
         let dims = b.g.ty(acc).shape.dims().unwrap();
@@ -288,7 +295,7 @@ fn dense(out: &mut Vec<Case>) {
         let trans_b = r.below(2) == 0;
         let wd = if trans_b { [n, k] } else { [k, n] };
         let mut b = Build::new(&format!("dense.{seed}"));
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             let lead = if r.below(2) == 0 { vec![m] } else { vec![r.range(1, 3), m] };
             let dims: Vec<usize> = lead.into_iter().chain([k]).collect();
             let x = r.floats(&dims);
@@ -301,7 +308,7 @@ fn dense(out: &mut Vec<Case>) {
             let y = b.op("gelu", Op::Unary(Unary::Gelu), &[y]);
             out.push(b.case(&[y]));
         } else {
-            let xt = r.narrow(&[m, k], r.0 % 3 == 0);
+            let xt = r.narrow(&[m, k], r.0.is_multiple_of(3));
             let x = r.ints(&xt);
             let x = b.input(x);
             let scales = (0..n).map(|i| 0.01 + 0.001 * i as f32).collect();
@@ -341,10 +348,10 @@ fn pools(out: &mut Vec<Case>) {
             count_include_pad: r.below(2) == 0,
         };
         let mut b = Build::new(&format!("pool.{seed}"));
-        let integer = seed % 2 == 0;
+        let integer = seed.is_multiple_of(2);
         let x = match integer {
             true => {
-                let ty = r.narrow(&dims, r.0 % 3 == 0);
+                let ty = r.narrow(&dims, r.0.is_multiple_of(3));
                 r.ints(&ty)
             }
             false => r.floats(&dims),
@@ -383,10 +390,30 @@ fn pools(out: &mut Vec<Case>) {
 fn elementwise(out: &mut Vec<Case>) {
     let r = &mut Random(4000 << 32);
     let functions = [
-        Unary::Abs, Unary::Neg, Unary::Exp, Unary::Log, Unary::Sqrt, Unary::Reciprocal, Unary::Erf, Unary::Sin, Unary::Cos,
-        Unary::Tanh, Unary::Sigmoid, Unary::Silu, Unary::Gelu, Unary::GeluTanh, Unary::Mish, Unary::Softplus,
-        Unary::Softsign, Unary::HardSigmoid { alpha: 0.2, beta: 0.5 }, Unary::HardSwish,
-        Unary::LeakyRelu { alpha: 0.1 }, Unary::Elu { alpha: 1.5 }, Unary::Floor, Unary::Ceil, Unary::Round,
+        Unary::Abs,
+        Unary::Neg,
+        Unary::Exp,
+        Unary::Log,
+        Unary::Sqrt,
+        Unary::Reciprocal,
+        Unary::Erf,
+        Unary::Sin,
+        Unary::Cos,
+        Unary::Tanh,
+        Unary::Sigmoid,
+        Unary::Silu,
+        Unary::Gelu,
+        Unary::GeluTanh,
+        Unary::Mish,
+        Unary::Softplus,
+        Unary::Softsign,
+        Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
+        Unary::HardSwish,
+        Unary::LeakyRelu { alpha: 0.1 },
+        Unary::Elu { alpha: 1.5 },
+        Unary::Floor,
+        Unary::Ceil,
+        Unary::Round,
     ];
     let mut b = Build::new("unary");
     let mut data: Vec<f32> = (0..1000).map(|_| r.float() * 10.0).collect();
@@ -416,14 +443,16 @@ fn elementwise(out: &mut Vec<Case>) {
             _ => x,
         };
         use Binary::*;
-        let outputs: Vec<ValueId> =
-            [Add, Sub, Mul, Div, Min, Max, Pow, PRelu, Less].iter().map(|f| b.op(f.name(), Op::Binary(*f), &[x, y])).collect();
+        let outputs: Vec<ValueId> = [Add, Sub, Mul, Div, Min, Max, Pow, PRelu, Less]
+            .iter()
+            .map(|f| b.op(f.name(), Op::Binary(*f), &[x, y]))
+            .collect();
         out.push(b.case(&outputs));
     }
     for seed in 0..24 {
         let r = &mut Random((4100 + seed) << 32);
         let mut b = Build::new(&format!("quantized.{seed}"));
-        let signed = seed % 2 == 0;
+        let signed = seed.is_multiple_of(2);
         let dims = [r.range(1, 2), r.pick(&[1, 3, 16, 70]), r.range(1, 9), r.range(1, 9)];
         let x = r.floats(&dims);
         let x = b.input(x);
@@ -443,7 +472,8 @@ fn elementwise(out: &mut Vec<Case>) {
         q8.qmin = i64::from(q8.zero_point[0]);
         let entries = (q8.qmax - q8.qmin + 1) as usize;
         let product = b.op_as("product", Op::QMul(rescale(method)), &[sum, q], t);
-        let table: Vec<i64> = (0..entries).map(|_| r.int(if signed { -128 } else { 0 }, if signed { 127 } else { 255 })).collect();
+        let table: Vec<i64> =
+            (0..entries).map(|_| r.int(if signed { -128 } else { 0 }, if signed { 127 } else { 255 })).collect();
         let dtype = if signed { DType::I8 } else { DType::U8 };
         let table = b.g.add_const("table", Tensor::from_ints(Type::plain(dtype, vec![entries]), &table).unwrap());
         let t = r.narrow(&dims, signed);
@@ -497,8 +527,16 @@ fn movement(out: &mut Vec<Case>) {
         ];
         let pad = |mode| Op::Pad(Pad { begins: vec![0, 1, 2, 0], ends: vec![1, 0, 1, 3], mode });
         outputs.push(b.op("p0", pad(PadMode::Constant(-1.5)), &[x]));
-        outputs.push(b.op("p1", Op::Pad(Pad { begins: vec![0, 0, 2, 1], ends: vec![0, 0, 1, 3], mode: PadMode::Reflect }), &[x]));
-        outputs.push(b.op("p2", Op::Pad(Pad { begins: vec![0, -1, 0, 1], ends: vec![0, 0, -1, 0], mode: PadMode::Edge }), &[x]));
+        outputs.push(b.op(
+            "p1",
+            Op::Pad(Pad { begins: vec![0, 0, 2, 1], ends: vec![0, 0, 1, 3], mode: PadMode::Reflect }),
+            &[x],
+        ));
+        outputs.push(b.op(
+            "p2",
+            Op::Pad(Pad { begins: vec![0, -1, 0, 1], ends: vec![0, 0, -1, 0], mode: PadMode::Edge }),
+            &[x],
+        ));
         let split = Op::Split { axis: 1, sizes: vec![1, 3, 2] };
         let types = [1, 3, 2].map(|n| Type::f32(vec![2, n, 4, 5]));
         let parts: Vec<(&str, Type)> = ["a", "b", "c"].into_iter().zip(types).collect();
