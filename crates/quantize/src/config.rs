@@ -76,7 +76,7 @@ impl Default for Config {
             quantize_rounding: "half-even".into(),
             accumulator_bits: 32,
             refinements: vec!["bias-correction".into()],
-            refine_samples: 64,
+            refine_samples: 256,
             output: Output::Wide,
         }
     }

@@ -246,6 +246,16 @@ impl Window {
         [pixel / (h * w), pixel / w % h, pixel % w]
     }
 
+    /// The position of the next output pixel.
+    #[inline]
+    pub fn after(&self, [image, y, x]: [usize; 3]) -> [usize; 3] {
+        match (x + 1 < self.output[1], y + 1 < self.output[0]) {
+            (true, _) => [image, y, x + 1],
+            (false, true) => [image, y + 1, 0],
+            (false, false) => [image + 1, 0, 0],
+        }
+    }
+
     /// Byte offset of the input pixel under a tap; `None` in the padding.
     #[inline]
     pub fn offset(&self, [image, oy, ox]: [usize; 3], ky: usize, kx: usize) -> Option<usize> {
