@@ -122,7 +122,12 @@ impl Bench {
         Ok(folder)
     }
 
+    /// Makes the integer model, unless it is there and newer than the program that makes it.
     fn quantize(&self, s: &Subject) -> Result<()> {
+        let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+        if time(&self.integer(s)).zip(time(&self.lowbit)).is_some_and(|(made, maker)| made > maker) {
+            return Ok(());
+        }
         let mut command = Command::new(&self.lowbit);
         command.arg("quantize").arg(self.float(s)).arg("--data").arg(self.data(s.calibration)?);
         command.args(s.flags).arg("--no-report").arg("-o").arg(self.integer(s));
