@@ -4,19 +4,37 @@ use crate::data::{Dataset, Sample};
 use crate::engine::cores;
 use lowbit_ir::{Error, Result, Tensor};
 use lowbit_quantize::Samples;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 /// Samples read at once.
 const AHEAD: usize = 16;
+
+/// Bytes of samples that are kept for those who come back, however many samples there are: corrections read the same few
+/// again and again.
+const KEPT_BYTES: usize = 40 << 20;
 
 /// A data set seen through a small window of decoded samples.
 pub struct Prefetch<'a> {
     data: &'a Dataset,
     /// Which samples are read, in order.
     order: Vec<usize>,
-    window: Mutex<HashMap<usize, Result<Sample>>>,
+    window: Mutex<Window>,
     seen: Box<dyn Fn() + Sync + Send + 'a>,
+}
+
+/// What is decoded at the moment.
+#[derive(Default)]
+struct Window {
+    /// Read ahead, not yet asked for.
+    ahead: HashMap<usize, Result<Sample>>,
+    /// Asked for more than once, as many as fit. Tensors share their bytes with those handed out.
+    kept: HashMap<usize, Sample>,
+    /// Asked for at least once.
+    asked: HashSet<usize>,
+    bytes: usize,
+    /// The last sample asked for, to guess the next ones from.
+    last: Option<usize>,
 }
 
 impl<'a> Prefetch<'a> {
@@ -41,24 +59,35 @@ impl<'a> Prefetch<'a> {
     pub fn get(&self, i: usize) -> Result<Sample> {
         (self.seen)();
         let mut window = self.window.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(sample) = window.remove(&i) {
-            return sample;
+        let step = window.last.and_then(|last| i.checked_sub(last)).filter(|d| *d > 0).unwrap_or(1);
+        window.last = Some(i);
+        if let Some(sample) = window.kept.get(&i) {
+            return Ok(sample.clone());
         }
-        // Whoever reads in order finds the next ones here; whoever jumps starts a new window.
-        window.clear();
-        let wanted: Vec<usize> = (i..self.order.len().min(i + AHEAD)).collect();
+        if !window.ahead.contains_key(&i) {
+            // Whoever reads in even steps finds the next ones here; whoever jumps starts a new window.
+            window.ahead = self.read((i..self.order.len()).step_by(step).take(AHEAD).collect());
+        }
+        let outside = || Err(Error::new(format!("expected a sample number below {}, found {i}", self.order.len())));
+        let sample = window.ahead.remove(&i).unwrap_or_else(outside)?;
+        let bytes: usize = sample.inputs.iter().map(|(_, tensor)| tensor.bytes().len()).sum();
+        let again = !window.asked.insert(i);
+        if again && window.bytes + bytes <= KEPT_BYTES {
+            window.bytes += bytes;
+            window.kept.insert(i, sample.clone());
+        }
+        Ok(sample)
+    }
+
+    /// Decodes samples on all cores.
+    fn read(&self, wanted: Vec<usize>) -> HashMap<usize, Result<Sample>> {
         let per = wanted.len().div_ceil(cores()).max(1);
+        let read = |part: &[usize]| -> Vec<(usize, Result<Sample>)> {
+            part.iter().filter_map(|k| Some((*k, self.data.sample(*self.order.get(*k)?)))).collect()
+        };
         std::thread::scope(|scope| {
-            let read = |part: &[usize]| -> Vec<(usize, Result<Sample>)> {
-                part.iter().filter_map(|k| Some((*k, self.data.sample(*self.order.get(*k)?)))).collect()
-            };
             let threads: Vec<_> = wanted.chunks(per).map(|part| scope.spawn(move || read(part))).collect();
-            for thread in threads {
-                window.extend(thread.join().unwrap_or_default());
-            }
-        });
-        window.remove(&i).unwrap_or_else(|| {
-            Err(Error::new(format!("expected a sample number below {}, found {i}", self.order.len())))
+            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
         })
     }
 }

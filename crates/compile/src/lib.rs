@@ -30,7 +30,7 @@ pub fn compile_watched(graph: &Graph, target: &Target, watch: &mut dyn Watch) ->
     infer::refresh(&mut g, &target.customs)?;
     // No accumulator may overflow unproven: kernels sum modulo 2^32.
     bounds::check(&g)?;
-    if pass::run(&mut g, PASSES, &mut (), watch)? == Flow::Stop {
+    if pass::run(&mut g, PASSES, &mut passes::Context { customs: target.customs.clone() }, watch)? == Flow::Stop {
         return Err(Error::new("compilation was stopped after a pass, as asked"));
     }
     let mut lowered = lower::lower(&g, target)?;

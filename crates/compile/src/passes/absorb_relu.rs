@@ -5,7 +5,7 @@
 use lowbit_ir::{Graph, Op, Result, Type};
 
 /// Runs the pass.
-pub fn run(g: &mut Graph, _: &mut ()) -> Result<bool> {
+pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
     let users = g.users();
     let mut changed = false;
     for id in g.order().to_vec() {

@@ -1,12 +1,22 @@
 //! Graph passes before lowering. The list is the order.
 
 mod absorb_relu;
+mod fold;
 mod unsign;
 
+use lowbit_ir::Customs;
 use lowbit_ir::pass::Pass;
 
+/// What the passes share.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// Operators of the user's.
+    pub customs: Customs,
+}
+
 /// What runs, in order.
-pub static PASSES: &[Pass<()>] = &[
+pub static PASSES: &[Pass<Context>] = &[
+    Pass { name: "fold", summary: "what depends on constants alone is computed once", run: fold::run },
     Pass {
         name: "absorb-relu",
         summary: "a Relu between an accumulator and its Requantize becomes the output's range",

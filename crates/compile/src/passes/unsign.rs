@@ -8,7 +8,7 @@ use lowbit_ir::{DType, Error, Graph, Op, Quant, Result, Tensor, Type, ValueId};
 use std::collections::HashMap;
 
 /// Runs the pass.
-pub fn run(g: &mut Graph, _: &mut ()) -> Result<bool> {
+pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
     let mut changed = false;
     let edges: Vec<Option<DType>> = g.outputs.iter().map(|v| signed_result(g, *v)).collect();
     for input in g.inputs.clone() {

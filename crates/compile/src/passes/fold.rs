@@ -1,0 +1,27 @@
+//! Nodes whose operands are all constants are computed here, once, by the interpreter: in a QDQ graph that runs as it is,
+//! the weights behind a Dequantize become constants that kernels can pack.
+
+use lowbit_ir::{Graph, Op, Result, Tensor, Type, interp};
+
+/// Runs the pass.
+pub fn run(g: &mut Graph, cx: &mut super::Context) -> Result<bool> {
+    let mut changed = false;
+    for id in g.order().to_vec() {
+        let node = g.node(id);
+        let inputs: Vec<Option<&Tensor>> = node.inputs.iter().map(|v| v.and_then(|v| g.constant(v))).collect();
+        let known = !inputs.is_empty() && inputs.iter().zip(&node.inputs).all(|(t, v)| t.is_some() == v.is_some());
+        if !known || matches!(node.op, Op::Custom(_)) || inputs.iter().all(Option::is_none) {
+            continue;
+        }
+        let outputs = node.outputs.clone();
+        let types: Vec<Type> = outputs.iter().map(|v| g.ty(*v).clone()).collect();
+        let results = interp::eval(&node.op, &inputs, &types, &cx.customs).map_err(|e| e.at_node(&node.name))?;
+        for (v, result) in outputs.iter().zip(results) {
+            let new = g.add_const(&format!("{}/folded", g.value(*v).name), result);
+            g.replace_uses(*v, new);
+            g.take_name(new, *v);
+        }
+        changed = true;
+    }
+    Ok(g.sweep() || changed)
+}
