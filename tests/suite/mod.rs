@@ -249,6 +249,46 @@ fn wide_convs(out: &mut Vec<Case>) {
     }
 }
 
+/// Every width of activations into every other, with and without a residual: what a kernel stores is not what it reads.
+fn mixed_widths(out: &mut Vec<Case>) {
+    let widths = [DType::U8, DType::I8, DType::U16, DType::I16];
+    for (i, (from, to)) in widths.iter().flat_map(|from| widths.iter().map(move |to| (*from, *to))).enumerate() {
+        for residual in [false, true] {
+            let r = &mut Random((700 + i as u64) << 32);
+            let channels = r.pick(&[3, 20]);
+            let quantized = |r: &mut Random, dtype: DType, scale: f32| {
+                let (lo, hi) = dtype.range().unwrap();
+                let quant = Quant::per_tensor(scale, r.int(lo / 2, hi / 2) as i32, lo, hi);
+                Type::quantized(dtype, vec![1, channels, 5, 4], quant)
+            };
+            let mut b = Build::new(&format!("conv.{from}.{to}{}", if residual { ".residual" } else { "" }));
+            let ty = quantized(r, from, 0.01);
+            let x = r.ints(&ty);
+            let x = b.input(x);
+            let conv = Conv { strides: vec![1, 1], pads: vec![1; 4], dilations: vec![1, 1], group: 1 };
+            let w = r.ints(&Type::quantized(
+                DType::I8,
+                vec![channels, channels, 3, 3],
+                Quant::per_tensor(0.02, 0, -127, 127),
+            ));
+            let w = b.g.add_const("w", w);
+            let acc = b.op("acc", Op::Conv(conv), &[x, w]);
+            // A scale that uses the whole of the output's range.
+            let wide = |dtype: DType| if dtype.bits() == 16 { 65536.0 } else { 256.0 };
+            let scale = 0.01 * 0.02 * wide(from) * 127.0 * 4.0 / wide(to);
+            let ty = quantized(r, to, scale);
+            let mut y = b.op_as("y", Op::Requantize(rescale(Method::Float32)), &[acc], ty.clone());
+            if residual {
+                let other = r.ints(&ty);
+                let other = b.input(other);
+                let sum = quantized(r, to, scale * 1.5);
+                y = b.op_as("sum", Op::QAdd(rescale(Method::Float32)), &[y, other], sum);
+            }
+            out.push(b.case(&[y]));
+        }
+    }
+}
+
 /// Float convolutions with the clamps and residuals that fuse.
 fn float_convs(out: &mut Vec<Case>) {
     for seed in 0..60 {
@@ -559,6 +599,7 @@ pub fn cases() -> Vec<Case> {
     let mut out = Vec::new();
     integer_convs(&mut out);
     wide_convs(&mut out);
+    mixed_widths(&mut out);
     float_convs(&mut out);
     dense(&mut out);
     pools(&mut out);
