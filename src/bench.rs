@@ -111,10 +111,10 @@ impl Lane {
             p99_ms: at(0.99),
             runs: self.times.len(),
             threads: self.session.threads(),
-            isa: program.isa.name,
-            batch: program.inputs.first().and_then(|p| p.ty.shape.0.first()?.known()).unwrap_or(1),
+            isa: program.isa().name,
+            batch: program.inputs().first().and_then(|p| p.ty.shape.0.first()?.known()).unwrap_or(1),
             macs: program.macs(),
-            memory_bytes: program.arena + program.consts.len(),
+            memory_bytes: program.arena() + program.consts().len(),
             reference_steps: program.reference_steps().map(|s| s.name.clone()).collect(),
             cpu: lowbit_runtime::isa::cpu_name(),
         }
@@ -158,12 +158,12 @@ pub fn profile(program: &Arc<Program>, threads: usize, effort: Effort) -> Result
         percent: 100.0 * ns as f64 / total.max(1) as f64,
         macs: step.macs,
     };
-    Ok(program.steps.iter().zip(&nanoseconds).map(step).collect())
+    Ok(program.steps().iter().zip(&nanoseconds).map(step).collect())
 }
 
 fn fill_inputs(session: &mut Session) -> Result<()> {
     let program = session.program().clone();
-    for (i, port) in program.inputs.iter().enumerate() {
+    for (i, port) in program.inputs().iter().enumerate() {
         fill(session.input_mut(i)?, port.ty.dtype.is_float(), i as u64);
     }
     Ok(())

@@ -6,9 +6,9 @@
 use crate::lower::Lowered;
 use lowbit_ir::{Error, Result};
 use lowbit_kernels::SLACK;
+use lowbit_runtime::memory::ALIGN;
 use lowbit_runtime::program::Span;
 use lowbit_runtime::{Place, Step};
-use lowbit_runtime::memory::ALIGN;
 
 /// Bits of a virtual place that hold the offset.
 const OFFSET_BITS: u32 = 40;

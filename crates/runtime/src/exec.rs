@@ -51,18 +51,18 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// How many tiles a step has; at least one.
+/// How many tiles a step has; those of an empty output may be none.
 pub fn tiles(kind: &Kind) -> usize {
     let ceil = |n: usize, by: usize| n.div_ceil(by.max(1)).max(1);
     match kind {
         Kind::QGemm(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
         Kind::QGemm16(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
         Kind::FGemm(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
-        Kind::QDw(s) => s.window.batch * s.window.output[0],
-        Kind::QDw16(s) => s.window.batch * s.window.output[0],
-        Kind::FDw(s) => s.window.batch * s.window.output[0],
-        Kind::FMatMul(s) => s.batch.len() * ceil(s.n, s.row.nr),
-        Kind::Pool(s) => s.window.batch * s.window.output[0],
+        Kind::QDw(s) => s.window.rows(),
+        Kind::QDw16(s) => s.window.rows(),
+        Kind::FDw(s) => s.window.rows(),
+        Kind::FMatMul(s) => s.batch.len() * s.n.div_ceil(s.row.nr),
+        Kind::Pool(s) => s.window.rows(),
         Kind::Map(s) => ceil(s.n, RUN),
         Kind::Zip(s) => ceil(s.rows, runs_of(s.n)),
         Kind::DequantizeAcc { rows, channels, .. } => ceil(*rows, runs_of(*channels)),
@@ -585,14 +585,14 @@ unsafe fn zip(s: &Zip, tile: usize, memory: &Memory<'_>) {
 }
 
 unsafe fn gather(s: &Gather, memory: &Memory<'_>) {
-    let mut coords = [0usize; 16];
-    let count: usize = s.tables.iter().map(Vec::len).product();
+    let mut coords = [0usize; Gather::AXES];
+    let count = s.count();
     let x: *const u8 = memory.at(s.x);
     let y: *mut u8 = memory.at_mut(s.y);
     for i in 0..count {
         let from: usize = s.tables.iter().zip(&coords).map(|(t, c)| t[*c]).sum();
-        // SAFETY: the largest offset of every axis together with a run lies within the input, and count * run within
-        // the output (Program::new).
+        // SAFETY: there are no more axes than coordinates, the largest offset of every axis together with a run lies
+        // within the input, and count * run within the output (Program::new).
         unsafe { std::ptr::copy_nonoverlapping(x.add(from), y.add(i * s.run), s.run) };
         for (c, t) in coords.iter_mut().zip(&s.tables).rev() {
             *c += 1;

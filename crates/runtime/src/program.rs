@@ -1,7 +1,9 @@
 //! A compiled program: steps over one arena of bytes, with every address decided.
 //!
-//! A [`Place`] is an offset into the arena or into the constants. [`Program::new`] checks that every span a step touches
-//! lies within its memory, which is what the pointers in [`exec`](crate::exec) rest on.
+//! A [`Place`] is an offset into the arena or into the constants. [`Program::new`] is the only way to make a program and
+//! nothing changes one afterwards, so what it checks is what the pointers in [`exec`](crate::exec) rest on: every span a
+//! step touches lies within its memory, what a step writes it does not read, kernels are rows of their tables and need
+//! no more than the program's instruction set.
 
 use crate::isa::Isa;
 use crate::memory::Aligned;
@@ -46,24 +48,15 @@ pub struct Port {
 /// A program for one machine kind, shared by any number of sessions.
 #[derive(Debug)]
 pub struct Program {
-    /// The model's name.
-    pub name: String,
-    /// The row set it was compiled for.
-    pub isa: Isa,
-    /// What runs, in order.
-    pub steps: Vec<Step>,
-    /// Bytes of activations.
-    pub arena: usize,
-    /// Weights, biases, tables.
-    pub consts: Aligned,
-    /// In the graph's order.
-    pub inputs: Vec<Port>,
-    /// In the graph's order.
-    pub outputs: Vec<Port>,
-    /// Resolves the user's operators in reference steps.
-    pub customs: Customs,
-    /// Bytes of scratch a thread, from the steps.
-    pub scratch: usize,
+    name: String,
+    isa: Isa,
+    steps: Vec<Step>,
+    arena: usize,
+    consts: Aligned,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    customs: Customs,
+    scratch: usize,
 }
 
 /// One kernel call over the whole of its output, divided into tiles that any thread may take.
@@ -227,17 +220,32 @@ impl Window {
 
     /// Kernel taps.
     pub fn taps(&self) -> usize {
-        self.kernel[0] * self.kernel[1]
+        product([self.kernel[0], self.kernel[1]])
     }
 
     /// Output pixels of all images.
     pub fn pixels(&self) -> usize {
-        self.batch * self.output[0] * self.output[1]
+        product([self.batch, self.output[0], self.output[1]])
+    }
+
+    /// Output rows of all images; none if they are empty.
+    pub fn rows(&self) -> usize {
+        if self.output[1] == 0 { 0 } else { product([self.batch, self.output[0]]) }
     }
 
     /// Bytes of all input pixels.
     pub fn input_bytes(&self) -> usize {
-        self.batch * self.input[0] * self.input[1] * self.pixel
+        product([self.batch, self.input[0], self.input[1], self.pixel])
+    }
+
+    /// Whether every position that a tap can have is a number; positions are added up without a check.
+    pub fn is_countable(&self) -> bool {
+        (0..2).all(|i| {
+            let last = self.output[i].max(1) - 1;
+            let reach = self.kernel[i].checked_sub(1).and_then(|taps| taps.checked_mul(self.dilations[i]));
+            let at = last.checked_mul(self.strides[i]).zip(reach).and_then(|(at, reach)| at.checked_add(reach));
+            at.is_some_and(|at| at.checked_add(self.input[i]).is_some())
+        })
     }
 
     /// Image, row and column of an output pixel.
@@ -692,6 +700,19 @@ pub struct Gather {
     pub run: usize,
 }
 
+impl Gather {
+    /// How many axes there can be; the compiler joins them where there are more.
+    pub const AXES: usize = 16;
+
+    /// Runs that are copied.
+    pub fn count(&self) -> usize {
+        match self.tables.iter().any(Vec::is_empty) {
+            true => 0,
+            false => self.tables.iter().map(Vec::len).fold(1, usize::saturating_mul),
+        }
+    }
+}
+
 /// A border: output of `y_bytes` filled with a value, then runs of the input at their offsets.
 #[derive(Debug)]
 pub struct Pad {
@@ -733,8 +754,30 @@ pub struct Span {
     pub written: bool,
 }
 
+impl Span {
+    /// Whether they have a byte in common.
+    pub fn meets(&self, other: &Span) -> bool {
+        if self.bytes == 0 || other.bytes == 0 {
+            return false;
+        }
+        let apart = |a: usize, b: usize| a >= b.saturating_add(other.bytes) || b >= a.saturating_add(self.bytes);
+        match (self.place, other.place) {
+            (Place::Arena(a), Place::Arena(b)) | (Place::Const(a), Place::Const(b)) => !apart(a, b),
+            (Place::Arena(_), Place::Const(_)) | (Place::Const(_), Place::Arena(_)) => false,
+        }
+    }
+}
+
+/// The product of sizes; the largest number if it is no number, which no memory has room for.
+pub(crate) fn product<const N: usize>(sizes: [usize; N]) -> usize {
+    match sizes.contains(&0) {
+        true => 0,
+        false => sizes.into_iter().fold(1, usize::saturating_mul),
+    }
+}
+
 impl Program {
-    /// A program whose every span lies within its memory, or an error that names the step.
+    /// A program whose steps keep within their memory and their instruction set, or an error that names the step.
     #[allow(clippy::too_many_arguments, reason = "the parts of a program, each named at the one place that makes one")]
     pub fn new(
         name: String,
@@ -763,15 +806,68 @@ impl Program {
             }
         };
         for step in &steps {
-            for span in step.kind.spans() {
-                check(span, &step.name)?;
+            let spans = step.kind.spans();
+            for (i, span) in spans.iter().enumerate() {
+                check(*span, &step.name)?;
+                // Tiles run at the same time: what one writes no other may read or write.
+                if let Some(other) = spans.iter().enumerate().find(|(j, s)| *j != i && span.written && s.meets(span)) {
+                    return Err(Error::new(format!(
+                        "expected a step to write what it does not read, found {other:?} and {span:?}"
+                    ))
+                    .at_node(step.name.clone()));
+                }
             }
-            step.kind.check().map_err(|e| e.at_node(step.name.clone()))?;
+            step.kind.check(isa.features).map_err(|e| e.at_node(step.name.clone()))?;
         }
         for port in inputs.iter().chain(&outputs) {
             check(Span { place: port.place, bytes: port_bytes(port)?, written: false }, &port.name)?;
         }
         Ok(Arc::new(Program { name, isa, steps, arena, consts, inputs, outputs, customs, scratch }))
+    }
+
+    /// The model's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The row set it was compiled for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// What runs, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Bytes of activations.
+    pub fn arena(&self) -> usize {
+        self.arena
+    }
+
+    /// Weights, biases, tables.
+    pub fn consts(&self) -> &Aligned {
+        &self.consts
+    }
+
+    /// What goes in, in the graph's order.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// What comes out, in the graph's order.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// Resolves the user's operators in reference steps.
+    pub fn customs(&self) -> &Customs {
+        &self.customs
+    }
+
+    /// Bytes of scratch a thread, from the steps.
+    pub fn scratch(&self) -> usize {
+        self.scratch
     }
 
     /// The steps that the interpreter runs, for want of a kernel.
@@ -806,5 +902,71 @@ impl PoolKind {
             PoolKind::MaxU16(_) | PoolKind::AvgU16(..) => 2,
             PoolKind::MaxF32(_) | PoolKind::AvgF32(..) => 4,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lowbit_kernels::{Features, Row, elementwise};
+
+    fn program(isa: Isa, kind: Kind) -> Result<Arc<Program>> {
+        let steps = vec![Step { name: "step".into(), kind, macs: 0 }];
+        Program::new("p".into(), isa, steps, 4096, Aligned::zeroed(256)?, vec![], vec![], Customs::default())
+    }
+
+    fn scalar() -> Isa {
+        Isa { name: "scalar", features: Features::NONE }
+    }
+
+    fn clamp(row: &'static Kernel<elementwise::ClampFn>, x: usize, y: usize, n: usize) -> Kind {
+        Kind::Map(Map { f: MapFn::Clamp(row, 0.0, 1.0), x: Place::Arena(x), y: Place::Arena(y), n })
+    }
+
+    fn refused(isa: Isa, kind: Kind, why: &str) {
+        let error = program(isa, kind).unwrap_err().to_string();
+        assert!(error.contains(why) && error.contains("step"), "{error}");
+    }
+
+    #[test]
+    fn kernels_are_rows_of_their_tables_that_the_instruction_set_has() {
+        program(scalar(), clamp(&elementwise::CLAMP[0], 0, 2048, 512)).unwrap();
+        for row in elementwise::CLAMP.iter().filter(|row| row.needs() != Features::NONE) {
+            refused(scalar(), clamp(row, 0, 2048, 512), "needs more than the program's instruction set");
+            program(Isa { name: "all", features: row.needs() }, clamp(row, 0, 2048, 512)).unwrap();
+        }
+        // A copy of a row says of itself what it likes.
+        let copy = Box::leak(Box::new(elementwise::CLAMP[0]));
+        refused(scalar(), clamp(copy, 0, 2048, 512), "expected a row of the kernel tables");
+    }
+
+    #[test]
+    fn spans_beyond_memory_are_refused_even_where_their_size_is_no_number() {
+        let row = &elementwise::CLAMP[0];
+        for n in [513, 1 << 62, (1 << 62) + 1, usize::MAX] {
+            refused(scalar(), clamp(row, 0, 2048, n), "expected a span within 4096 bytes");
+        }
+        let runs = |rows, stride| {
+            let (x, y) = (Place::Arena(0), Place::Arena(2048));
+            Kind::CopyRows { x, y, rows, bytes: 8, x_stride: 8, y_stride: stride }
+        };
+        program(scalar(), runs(4, 16)).unwrap();
+        refused(scalar(), runs((1 << 61) + 1, 8), "expected a span within");
+        refused(scalar(), runs(5, 1 << 62), "expected a span within");
+        refused(scalar(), runs(4, 4), "runs that lie apart");
+        let mut window = Window::dense(4, 4);
+        (window.strides, window.dilations, window.kernel) = ([1, usize::MAX], [1, usize::MAX], [1, 2]);
+        let kind = PoolKind::MaxF32(&lowbit_kernels::pool::MAX_F32[0]);
+        let pool = Pool { kind, window, channels: 1, x: Place::Arena(0), y: Place::Arena(2048) };
+        refused(scalar(), Kind::Pool(pool), "positions can be counted");
+    }
+
+    #[test]
+    fn what_a_step_writes_it_does_not_read() {
+        let row = &elementwise::CLAMP[0];
+        refused(scalar(), clamp(row, 0, 0, 4), "write what it does not read");
+        refused(scalar(), clamp(row, 0, 2044, 512), "write what it does not read");
+        let f = MapFn::Clamp(row, 0.0, 1.0);
+        refused(scalar(), Kind::Map(Map { f, x: Place::Arena(0), y: Place::Const(0), n: 4 }), "cannot be written");
     }
 }

@@ -40,15 +40,15 @@ impl Session {
 
     /// A session that shares a pool with others; their runs take turns.
     pub fn with_pool(program: Arc<Program>, pool: Arc<Pool>) -> Result<Session> {
-        if !crate::isa::detect().has(program.isa.features) {
+        if !crate::isa::detect().has(program.isa().features) {
             return Err(Error::new(format!(
                 "the program was compiled for '{}', which this CPU lacks",
-                program.isa.name
+                program.isa().name
             )));
         }
-        let arena = Aligned::zeroed(program.arena)?;
-        let scratch = (0..pool.threads()).map(|_| Aligned::zeroed(program.scratch)).collect::<Result<_>>()?;
-        let tiles: Vec<usize> = program.steps.iter().map(|s| tiles(&s.kind)).collect();
+        let arena = Aligned::zeroed(program.arena())?;
+        let scratch = (0..pool.threads()).map(|_| Aligned::zeroed(program.scratch())).collect::<Result<_>>()?;
+        let tiles: Vec<usize> = program.steps().iter().map(|s| tiles(&s.kind)).collect();
         let next = tiles.iter().map(|_| AtomicUsize::new(0)).collect();
         let barrier = Barrier::new(pool.threads());
         Ok(Session { program, pool, arena, scratch, tiles, next, barrier })
@@ -66,7 +66,7 @@ impl Session {
 
     /// The bytes of input `i`, to be written before [`Session::execute`].
     pub fn input_mut(&mut self, i: usize) -> Result<&mut [u8]> {
-        let port = self.program.inputs.get(i).ok_or_else(|| no_port("input", i, self.program.inputs.len()))?;
+        let port = self.program.inputs().get(i).ok_or_else(|| no_port("input", i, self.program.inputs().len()))?;
         let bytes = port_bytes(port)?;
         match port.place {
             crate::Place::Arena(at) => Ok(&mut self.arena.as_mut_slice()[at..at + bytes]),
@@ -76,11 +76,11 @@ impl Session {
 
     /// The bytes of output `i`, after [`Session::execute`].
     pub fn output(&self, i: usize) -> Result<&[u8]> {
-        let port = self.program.outputs.get(i).ok_or_else(|| no_port("output", i, self.program.outputs.len()))?;
+        let port = self.program.outputs().get(i).ok_or_else(|| no_port("output", i, self.program.outputs().len()))?;
         let bytes = port_bytes(port)?;
         match port.place {
             crate::Place::Arena(at) => Ok(&self.arena.as_slice()[at..at + bytes]),
-            crate::Place::Const(at) => Ok(&self.program.consts.as_slice()[at..at + bytes]),
+            crate::Place::Const(at) => Ok(&self.program.consts().as_slice()[at..at + bytes]),
         }
     }
 
@@ -91,18 +91,18 @@ impl Session {
 
     /// As [`Session::execute`], adding every step's nanoseconds to `profile` (one entry a step).
     pub fn profile(&mut self, profile: &mut Vec<u64>) -> Result<()> {
-        profile.resize(self.program.steps.len(), 0);
+        profile.resize(self.program.steps().len(), 0);
         self.execute_timed(Some(profile))
     }
 
     fn execute_timed(&mut self, profile: Option<&mut Vec<u64>>) -> Result<()> {
         self.next.iter().for_each(|n| n.store(0, Ordering::Relaxed));
-        let memory = Memory::new(&mut self.arena, &self.program.consts, &self.program.customs);
+        let memory = Memory::new(&mut self.arena, self.program.consts(), self.program.customs());
         let failed = AtomicBool::new(false);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
         let times = Mutex::new(profile);
         let scratch: Vec<Scratch> = self.scratch.iter_mut().map(|s| Scratch(s.as_mut_ptr())).collect();
-        let (steps, tiles, next, barrier) = (&self.program.steps, &self.tiles, &self.next, &self.barrier);
+        let (steps, tiles, next, barrier) = (self.program.steps(), &self.tiles, &self.next, &self.barrier);
         self.pool.run(&|thread| {
             let _default = DefaultFloat::enter();
             let scratch = scratch[thread].0;
@@ -138,11 +138,11 @@ impl Session {
 
     /// Runs on tensors in the order of the program's inputs; returns tensors in the order of its outputs.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        if inputs.len() != self.program.inputs.len() {
-            return Err(Error::new(format!("expected {} inputs, found {}", self.program.inputs.len(), inputs.len())));
+        if inputs.len() != self.program.inputs().len() {
+            return Err(Error::new(format!("expected {} inputs, found {}", self.program.inputs().len(), inputs.len())));
         }
         for (i, tensor) in inputs.iter().enumerate() {
-            let port = &self.program.inputs[i];
+            let port = &self.program.inputs()[i];
             if tensor.dtype() != port.ty.dtype || tensor.ty().shape != port.ty.shape {
                 return Err(
                     Error::new(format!("expected {}, found {}", port.ty, tensor.ty())).at_value(port.name.clone())
@@ -155,7 +155,7 @@ impl Session {
         let take = |(i, port): (usize, &crate::Port)| {
             Tensor::from_bytes(port.ty.clone(), Bytes::copy_from_slice(self.output(i)?))
         };
-        program.outputs.iter().enumerate().map(take).collect()
+        program.outputs().iter().enumerate().map(take).collect()
     }
 }
 

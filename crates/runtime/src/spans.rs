@@ -1,8 +1,11 @@
 //! What every step touches: its spans for the check and the memory plan, its scratch, the facts its pointers rest on.
 
-use crate::program::{Epilogue, Kind, MapFn, Place, PoolKind, Requant16, Scales, Span, type_bytes};
+use crate::program::{
+    Cut, Epilogue, Gather, Kind, MapFn, Panel, Place, PoolKind, Requant16, Scales, Span, Window, ZipFn, product,
+    type_bytes,
+};
 use lowbit_ir::{Error, Result, Type};
-use lowbit_kernels::{dwconv, gemm};
+use lowbit_kernels::{Features, Row, copy, dwconv, elementwise, gemm, pool, rows};
 
 fn read(place: Place, bytes: usize) -> Span {
     Span { place, bytes, written: false }
@@ -14,9 +17,10 @@ fn write(place: Place, bytes: usize) -> Span {
 
 impl Scales {
     fn spans(self, channels: usize, out: &mut Vec<Span>) {
+        let bytes = product([channels, 4]);
         match self {
-            Scales::Float32(p) | Scales::Shift(p) => out.push(read(p, channels * 4)),
-            Scales::Fixed(m, s) => out.extend([read(m, channels * 4), read(s, channels * 4)]),
+            Scales::Float32(p) | Scales::Shift(p) => out.push(read(p, bytes)),
+            Scales::Fixed(m, s) => out.extend([read(m, bytes), read(s, bytes)]),
         }
     }
 }
@@ -47,93 +51,157 @@ pub(crate) fn size16(requant: &Option<Requant16>) -> usize {
     if requant.is_some() { 2 } else { 8 }
 }
 
+/// The next multiple, or the largest number: no memory has room for either.
+fn padded(n: usize, to: usize) -> usize {
+    n.checked_next_multiple_of(to).unwrap_or(usize::MAX)
+}
+
+/// Bytes from the first of `rows` runs to the end of the last.
+fn extent(rows: usize, stride: usize, bytes: usize) -> usize {
+    if rows == 0 { 0 } else { product([rows - 1, stride]).saturating_add(bytes) }
+}
+
+/// Holds, or the program is refused. Sizes that are no numbers have become the largest one, which no memory holds.
+fn fits(holds: bool, what: &str) -> Result<()> {
+    match holds {
+        true => Ok(()),
+        false => Err(Error::new(format!("expected {what}, found otherwise: a defect of the compiler"))),
+    }
+}
+
+/// Whether a kernel is what its table says it is, and may run.
+fn row<R: Row>(row: &'static R, table: &'static [R], allowed: Features) -> Result<()> {
+    if !table.iter().any(|r| std::ptr::eq(r, row)) {
+        return Err(Error::new(format!("expected a row of the kernel tables, found another '{}'", row.name())));
+    }
+    match allowed.has(row.needs()) {
+        true => Ok(()),
+        false => Err(Error::new(format!("the kernel '{}' needs more than the program's instruction set", row.name()))),
+    }
+}
+
+fn window(w: &Window) -> Result<()> {
+    fits(w.is_countable(), "a window whose positions can be counted")
+}
+
+/// What the pointers of a matrix product rest on: `size` bytes an input element, `packed` bytes a panel.
+fn panels(
+    panels: &[Panel],
+    (k, size): (usize, usize),
+    nr: usize,
+    w: &Window,
+    channels: usize,
+    cut: Cut,
+    (panel_bytes, packed): (usize, fn(usize, usize, usize, usize) -> usize),
+) -> Result<()> {
+    window(w)?;
+    // The kernels' own formula for packed weights does not ask whether its products are numbers.
+    fits(product([nr, w.taps(), padded(k, 4), 4]) < usize::MAX, "weights of a size that fits")?;
+    fits(panel_bytes == packed(nr, w.taps(), k, nr), "whole panels")?;
+    for p in panels {
+        fits(p.x_offset.saturating_add(product([k, size])) <= w.pixel, "channels within a pixel")?;
+        let last = p.channel.saturating_add(p.cols);
+        fits(p.cols >= 1 && p.cols <= nr && last <= channels, "columns in range")?;
+    }
+    // Two threads may hold two panels.
+    fits(panels.windows(2).all(|p| p[0].channel + p[0].cols <= p[1].channel), "panels in the order of their channels")?;
+    fits(cut.blocks > 0 && cut.panels > 0, "tiles")
+}
+
+/// Weights of a depthwise convolution have a size, and a pixel has all its channels of `size` bytes.
+fn depthwise(w: &Window, channels: usize, size: usize) -> Result<()> {
+    window(w)?;
+    fits(product([padded(channels, 64), w.taps(), 8]) < usize::MAX, "weights of a size that fits")?;
+    fits(product([channels, size]) <= w.pixel, "channels within a pixel")
+}
+
+fn rescales(requant: &Option<Requant16>, entries: usize) -> Result<()> {
+    fits(requant.as_ref().is_none_or(|r| r.scales.len() >= entries), "a change of scale for every channel")
+}
+
 impl Kind {
     /// Everything this step reads and writes.
     pub fn spans(&self) -> Vec<Span> {
         let mut out = Vec::new();
         match self {
             Kind::QGemm(s) => {
-                let padded = s.panels.len() * s.row.nr;
-                let y_bytes = s.window.pixels() * s.channels * s.epilogue.size();
-                let w_bytes = s.panels.len() * s.panel_bytes;
+                let entries = product([s.panels.len(), s.row.nr]);
+                let y_bytes = product([s.window.pixels(), s.channels, s.epilogue.size()]);
                 out.extend([
                     read(s.x, s.window.input_bytes()),
                     read(s.zero, s.window.pixel),
-                    read(s.w, w_bytes),
-                    read(s.bias, padded * 4),
+                    read(s.w, product([s.panels.len(), s.panel_bytes])),
+                    read(s.bias, product([entries, 4])),
                     write(s.y, y_bytes),
                 ]);
-                s.epilogue.spans(padded, y_bytes, &mut out);
+                s.epilogue.spans(entries, y_bytes, &mut out);
             }
-            Kind::QGemm16(s) => {
-                let padded = s.panels.len() * s.row.nr;
-                out.extend([
-                    read(s.x, s.window.input_bytes()),
-                    read(s.zero, s.window.pixel),
-                    read(s.w, s.panels.len() * s.panel_bytes),
-                    read(s.bias, padded * 8),
-                    write(s.y, s.window.pixels() * s.channels * size16(&s.requant)),
-                ]);
-            }
+            Kind::QGemm16(s) => out.extend([
+                read(s.x, s.window.input_bytes()),
+                read(s.zero, s.window.pixel),
+                read(s.w, product([s.panels.len(), s.panel_bytes])),
+                read(s.bias, product([s.panels.len(), s.row.nr, 8])),
+                write(s.y, product([s.window.pixels(), s.channels, size16(&s.requant)])),
+            ]),
             Kind::QDw16(s) => out.extend([
                 read(s.x, s.window.input_bytes()),
                 read(s.zero, s.window.pixel),
-                read(s.w, dwconv::packed_plain(s.channels, s.window.taps())),
-                read(s.bias, dwconv::padded(s.channels) * 8),
-                write(s.y, s.window.pixels() * s.channels * size16(&s.requant)),
+                read(s.w, product([padded(s.channels, 64), s.window.taps()])),
+                read(s.bias, product([padded(s.channels, 64), 8])),
+                write(s.y, product([s.window.pixels(), s.channels, size16(&s.requant)])),
             ]),
             Kind::FGemm(s) => {
-                let padded = s.panels.len() * s.row.nr;
-                let y_bytes = s.window.pixels() * s.channels * 4;
+                let y_bytes = product([s.window.pixels(), s.channels, 4]);
                 out.extend([
                     read(s.x, s.window.input_bytes()),
                     read(s.zero, s.window.pixel),
-                    read(s.w, s.panels.len() * s.panel_bytes),
-                    read(s.bias, padded * 4),
+                    read(s.w, product([s.panels.len(), s.panel_bytes])),
+                    read(s.bias, product([s.panels.len(), s.row.nr, 4])),
                     write(s.y, y_bytes),
                 ]);
                 out.extend(s.epilogue.add.map(|(other, _)| read(other, y_bytes)));
             }
             Kind::QDw(s) => {
-                let padded = s.channels.next_multiple_of(64);
-                let y_bytes = s.window.pixels() * s.channels * s.epilogue.size();
+                let entries = padded(s.channels, 64);
+                let y_bytes = product([s.window.pixels(), s.channels, s.epilogue.size()]);
                 out.extend([
                     read(s.x, s.window.input_bytes()),
                     read(s.zero, s.window.pixel),
                     read(s.w, s.w_bytes),
-                    read(s.bias, padded * 4),
+                    read(s.bias, product([entries, 4])),
                     write(s.y, y_bytes),
                 ]);
-                s.epilogue.spans(padded, y_bytes, &mut out);
+                s.epilogue.spans(entries, y_bytes, &mut out);
             }
             Kind::FDw(s) => {
-                let padded = s.channels.next_multiple_of(64);
-                let y_bytes = s.window.pixels() * s.channels * 4;
+                let entries = padded(s.channels, 64);
+                let y_bytes = product([s.window.pixels(), s.channels, 4]);
                 out.extend([
                     read(s.x, s.window.input_bytes()),
                     read(s.zero, s.window.pixel),
-                    read(s.w, s.window.taps() * padded * 4),
-                    read(s.bias, padded * 4),
+                    read(s.w, product([s.window.taps(), entries, 4])),
+                    read(s.bias, product([entries, 4])),
                     write(s.y, y_bytes),
                 ]);
                 out.extend(s.epilogue.add.map(|(other, _)| read(other, y_bytes)));
             }
             Kind::FMatMul(s) => {
-                let of = |f: fn(&(usize, usize)) -> usize| s.batch.iter().map(f).max().map_or(0, |m| m + 1);
+                let of =
+                    |f: fn(&(usize, usize)) -> usize| s.batch.iter().map(f).max().map_or(0, |m| m.saturating_add(1));
                 out.extend([
-                    read(s.a, of(|b| b.0) * s.m * s.k * 4),
-                    read(s.b, of(|b| b.1) * s.k * s.n * 4),
-                    read(s.bias, s.n.next_multiple_of(s.row.nr) * 4),
-                    write(s.y, s.batch.len() * s.m * s.n * 4),
+                    read(s.a, product([of(|b| b.0), s.m, s.k, 4])),
+                    read(s.b, product([of(|b| b.1), s.k, s.n, 4])),
+                    read(s.bias, product([padded(s.n, s.row.nr), 4])),
+                    write(s.y, product([s.batch.len(), s.m, s.n, 4])),
                 ]);
             }
             Kind::Pool(s) => {
                 out.push(read(s.x, s.window.input_bytes()));
-                out.push(write(s.y, s.window.pixels() * s.channels * s.kind.size()));
+                out.push(write(s.y, product([s.window.pixels(), s.channels, s.kind.size()])));
             }
             Kind::Map(s) => {
                 let (x, y) = s.f.sizes();
-                out.extend([read(s.x, s.n * x), write(s.y, s.n * y)]);
+                out.extend([read(s.x, product([s.n, x])), write(s.y, product([s.n, y]))]);
                 match &s.f {
                     MapFn::Table8(_, table) => out.push(read(*table, 256)),
                     MapFn::Table16(_, table) => out.push(read(*table, 2 * 65536)),
@@ -148,37 +216,36 @@ impl Kind {
             Kind::Zip(s) => {
                 let size = s.f.size();
                 let (a, b) = s.f.steps();
-                let extent = |stride: usize, step: usize| {
-                    ((s.rows.max(1) - 1) * stride + s.n.saturating_sub(1) * step + usize::from(s.n > 0)) * size
-                };
+                let elements = |step: usize| if s.n == 0 { 0 } else { product([s.n - 1, step]).saturating_add(1) };
                 out.extend([
-                    read(s.a.0, extent(s.a.1, a)),
-                    read(s.b.0, extent(s.b.1, b)),
-                    write(s.y, s.rows * s.n * size),
+                    read(s.a.0, product([extent(s.rows, s.a.1, elements(a)), size])),
+                    read(s.b.0, product([extent(s.rows, s.b.1, elements(b)), size])),
+                    write(s.y, product([s.rows, s.n, size])),
                 ]);
             }
             Kind::DequantizeAcc { x, y, rows, channels, scale, scale_step, .. } => {
                 let scales = if *scale_step == 0 { 1 } else { *channels };
-                out.extend([read(*x, rows * channels * 4), read(*scale, scales * 4), write(*y, rows * channels * 4)]);
+                let bytes = product([*rows, *channels, 4]);
+                out.extend([read(*x, bytes), read(*scale, product([scales, 4])), write(*y, bytes)]);
             }
-            Kind::Softmax { x, y, rows, n, .. } => out.extend([read(*x, rows * n * 4), write(*y, rows * n * 4)]),
+            Kind::Softmax { x, y, rows, n, .. } => {
+                let bytes = product([*rows, *n, 4]);
+                out.extend([read(*x, bytes), write(*y, bytes)]);
+            }
             Kind::LayerNorm { x, y, scale, bias, rows, n, .. } => {
-                out.extend([read(*x, rows * n * 4), read(*scale, n * 4), write(*y, rows * n * 4)]);
-                out.extend(bias.map(|b| read(b, n * 4)));
+                let bytes = product([*rows, *n, 4]);
+                out.extend([read(*x, bytes), read(*scale, product([*n, 4])), write(*y, bytes)]);
+                out.extend(bias.map(|b| read(b, product([*n, 4]))));
             }
             Kind::Transpose { x, y, elem, batch, rows, cols, .. } => {
-                let bytes = elem * batch * rows * cols;
+                let bytes = product([*elem, *batch, *rows, *cols]);
                 out.extend([read(*x, bytes), write(*y, bytes)]);
             }
             Kind::CopyRows { x, y, rows, bytes, x_stride, y_stride } => {
-                let extent = |stride: usize| if *rows == 0 { 0 } else { (rows - 1) * stride + bytes };
-                out.extend([read(*x, extent(*x_stride)), write(*y, extent(*y_stride))]);
+                out.extend([read(*x, extent(*rows, *x_stride, *bytes)), write(*y, extent(*rows, *y_stride, *bytes))]);
             }
-            Kind::Gather(s) => {
-                let count: usize = s.tables.iter().map(Vec::len).product();
-                out.extend([read(s.x, s.x_bytes), write(s.y, count * s.run)]);
-            }
-            Kind::Pad(s) => out.extend([read(s.x, s.offsets.len() * s.run), write(s.y, s.y_bytes)]),
+            Kind::Gather(s) => out.extend([read(s.x, s.x_bytes), write(s.y, product([s.count(), s.run]))]),
+            Kind::Pad(s) => out.extend([read(s.x, product([s.offsets.len(), s.run])), write(s.y, s.y_bytes)]),
             Kind::Reference(s) => {
                 let bytes = |ty: &Type| type_bytes(ty).unwrap_or(usize::MAX);
                 out.extend(s.inputs.iter().flatten().map(|(p, ty)| read(*p, bytes(ty))));
@@ -192,14 +259,14 @@ impl Kind {
     pub fn scratch(&self) -> usize {
         let pointer = size_of::<*const u8>();
         match self {
-            Kind::QGemm(s) => s.window.taps() * s.row.mr * pointer,
-            Kind::QGemm16(s) => s.window.taps() * s.row.mr * pointer,
-            Kind::FGemm(s) => s.window.taps() * s.row.mr * pointer,
-            Kind::QDw(s) => s.window.taps() * s.window.output[1] * pointer,
-            Kind::QDw16(s) => s.window.taps() * s.window.output[1] * pointer,
-            Kind::FDw(s) => s.window.taps() * s.window.output[1] * pointer,
-            Kind::FMatMul(s) => (s.row.mr * pointer).next_multiple_of(64) + s.k * s.row.nr * 4,
-            Kind::Pool(s) => s.window.taps() * pointer,
+            Kind::QGemm(s) => product([s.window.taps(), s.row.mr, pointer]),
+            Kind::QGemm16(s) => product([s.window.taps(), s.row.mr, pointer]),
+            Kind::FGemm(s) => product([s.window.taps(), s.row.mr, pointer]),
+            Kind::QDw(s) => product([s.window.taps(), s.window.output[1], pointer]),
+            Kind::QDw16(s) => product([s.window.taps(), s.window.output[1], pointer]),
+            Kind::FDw(s) => product([s.window.taps(), s.window.output[1], pointer]),
+            Kind::FMatMul(s) => padded(s.row.mr * pointer, 64).saturating_add(product([s.k, s.row.nr, 4])),
+            Kind::Pool(s) => product([s.window.taps(), pointer]),
             Kind::Map(_)
             | Kind::Zip(_)
             | Kind::DequantizeAcc { .. }
@@ -213,51 +280,52 @@ impl Kind {
         }
     }
 
-    /// Facts that the pointers rest on besides the spans.
-    pub(crate) fn check(&self) -> Result<()> {
-        let fits = |holds: bool, what: &str| match holds {
-            true => Ok(()),
-            false => Err(Error::new(format!("expected {what}, found otherwise: a defect of the compiler"))),
-        };
+    /// Facts that the pointers rest on besides the spans, and that every kernel is a row of its table which needs no
+    /// more than `isa`.
+    pub(crate) fn check(&self, isa: Features) -> Result<()> {
         match self {
             Kind::QGemm(s) => {
-                fits(s.panel_bytes == gemm::packed_q8(s.row.nr, s.window.taps(), s.k, s.row.nr), "whole panels")?;
-                for p in &s.panels {
-                    fits(p.x_offset + s.k <= s.window.pixel, "channels within a pixel")?;
-                    fits(p.cols >= 1 && p.cols <= s.row.nr && p.channel + p.cols <= s.channels, "columns in range")?;
-                }
-                fits(s.cut.blocks > 0 && s.cut.panels > 0, "tiles")
-            }
-            Kind::FGemm(s) => {
-                fits(s.panel_bytes == gemm::packed_f32(s.row.nr, s.window.taps(), s.k, s.row.nr) * 4, "whole panels")?;
-                for p in &s.panels {
-                    fits(p.x_offset + s.k * 4 <= s.window.pixel, "channels within a pixel")?;
-                    fits(p.cols >= 1 && p.cols <= s.row.nr && p.channel + p.cols <= s.channels, "columns in range")?;
-                }
-                fits(s.cut.blocks > 0 && s.cut.panels > 0, "tiles")
-            }
-            Kind::QDw(s) => {
-                fits(s.channels <= s.window.pixel, "channels within a pixel")?;
-                fits(s.w_bytes == (s.row.packed)(s.channels, s.window.taps()), "whole weights")
+                row(s.row, gemm::Q8, isa)?;
+                let bytes = (s.panel_bytes, gemm::packed_q8 as fn(_, _, _, _) -> _);
+                panels(&s.panels, (s.k, 1), s.row.nr, &s.window, s.channels, s.cut, bytes)
             }
             Kind::QGemm16(s) => {
-                fits(s.panel_bytes == gemm::packed_q16(s.row.nr, s.window.taps(), s.k, s.row.nr), "whole panels")?;
-                for p in &s.panels {
-                    fits(p.x_offset + s.k * 2 <= s.window.pixel, "channels within a pixel")?;
-                    fits(p.cols >= 1 && p.cols <= s.row.nr && p.channel + p.cols <= s.channels, "columns in range")?;
-                }
-                let scales = s.requant.as_ref().map_or(usize::MAX, |r| r.scales.len());
-                fits(scales >= s.panels.len() * s.row.nr, "a change of scale for every column")?;
-                fits(s.cut.blocks > 0 && s.cut.panels > 0, "tiles")
+                row(s.row, gemm::Q16, isa)?;
+                let bytes = (s.panel_bytes, gemm::packed_q16 as fn(_, _, _, _) -> _);
+                panels(&s.panels, (s.k, 2), s.row.nr, &s.window, s.channels, s.cut, bytes)?;
+                rescales(&s.requant, product([s.panels.len(), s.row.nr]))
+            }
+            Kind::FGemm(s) => {
+                row(s.row, gemm::F32, isa)?;
+                let packed = |channels, taps, k, nr| gemm::packed_f32(channels, taps, k, nr) * 4;
+                panels(&s.panels, (s.k, 4), s.row.nr, &s.window, s.channels, s.cut, (s.panel_bytes, packed))
+            }
+            Kind::QDw(s) => {
+                row(s.row, dwconv::Q8, isa)?;
+                depthwise(&s.window, s.channels, 1)?;
+                fits(s.w_bytes == (s.row.packed)(s.channels, s.window.taps()), "whole weights")
             }
             Kind::QDw16(s) => {
-                let scales = s.requant.as_ref().map_or(usize::MAX, |r| r.scales.len());
-                fits(scales >= dwconv::padded(s.channels), "a change of scale for every channel")?;
-                fits(s.channels * 2 <= s.window.pixel, "channels within a pixel")
+                row(s.row, dwconv::Q16, isa)?;
+                depthwise(&s.window, s.channels, 2)?;
+                rescales(&s.requant, padded(s.channels, 64))
             }
-            Kind::FDw(s) => fits(s.channels * 4 <= s.window.pixel, "channels within a pixel"),
+            Kind::FDw(s) => {
+                row(s.row, dwconv::F32, isa)?;
+                depthwise(&s.window, s.channels, 4)
+            }
+            Kind::FMatMul(s) => row(s.row, gemm::F32, isa),
             Kind::Pool(s) => {
-                fits(s.channels * s.kind.size() <= s.window.pixel, "channels within a pixel")?;
+                match &s.kind {
+                    PoolKind::MaxU8(k) => row(*k, pool::MAX_U8, isa)?,
+                    PoolKind::MaxU16(k) => row(*k, pool::MAX_U16, isa)?,
+                    PoolKind::MaxF32(k) => row(*k, pool::MAX_F32, isa)?,
+                    PoolKind::AvgU8(k, _) => row(*k, pool::AVG_U8, isa)?,
+                    PoolKind::AvgU16(k, _) => row(*k, pool::AVG_U16, isa)?,
+                    PoolKind::AvgF32(k, _) => row(*k, pool::AVG_F32, isa)?,
+                }
+                window(&s.window)?;
+                fits(product([s.channels, s.kind.size()]) <= s.window.pixel, "channels within a pixel")?;
                 match &s.kind {
                     PoolKind::AvgU8(_, a) | PoolKind::AvgU16(_, a) => {
                         fits(a.by_count.len() > s.window.taps(), "an average for every count")
@@ -265,24 +333,57 @@ impl Kind {
                     PoolKind::MaxU8(_) | PoolKind::MaxU16(_) | PoolKind::MaxF32(_) | PoolKind::AvgF32(..) => Ok(()),
                 }
             }
+            Kind::Map(s) => match &s.f {
+                MapFn::Quantize8(k, _) => row(*k, elementwise::QUANTIZE8, isa),
+                MapFn::Quantize16(k, _) => row(*k, elementwise::QUANTIZE16, isa),
+                MapFn::Dequantize8(k, _) => row(*k, elementwise::DEQUANTIZE8, isa),
+                MapFn::Dequantize16(k, _) => row(*k, elementwise::DEQUANTIZE16, isa),
+                MapFn::Table8(k, _) => row(*k, elementwise::TABLE8, isa),
+                MapFn::Table16(k, _) => row(*k, elementwise::TABLE16, isa),
+                MapFn::Unary(k, _) => row(*k, elementwise::UNARY, isa),
+                MapFn::Clamp(k, ..) => row(*k, elementwise::CLAMP, isa),
+            },
+            Kind::Zip(s) => {
+                match &s.f {
+                    ZipFn::Add8(k, _) => row(*k, elementwise::QADD, isa)?,
+                    ZipFn::Add16(k, _) => row(*k, elementwise::QADD16, isa)?,
+                    ZipFn::Mul8(k, _) => row(*k, elementwise::QMUL, isa)?,
+                    ZipFn::Mul16(k, _) => row(*k, elementwise::QMUL16, isa)?,
+                    ZipFn::Binary(k, ..) => row(*k, elementwise::BINARY, isa)?,
+                }
+                let (a, b) = s.f.steps();
+                fits(a <= 1 && b <= 1, "operands that advance by one element or none")
+            }
+            Kind::DequantizeAcc { row: k, scale_step, .. } => {
+                row(*k, elementwise::DEQUANTIZE_ACC, isa)?;
+                fits(*scale_step <= 1, "scales that advance by one or none")
+            }
+            Kind::Softmax { row: k, rows: count, n, .. } => {
+                row(*k, rows::SOFTMAX, isa)?;
+                fits(*count == 0 || *n >= 1, "rows of at least one element")
+            }
+            Kind::LayerNorm { row: k, rows: count, n, .. } => {
+                row(*k, rows::LAYER_NORM, isa)?;
+                fits(*count == 0 || *n >= 1, "rows of at least one element")
+            }
+            Kind::Transpose { row: k, elem, .. } => {
+                row(*k, copy::TRANSPOSE, isa)?;
+                fits(matches!(elem, 1 | 2 | 4 | 8), "elements of 1, 2, 4 or 8 bytes")
+            }
+            Kind::CopyRows { rows, bytes, y_stride, .. } => {
+                fits(*rows <= 1 || y_stride >= bytes, "runs that lie apart in the output")
+            }
             Kind::Gather(s) => {
-                let far: usize = s.tables.iter().map(|t| t.iter().copied().max().unwrap_or(0)).sum();
-                let empty = s.tables.iter().any(Vec::is_empty);
-                fits(empty || far + s.run <= s.x_bytes, "offsets within the input")
+                let most = |t: &Vec<usize>| t.iter().copied().max().unwrap_or(0);
+                let far = s.tables.iter().map(most).fold(s.run, usize::saturating_add);
+                fits(s.tables.len() <= Gather::AXES, "few enough axes")?;
+                fits(s.count() == 0 || far <= s.x_bytes, "offsets within the input")
             }
             Kind::Pad(s) => {
-                fits(s.offsets.iter().all(|o| o + s.run <= s.y_bytes), "runs within the output")?;
+                fits(s.offsets.iter().all(|o| o.saturating_add(s.run) <= s.y_bytes), "runs within the output")?;
                 fits(matches!(s.elem, 1 | 2 | 4 | 8) && s.y_bytes % s.elem == 0, "whole elements")
             }
-            Kind::FMatMul(_)
-            | Kind::Map(_)
-            | Kind::Zip(_)
-            | Kind::DequantizeAcc { .. }
-            | Kind::Softmax { .. }
-            | Kind::LayerNorm { .. }
-            | Kind::Transpose { .. }
-            | Kind::CopyRows { .. }
-            | Kind::Reference(_) => Ok(()),
+            Kind::Reference(_) => Ok(()),
         }
     }
 
