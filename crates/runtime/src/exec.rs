@@ -212,6 +212,13 @@ unsafe fn point(
     zero: *const u8,
     pointers: *mut *const u8,
 ) {
+    if window.is_pointwise() {
+        for row in 0..mr {
+            // SAFETY: there is one tap, so `mr` places.
+            unsafe { *pointers.add(row) = x.wrapping_add((first + row.min(rows - 1)) * window.pixel) };
+        }
+        return;
+    }
     let mut position = window.position(first);
     for row in 0..mr {
         // SAFETY: the last tap's place is (taps - 1) * mr + row.

@@ -225,6 +225,11 @@ impl Window {
         }
     }
 
+    /// Whether output pixel `i` reads input pixel `i` and no other.
+    pub fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.strides == [1, 1] && self.pads == [0, 0] && self.input == self.output
+    }
+
     /// Kernel taps.
     pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]

@@ -232,7 +232,7 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
         cx.step(&chain.nodes, kind, macs);
         return Ok(());
     }
-    let row = cx.row(gemm::Q8)?;
+    let row = cx.row_for(gemm::Q8, |row| per_group <= row.most)?;
     let (panels, entries) = panels(geo.groups, per_group, geo.k, row.nr);
     let panel_bytes = gemm::packed_q8(row.nr, taps, geo.k, row.nr);
     let mut packed = vec![0i8; panel_bytes * panels.len()];
