@@ -2,7 +2,7 @@
 
 use crate::program::{Epilogue, Kind, MapFn, Place, PoolKind, Requant16, Scales, Span, type_bytes};
 use lowbit_ir::{Error, Result, Type};
-use lowbit_kernels::{dwconv, gemm};
+use lowbit_kernels::{dwconv, gemm, rowconv};
 
 fn read(place: Place, bytes: usize) -> Span {
     Span { place, bytes, written: false }
@@ -106,6 +106,16 @@ impl Kind {
                 ]);
                 s.epilogue.spans(padded, y_bytes, &mut out);
             }
+            Kind::QRow(s) => {
+                let padded = rowconv::padded(s.channels);
+                out.extend([
+                    read(s.x, s.window.input_bytes()),
+                    read(s.w, s.w_bytes),
+                    read(s.bias, padded * 4),
+                    write(s.y, s.window.pixels() * s.channels),
+                ]);
+                s.requant.scales.spans(padded, &mut out);
+            }
             Kind::FDw(s) => {
                 let padded = s.channels.next_multiple_of(64);
                 let y_bytes = s.window.pixels() * s.channels * 4;
@@ -197,6 +207,7 @@ impl Kind {
             Kind::FGemm(s) => s.window.taps() * s.row.mr * pointer,
             Kind::QDw(s) => s.window.taps() * s.window.output[1] * pointer,
             Kind::QDw16(s) => s.window.taps() * s.window.output[1] * pointer,
+            Kind::QRow(s) => s.pointers_bytes() + s.lines(s.rows) * s.line_bytes(),
             Kind::FDw(s) => s.window.taps() * s.window.output[1] * pointer,
             Kind::FMatMul(s) => (s.row.mr * pointer).next_multiple_of(64) + s.k * s.row.nr * 4,
             Kind::Pool(s) => s.window.taps() * pointer,
@@ -239,6 +250,13 @@ impl Kind {
             Kind::QDw(s) => {
                 fits(s.channels <= s.window.pixel, "channels within a pixel")?;
                 fits(s.w_bytes == (s.row.packed)(s.channels, s.window.taps()), "whole weights")
+            }
+            Kind::QRow(s) => {
+                fits(s.window.dilations[1] == 1, "neighbouring columns")?;
+                fits(!s.depthwise || s.channels <= s.window.pixel, "channels within a pixel")?;
+                fits(s.w_bytes == (s.row.packed)(&s.shape()), "whole weights")?;
+                fits((s.row.suits)(&s.shape()), "a shape that suits the kernel")?;
+                fits(s.rows > 0, "tiles")
             }
             Kind::QGemm16(s) => {
                 fits(s.panel_bytes == gemm::packed_q16(s.row.nr, s.window.taps(), s.k, s.row.nr), "whole panels")?;
@@ -322,6 +340,10 @@ impl Kind {
             Kind::FDw(s) => {
                 out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
                 out.extend(s.epilogue.add.as_mut().map(|(other, _)| other));
+            }
+            Kind::QRow(s) => {
+                out.extend([&mut s.x, &mut s.w, &mut s.bias, &mut s.y]);
+                out.extend(scales(&mut s.requant.scales));
             }
             Kind::QGemm16(s) => out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]),
             Kind::QDw16(s) => out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]),
