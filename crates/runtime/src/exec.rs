@@ -7,11 +7,11 @@
 use crate::memory::Aligned;
 use crate::program::{
     Averages, Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Gather, Kind, Map, MapFn, Pad, Panel, Place, Pool,
-    PoolKind, QDw, QDw16, QGemm, QGemm16, Reference, Requant, Requant16, Scales, Window, Zip, ZipFn, type_bytes,
+    PoolKind, QDw, QDw16, QGemm, QGemm16, QRow, Reference, Requant, Requant16, Scales, Window, Zip, ZipFn, type_bytes,
 };
 use crate::spans::size16;
 use lowbit_ir::{Customs, Result, Tensor, Type, interp};
-use lowbit_kernels::{copy, dwconv, gemm, pool, requant};
+use lowbit_kernels::{copy, dwconv, gemm, pool, requant, rowconv};
 
 /// Elements of an element-by-element step that one tile covers.
 const RUN: usize = 16 * 1024;
@@ -60,6 +60,8 @@ pub fn tiles(kind: &Kind) -> usize {
         Kind::FGemm(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
         Kind::QDw(s) => s.window.rows(),
         Kind::QDw16(s) => s.window.rows(),
+        Kind::QRow(s) if s.window.pixels() == 0 => 0,
+        Kind::QRow(s) => s.window.batch * ceil(s.window.output[0], s.rows),
         Kind::FDw(s) => s.window.rows(),
         Kind::FMatMul(s) => s.batch.len() * s.n.div_ceil(s.row.nr),
         Kind::Pool(s) => s.window.rows(),
@@ -99,6 +101,7 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
             Kind::FGemm(s) => fgemm(s, tile, memory, scratch.cast()),
             Kind::QDw(s) => qdw(s, tile, memory, scratch.cast()),
             Kind::QDw16(s) => qdw16(s, tile, memory, scratch.cast()),
+            Kind::QRow(s) => qrow(s, tile, memory, scratch),
             Kind::FDw(s) => fdw(s, tile, memory, scratch.cast()),
             Kind::FMatMul(s) => fmatmul(s, tile, memory, scratch),
             Kind::Pool(s) => pooling(s, tile, memory, scratch.cast()),
@@ -212,6 +215,13 @@ unsafe fn point(
     zero: *const u8,
     pointers: *mut *const u8,
 ) {
+    if window.is_pointwise() {
+        for row in 0..mr {
+            // SAFETY: there is one tap, so `mr` places.
+            unsafe { *pointers.add(row) = x.wrapping_add((first + row.min(rows - 1)) * window.pixel) };
+        }
+        return;
+    }
     let mut position = window.position(first);
     for row in 0..mr {
         // SAFETY: the last tap's place is (taps - 1) * mr + row.
@@ -416,6 +426,62 @@ unsafe fn qdw(s: &QDw, tile: usize, memory: &Memory<'_>, pointers: *mut *const u
             y_stride,
             epilogue: epilogue_at(&s.epilogue, 0, at, y_stride, memory),
         });
+    }
+}
+
+/// Copies `lines` input rows of an image from `top` on (which may lie above it) to `to`, with their padding.
+///
+/// # Safety
+/// `x` leads to the whole input, `to` has room for `lines` times `line_bytes`, each of which holds `row_bytes`.
+unsafe fn copy_lines(s: &QRow, image: usize, top: isize, lines: usize, x: *const u8, to: *mut u8) {
+    let [height, width] = s.window.input;
+    let (bytes, line_bytes) = (s.shape().row_bytes(s.window.output[1]), s.line_bytes());
+    let left = (s.window.pads[1] * s.window.pixel).min(bytes);
+    let inside = (width * s.window.pixel).min(bytes - left);
+    for line in 0..lines {
+        let to = to.wrapping_add(line * line_bytes);
+        // SAFETY: left + inside <= bytes, and the row read is one of the image.
+        unsafe {
+            match top.checked_add_unsigned(line).and_then(|y| usize::try_from(y).ok()).filter(|y| *y < height) {
+                Some(y) => {
+                    let from = x.add((image * height + y) * width * s.window.pixel);
+                    to.write_bytes(s.fill, left);
+                    std::ptr::copy_nonoverlapping(from, to.add(left), inside);
+                    to.add(left + inside).write_bytes(s.fill, bytes - left - inside);
+                }
+                None => to.write_bytes(s.fill, bytes),
+            }
+        }
+    }
+}
+
+unsafe fn qrow(s: &QRow, tile: usize, memory: &Memory<'_>, scratch: *mut u8) {
+    let [height, width] = s.window.output;
+    let tiles = height.div_ceil(s.rows).max(1);
+    let (image, first) = (tile / tiles, tile % tiles * s.rows);
+    let rows = s.rows.min(height.saturating_sub(first));
+    let pointers: *mut *const u8 = scratch.cast();
+    let lines = scratch.wrapping_add(s.pointers_bytes());
+    let top = (first * s.window.strides[0]) as isize - s.window.pads[0] as isize;
+    // SAFETY: the scratch holds the pointers and the lines of a tile (Kind::scratch), a line holds a row's bytes and the
+    // slack behind them; the shape suits the kernel, which has as many weights as it asks for (Kind::check).
+    unsafe {
+        copy_lines(s, image, top, s.lines(rows), memory.at(s.x), lines);
+        for row in 0..rows {
+            for ky in 0..s.window.kernel[0] {
+                let line = row * s.window.strides[0] + ky * s.window.dilations[0];
+                *pointers.add(ky) = lines.wrapping_add(line * s.line_bytes()).cast_const();
+            }
+            (s.row.run)(&rowconv::QArgs {
+                shape: s.shape(),
+                pixels: width,
+                x: pointers.cast_const(),
+                w: memory.at(s.w),
+                bias: memory.at(s.bias),
+                y: memory.at_mut(s.y.plus((image * height + first + row) * width * s.channels)),
+                requant: requant_at(&s.requant, 0, memory),
+            });
+        }
     }
 }
 

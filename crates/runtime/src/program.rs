@@ -6,13 +6,13 @@
 //! no more than the program's instruction set.
 
 use crate::isa::Isa;
-use crate::memory::Aligned;
+use crate::memory::{ALIGN, Aligned};
 use lowbit_arithmetic::{Affine, Rescale};
 use lowbit_ir::{Customs, Error, Op, Result, Type};
 use lowbit_kernels::elementwise::{BinaryFn, MulParams, UnaryFn};
 use lowbit_kernels::isa::Kernel;
 use lowbit_kernels::requant::AddParams;
-use lowbit_kernels::{dwconv, elementwise, gemm, pool, rows};
+use lowbit_kernels::{SLACK, dwconv, elementwise, gemm, pool, rowconv, rows};
 use std::sync::Arc;
 
 /// An address.
@@ -81,6 +81,8 @@ pub enum Kind {
     FGemm(FGemm),
     /// Integer depthwise convolution.
     QDw(QDw),
+    /// Integer convolution of few channels, row by row.
+    QRow(QRow),
     /// Depthwise convolution of 16-bit activations.
     QDw16(QDw16),
     /// Float depthwise convolution.
@@ -218,6 +220,16 @@ impl Window {
         }
     }
 
+    /// Whether output pixel `i` reads input pixel `i` and no other.
+    pub fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.strides == [1, 1] && self.pads == [0, 0] && self.input == self.output
+    }
+
+    /// The sizes of a convolution by rows of u8; its columns are neighbours.
+    pub fn row_shape(&self, outputs: usize, depthwise: bool) -> rowconv::Shape {
+        rowconv::Shape { kernel: self.kernel, stride: self.strides[1], channels: self.pixel, outputs, depthwise }
+    }
+
     /// Kernel taps.
     pub fn taps(&self) -> usize {
         product([self.kernel[0], self.kernel[1]])
@@ -238,13 +250,15 @@ impl Window {
         product([self.batch, self.input[0], self.input[1], self.pixel])
     }
 
-    /// Whether every position that a tap can have is a number; positions are added up without a check.
+    /// Whether every position that a tap can have, and the bytes before it, are numbers: they are added up without a
+    /// check.
     pub fn is_countable(&self) -> bool {
         (0..2).all(|i| {
             let last = self.output[i].max(1) - 1;
-            let reach = self.kernel[i].checked_sub(1).and_then(|taps| taps.checked_mul(self.dilations[i]));
-            let at = last.checked_mul(self.strides[i]).zip(reach).and_then(|(at, reach)| at.checked_add(reach));
-            at.is_some_and(|at| at.checked_add(self.input[i]).is_some())
+            let Some(reach) = self.kernel[i].checked_sub(1) else { return false };
+            let far = product([last, self.strides[i]]).saturating_add(product([reach, self.dilations[i]]));
+            let all = far.saturating_add(self.input[i]).saturating_add(self.pads[i]).saturating_add(1);
+            product([all, self.pixel.max(1)]) < isize::MAX as usize
         })
     }
 
@@ -491,6 +505,58 @@ pub struct QDw {
     pub y: Place,
     /// What is stored.
     pub epilogue: Epilogue,
+}
+
+/// Integer convolution whose input rows are copied with their padding; a tile is `rows` output rows.
+#[derive(Debug)]
+pub struct QRow {
+    /// Kernel row.
+    pub row: &'static rowconv::QRow,
+    /// Input pixels, neighbouring columns of which are neighbours in the window too.
+    pub window: Window,
+    /// Input.
+    pub x: Place,
+    /// What the padding holds: the input's zero point.
+    pub fill: u8,
+    /// Output channels.
+    pub channels: usize,
+    /// Whether every channel has its own kernel.
+    pub depthwise: bool,
+    /// Packed weights.
+    pub w: Place,
+    /// Bytes of packed weights.
+    pub w_bytes: usize,
+    /// Bias.
+    pub bias: Place,
+    /// Output.
+    pub y: Place,
+    /// What is stored.
+    pub requant: Requant,
+    /// Output rows a tile.
+    pub rows: usize,
+}
+
+impl QRow {
+    /// The sizes that its kernel asks for.
+    pub fn shape(&self) -> rowconv::Shape {
+        self.window.row_shape(self.channels, self.depthwise)
+    }
+
+    /// Bytes of scratch before the copied rows: one pointer a kernel row.
+    pub fn pointers_bytes(&self) -> usize {
+        (self.window.kernel[0] * size_of::<*const u8>()).next_multiple_of(ALIGN)
+    }
+
+    /// Input rows that this many output rows read.
+    pub fn lines(&self, rows: usize) -> usize {
+        let w = &self.window;
+        rows.saturating_sub(1) * w.strides[0] + w.kernel[0].saturating_sub(1) * w.dilations[0] + 1
+    }
+
+    /// Bytes from one copied input row to the next.
+    pub fn line_bytes(&self) -> usize {
+        (self.shape().row_bytes(self.window.output[1]) + SLACK).next_multiple_of(ALIGN)
+    }
 }
 
 /// Float depthwise convolution; a tile is one output row.
@@ -789,7 +855,6 @@ impl Program {
         outputs: Vec<Port>,
         customs: Customs,
     ) -> Result<Arc<Program>> {
-        let scratch = steps.iter().map(|s| s.kind.scratch()).max().unwrap_or(0);
         let check = |span: Span, what: &str| {
             let (at, limit) = match span.place {
                 Place::Arena(at) => (at, arena),
@@ -822,6 +887,7 @@ impl Program {
         for port in inputs.iter().chain(&outputs) {
             check(Span { place: port.place, bytes: port_bytes(port)?, written: false }, &port.name)?;
         }
+        let scratch = steps.iter().map(|s| s.kind.scratch()).max().unwrap_or(0);
         Ok(Arc::new(Program { name, isa, steps, arena, consts, inputs, outputs, customs, scratch }))
     }
 

@@ -5,7 +5,7 @@ use crate::program::{
     type_bytes,
 };
 use lowbit_ir::{Error, Result, Type};
-use lowbit_kernels::{Features, Row, copy, dwconv, elementwise, gemm, pool, rows};
+use lowbit_kernels::{Features, Row, copy, dwconv, elementwise, gemm, pool, rowconv, rows};
 
 fn read(place: Place, bytes: usize) -> Span {
     Span { place, bytes, written: false }
@@ -173,6 +173,16 @@ impl Kind {
                 ]);
                 s.epilogue.spans(entries, y_bytes, &mut out);
             }
+            Kind::QRow(s) => {
+                let entries = padded(s.channels, 64);
+                out.extend([
+                    read(s.x, s.window.input_bytes()),
+                    read(s.w, s.w_bytes),
+                    read(s.bias, product([entries, 4])),
+                    write(s.y, product([s.window.pixels(), s.channels])),
+                ]);
+                s.requant.scales.spans(entries, &mut out);
+            }
             Kind::FDw(s) => {
                 let entries = padded(s.channels, 64);
                 let y_bytes = product([s.window.pixels(), s.channels, 4]);
@@ -264,6 +274,7 @@ impl Kind {
             Kind::FGemm(s) => product([s.window.taps(), s.row.mr, pointer]),
             Kind::QDw(s) => product([s.window.taps(), s.window.output[1], pointer]),
             Kind::QDw16(s) => product([s.window.taps(), s.window.output[1], pointer]),
+            Kind::QRow(s) => s.pointers_bytes().saturating_add(product([s.lines(s.rows), s.line_bytes()])),
             Kind::FDw(s) => product([s.window.taps(), s.window.output[1], pointer]),
             Kind::FMatMul(s) => padded(s.row.mr * pointer, 64).saturating_add(product([s.k, s.row.nr, 4])),
             Kind::Pool(s) => product([s.window.taps(), pointer]),
@@ -288,6 +299,18 @@ impl Kind {
                 row(s.row, gemm::Q8, isa)?;
                 let bytes = (s.panel_bytes, gemm::packed_q8 as fn(_, _, _, _) -> _);
                 panels(&s.panels, (s.k, 1), s.row.nr, &s.window, s.channels, s.cut, bytes)
+            }
+            Kind::QRow(s) => {
+                row(s.row, rowconv::Q8, isa)?;
+                depthwise(&s.window, if s.depthwise { s.channels } else { 0 }, 1)?;
+                fits(
+                    product([padded(s.channels, 64), s.window.taps(), s.window.pixel, 8]) < usize::MAX,
+                    "few weights",
+                )?;
+                fits(s.window.dilations[1] == 1, "neighbouring columns")?;
+                fits(s.w_bytes == (s.row.packed)(&s.shape()), "whole weights")?;
+                fits((s.row.suits)(&s.shape()), "a shape that suits the kernel")?;
+                fits(s.rows > 0 && s.rows <= s.window.output[0].max(1), "tiles")
             }
             Kind::QGemm16(s) => {
                 row(s.row, gemm::Q16, isa)?;
@@ -423,6 +446,10 @@ impl Kind {
             Kind::FDw(s) => {
                 out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
                 out.extend(s.epilogue.add.as_mut().map(|(other, _)| other));
+            }
+            Kind::QRow(s) => {
+                out.extend([&mut s.x, &mut s.w, &mut s.bias, &mut s.y]);
+                out.extend(scales(&mut s.requant.scales));
             }
             Kind::QGemm16(s) => out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]),
             Kind::QDw16(s) => out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]),

@@ -6,11 +6,11 @@ use lowbit_arithmetic::{AddRescale, Rescale};
 use lowbit_ir::op::{Conv, MatMul, Rescale as How};
 use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Tensor, ValueId};
 use lowbit_kernels::requant::AddParams;
-use lowbit_kernels::{dwconv, gemm};
+use lowbit_kernels::{dwconv, gemm, pick, rowconv};
 use lowbit_runtime::Kind;
 use lowbit_runtime::program::{
-    Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Panel, QDw, QDw16, QGemm, QGemm16, Requant, Requant16, Scales,
-    Window,
+    Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Panel, QDw, QDw16, QGemm, QGemm16, QRow, Requant, Requant16,
+    Scales, Window,
 };
 
 /// Lowers a chain whose head is a Conv or MatMul.
@@ -214,6 +214,28 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     let place = cx.place(x, geo.layout)?;
     let zero = cx.out.constants.add(&vec![zero_point as u8; geo.window.pixel + lowbit_kernels::SLACK]);
     let macs = macs(cx.g, chain.mac);
+    if let Some(row) = by_rows(cx, chain, &geo) {
+        let shape = geo.window.row_shape(geo.channels, geo.depthwise);
+        let all = |c: usize| (0..taps).flat_map(move |t| (0..geo.k).map(move |k| (c, t, k)));
+        let order: Vec<i8> = (0..geo.channels).flat_map(all).map(|(c, t, k)| weights[at(c, t, k)]).collect();
+        let w_bytes = (row.packed)(&shape);
+        let mut packed = vec![0i8; w_bytes];
+        (row.pack)(&shape, &order, &mut packed);
+        let channels = geo.channels;
+        let entries: Vec<Option<usize>> = (0..rowconv::padded(channels)).map(|c| (c < channels).then_some(c)).collect();
+        let w = cx.out.constants.i8s(&packed);
+        let bias: Vec<i32> = entries.iter().map(|c| c.map_or(0, folded)).collect();
+        let bias = cx.out.constants.i32s(&bias);
+        if let Epilogue::Requant(requant) = epilogue(cx, chain, &entries, geo.layout)? {
+            let y = cx.define(chain.output, geo.layout)?;
+            let (window, x, fill, depthwise) = (geo.window, place, zero_point as u8, geo.depthwise);
+            let rows = LINES.min(window.output[0].div_ceil(8)).max(1);
+            let kind =
+                Kind::QRow(QRow { row, window, x, fill, channels, depthwise, w, w_bytes, bias, y, requant, rows });
+            cx.step(&chain.nodes, kind, macs);
+            return Ok(());
+        }
+    }
     if geo.depthwise {
         let row = cx.row(dwconv::Q8)?;
         let channels = geo.channels;
@@ -232,7 +254,7 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
         cx.step(&chain.nodes, kind, macs);
         return Ok(());
     }
-    let row = cx.row(gemm::Q8)?;
+    let row = cx.row_for(gemm::Q8, |row| per_group <= row.most)?;
     let (panels, entries) = panels(geo.groups, per_group, geo.k, row.nr);
     let panel_bytes = gemm::packed_q8(row.nr, taps, geo.k, row.nr);
     let mut packed = vec![0i8; panel_bytes * panels.len()];
@@ -263,6 +285,19 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     });
     cx.step(&chain.nodes, kind, macs);
     Ok(())
+}
+
+/// Output rows a tile of a convolution by rows: their windows overlap, and what they share is copied once.
+const LINES: usize = 4;
+
+/// The row that computes an integer layer by rows, where that is faster.
+fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry) -> Option<&'static rowconv::QRow> {
+    let requantized = matches!(chain.tail, Tail::Requant { add: None, .. });
+    let one_run = geo.layout == Layout::ChannelsLast && geo.window.dilations[1] == 1;
+    let ungrouped = geo.groups == 1 || geo.depthwise;
+    let shape = geo.window.row_shape(geo.channels, geo.depthwise);
+    let row = pick(rowconv::Q8, cx.features, |row| (row.suits)(&shape));
+    row.filter(|_| requantized && one_run && ungrouped)
 }
 
 /// As [`integer`], for 16-bit activations: 64-bit accumulators need no proof.

@@ -26,18 +26,41 @@ use crate::requant::{Epilogue, FloatEpilogue};
 use crate::{Features, Row};
 use lowbit_arithmetic::Rescale;
 
-/// u8 activations by i8 weights, 32-bit accumulators.
+/// u8 activations by i8 weights, 32-bit accumulators. Of one instruction set the widest tile comes first, the narrower
+/// ones for layers of few channels follow.
 pub static Q8: &[QGemm] = &[
-    QGemm { name: "u8i8_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, run: scalar::q8::<4, 8> },
+    QGemm { name: "u8i8_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, most: ANY, run: scalar::q8::<4, 8> },
     #[cfg(target_arch = "x86_64")]
     QGemm {
         name: "u8i8_gemm_6x64__avx512vnni",
         needs: crate::x86::AVX512_VNNI,
         mr: avx512::MR,
         nr: avx512::NR,
+        most: ANY,
         run: avx512::q8,
     },
+    #[cfg(target_arch = "x86_64")]
+    QGemm {
+        name: "u8i8_gemm_12x32__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        mr: 2 * avx512::MR,
+        nr: avx512::NR / 2,
+        most: avx512::NR / 2,
+        run: avx512::q8_narrow::<2>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QGemm {
+        name: "u8i8_gemm_24x16__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        mr: 4 * avx512::MR,
+        nr: avx512::NR / 4,
+        most: avx512::NR / 4,
+        run: avx512::q8_narrow::<4>,
+    },
 ];
+
+/// [`QGemm::most`] of a row for layers of any width.
+const ANY: usize = usize::MAX;
 
 /// f32.
 pub static F32: &[FGemm] = &[
@@ -101,6 +124,8 @@ pub struct QGemm {
     pub mr: usize,
     /// Output channels a tile.
     pub nr: usize,
+    /// Output channels of the widest layer (of one group) for which this row is meant.
+    pub most: usize,
     /// Computes one tile.
     ///
     /// # Safety
