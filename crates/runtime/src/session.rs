@@ -7,6 +7,8 @@ use crate::pool::{Barrier, Pool};
 use crate::program::{Program, port_bytes};
 use bytes::Bytes;
 use lowbit_ir::{Error, Result, Tensor};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -65,6 +67,8 @@ impl Session {
     }
 
     /// The bytes of input `i`, to be written before [`Session::execute`].
+    ///
+    /// Integers outside the range of the port's type are not looked for here; what they give is unspecified.
     pub fn input_mut(&mut self, i: usize) -> Result<&mut [u8]> {
         let port = self.program.inputs().get(i).ok_or_else(|| no_port("input", i, self.program.inputs().len()))?;
         let bytes = port_bytes(port)?;
@@ -101,11 +105,19 @@ impl Session {
         let failed = AtomicBool::new(false);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
         let times = Mutex::new(profile);
-        let scratch: Vec<Scratch> = self.scratch.iter_mut().map(|s| Scratch(s.as_mut_ptr())).collect();
         let (steps, tiles, next, barrier) = (self.program.steps(), &self.tiles, &self.next, &self.barrier);
+        let scratch = &self.scratch;
+        let fail = |e: Error| {
+            failed.store(true, Ordering::Relaxed);
+            failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
+        };
         self.pool.run(&|thread| {
-            let _default = DefaultFloat::enter();
-            let scratch = scratch[thread].0;
+            let float = DefaultFloat::enter();
+            if let Err(e) = &float {
+                fail(e.clone());
+            }
+            // The bytes behind the pointer are this thread's for the run: nobody else takes the buffer of its number.
+            let scratch = scratch[thread].as_ptr().cast_mut();
             for (i, step) in steps.iter().enumerate() {
                 let start = Instant::now();
                 // After a failure the threads still meet at every barrier, but take no more tiles.
@@ -114,12 +126,18 @@ impl Session {
                     if tile >= tiles[i] {
                         break;
                     }
-                    // SAFETY: the program was made by `Program::new`, the session's memory has its sizes, its features
-                    // were checked in `with_pool`, the counter gives every tile to one thread, the barrier below
-                    // completes every step before the next, and scratch is the thread's own.
-                    if let Err(e) = unsafe { run_tile(&step.kind, tile, &memory, scratch) } {
-                        failed.store(true, Ordering::Relaxed);
-                        failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e.at_node(step.name.clone()));
+                    // A thread that unwound past the barrier would leave the others waiting for it. What a panic leaves
+                    // half done is bytes of the arena, which are no one's after a failure.
+                    let done = catch_unwind(AssertUnwindSafe(|| {
+                        // SAFETY: the program was made by `Program::new`, the session's memory has its sizes, its
+                        // features were checked in `with_pool`, the counter gives every tile to one thread, the barrier
+                        // below completes every step before the next, and scratch is the thread's own.
+                        unsafe { run_tile(&step.kind, tile, &memory, scratch) }
+                    }));
+                    match done {
+                        Ok(Ok(())) => {}
+                        Ok(Err(e)) => fail(e.at_node(step.name.clone())),
+                        Err(panic) => fail(panicked(&*panic).at_node(step.name.clone())),
                     }
                 }
                 barrier.wait();
@@ -143,10 +161,14 @@ impl Session {
         }
         for (i, tensor) in inputs.iter().enumerate() {
             let port = &self.program.inputs()[i];
-            if tensor.dtype() != port.ty.dtype || tensor.ty().shape != port.ty.shape {
+            let other_quant = tensor.ty().quant.as_ref().is_some_and(|q| Some(q) != port.ty.quant.as_ref());
+            if tensor.dtype() != port.ty.dtype || tensor.ty().shape != port.ty.shape || other_quant {
                 return Err(
                     Error::new(format!("expected {}, found {}", port.ty, tensor.ty())).at_value(port.name.clone())
                 );
+            }
+            if let Some(q) = &port.ty.quant {
+                tensor.check_range(q).map_err(|e| e.at_value(port.name.clone()))?;
             }
             self.input_mut(i)?.copy_from_slice(tensor.bytes());
         }
@@ -159,11 +181,12 @@ impl Session {
     }
 }
 
-/// A thread's scratch pointer, moved into the job.
-struct Scratch(*mut u8);
-
-// SAFETY: each thread uses only the scratch of its own number.
-unsafe impl Sync for Scratch {}
+/// What a panic says, as an error.
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    Error::new(format!("the operator panicked: {}", text.unwrap_or("it did not say why")))
+        .hint("an operator of your own should return an error instead; in one of lowbit's it is a defect")
+}
 
 fn no_port(what: &str, i: usize, count: usize) -> Error {
     Error::new(format!("expected one of {count} {what}s, found number {i}"))
