@@ -19,5 +19,5 @@ fn passes_rewrite_as_written() {
         &dir,
         &[("absorb-relu", |g| run("absorb-relu", g)), ("fold", |g| run("fold", g)), ("unsign", |g| run("unsign", g))],
     );
-    assert_eq!(checked.unwrap(), 4);
+    assert_eq!(checked.unwrap(), 5);
 }
