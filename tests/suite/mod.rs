@@ -412,6 +412,13 @@ fn pools(out: &mut Vec<Case>) {
         let flat = b.op("flat", Op::Flatten { axis: 1 }, &[global]);
         out.push(b.case(&[max, avg, flat]));
     }
+    // More than 32 bits hold sums of.
+    let mut b = Build::new("pool.large");
+    let ty = Type::quantized(DType::U8, vec![1, 1, 2912, 2912], Quant::per_tensor(1.0, 0, 0, 255));
+    let x = b.input(Tensor::from_bytes(ty, vec![255u8; 2912 * 2912].into()).unwrap());
+    let ty = Type::quantized(DType::U8, vec![], Quant::per_tensor(2.0, 3, 0, 255));
+    let y = b.op_as("y", Op::QAvgPool(QAvgPool { pool: None, rescale: rescale(Method::Float32) }), &[x], ty);
+    out.push(b.case(&[y]));
     let r = &mut Random(3999 << 32);
     let mut b = Build::new("reduce");
     let x = r.floats(&[2, 5, 6, 7]);
@@ -594,6 +601,28 @@ fn movement(out: &mut Vec<Case>) {
     }
 }
 
+/// More axes than anybody writes: moved, and broadcast.
+fn many_axes(out: &mut Vec<Case>) {
+    let r = &mut Random(6000 << 32);
+    let backwards: Vec<usize> = (0..18).rev().collect();
+    for (name, dims) in [
+        ("few", (0..18).map(|i| if i % 7 == 3 { 2 + i / 7 } else { 1 }).collect::<Vec<usize>>()),
+        ("all", vec![2; 18]),
+        ("mixed", (0..18).map(|i| if i < 8 { 1 } else { 1 + (i + 1) % 3 }).collect()),
+    ] {
+        let mut b = Build::new(&format!("axes.{name}"));
+        let x = r.floats(&dims);
+        let x = b.input(x);
+        let turned = b.op("turned", Op::Transpose { perm: backwards.clone() }, &[x]);
+        // Every other axis broadcast, which no run of elements can say.
+        let comb: Vec<usize> = dims.iter().enumerate().map(|(i, d)| if i % 2 == 0 { 1 } else { *d }).collect();
+        let y = r.floats(&comb);
+        let y = b.input(y);
+        let sum = b.op("sum", Op::Binary(Binary::Add), &[x, y]);
+        out.push(b.case(&[turned, sum]));
+    }
+}
+
 /// Every case.
 pub fn cases() -> Vec<Case> {
     let mut out = Vec::new();
@@ -605,5 +634,6 @@ pub fn cases() -> Vec<Case> {
     pools(&mut out);
     elementwise(&mut out);
     movement(&mut out);
+    many_axes(&mut out);
     out
 }

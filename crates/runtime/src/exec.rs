@@ -593,15 +593,22 @@ unsafe fn pooling(s: &Pool, tile: usize, memory: &Memory<'_>, pointers: *mut *co
             pool::Args { channels: s.channels, taps, x: x.cast_const().cast(), y }
         }
         let count = |include_pad: bool| if include_pad { kh * kw } else { taps };
-        let average = |a: &Averages| a.by_count[count(a.include_pad)];
+        // There is one for every count (Kind::check).
+        let average = |a: &Averages| a.at(count(a.include_pad)).copied();
         // SAFETY: the pointers lead into checked spans; the output pixel is this tile's own.
         unsafe {
             match &s.kind {
                 PoolKind::MaxU8(k) => (k.run)(&args(s, taps, pointers, memory.at_mut(y))),
                 PoolKind::MaxU16(k) => (k.run)(&args(s, taps, pointers, memory.at_mut(y))),
                 PoolKind::MaxF32(k) => (k.run)(&args(s, taps, pointers, memory.at_mut(y))),
-                PoolKind::AvgU8(k, a) => (k.run)(&args(s, taps, pointers, memory.at_mut(y)), &average(a)),
-                PoolKind::AvgU16(k, a) => (k.run)(&args(s, taps, pointers, memory.at_mut(y)), &average(a)),
+                PoolKind::AvgU8(k, a) => {
+                    let Some(by) = average(a) else { continue };
+                    (k.run)(&args(s, taps, pointers, memory.at_mut(y)), &by);
+                }
+                PoolKind::AvgU16(k, a) => {
+                    let Some(by) = average(a) else { continue };
+                    (k.run)(&args(s, taps, pointers, memory.at_mut(y)), &by);
+                }
                 PoolKind::AvgF32(k, pad) => (k.run)(&args(s, taps, pointers, memory.at_mut(y)), count(*pad) as f32),
             }
         }

@@ -13,6 +13,7 @@ use lowbit_kernels::elementwise::{BinaryFn, MulParams, UnaryFn};
 use lowbit_kernels::isa::Kernel;
 use lowbit_kernels::requant::AddParams;
 use lowbit_kernels::{SLACK, dwconv, elementwise, gemm, pool, rowconv, rows};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// An address.
@@ -276,6 +277,30 @@ impl Window {
             (false, true) => [image, y + 1, 0],
             (false, false) => [image + 1, 0, 0],
         }
+    }
+
+    /// Every number of taps that lie inside the image at some position, in ascending order; with padding counted in,
+    /// that is all taps everywhere.
+    pub fn counts(&self, include_pad: bool) -> BTreeSet<usize> {
+        if self.pixels() == 0 {
+            return BTreeSet::new();
+        }
+        if include_pad {
+            return [self.taps()].into();
+        }
+        let along = |i: usize| -> BTreeSet<usize> {
+            let (pad, dilation) = (self.pads[i], self.dilations[i].max(1));
+            let inside = |position: usize| {
+                let start = position * self.strides[i];
+                // The first tap inside, and the first one behind.
+                let first = pad.saturating_sub(start).div_ceil(dilation);
+                let end = (pad + self.input[i]).saturating_sub(start).div_ceil(dilation).min(self.kernel[i]);
+                end.saturating_sub(first)
+            };
+            (0..self.output[i]).map(inside).collect()
+        };
+        let (high, wide) = (along(0), along(1));
+        high.iter().flat_map(|h| wide.iter().map(move |w| h * w)).collect()
     }
 
     /// Byte offset of the input pixel under a tap; `None` in the padding.
@@ -634,20 +659,27 @@ pub enum PoolKind {
     /// Largest f32.
     MaxF32(&'static Kernel<pool::MaxFn<f32>>),
     /// Mean of u8; parameters by the number that a sum is divided by.
-    AvgU8(&'static Kernel<pool::AvgFn<u8>>, Averages),
+    AvgU8(&'static pool::Average<u8>, Averages),
     /// Mean of u16.
-    AvgU16(&'static Kernel<pool::AvgFn<u16>>, Averages),
+    AvgU16(&'static pool::Average<u16>, Averages),
     /// Mean of f32; whether padding counts.
     AvgF32(&'static Kernel<pool::FloatAvgFn>, bool),
 }
 
-/// Integer averages: `by_count[n]` divides by n (index 0 is not used).
+/// Integer averages, by the number that a sum is divided by.
 #[derive(Debug)]
 pub struct Averages {
-    /// Parameters.
-    pub by_count: Vec<pool::QAverage>,
+    /// Parameters for each number of [`Window::counts`], in ascending order.
+    pub by_count: Vec<(usize, pool::QAverage)>,
     /// Whether padding counts.
     pub include_pad: bool,
+}
+
+impl Averages {
+    /// The parameters for one number.
+    pub fn at(&self, count: usize) -> Option<&pool::QAverage> {
+        self.by_count.binary_search_by_key(&count, |(n, _)| *n).ok().and_then(|i| self.by_count.get(i)).map(|(_, a)| a)
+    }
 }
 
 /// A function of one element over `n` contiguous elements.
@@ -1025,6 +1057,34 @@ mod tests {
         let kind = PoolKind::MaxF32(&lowbit_kernels::pool::MAX_F32[0]);
         let pool = Pool { kind, window, channels: 1, x: Place::Arena(0), y: Place::Arena(2048) };
         refused(scalar(), Kind::Pool(pool), "positions can be counted");
+    }
+
+    #[test]
+    fn counts_are_those_that_walking_finds() {
+        let mut some = 0;
+        for i in 0..3usize.pow(8) {
+            let digit = |place: u32| i / 3usize.pow(place) % 3;
+            let window = Window {
+                batch: 1,
+                input: [1 + digit(0), 2 + digit(1)],
+                output: [1 + digit(2), 3],
+                kernel: [1 + digit(3), 1 + digit(4)],
+                strides: [1 + digit(5), 2],
+                pads: [digit(6), 1],
+                dilations: [1 + digit(7), 2],
+                pixel: 1,
+            };
+            let [kh, kw] = window.kernel;
+            let at = |pixel: usize| {
+                let taps = (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx)));
+                taps.filter(|(ky, kx)| window.offset(window.position(pixel), *ky, *kx).is_some()).count()
+            };
+            let walked: BTreeSet<usize> = (0..window.pixels()).map(at).collect();
+            assert_eq!(window.counts(false), walked, "{window:?}");
+            assert_eq!(window.counts(true), [kh * kw].into());
+            some += usize::from(walked.len() > 1);
+        }
+        assert!(some > 1000);
     }
 
     #[test]

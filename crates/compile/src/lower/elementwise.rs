@@ -2,6 +2,7 @@
 
 use super::layout::elem;
 use super::mac::add_params;
+use super::movement::joined;
 use super::{Layout, Lower};
 use crate::fuse::limits;
 use lowbit_arithmetic::{Affine, Rescale, Rounding, quantize, requantize};
@@ -258,6 +259,7 @@ fn expand(cx: &mut Lower<'_>, id: NodeId, x: Place, from: &[usize], to: &[usize]
         .collect();
     let y = cx.buffer(to.iter().product::<usize>() * size);
     let x_bytes = from.iter().product::<usize>() * size;
+    let (x, tables) = joined(x, tables);
     cx.step(&[id], Kind::Gather(Gather { x, x_bytes, y, tables, run: size }), 0);
     y
 }

@@ -4,9 +4,9 @@ use super::{Layout, Lower};
 use crate::fuse::{Chain, Tail};
 use lowbit_arithmetic::{AddRescale, Rescale};
 use lowbit_ir::op::{Conv, MatMul, Rescale as How};
-use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Tensor, ValueId};
+use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Tensor, ValueId, bounds};
 use lowbit_kernels::requant::AddParams;
-use lowbit_kernels::{dwconv, gemm, pick, rowconv};
+use lowbit_kernels::{Features, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::Kind;
 use lowbit_runtime::program::{
     Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Panel, QDw, QDw16, QGemm, QGemm16, QRow, Requant, Requant16,
@@ -214,6 +214,7 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     let place = cx.place(x, geo.layout)?;
     let zero = cx.out.constants.add(&vec![zero_point as u8; geo.window.pixel + lowbit_kernels::SLACK]);
     let macs = macs(cx.g, chain.mac);
+    let (g, mac) = (cx.g, chain.mac);
     if let Some(row) = by_rows(cx, chain, &geo) {
         let shape = geo.window.row_shape(geo.channels, geo.depthwise);
         let all = |c: usize| (0..taps).flat_map(move |t| (0..geo.k).map(move |k| (c, t, k)));
@@ -237,7 +238,7 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
         }
     }
     if geo.depthwise {
-        let row = cx.row(dwconv::Q8)?;
+        let row = cx.row_for(dwconv::Q8, |row| sums_exactly(row.needs, g, mac))?;
         let channels = geo.channels;
         let order: Vec<i8> =
             (0..channels).flat_map(|c| (0..taps).map(move |t| (c, t))).map(|(c, t)| weights[at(c, t, 0)]).collect();
@@ -254,7 +255,7 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
         cx.step(&chain.nodes, kind, macs);
         return Ok(());
     }
-    let row = cx.row_for(gemm::Q8, |row| per_group <= row.most)?;
+    let row = cx.row_for(gemm::Q8, |row| per_group <= row.most && sums_exactly(row.needs, g, mac))?;
     let (panels, entries) = panels(geo.groups, per_group, geo.k, row.nr);
     let panel_bytes = gemm::packed_q8(row.nr, taps, geo.k, row.nr);
     let mut packed = vec![0i8; panel_bytes * panels.len()];
@@ -287,6 +288,16 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     Ok(())
 }
 
+/// Whether an integer kernel of these needs sums a layer exactly: if its instructions saturate sums of pairs, the layer's
+/// weights must be proven small enough, whatever order the kernel takes them in.
+fn sums_exactly(needs: Features, g: &Graph, mac: NodeId) -> bool {
+    let pairs_fit = || match bounds::bound(g, g.node(mac)) {
+        Ok(Some(bound)) => bound.any_pair_sum <= i64::from(i16::MAX),
+        Ok(None) | Err(_) => false,
+    };
+    !needs.saturates_pairs() || pairs_fit()
+}
+
 /// Output rows a tile of a convolution by rows: their windows overlap, and what they share is copied once.
 const LINES: usize = 4;
 
@@ -296,7 +307,7 @@ fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry) -> Option<&'static row
     let one_run = geo.layout == Layout::ChannelsLast && geo.window.dilations[1] == 1;
     let ungrouped = geo.groups == 1 || geo.depthwise;
     let shape = geo.window.row_shape(geo.channels, geo.depthwise);
-    let row = pick(rowconv::Q8, cx.features, |row| (row.suits)(&shape));
+    let row = pick(rowconv::Q8, cx.features, |row| (row.suits)(&shape) && sums_exactly(row.needs, cx.g, chain.mac));
     row.filter(|_| requantized && one_run && ungrouped)
 }
 
@@ -547,4 +558,37 @@ pub fn add_params(g: &Graph, how: How, first: ValueId, second: ValueId, sum: Val
     let (a, b, y) = (affine(first)?, affine(second)?, affine(sum)?);
     let rescale = AddRescale::new(how.method, a.scale, b.scale, y.scale)?;
     Ok(AddParams { rescale, z1: a.zero_point, z2: b.zero_point, zero_point: y.zero_point, lo: y.qmin, hi: y.qmax })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lowbit_ir::Type;
+    use lowbit_ir::infer::apply;
+
+    #[test]
+    fn kernels_that_saturate_pairs_take_only_what_fits() {
+        let layer = |weights: [i64; 3]| {
+            let mut g = Graph::new("g");
+            let x = g.add_input("x", Type::quantized(DType::U8, vec![1, 3], Quant::per_tensor(1.0, 7, 0, 255)));
+            let ty = Type::quantized(DType::I8, vec![3, 1], Quant::per_tensor(1.0, 0, -127, 127));
+            let w = g.add_const("w", Tensor::from_ints(ty, &weights).unwrap());
+            let y = apply(&mut g, "y", Op::MatMul(MatMul::default()), &[Some(x), Some(w)]).unwrap();
+            g.outputs.push(y);
+            g
+        };
+        // 255 * (64 + 64) fits 16 bits, 255 * (64 + 65) does not, wherever the two stand.
+        for (weights, fits) in
+            [([64, 1, 64], true), ([64, 1, 65], false), ([-64, 1, -65], false), ([-127, 127, 1], true)]
+        {
+            let g = layer(weights);
+            let mac = g.order()[0];
+            for needs in [Features::AVX2, Features::AVX512, Features::AVX2.and(Features::AVX512)] {
+                assert_eq!(sums_exactly(needs, &g, mac), fits, "{weights:?}");
+            }
+            for needs in [Features::NONE, Features::AVX512.and(Features::AVX512_VNNI)] {
+                assert!(sums_exactly(needs, &g, mac));
+            }
+        }
+    }
 }

@@ -2,13 +2,14 @@
 //!
 //! ## Contract
 //! `x[tap]` leads to a counted tap's channels; taps in the padding are left out (or, where padding counts in an average,
-//! lie in `count` only). Float sums add the taps in the given order. At most 2^16 taps, so that sums of u8 fit 32 bits.
+//! lie in `count` only). Float sums add the taps in the given order. An integer average takes a window only if its sums
+//! of `x - zero_in` fit the row's `sum_bits`; what is added up on the way need not.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod scalar;
 
-use crate::isa::{Features, Kernel};
+use crate::isa::{Features, Kernel, Row};
 
 /// One output pixel.
 #[derive(Debug, Clone, Copy)]
@@ -66,16 +67,38 @@ pub static MAX_F32: &[Kernel<MaxFn<f32>>] = &[
     Kernel { name: "f32_maxpool_64__avx512", needs: crate::x86::AVX512, run: avx512::max_f32 },
 ];
 
+/// A row of an integer average's table.
+#[derive(Debug, Clone, Copy)]
+pub struct Average<T> {
+    /// Name.
+    pub name: &'static str,
+    /// CPU needs.
+    pub needs: Features,
+    /// Bits of the sums that it can hold, in two's complement.
+    pub sum_bits: u32,
+    /// The function. To call it is safe only on a CPU that has `needs`, with pointers valid as the contract says.
+    pub run: AvgFn<T>,
+}
+
+impl<T> Row for Average<T> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn needs(&self) -> Features {
+        self.needs
+    }
+}
+
 /// Average of u8.
-pub static AVG_U8: &[Kernel<AvgFn<u8>>] = &[
-    Kernel { name: "u8_avgpool__scalar", needs: Features::NONE, run: scalar::avg_u8 },
+pub static AVG_U8: &[Average<u8>] = &[
+    Average { name: "u8_avgpool__scalar", needs: Features::NONE, sum_bits: 64, run: scalar::avg_u8 },
     #[cfg(target_arch = "x86_64")]
-    Kernel { name: "u8_avgpool_64__avx512", needs: crate::x86::AVX512, run: avx512::avg_u8 },
+    Average { name: "u8_avgpool_64__avx512", needs: crate::x86::AVX512, sum_bits: 32, run: avx512::avg_u8 },
 ];
 
 /// Average of u16.
-pub static AVG_U16: &[Kernel<AvgFn<u16>>] =
-    &[Kernel { name: "u16_avgpool__scalar", needs: Features::NONE, run: scalar::avg_u16 }];
+pub static AVG_U16: &[Average<u16>] =
+    &[Average { name: "u16_avgpool__scalar", needs: Features::NONE, sum_bits: 64, run: scalar::avg_u16 }];
 
 /// Average of f32.
 pub static AVG_F32: &[Kernel<FloatAvgFn>] = &[

@@ -62,6 +62,28 @@ fn maxima() {
     }
 }
 
+/// Sums at the very edge of what a row says it holds.
+#[test]
+fn averages_at_the_edge() {
+    let (high, low) = (vec![255u8; 1 + SLACK], vec![0u8; 1 + SLACK]);
+    // 255 * 8421504 is the largest such sum below 2^31.
+    let taps = 8_421_504;
+    for row in runnable(pool::AVG_U8) {
+        for (data, zero_in) in [(&high, 0), (&low, 255)] {
+            assert!(row.sum_bits >= 32, "{}", row.name);
+            let x = vec![data.as_ptr(); taps];
+            let rescale = Rescale::for_average(Method::Fixed, 1.0, 2.0, taps as u32).unwrap();
+            let by = QAverage { rescale, zero_in, zero_out: 128, lo: 0, hi: 255 };
+            let mut y = [7];
+            // SAFETY: this CPU has the features, and the buffers are as the contract says.
+            unsafe { (row.run)(&Args { channels: 1, taps, x: x.as_ptr(), y: y.as_mut_ptr() }, &by) };
+            let qs = x.iter().map(|_| i32::from(data[0]));
+            let expected = average(qs, zero_in, rescale, Method::Fixed.default_rounding(), 128, 0, 255, 0);
+            assert_eq!(i32::from(y[0]), expected, "{}", row.name);
+        }
+    }
+}
+
 #[test]
 fn averages() {
     let random = &mut Random(8);
