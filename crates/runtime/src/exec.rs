@@ -6,12 +6,13 @@
 
 use crate::memory::Aligned;
 use crate::program::{
-    Averages, Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Gather, Kind, Map, MapFn, Pad, Panel, Place, Pool,
-    PoolKind, QDw, QDw16, QGemm, QGemm16, QRow, Reference, Requant, Requant16, Scales, Window, Zip, ZipFn, type_bytes,
+    AccumulatorRow, Averages, Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Gather, Integer, Kind, Map, MapFn,
+    Narrow, Pad, Panel, Place, Pool, PoolKind, QDw, QDw16, QGemm, QGemm16, QRow, Reference, Requant, Requant16, Scales,
+    Window, Zip, ZipFn, type_bytes,
 };
 use crate::spans::size16;
 use lowbit_ir::{Customs, Result, Tensor, Type, interp};
-use lowbit_kernels::{copy, dwconv, gemm, pool, requant, rowconv};
+use lowbit_kernels::{copy, dwconv, elementwise, gemm, pool, requant, rowconv};
 
 /// Elements of an element-by-element step that one tile covers.
 const RUN: usize = 16 * 1024;
@@ -110,14 +111,13 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
             Kind::DequantizeAcc { row, x, y, rows, channels, scale, scale_step } => {
                 let per = runs_of(*channels);
                 for r in tile * per..((tile + 1) * per).min(*rows) {
-                    let at = r * channels * 4;
-                    (row.run)(
-                        *channels,
-                        memory.at(x.plus(at)),
-                        memory.at(*scale),
-                        *scale_step,
-                        memory.at_mut(y.plus(at)),
-                    );
+                    let (x, y) = (x.plus(r * channels * row.size()), memory.at_mut(y.plus(r * channels * 4)));
+                    match row {
+                        AccumulatorRow::Narrow(k) => {
+                            (k.run)(*channels, memory.at(x), memory.at(*scale), *scale_step, y);
+                        }
+                        AccumulatorRow::Wide(k) => (k.run)(*channels, memory.at(x), memory.at(*scale), *scale_step, y),
+                    }
                 }
             }
             Kind::Softmax { row, x, y, rows, n } => {
@@ -588,7 +588,7 @@ unsafe fn pooling(s: &Pool, tile: usize, memory: &Memory<'_>, pointers: *mut *co
             // A window that lies wholly in the padding is refused by type inference.
             continue;
         }
-        let y = s.y.plus((first + ox) * s.channels * s.kind.size());
+        let y = s.y.plus((first + ox) * s.channels * s.kind.sizes().1);
         fn args<T>(s: &Pool, taps: usize, x: *mut *const u8, y: *mut T) -> pool::Args<T> {
             pool::Args { channels: s.channels, taps, x: x.cast_const().cast(), y }
         }
@@ -608,6 +608,24 @@ unsafe fn pooling(s: &Pool, tile: usize, memory: &Memory<'_>, pointers: *mut *co
                 PoolKind::AvgU16(k, a) => {
                     let Some(by) = average(a) else { continue };
                     (k.run)(&args(s, taps, pointers, memory.at_mut(y)), &by);
+                }
+                PoolKind::AvgAny(k, a, how) => {
+                    let Some(by) = average(a) else { continue };
+                    let pixels = w.output[0] * w.output[1];
+                    let x = match how.from {
+                        Narrow::U8 => pool::Taps::U8(pointers.cast_const()),
+                        Narrow::U16 | Narrow::I16 => pool::Taps::U16(pointers.cast_const().cast()),
+                    };
+                    (k.run)(&pool::AvgAny {
+                        channels: s.channels,
+                        taps,
+                        x,
+                        by,
+                        rounding: how.rounding,
+                        index: ((first + ox) % pixels) as u64,
+                        index_step: pixels as u64,
+                        y: stored(how.to, y, memory),
+                    });
                 }
                 PoolKind::AvgF32(k, pad) => (k.run)(&args(s, taps, pointers, memory.at_mut(y)), count(*pad) as f32),
             }
@@ -631,17 +649,85 @@ unsafe fn map(s: &Map, tile: usize, memory: &Memory<'_>) {
             MapFn::Table16(k, table) => (k.run)(n, memory.at(x), memory.at(*table), memory.at_mut(y)),
             MapFn::Unary(k, f) => (k.run)(*f, n, memory.at(x), memory.at_mut(y)),
             MapFn::Clamp(k, lo, hi) => (k.run)(n, memory.at(x), memory.at_mut(y), *lo, *hi),
+            MapFn::RequantAcc(k, how, entries) => {
+                let mut done = 0;
+                while done < n {
+                    let entry = (from + done) % entries;
+                    let run = (entries - entry).min(n - done);
+                    let (x, y) = (memory.at(x.plus(done * 4)), memory.at_mut(y.plus(done)));
+                    (k.run)(run, x, y, &requant_at(how, entry, memory));
+                    done += run;
+                }
+            }
+            MapFn::RequantAny(k, how) => {
+                let mut done = 0;
+                while done < n {
+                    let (entry, rescale_step, alike) = how.entries.at(from + done);
+                    let (index, index_step, near) = how.indices.at(from + done);
+                    let run = alike.min(near).min(n - done);
+                    (k.run)(&elementwise::RequantAny {
+                        n: run,
+                        x: integers(how.from, x.plus(done * x_size), memory),
+                        zero_in: how.zero_in,
+                        rescale: how.rescales[entry..].as_ptr(),
+                        rescale_step,
+                        rounding: how.rounding,
+                        index,
+                        index_step,
+                        zero_point: how.zero_point,
+                        lo: how.lo,
+                        hi: how.hi,
+                        y: stored(how.to, y.plus(done * y_size), memory),
+                    });
+                    done += run;
+                }
+            }
+            MapFn::QuantizeAny(k, how) => {
+                let mut done = 0;
+                while done < n {
+                    let (index, index_step, near) = how.indices.at(from + done);
+                    let run = near.min(n - done);
+                    (k.run)(&elementwise::QuantizeAny {
+                        n: run,
+                        x: memory.at(x.plus(done * 4)),
+                        to: how.affine,
+                        rounding: how.rounding,
+                        index,
+                        index_step,
+                        y: stored(how.to, y.plus(done * y_size), memory),
+                    });
+                    done += run;
+                }
+            }
         }
+    }
+}
+
+fn integers(of: Integer, at: Place, memory: &Memory<'_>) -> elementwise::Integers {
+    match of {
+        Integer::U8 => elementwise::Integers::U8(memory.at(at)),
+        Integer::U16 => elementwise::Integers::U16(memory.at(at)),
+        Integer::I16 => elementwise::Integers::I16(memory.at(at)),
+        Integer::I32 => elementwise::Integers::I32(memory.at(at)),
+        Integer::I64 => elementwise::Integers::I64(memory.at(at)),
+    }
+}
+
+fn stored(of: Narrow, at: Place, memory: &Memory<'_>) -> elementwise::Stored {
+    match of {
+        Narrow::U8 => elementwise::Stored::U8(memory.at_mut(at)),
+        Narrow::U16 => elementwise::Stored::U16(memory.at_mut(at)),
+        Narrow::I16 => elementwise::Stored::I16(memory.at_mut(at)),
     }
 }
 
 unsafe fn zip(s: &Zip, tile: usize, memory: &Memory<'_>) {
     let per = runs_of(s.n);
-    let size = s.f.size();
+    let [a_size, b_size, y_size] = s.f.sizes();
     for row in tile * per..((tile + 1) * per).min(s.rows) {
-        let a = s.a.0.plus(row * s.a.1 * size);
-        let b = s.b.0.plus(row * s.b.1 * size);
-        let y = s.y.plus(row * s.n * size);
+        let a = s.a.0.plus(row * s.a.1 * a_size);
+        let b = s.b.0.plus(row * s.b.1 * b_size);
+        let y = s.y.plus(row * s.n * y_size);
         // SAFETY: a row's runs lie within the checked spans.
         unsafe {
             match &s.f {
@@ -649,6 +735,24 @@ unsafe fn zip(s: &Zip, tile: usize, memory: &Memory<'_>) {
                 ZipFn::Add16(k, p) => (k.run)(s.n, memory.at(a), memory.at(b), memory.at_mut(y), p),
                 ZipFn::Mul8(k, p) => (k.run)(s.n, memory.at(a), memory.at(b), memory.at_mut(y), p),
                 ZipFn::Mul16(k, p) => (k.run)(s.n, memory.at(a), memory.at(b), memory.at_mut(y), p),
+                ZipFn::Any(k, how) => {
+                    let mut done = 0;
+                    while done < s.n {
+                        let (index, index_step, near) = how.indices.at(row * s.n + done);
+                        let run = near.min(s.n - done);
+                        (k.run)(&elementwise::PairAny {
+                            n: run,
+                            a: integers(how.from[0].into(), a.plus(done * a_size), memory),
+                            b: integers(how.from[1].into(), b.plus(done * b_size), memory),
+                            how: how.how,
+                            rounding: how.rounding,
+                            index,
+                            index_step,
+                            y: stored(how.to, y.plus(done * y_size), memory),
+                        });
+                        done += run;
+                    }
+                }
                 ZipFn::Binary(k, f, a_step, b_step) => {
                     (k.run)(*f, s.n, memory.at(a), *a_step, memory.at(b), *b_step, memory.at_mut(y));
                 }

@@ -7,7 +7,7 @@
 
 use crate::isa::Isa;
 use crate::memory::{ALIGN, Aligned};
-use lowbit_arithmetic::{Affine, Rescale};
+use lowbit_arithmetic::{Affine, Rescale, Rounding};
 use lowbit_ir::{Customs, Error, Op, Result, Type};
 use lowbit_kernels::elementwise::{BinaryFn, MulParams, UnaryFn};
 use lowbit_kernels::isa::Kernel;
@@ -96,10 +96,10 @@ pub enum Kind {
     Map(Map),
     /// A function of two elements.
     Zip(Zip),
-    /// i32 accumulators `[rows, channels]` to f32.
+    /// Accumulators `[rows, channels]` to f32.
     DequantizeAcc {
         /// Kernel row.
-        row: &'static Kernel<elementwise::DequantizeAccFn>,
+        row: AccumulatorRow,
         /// Accumulators.
         x: Place,
         /// f32 output.
@@ -183,6 +183,122 @@ pub enum Kind {
     Pad(Pad),
     /// An operator without a kernel: the interpreter runs it. Allocates; the compiler lists these.
     Reference(Box<Reference>),
+}
+
+/// A kernel for accumulators, by their width.
+#[derive(Debug, Clone, Copy)]
+pub enum AccumulatorRow {
+    /// i32.
+    Narrow(&'static Kernel<elementwise::DequantizeAccFn>),
+    /// i64.
+    Wide(&'static Kernel<elementwise::DequantizeWideFn>),
+}
+
+impl AccumulatorRow {
+    /// Bytes an accumulator.
+    pub fn size(&self) -> usize {
+        match self {
+            AccumulatorRow::Narrow(_) => 4,
+            AccumulatorRow::Wide(_) => 8,
+        }
+    }
+}
+
+/// Integers to read, by their width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Integer {
+    U8,
+    U16,
+    I16,
+    I32,
+    I64,
+}
+
+impl Integer {
+    /// Bytes an element.
+    pub fn size(self) -> usize {
+        match self {
+            Integer::U8 => 1,
+            Integer::U16 | Integer::I16 => 2,
+            Integer::I32 => 4,
+            Integer::I64 => 8,
+        }
+    }
+}
+
+/// Integers to store, by their width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Narrow {
+    U8,
+    U16,
+    I16,
+}
+
+impl Narrow {
+    /// Bytes an element.
+    pub fn size(self) -> usize {
+        match self {
+            Narrow::U8 => 1,
+            Narrow::U16 | Narrow::I16 => 2,
+        }
+    }
+}
+
+impl From<Narrow> for Integer {
+    fn from(narrow: Narrow) -> Self {
+        match narrow {
+            Narrow::U8 => Integer::U8,
+            Narrow::U16 => Integer::U16,
+            Narrow::I16 => Integer::I16,
+        }
+    }
+}
+
+/// Which of some entries (channels) an element takes that lies at `i` in memory: entry `i / inner % count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entries {
+    /// How many there are.
+    pub count: usize,
+    /// Neighbours that share one.
+    pub inner: usize,
+}
+
+/// Where an element lies in its sample's row-major order, which stochastic rounding asks: in memory a sample is `pixels`
+/// runs of `channels` elements, in row-major order it is `channels` runs of `pixels`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Indices {
+    /// Elements of a run.
+    pub channels: usize,
+    /// Runs of a sample.
+    pub pixels: usize,
+}
+
+impl Indices {
+    /// For roundings that do not ask: one run.
+    pub const NONE: Indices = Indices { channels: usize::MAX, pixels: 1 };
+
+    /// The index of the element at `i` in memory, what a neighbour adds to it, and how many neighbours do.
+    pub fn at(&self, i: usize) -> (u64, u64, usize) {
+        let in_sample = i % product([self.channels, self.pixels]);
+        let (pixel, channel) = (in_sample / self.channels, in_sample % self.channels);
+        ((channel * self.pixels + pixel) as u64, self.pixels as u64, self.channels - channel)
+    }
+}
+
+impl Entries {
+    /// The same for all.
+    pub const ONE: Entries = Entries { count: 1, inner: 1 };
+
+    /// The entry of the element at `i` in memory, what a neighbour adds to it, and how many neighbours do.
+    pub fn at(&self, i: usize) -> (usize, usize, usize) {
+        match self {
+            Entries { count: 1, .. } => (0, 0, usize::MAX),
+            Entries { count, inner: 1 } => (i % count, 1, count - i % count),
+            Entries { count, inner } => (i / inner % count, 0, inner - i % inner),
+        }
+    }
 }
 
 /// Where output pixels find their input pixels.
@@ -422,9 +538,11 @@ pub struct Requant16 {
     pub hi: i32,
 }
 
-/// Convolution or dense layer of 16-bit activations, accumulated in 64 bits; fields as [`QGemm`]'s.
+/// Convolution or dense layer of 16-bit activations or weights, accumulated in 64 bits; fields as [`QGemm`]'s.
 #[derive(Debug)]
 pub struct QGemm16 {
+    /// What is multiplied, which says the kernel's table.
+    pub operands: Operands16,
     /// Kernel row.
     pub row: &'static gemm::QGemm16,
     /// Input pixels.
@@ -451,6 +569,44 @@ pub struct QGemm16 {
     pub requant: Option<Requant16>,
     /// Tiles.
     pub cut: Cut,
+}
+
+/// Operands of products that are summed in 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operands16 {
+    /// u16 by i8.
+    WordsByBytes,
+    /// u16 by i16.
+    WordsByWords,
+    /// u8 by i16.
+    BytesByWords,
+}
+
+impl Operands16 {
+    /// The kernels for them.
+    pub fn table(self) -> &'static [gemm::QGemm16] {
+        match self {
+            Operands16::WordsByBytes => gemm::Q16,
+            Operands16::WordsByWords => gemm::Q16_W16,
+            Operands16::BytesByWords => gemm::Q8_W16,
+        }
+    }
+
+    /// Bytes an activation.
+    pub fn size(self) -> usize {
+        match self {
+            Operands16::WordsByBytes | Operands16::WordsByWords => 2,
+            Operands16::BytesByWords => 1,
+        }
+    }
+
+    /// Bytes that weights of (channels, taps, k) are packed into, for panels of `nr`.
+    pub fn packed(self, channels: usize, taps: usize, k: usize, nr: usize) -> usize {
+        match self {
+            Operands16::WordsByBytes => gemm::packed_q16(channels, taps, k, nr),
+            Operands16::WordsByWords | Operands16::BytesByWords => gemm::packed_w16(channels, taps, k, nr),
+        }
+    }
 }
 
 /// Depthwise convolution of 16-bit activations, accumulated in 64 bits; a tile is one output row.
@@ -662,6 +818,8 @@ pub enum PoolKind {
     AvgU8(&'static pool::Average<u8>, Averages),
     /// Mean of u16.
     AvgU16(&'static pool::Average<u16>, Averages),
+    /// Mean of integers of any width with any rounding.
+    AvgAny(&'static Kernel<pool::AvgAnyFn>, Averages, AverageAny),
     /// Mean of f32; whether padding counts.
     AvgF32(&'static Kernel<pool::FloatAvgFn>, bool),
 }
@@ -680,6 +838,17 @@ impl Averages {
     pub fn at(&self, count: usize) -> Option<&pool::QAverage> {
         self.by_count.binary_search_by_key(&count, |(n, _)| *n).ok().and_then(|i| self.by_count.get(i)).map(|(_, a)| a)
     }
+}
+
+/// What an average with any rounding needs besides.
+#[derive(Debug, Clone, Copy)]
+pub struct AverageAny {
+    /// Input: u8 or u16.
+    pub from: Narrow,
+    /// Output.
+    pub to: Narrow,
+    /// Any rounding.
+    pub rounding: Rounding,
 }
 
 /// A function of one element over `n` contiguous elements.
@@ -714,6 +883,51 @@ pub enum MapFn {
     Unary(&'static Kernel<elementwise::UnaryRun>, UnaryFn),
     /// f32 limited to a range.
     Clamp(&'static Kernel<elementwise::ClampFn>, f32, f32),
+    /// i32 accumulators to u8, default roundings; as many multipliers as there are entries, of which neighbours take
+    /// neighbours.
+    RequantAcc(&'static Kernel<elementwise::RequantAccFn>, Requant, usize),
+    /// Integers to integers with any rounding.
+    RequantAny(&'static Kernel<elementwise::RequantAnyFn>, RequantAny),
+    /// f32 to integers with any rounding.
+    QuantizeAny(&'static Kernel<elementwise::QuantizeAnyFn>, QuantizeAny),
+}
+
+/// A requantization with any rounding.
+#[derive(Debug)]
+pub struct RequantAny {
+    /// Input.
+    pub from: Integer,
+    /// Output.
+    pub to: Narrow,
+    /// Subtracted first.
+    pub zero_in: i32,
+    /// One change of scale an entry.
+    pub rescales: Vec<Rescale>,
+    /// Which element takes which.
+    pub entries: Entries,
+    /// Any rounding.
+    pub rounding: Rounding,
+    /// For stochastic rounding.
+    pub indices: Indices,
+    /// Added after rounding.
+    pub zero_point: i32,
+    /// Lowest stored value.
+    pub lo: i32,
+    /// Highest stored value.
+    pub hi: i32,
+}
+
+/// A quantization with any rounding.
+#[derive(Debug)]
+pub struct QuantizeAny {
+    /// Output.
+    pub to: Narrow,
+    /// What the integers mean.
+    pub affine: Affine,
+    /// Any rounding.
+    pub rounding: Rounding,
+    /// For stochastic rounding.
+    pub indices: Indices,
 }
 
 impl MapFn {
@@ -727,6 +941,9 @@ impl MapFn {
             MapFn::Table8(..) => (1, 1),
             MapFn::Table16(..) => (2, 2),
             MapFn::Unary(..) | MapFn::Clamp(..) => (4, 4),
+            MapFn::RequantAcc(..) => (4, 1),
+            MapFn::RequantAny(_, how) => (how.from.size(), how.to.size()),
+            MapFn::QuantizeAny(_, how) => (4, how.to.size()),
         }
     }
 }
@@ -759,24 +976,42 @@ pub enum ZipFn {
     Mul8(&'static Kernel<elementwise::MulFn<u8>>, MulParams),
     /// Product of u16.
     Mul16(&'static Kernel<elementwise::MulFn<u16>>, MulParams),
+    /// Sum or product of integers of any width with any rounding.
+    Any(&'static Kernel<elementwise::PairAnyFn>, PairAny),
     /// f32; steps of 0 repeat one element of an operand along the run.
     Binary(&'static Kernel<elementwise::BinaryRun>, BinaryFn, usize, usize),
 }
 
+/// A function of two integers with any rounding.
+#[derive(Debug, Clone, Copy)]
+pub struct PairAny {
+    /// Operands: u8 or u16.
+    pub from: [Narrow; 2],
+    /// Output.
+    pub to: Narrow,
+    /// What is done.
+    pub how: elementwise::Pair,
+    /// Any rounding.
+    pub rounding: Rounding,
+    /// For stochastic rounding.
+    pub indices: Indices,
+}
+
 impl ZipFn {
-    /// Bytes an element.
-    pub fn size(&self) -> usize {
+    /// Bytes an element of each operand and of the output.
+    pub fn sizes(&self) -> [usize; 3] {
         match self {
-            ZipFn::Add8(..) | ZipFn::Mul8(..) => 1,
-            ZipFn::Add16(..) | ZipFn::Mul16(..) => 2,
-            ZipFn::Binary(..) => 4,
+            ZipFn::Add8(..) | ZipFn::Mul8(..) => [1; 3],
+            ZipFn::Add16(..) | ZipFn::Mul16(..) => [2; 3],
+            ZipFn::Any(_, PairAny { from: [a, b], to, .. }) => [a.size(), b.size(), to.size()],
+            ZipFn::Binary(..) => [4; 3],
         }
     }
 
     /// Whether each operand advances along a run.
     pub fn steps(&self) -> (usize, usize) {
         match self {
-            ZipFn::Add8(..) | ZipFn::Mul8(..) | ZipFn::Add16(..) | ZipFn::Mul16(..) => (1, 1),
+            ZipFn::Add8(..) | ZipFn::Mul8(..) | ZipFn::Add16(..) | ZipFn::Mul16(..) | ZipFn::Any(..) => (1, 1),
             ZipFn::Binary(_, _, a, b) => (*a, *b),
         }
     }
@@ -903,9 +1138,14 @@ impl Program {
             }
         };
         for step in &steps {
-            let spans = step.kind.spans();
+            let (spans, alignment) = (step.kind.spans(), step.kind.alignment());
             for (i, span) in spans.iter().enumerate() {
                 check(*span, &step.name)?;
+                let (Place::Arena(at) | Place::Const(at)) = span.place;
+                if at % alignment != 0 {
+                    return Err(Error::new(format!("expected places at multiples of {alignment}, found {span:?}"))
+                        .at_node(step.name.clone()));
+                }
                 // Tiles run at the same time: what one writes no other may read or write.
                 if let Some(other) = spans.iter().enumerate().find(|(j, s)| *j != i && span.written && s.meets(span)) {
                     return Err(Error::new(format!(
@@ -993,12 +1233,13 @@ pub fn type_bytes(ty: &Type) -> Result<usize> {
 }
 
 impl PoolKind {
-    /// Bytes an element.
-    pub fn size(&self) -> usize {
+    /// Bytes an element of the input and of the output.
+    pub fn sizes(&self) -> (usize, usize) {
         match self {
-            PoolKind::MaxU8(_) | PoolKind::AvgU8(..) => 1,
-            PoolKind::MaxU16(_) | PoolKind::AvgU16(..) => 2,
-            PoolKind::MaxF32(_) | PoolKind::AvgF32(..) => 4,
+            PoolKind::MaxU8(_) | PoolKind::AvgU8(..) => (1, 1),
+            PoolKind::MaxU16(_) | PoolKind::AvgU16(..) => (2, 2),
+            PoolKind::AvgAny(_, _, how) => (how.from.size(), how.to.size()),
+            PoolKind::MaxF32(_) | PoolKind::AvgF32(..) => (4, 4),
         }
     }
 }
@@ -1088,10 +1329,46 @@ mod tests {
     }
 
     #[test]
+    fn elements_are_aligned() {
+        let row = &elementwise::CLAMP[0];
+        for (x, y) in [(1, 2048), (4, 2048), (0, 2047)] {
+            refused(scalar(), clamp(row, x, y, 4), "multiples of 8");
+        }
+        let pool = |pixel: usize| {
+            let window = Window::dense(4, pixel);
+            let kind = PoolKind::MaxF32(&lowbit_kernels::pool::MAX_F32[0]);
+            Kind::Pool(Pool { kind, window, channels: 1, x: Place::Arena(0), y: Place::Arena(2048) })
+        };
+        program(scalar(), pool(4)).unwrap();
+        refused(scalar(), pool(5), "pixels of whole channels");
+    }
+
+    #[test]
+    fn indices_and_entries_are_those_of_row_major_order() {
+        // Two samples of 3 channels and 4 pixels, channels last.
+        let (channels, pixels) = (3, 4);
+        let indices = Indices { channels, pixels };
+        let entries = Entries { count: channels, inner: 1 };
+        for (i, (sample, pixel, channel)) in
+            (0..2).flat_map(|s| (0..pixels).flat_map(move |p| (0..channels).map(move |c| (s, p, c)))).enumerate()
+        {
+            let (index, step, near) = indices.at(i);
+            assert_eq!((index, step, near), ((channel * pixels + pixel) as u64, 4, 3 - channel), "{sample}");
+            assert_eq!(entries.at(i), (channel, 1, 3 - channel));
+            // The same in row-major order.
+            let plain = (sample * channels + channel) * pixels + pixel;
+            assert_eq!(Indices { channels: 12, pixels: 1 }.at(plain).0, index);
+            assert_eq!(Entries { count: channels, inner: pixels }.at(plain), (channel, 0, pixels - pixel));
+        }
+        assert_eq!(Entries::ONE.at(17), (0, 0, usize::MAX));
+        assert_eq!(Indices::NONE.at(17).1, 1);
+    }
+
+    #[test]
     fn what_a_step_writes_it_does_not_read() {
         let row = &elementwise::CLAMP[0];
         refused(scalar(), clamp(row, 0, 0, 4), "write what it does not read");
-        refused(scalar(), clamp(row, 0, 2044, 512), "write what it does not read");
+        refused(scalar(), clamp(row, 0, 2040, 512), "write what it does not read");
         let f = MapFn::Clamp(row, 0.0, 1.0);
         refused(scalar(), Kind::Map(Map { f, x: Place::Arena(0), y: Place::Const(0), n: 4 }), "cannot be written");
     }

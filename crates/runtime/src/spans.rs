@@ -1,8 +1,8 @@
 //! What every step touches: its spans for the check and the memory plan, its scratch, the facts its pointers rest on.
 
 use crate::program::{
-    Cut, Epilogue, Gather, Kind, MapFn, Panel, Place, PoolKind, Requant16, Scales, Span, Window, ZipFn, product,
-    type_bytes,
+    AccumulatorRow, AverageAny, Cut, Entries, Epilogue, Gather, Indices, Kind, MapFn, Narrow, Operands16, Panel, Place,
+    PoolKind, Requant16, Scales, Span, Window, ZipFn, product, type_bytes,
 };
 use lowbit_ir::{Error, Result, Type};
 use lowbit_kernels::{Features, Row, copy, dwconv, elementwise, gemm, pool, rowconv, rows};
@@ -95,11 +95,13 @@ fn panels(
     (panel_bytes, packed): (usize, fn(usize, usize, usize, usize) -> usize),
 ) -> Result<()> {
     window(w)?;
+    fits(w.pixel % size == 0, "pixels of whole channels")?;
     // The kernels' own formula for packed weights does not ask whether its products are numbers.
     fits(product([nr, w.taps(), padded(k, 4), 4]) < usize::MAX, "weights of a size that fits")?;
     fits(panel_bytes == packed(nr, w.taps(), k, nr), "whole panels")?;
     for p in panels {
         fits(p.x_offset.saturating_add(product([k, size])) <= w.pixel, "channels within a pixel")?;
+        fits(p.x_offset % size == 0, "whole channels")?;
         let last = p.channel.saturating_add(p.cols);
         fits(p.cols >= 1 && p.cols <= nr && last <= channels, "columns in range")?;
     }
@@ -112,7 +114,12 @@ fn panels(
 fn depthwise(w: &Window, channels: usize, size: usize) -> Result<()> {
     window(w)?;
     fits(product([padded(channels, 64), w.taps(), 8]) < usize::MAX, "weights of a size that fits")?;
+    fits(w.pixel % size == 0, "pixels of whole channels")?;
     fits(product([channels, size]) <= w.pixel, "channels within a pixel")
+}
+
+fn indices(of: &Indices) -> Result<()> {
+    fits(of.channels >= 1 && of.pixels >= 1, "samples of at least one element")
 }
 
 fn rescales(requant: &Option<Requant16>, entries: usize) -> Result<()> {
@@ -207,7 +214,7 @@ impl Kind {
             }
             Kind::Pool(s) => {
                 out.push(read(s.x, s.window.input_bytes()));
-                out.push(write(s.y, product([s.window.pixels(), s.channels, s.kind.size()])));
+                out.push(write(s.y, product([s.window.pixels(), s.channels, s.kind.sizes().1])));
             }
             Kind::Map(s) => {
                 let (x, y) = s.f.sizes();
@@ -220,23 +227,29 @@ impl Kind {
                     | MapFn::Dequantize8(..)
                     | MapFn::Dequantize16(..)
                     | MapFn::Unary(..)
-                    | MapFn::Clamp(..) => {}
+                    | MapFn::Clamp(..)
+                    | MapFn::RequantAny(..)
+                    | MapFn::QuantizeAny(..) => {}
+                    MapFn::RequantAcc(_, requant, entries) => requant.scales.spans(*entries, &mut out),
                 }
             }
             Kind::Zip(s) => {
-                let size = s.f.size();
+                let [a_size, b_size, y_size] = s.f.sizes();
                 let (a, b) = s.f.steps();
                 let elements = |step: usize| if s.n == 0 { 0 } else { product([s.n - 1, step]).saturating_add(1) };
                 out.extend([
-                    read(s.a.0, product([extent(s.rows, s.a.1, elements(a)), size])),
-                    read(s.b.0, product([extent(s.rows, s.b.1, elements(b)), size])),
-                    write(s.y, product([s.rows, s.n, size])),
+                    read(s.a.0, product([extent(s.rows, s.a.1, elements(a)), a_size])),
+                    read(s.b.0, product([extent(s.rows, s.b.1, elements(b)), b_size])),
+                    write(s.y, product([s.rows, s.n, y_size])),
                 ]);
             }
-            Kind::DequantizeAcc { x, y, rows, channels, scale, scale_step, .. } => {
+            Kind::DequantizeAcc { row, x, y, rows, channels, scale, scale_step } => {
                 let scales = if *scale_step == 0 { 1 } else { *channels };
-                let bytes = product([*rows, *channels, 4]);
-                out.extend([read(*x, bytes), read(*scale, product([scales, 4])), write(*y, bytes)]);
+                out.extend([
+                    read(*x, product([*rows, *channels, row.size()])),
+                    read(*scale, product([scales, 4])),
+                    write(*y, product([*rows, *channels, 4])),
+                ]);
             }
             Kind::Softmax { x, y, rows, n, .. } => {
                 let bytes = product([*rows, *n, 4]);
@@ -291,6 +304,28 @@ impl Kind {
         }
     }
 
+    /// What every place must be a multiple of: kernels read and write whole elements, byte moves bytes.
+    pub(crate) fn alignment(&self) -> usize {
+        match self {
+            Kind::CopyRows { .. } | Kind::Gather(_) | Kind::Pad(_) | Kind::Reference(_) => 1,
+            Kind::QGemm(_)
+            | Kind::QGemm16(_)
+            | Kind::FGemm(_)
+            | Kind::QDw(_)
+            | Kind::QRow(_)
+            | Kind::QDw16(_)
+            | Kind::FDw(_)
+            | Kind::FMatMul(_)
+            | Kind::Pool(_)
+            | Kind::Map(_)
+            | Kind::Zip(_)
+            | Kind::DequantizeAcc { .. }
+            | Kind::Softmax { .. }
+            | Kind::LayerNorm { .. }
+            | Kind::Transpose { .. } => 8,
+        }
+    }
+
     /// Facts that the pointers rest on besides the spans, and that every kernel is a row of its table which needs no
     /// more than `isa`.
     pub(crate) fn check(&self, isa: Features) -> Result<()> {
@@ -313,9 +348,13 @@ impl Kind {
                 fits(s.rows > 0 && s.rows <= s.window.output[0].max(1), "tiles")
             }
             Kind::QGemm16(s) => {
-                row(s.row, gemm::Q16, isa)?;
-                let bytes = (s.panel_bytes, gemm::packed_q16 as fn(_, _, _, _) -> _);
-                panels(&s.panels, (s.k, 2), s.row.nr, &s.window, s.channels, s.cut, bytes)?;
+                row(s.row, s.operands.table(), isa)?;
+                let packed: fn(_, _, _, _) -> _ = match s.operands {
+                    Operands16::WordsByBytes => gemm::packed_q16,
+                    Operands16::WordsByWords | Operands16::BytesByWords => gemm::packed_w16,
+                };
+                let k = (s.k, s.operands.size());
+                panels(&s.panels, k, s.row.nr, &s.window, s.channels, s.cut, (s.panel_bytes, packed))?;
                 rescales(&s.requant, product([s.panels.len(), s.row.nr]))
             }
             Kind::FGemm(s) => {
@@ -345,12 +384,15 @@ impl Kind {
                     PoolKind::MaxF32(k) => row(*k, pool::MAX_F32, isa)?,
                     PoolKind::AvgU8(k, _) => row(*k, pool::AVG_U8, isa)?,
                     PoolKind::AvgU16(k, _) => row(*k, pool::AVG_U16, isa)?,
+                    PoolKind::AvgAny(k, ..) => row(*k, pool::AVG_ANY, isa)?,
                     PoolKind::AvgF32(k, _) => row(*k, pool::AVG_F32, isa)?,
                 }
                 window(&s.window)?;
-                fits(product([s.channels, s.kind.size()]) <= s.window.pixel, "channels within a pixel")?;
+                fits(s.window.pixel % s.kind.sizes().0 == 0, "pixels of whole channels")?;
+                fits(product([s.channels, s.kind.sizes().0]) <= s.window.pixel, "channels within a pixel")?;
                 match &s.kind {
-                    PoolKind::AvgU8(_, a) | PoolKind::AvgU16(_, a) => {
+                    PoolKind::AvgAny(.., AverageAny { from: Narrow::I16, .. }) => fits(false, "unsigned activations"),
+                    PoolKind::AvgU8(_, a) | PoolKind::AvgU16(_, a) | PoolKind::AvgAny(_, a, _) => {
                         let counts = s.window.counts(a.include_pad);
                         fits(counts.iter().all(|n| *n == 0 || a.at(*n).is_some()), "an average for every count")
                     }
@@ -366,6 +408,20 @@ impl Kind {
                 MapFn::Table16(k, _) => row(*k, elementwise::TABLE16, isa),
                 MapFn::Unary(k, _) => row(*k, elementwise::UNARY, isa),
                 MapFn::Clamp(k, ..) => row(*k, elementwise::CLAMP, isa),
+                MapFn::RequantAcc(k, _, entries) => {
+                    row(*k, elementwise::REQUANT_ACC, isa)?;
+                    fits(*entries >= 1, "at least one multiplier")
+                }
+                MapFn::RequantAny(k, how) => {
+                    row(*k, elementwise::REQUANT_ANY, isa)?;
+                    let Entries { count, inner } = how.entries;
+                    fits(count >= 1 && inner >= 1 && how.rescales.len() >= count, "a change of scale for every entry")?;
+                    indices(&how.indices)
+                }
+                MapFn::QuantizeAny(k, how) => {
+                    row(*k, elementwise::QUANTIZE_ANY, isa)?;
+                    indices(&how.indices)
+                }
             },
             Kind::Zip(s) => {
                 match &s.f {
@@ -373,13 +429,20 @@ impl Kind {
                     ZipFn::Add16(k, _) => row(*k, elementwise::QADD16, isa)?,
                     ZipFn::Mul8(k, _) => row(*k, elementwise::QMUL, isa)?,
                     ZipFn::Mul16(k, _) => row(*k, elementwise::QMUL16, isa)?,
+                    ZipFn::Any(k, how) => {
+                        row(*k, elementwise::PAIR_ANY, isa)?;
+                        indices(&how.indices)?;
+                    }
                     ZipFn::Binary(k, ..) => row(*k, elementwise::BINARY, isa)?,
                 }
                 let (a, b) = s.f.steps();
                 fits(a <= 1 && b <= 1, "operands that advance by one element or none")
             }
             Kind::DequantizeAcc { row: k, scale_step, .. } => {
-                row(*k, elementwise::DEQUANTIZE_ACC, isa)?;
+                match k {
+                    AccumulatorRow::Narrow(k) => row(*k, elementwise::DEQUANTIZE_ACC, isa)?,
+                    AccumulatorRow::Wide(k) => row(*k, elementwise::DEQUANTIZE_WIDE, isa)?,
+                }
                 fits(*scale_step <= 1, "scales that advance by one or none")
             }
             Kind::Softmax { row: k, rows: count, n, .. } => {
@@ -465,7 +528,10 @@ impl Kind {
                     | MapFn::Dequantize8(..)
                     | MapFn::Dequantize16(..)
                     | MapFn::Unary(..)
-                    | MapFn::Clamp(..) => {}
+                    | MapFn::Clamp(..)
+                    | MapFn::RequantAny(..)
+                    | MapFn::QuantizeAny(..) => {}
+                    MapFn::RequantAcc(_, requant, _) => out.extend(scales(&mut requant.scales)),
                 }
             }
             Kind::Zip(s) => out.extend([&mut s.a.0, &mut s.b.0, &mut s.y]),

@@ -2,6 +2,7 @@
 
 use super::{Layout, Lower};
 use crate::fuse::{Chain, Tail};
+use crate::weights::{self, Width};
 use lowbit_arithmetic::{AddRescale, Rescale};
 use lowbit_ir::op::{Conv, MatMul, Rescale as How};
 use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Tensor, ValueId, bounds};
@@ -9,8 +10,8 @@ use lowbit_kernels::requant::AddParams;
 use lowbit_kernels::{Features, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::Kind;
 use lowbit_runtime::program::{
-    Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Panel, QDw, QDw16, QGemm, QGemm16, QRow, Requant, Requant16,
-    Scales, Window,
+    Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Operands16, Panel, QDw, QDw16, QGemm, QGemm16, QRow, Requant,
+    Requant16, Scales, Window,
 };
 
 /// Lowers a chain whose head is a Conv or MatMul.
@@ -55,8 +56,8 @@ struct Geometry {
 enum Plan {
     /// u8 activations, i8 weights, i32 accumulators.
     Integer,
-    /// u16 activations, i8 weights, i64 accumulators.
-    Wide,
+    /// Activations or weights of 16 bits, i64 accumulators.
+    Wide(Operands16),
     /// f32.
     Float,
     /// None of these.
@@ -65,18 +66,22 @@ enum Plan {
 
 fn plan(g: &Graph, chain: &Chain) -> Plan {
     let node = g.node(chain.mac);
-    let ty = |i: usize| node.input(i).map(|v| g.ty(v));
-    let constant = |i: usize| node.input(i).is_none_or(|v| g.constant(v).is_some());
-    let (Some(x), Some(w), true) = (ty(0), ty(1), constant(1) && constant(2)) else { return Plan::Reference };
-    let one = x.quant.as_ref().is_none_or(Quant::is_per_tensor);
-    let symmetric = w.quant.as_ref().is_none_or(|q| q.zero_point.iter().all(|z| *z == 0));
-    let small = matches!(w.dtype, DType::I8 | DType::I4 | DType::I2) && symmetric && one;
-    match (x.dtype, w.dtype, g.ty(node.outputs[0]).dtype) {
-        (DType::F32, DType::F32, DType::F32) => Plan::Float,
-        (DType::U8, _, DType::I32) if small => Plan::Integer,
-        // Accumulators of 64 bits; only what stays in registers may be declared narrower.
-        (DType::U16, _, DType::I64) if small => Plan::Wide,
-        (DType::U16, _, DType::I32) if small && matches!(chain.tail, Tail::Requant { .. }) => Plan::Wide,
+    let known = |i: usize| node.input(i).is_none_or(|v| g.constant(v).is_some());
+    let (Some(x), Some(w), true) = (node.input(0), node.input(1), known(1) && known(2)) else { return Plan::Reference };
+    let (x, acc) = (g.ty(x), g.ty(node.outputs[0]).dtype);
+    if (x.dtype, g.ty(w).dtype, acc) == (DType::F32, DType::F32, DType::F32) {
+        return Plan::Float;
+    }
+    let (true, Some(width)) = (x.quant.as_ref().is_some_and(Quant::is_per_tensor), weights::width(g, w)) else {
+        return Plan::Reference;
+    };
+    // Accumulators of 64 bits; only what stays in registers may be declared narrower.
+    let wide = acc == DType::I64 || (acc == DType::I32 && matches!(chain.tail, Tail::Requant { .. }));
+    match (x.dtype, width) {
+        (DType::U8, Width::Bytes) if acc == DType::I32 => Plan::Integer,
+        (DType::U8, Width::Bytes | Width::Words) if acc == DType::I64 => Plan::Wide(Operands16::BytesByWords),
+        (DType::U16, Width::Bytes) if wide => Plan::Wide(Operands16::WordsByBytes),
+        (DType::U16, Width::Words) if wide => Plan::Wide(Operands16::WordsByWords),
         _ => Plan::Reference,
     }
 }
@@ -119,7 +124,7 @@ fn conv(cx: &mut Lower<'_>, chain: &Chain, c: &Conv) -> Result<()> {
     let at = move |channel: usize, tap: usize, k: usize| (channel * wd[1] + k) * taps + tap;
     match plan {
         Plan::Integer => integer(cx, chain, geometry, at),
-        Plan::Wide => wide(cx, chain, geometry, at),
+        Plan::Wide(operands) => wide(cx, chain, geometry, operands, at),
         Plan::Float => float(cx, chain, geometry, at),
         Plan::Reference => cx.reference_chain(chain),
     }
@@ -139,7 +144,7 @@ fn matmul(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let at = move |channel: usize, _: usize, i: usize| if m.trans_b { channel * k + i } else { i * n + channel };
     match plan(cx.g, chain) {
         Plan::Integer => integer(cx, chain, geometry, at),
-        Plan::Wide => wide(cx, chain, geometry, at),
+        Plan::Wide(operands) => wide(cx, chain, geometry, operands, at),
         Plan::Float => float(cx, chain, geometry, at),
         Plan::Reference => batched(cx, chain, m),
     }
@@ -195,8 +200,8 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     let node = cx.g.node(chain.mac);
     let (x, w) = (cx.input(chain.mac, 0)?, cx.input(chain.mac, 1)?);
     let zero_point = cx.g.ty(x).quant()?.affine()?.zero_point;
-    // Widths below 8 are unpacked here: their range fits i8.
-    let weights: Vec<i8> = constant(cx.g, w)?.ints()?.into_iter().map(|v| v as i8).collect();
+    // Widths below 8 are unpacked here; less their zero points they fit i8 (`plan`).
+    let weights: Vec<i8> = weights::centred(constant(cx.g, w)?)?.into_iter().map(|v| v as i8).collect();
     let bias = match node.input(2) {
         Some(v) => constant(cx.g, v)?.ints()?,
         None => vec![0; geo.channels],
@@ -311,12 +316,18 @@ fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry) -> Option<&'static row
     row.filter(|_| requantized && one_run && ungrouped)
 }
 
-/// As [`integer`], for 16-bit activations: 64-bit accumulators need no proof.
-fn wide(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, usize, usize) -> usize) -> Result<()> {
+/// As [`integer`], for activations or weights of 16 bits: 64-bit accumulators.
+fn wide(
+    cx: &mut Lower<'_>,
+    chain: &Chain,
+    geo: Geometry,
+    operands: Operands16,
+    at: impl Fn(usize, usize, usize) -> usize,
+) -> Result<()> {
     let node = cx.g.node(chain.mac);
     let (x, w) = (cx.input(chain.mac, 0)?, cx.input(chain.mac, 1)?);
     let zero_point = cx.g.ty(x).quant()?.affine()?.zero_point;
-    let weights: Vec<i8> = constant(cx.g, w)?.ints()?.into_iter().map(|v| v as i8).collect();
+    let weights: Vec<i16> = weights::centred(constant(cx.g, w)?)?.into_iter().map(|v| v as i16).collect();
     let bias = match node.input(2) {
         Some(v) => constant(cx.g, v)?.ints()?,
         None => vec![0; geo.channels],
@@ -326,21 +337,25 @@ fn wide(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, usi
         let Some(channel) = channel else { return 0 };
         let of = |(t, k): (usize, usize)| i64::from(weights[at(channel, t, k)]);
         let sum: i64 = (0..taps).flat_map(|t| (0..geo.k).map(move |k| (t, k))).map(of).sum();
-        bias.get(channel).copied().unwrap_or(0) - i64::from(zero_point) * sum
+        bias.get(channel).copied().unwrap_or(0).wrapping_sub(i64::from(zero_point).wrapping_mul(sum))
     };
     let place = cx.place(x, geo.layout)?;
-    let pixel: Vec<u8> = (0..geo.window.pixel / 2).flat_map(|_| (zero_point as u16).to_le_bytes()).collect();
+    let size = operands.size();
+    let pixel: Vec<u8> =
+        (0..geo.window.pixel / size).flat_map(|_| zero_point.to_le_bytes().into_iter().take(size)).collect();
     let zero = cx.out.constants.add(&pixel);
     let macs = macs(cx.g, chain.mac);
     let biases = |cx: &mut Lower<'_>, entries: &[Option<usize>]| {
         let bytes: Vec<u8> = entries.iter().flat_map(|c| folded(*c).to_le_bytes()).collect();
         cx.out.constants.add(&bytes)
     };
-    if geo.depthwise {
+    if geo.depthwise && operands == Operands16::WordsByBytes {
         let row = cx.row(dwconv::Q16)?;
         let channels = geo.channels;
-        let order: Vec<i8> =
-            (0..channels).flat_map(|c| (0..taps).map(move |t| (c, t))).map(|(c, t)| weights[at(c, t, 0)]).collect();
+        let order: Vec<i8> = (0..channels)
+            .flat_map(|c| (0..taps).map(move |t| (c, t)))
+            .map(|(c, t)| weights[at(c, t, 0)] as i8)
+            .collect();
         let mut packed = vec![0i8; dwconv::packed_plain(channels, taps)];
         dwconv::pack_plain(&order, channels, taps, &mut packed);
         let entries: Vec<Option<usize>> = (0..dwconv::padded(channels)).map(|c| (c < channels).then_some(c)).collect();
@@ -352,21 +367,33 @@ fn wide(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, usi
         cx.step(&chain.nodes, kind, macs);
         return Ok(());
     }
-    let row = cx.row(gemm::Q16)?;
+    let row = cx.row(operands.table())?;
     let (mut panels, entries) = panels(geo.groups, geo.channels / geo.groups, geo.k, row.nr);
-    panels.iter_mut().for_each(|p| p.x_offset *= 2);
-    let panel_bytes = gemm::packed_q16(row.nr, taps, geo.k, row.nr);
-    let mut packed = vec![0i8; panel_bytes * panels.len()];
-    for (panel, out) in panels.iter().zip(packed.chunks_exact_mut(panel_bytes.max(1))) {
+    panels.iter_mut().for_each(|p| p.x_offset *= size);
+    let panel_bytes = operands.packed(row.nr, taps, geo.k, row.nr);
+    let mut packed = Vec::with_capacity(panel_bytes * panels.len());
+    for panel in &panels {
         let of = |c: usize, t: usize, k: usize| weights[at(panel.channel + c, t, k)];
-        gemm::pack_q16(of, panel.cols, taps, geo.k, row.nr, out);
+        match operands {
+            Operands16::WordsByBytes => {
+                let mut out = vec![0i8; panel_bytes];
+                gemm::pack_q16(|c, t, k| of(c, t, k) as i8, panel.cols, taps, geo.k, row.nr, &mut out);
+                packed.extend(out.iter().map(|v| *v as u8));
+            }
+            Operands16::WordsByWords | Operands16::BytesByWords => {
+                let mut out = vec![0i16; panel_bytes / 2];
+                gemm::pack_w16(of, panel.cols, taps, geo.k, row.nr, &mut out);
+                packed.extend(out.iter().flat_map(|v| v.to_le_bytes()));
+            }
+        }
     }
-    let w = cx.out.constants.i8s(&packed);
+    let w = cx.out.constants.add(&packed);
     let bias = biases(cx, &entries);
     let requant = requant16(cx, chain, &entries)?;
     let y = cx.define(chain.output, geo.layout)?;
     let cut = cut(geo.window.pixels(), panels.len(), row.mr, row.nr, taps * geo.k, panel_bytes, 1 << 19);
     let kind = Kind::QGemm16(QGemm16 {
+        operands,
         row,
         window: geo.window,
         x: place,
@@ -527,7 +554,8 @@ fn epilogue(cx: &mut Lower<'_>, chain: &Chain, entries: &[Option<usize>], layout
     }
 }
 
-fn requant(cx: &mut Lower<'_>, how: How, acc: &Quant, to: ValueId, entries: &[Option<usize>]) -> Result<Requant> {
+/// Multipliers from an accumulator to the value `to`; `entries` as in [`epilogue`].
+pub fn requant(cx: &mut Lower<'_>, how: How, acc: &Quant, to: ValueId, entries: &[Option<usize>]) -> Result<Requant> {
     let out = cx.g.ty(to).quant()?.affine()?;
     let mut floats = Vec::new();
     let (mut multipliers, mut shifts) = (Vec::new(), Vec::new());

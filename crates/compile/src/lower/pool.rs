@@ -1,12 +1,13 @@
 //! Pooling: windows over pixels, channels last.
 
+use super::elementwise::narrow;
 use super::{Layout, Lower};
 use lowbit_arithmetic::Rescale;
 use lowbit_ir::op::{Pool, ReduceKind};
 use lowbit_ir::{DType, NodeId, Op, Quant, Result, ValueId, bounds};
 use lowbit_kernels::pool::{self, QAverage};
 use lowbit_runtime::Kind;
-use lowbit_runtime::program::{self, Averages, PoolKind, Window};
+use lowbit_runtime::program::{self, AverageAny, Averages, PoolKind, Window};
 
 /// What is pooled.
 struct Request<'a> {
@@ -107,14 +108,26 @@ fn kernel(
         (None, DType::U16) => Some(PoolKind::MaxU16(cx.row(pool::MAX_U16)?)),
         (None, DType::F32) => Some(PoolKind::MaxF32(cx.row(pool::MAX_F32)?)),
         (Some(Average::Float), DType::F32) => Some(PoolKind::AvgF32(cx.row(pool::AVG_F32)?, include_pad)),
-        (Some(Average::Integer(how)), DType::U8 | DType::U16) if how.rounding == how.method.default_rounding() => {
+        (Some(Average::Integer(how)), DType::U8 | DType::U16) => {
             let Some((low, high)) = bounds::average(cx.g, cx.g.node(id))? else { return Ok(None) };
             let Some(averages) = averages(cx, how.method, window, include_pad, x, y)? else { return Ok(None) };
             let bits = bounds::bits_needed(low, high);
-            Some(match cx.g.ty(x).dtype {
-                DType::U8 => PoolKind::AvgU8(cx.row_for(pool::AVG_U8, |row| row.sum_bits >= bits)?, averages),
-                _ => PoolKind::AvgU16(cx.row_for(pool::AVG_U16, |row| row.sum_bits >= bits)?, averages),
-            })
+            let default = how.rounding == how.method.default_rounding();
+            match (cx.g.ty(x).dtype, cx.g.ty(y).dtype) {
+                (DType::U8, DType::U8) if default => {
+                    Some(PoolKind::AvgU8(cx.row_for(pool::AVG_U8, |row| row.sum_bits >= bits)?, averages))
+                }
+                (DType::U16, DType::U16) if default => {
+                    Some(PoolKind::AvgU16(cx.row_for(pool::AVG_U16, |row| row.sum_bits >= bits)?, averages))
+                }
+                (from, to) => match (narrow(from), narrow(to)) {
+                    (Some(from), Some(to)) => {
+                        let how = AverageAny { from, to, rounding: how.rounding };
+                        Some(PoolKind::AvgAny(cx.row(pool::AVG_ANY)?, averages, how))
+                    }
+                    (None, _) | (_, None) => None,
+                },
+            }
         }
         _ => None,
     })

@@ -88,6 +88,15 @@ pub static Q16: &[QGemm16] = &[
     },
 ];
 
+/// u16 activations by i16 weights, 64-bit accumulators. [`Q16Args`] and packing ([`pack_w16`]) as for [`Q16`], with words
+/// where that has bytes of weights.
+pub static Q16_W16: &[QGemm16] =
+    &[QGemm16 { name: "u16i16_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, run: scalar::w16::<u16, 4, 8> }];
+
+/// u8 activations by i16 weights, 64-bit accumulators: as [`Q16_W16`], with bytes where that has words of activations.
+pub static Q8_W16: &[QGemm16] =
+    &[QGemm16 { name: "u8i16_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, run: scalar::w16::<u8, 4, 8> }];
+
 /// One integer tile: u8 activations, i8 weights, i32 accumulators.
 #[derive(Debug, Clone, Copy)]
 pub struct QArgs {
@@ -294,6 +303,23 @@ pub fn pack_q16(
     k: usize,
     nr: usize,
     out: &mut [i8],
+) {
+    pack(w, channels, taps, k, nr, 4, out);
+}
+
+/// Bytes of packed 16-bit weights.
+pub const fn packed_w16(channels: usize, taps: usize, k: usize, nr: usize) -> usize {
+    2 * packed_q8(channels, taps, k, nr)
+}
+
+/// Packs the weight of each (channel, tap, k) for [`Q16_W16`] and [`Q8_W16`]; `out` counts weights, not bytes.
+pub fn pack_w16(
+    w: impl Fn(usize, usize, usize) -> i16,
+    channels: usize,
+    taps: usize,
+    k: usize,
+    nr: usize,
+    out: &mut [i16],
 ) {
     pack(w, channels, taps, k, nr, 4, out);
 }

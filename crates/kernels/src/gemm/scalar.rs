@@ -101,6 +101,42 @@ pub unsafe fn q16<const MR: usize, const NR: usize>(a: &Q16Args) {
     }
 }
 
+/// As [`q16`], with activations of `T` and weights of 16 bits behind the arguments' pointers.
+///
+/// # Safety
+/// As [`super::QGemm16::run`].
+pub unsafe fn w16<T: Copy + Into<i32>, const MR: usize, const NR: usize>(a: &Q16Args) {
+    // SAFETY: as in `q8`; the tables that hold this row say what the pointers lead to, and packed weights are aligned.
+    unsafe {
+        let (x_of, w_of) = (a.x.cast::<*const T>(), a.w.cast::<i16>());
+        let mut acc = [[0i64; NR]; MR];
+        for row in &mut acc {
+            for (channel, acc) in row.iter_mut().enumerate() {
+                *acc = *a.bias.add(channel);
+            }
+        }
+        for tap in 0..a.taps {
+            let w = w_of.add(tap * a.k.next_multiple_of(4) * NR);
+            for (row, acc) in acc.iter_mut().enumerate().take(a.rows) {
+                let x = *x_of.add(tap * MR + row);
+                for k in 0..a.k {
+                    let x: i32 = (*x.add(k)).into();
+                    let w = w.add(k / 4 * 4 * NR + k % 4);
+                    for (channel, acc) in acc.iter_mut().enumerate() {
+                        // 65535 * -32768 fits 32 bits.
+                        *acc = acc.wrapping_add(i64::from(x * i32::from(*w.add(channel * 4))));
+                    }
+                }
+            }
+        }
+        for (row, acc) in acc.iter().enumerate().take(a.rows) {
+            for (channel, &acc) in acc.iter().enumerate().take(a.cols) {
+                a.epilogue.store(acc, row, channel, a.y, a.y_stride);
+            }
+        }
+    }
+}
+
 impl Epilogue16 {
     /// Stores one accumulator at its row and channel of the tile that starts at `y`.
     ///

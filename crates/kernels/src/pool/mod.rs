@@ -9,7 +9,9 @@
 mod avx512;
 mod scalar;
 
+use crate::elementwise::Stored;
 use crate::isa::{Features, Kernel, Row};
+use lowbit_arithmetic::Rounding;
 
 /// One output pixel.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +41,38 @@ pub struct QAverage {
     pub hi: i32,
 }
 
+/// One output pixel of an average with any rounding.
+#[derive(Debug, Clone, Copy)]
+pub struct AvgAny {
+    /// Channels.
+    pub channels: usize,
+    /// Counted taps, at least 1.
+    pub taps: usize,
+    /// Input pointers, one a tap.
+    pub x: Taps,
+    /// How sums become averages; the rounding that it speaks of does not count.
+    pub by: QAverage,
+    /// Any rounding.
+    pub rounding: Rounding,
+    /// Index within the sample of channel 0, for stochastic rounding.
+    pub index: u64,
+    /// What a channel adds to the index.
+    pub index_step: u64,
+    /// Output channels.
+    pub y: Stored,
+}
+
+/// Pointers to integers, one a tap.
+#[derive(Debug, Clone, Copy)]
+pub enum Taps {
+    /// Bytes.
+    U8(*const *const u8),
+    /// 16 bits.
+    U16(*const *const u16),
+}
+
+/// All in one.
+pub type AvgAnyFn = unsafe fn(&AvgAny);
 /// The greatest tap of each channel.
 pub type MaxFn<T> = unsafe fn(&Args<T>);
 /// The average of each channel's taps, default rounding.
@@ -99,6 +133,10 @@ pub static AVG_U8: &[Average<u8>] = &[
 /// Average of u16.
 pub static AVG_U16: &[Average<u16>] =
     &[Average { name: "u16_avgpool__scalar", needs: Features::NONE, sum_bits: 64, run: scalar::avg_u16 }];
+
+/// Average of integers of any width with any rounding.
+pub static AVG_ANY: &[Kernel<AvgAnyFn>] =
+    &[Kernel { name: "any_avgpool__scalar", needs: Features::NONE, run: scalar::avg_any }];
 
 /// Average of f32.
 pub static AVG_F32: &[Kernel<FloatAvgFn>] = &[

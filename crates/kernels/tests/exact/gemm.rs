@@ -247,3 +247,55 @@ fn words_at_their_largest() {
         }
     }
 }
+
+#[test]
+fn weights_of_words() {
+    for (table, wide) in [(gemm::Q16_W16, true), (gemm::Q8_W16, false)] {
+        for row in runnable(table) {
+            let random = &mut Random(4);
+            for (rows, cols, taps, k) in shapes(random, row.mr, row.nr) {
+                let (words, bytes) = (random.words(3 * k + SLACK + 64), random.bytes(3 * k + SLACK + 64));
+                let plain: Vec<i16> = (0..cols * taps * k)
+                    .map(|_| if random.chance(3) { random.pick(&[-32768, 32767]) } else { random.next() as i16 })
+                    .collect();
+                let bias: Vec<i64> = (0..row.nr).map(|_| random.next() as i64 >> 20).collect();
+                let x16 = inputs(random, &words, row.mr, rows, taps, k);
+                let x8 = inputs(random, &bytes, row.mr, rows, taps, k);
+                let weight = |channel: usize, tap: usize, i: usize| plain[(channel * taps + tap) * k + i];
+                let mut w = vec![1i16; gemm::packed_w16(cols, taps, k, row.nr) / 2];
+                gemm::pack_w16(weight, cols, taps, k, row.nr, &mut w);
+                let mut y = vec![7i64; rows * cols];
+                let args = Q16Args {
+                    rows,
+                    cols,
+                    x: if wide { x16.as_ptr() } else { x8.as_ptr().cast() },
+                    taps,
+                    k,
+                    w: w.as_ptr().cast(),
+                    bias: bias.as_ptr(),
+                    y: y.as_mut_ptr().cast(),
+                    y_stride: cols * 8,
+                    epilogue: Epilogue16::Accumulator,
+                };
+                // SAFETY: as above.
+                unsafe { (row.run)(&args) };
+                for r in 0..rows {
+                    for channel in 0..cols {
+                        let mut acc = bias[channel];
+                        for tap in 0..taps {
+                            for i in 0..k {
+                                let at = tap * row.mr + r;
+                                // SAFETY: the pointer leads to k elements.
+                                let x = unsafe {
+                                    if wide { i64::from(*x16[at].add(i)) } else { i64::from(*x8[at].add(i)) }
+                                };
+                                acc += x * i64::from(weight(channel, tap, i));
+                            }
+                        }
+                        assert_eq!(acc, y[r * cols + channel], "{} {rows}x{cols}, {taps} taps of {k}", row.name);
+                    }
+                }
+            }
+        }
+    }
+}
