@@ -226,9 +226,16 @@ impl Bench {
     fn rowconv(&self, row: &rowconv::QRow) {
         let depthwise = |channels, stride| (channels, channels, stride, true);
         let full = |outputs| (3, outputs, 2, false);
-        for (channels, outputs, stride, depthwise) in
-            [full(8), full(16), full(32), full(64), depthwise(8, 1), depthwise(16, 2), depthwise(24, 1), depthwise(96, 1)]
-        {
+        for (channels, outputs, stride, depthwise) in [
+            full(8),
+            full(16),
+            full(32),
+            full(64),
+            depthwise(8, 1),
+            depthwise(16, 2),
+            depthwise(24, 1),
+            depthwise(96, 1),
+        ] {
             let shape = rowconv::Shape { kernel: [3, 3], stride, channels, outputs, depthwise };
             if row.needs != Features::NONE && !(row.suits)(&shape) {
                 continue;

@@ -173,11 +173,7 @@ unsafe fn depthwise_phase<S: Rescale16, const STRIDE: usize>(
                     x[3 * ky + 2] = _mm512_permutex2var_epi64(low, even, high);
                 }
             });
-            let taps = [
-                interleave([x[0], x[1], x[2], x[3]]),
-                interleave([x[4], x[5], x[6], x[7]]),
-                spread_all(x[8]),
-            ];
+            let taps = [interleave([x[0], x[1], x[2], x[3]]), interleave([x[4], x[5], x[6], x[7]]), spread_all(x[8])];
             let mut acc = bias;
             unroll!(3, group => unroll!(4, j => {
                 let w = _mm512_loadu_si512(w.add(64 * (4 * group + j)).cast());

@@ -25,7 +25,8 @@ pub unsafe fn q8(a: &QArgs) {
                 let mut acc = *a.bias.add(output);
                 for ky in 0..kh {
                     for kx in 0..kw {
-                        let x = (*a.x.add(ky)).add((pixel * stride + kx) * channels + if depthwise { output } else { 0 });
+                        let x =
+                            (*a.x.add(ky)).add((pixel * stride + kx) * channels + if depthwise { output } else { 0 });
                         let w = a.w.add((output * kh * kw + ky * kw + kx) * k);
                         for i in 0..k {
                             acc = acc.wrapping_add(i32::from(*x.add(i)) * i32::from(*w.add(i)));
