@@ -204,12 +204,17 @@ impl Tiles {
     /// A tile that no other thread has, until there are none left.
     pub fn take(&self) -> Option<Tile<'_>> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        (number < self.count).then_some(Tile { number, of: self })
+        // Not `then_some`: a tile that is made must be one that was taken, for dropping it counts.
+        (number < self.count).then(|| Tile { number, of: self })
     }
 
     /// Returns when every tile is complete; what was written for them is visible then.
     pub fn wait(&self) {
-        wait_until(|| self.done.load(Ordering::Acquire) >= self.count);
+        wait_until(|| self.complete());
+    }
+
+    fn complete(&self) -> bool {
+        self.done.load(Ordering::Acquire) == self.count
     }
 }
 
@@ -247,6 +252,23 @@ mod tests {
             wait_until(|| came.load(Ordering::Relaxed) == 3);
         });
         assert_eq!(came.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn a_step_is_complete_when_every_tile_is() {
+        let mut tiles = Tiles::new(2);
+        for _ in 0..2 {
+            let (first, second) = (tiles.take().unwrap(), tiles.take().unwrap());
+            assert_eq!((first.number, second.number), (0, 1));
+            assert!(tiles.take().is_none() && tiles.take().is_none());
+            assert!(!tiles.complete());
+            drop(second);
+            assert!(!tiles.complete());
+            drop(first);
+            assert!(tiles.complete());
+            assert!(tiles.take().is_none() && tiles.complete());
+            tiles.reset();
+        }
     }
 
     #[test]
