@@ -2,7 +2,8 @@
 //!
 //! All pointers are made by [`Memory::at`] from places that [`Program::new`](crate::Program::new) checked: each span a
 //! step names lies within the arena or the constants, both of which are readable [`SLACK`](lowbit_kernels::SLACK) bytes
-//! further. Two tiles of one step write different bytes, and the barrier between steps orders everything else.
+//! further. Two tiles of one step write different bytes, and no step starts before the one before it is
+//! complete.
 
 use crate::memory::Aligned;
 use crate::program::{
@@ -26,7 +27,7 @@ pub struct Memory<'a> {
     customs: &'a Customs,
 }
 
-// SAFETY: tiles of one step write disjoint bytes and steps are separated by barriers, so sharing the arena pointer
+// SAFETY: tiles of one step write disjoint bytes and a step starts when all tiles of the last are complete, so sharing the arena pointer
 // among the threads of a run makes no race.
 unsafe impl Send for Memory<'_> {}
 // SAFETY: as above.

@@ -3,13 +3,13 @@
 use crate::exec::{Memory, run_tile, tiles};
 use crate::floatenv::DefaultFloat;
 use crate::memory::Aligned;
-use crate::pool::{Barrier, Pool};
+use crate::pool::{Pool, Tiles};
 use crate::program::{Program, port_bytes};
 use bytes::Bytes;
 use lowbit_ir::{Error, Result, Tensor};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -21,10 +21,8 @@ pub struct Session {
     pool: Arc<Pool>,
     arena: Aligned,
     scratch: Vec<Aligned>,
-    tiles: Vec<usize>,
-    /// The next tile of every step.
-    next: Vec<AtomicUsize>,
-    barrier: Barrier,
+    /// Of every step.
+    tiles: Vec<Tiles>,
 }
 
 impl Session {
@@ -50,10 +48,8 @@ impl Session {
         }
         let arena = Aligned::zeroed(program.arena())?;
         let scratch = (0..pool.threads()).map(|_| Aligned::zeroed(program.scratch())).collect::<Result<_>>()?;
-        let tiles: Vec<usize> = program.steps().iter().map(|s| tiles(&s.kind)).collect();
-        let next = tiles.iter().map(|_| AtomicUsize::new(0)).collect();
-        let barrier = Barrier::new(pool.threads());
-        Ok(Session { program, pool, arena, scratch, tiles, next, barrier })
+        let tiles = program.steps().iter().map(|s| Tiles::new(tiles(&s.kind))).collect();
+        Ok(Session { program, pool, arena, scratch, tiles })
     }
 
     /// The program it runs.
@@ -100,13 +96,12 @@ impl Session {
     }
 
     fn execute_timed(&mut self, profile: Option<&mut Vec<u64>>) -> Result<()> {
-        self.next.iter().for_each(|n| n.store(0, Ordering::Relaxed));
+        self.tiles.iter_mut().for_each(Tiles::reset);
         let memory = Memory::new(&mut self.arena, self.program.consts(), self.program.customs());
         let failed = AtomicBool::new(false);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
         let times = Mutex::new(profile);
-        let (steps, tiles, next, barrier) = (self.program.steps(), &self.tiles, &self.next, &self.barrier);
-        let scratch = &self.scratch;
+        let (steps, tiles, scratch) = (self.program.steps(), &self.tiles, &self.scratch);
         let fail = |e: Error| {
             failed.store(true, Ordering::Relaxed);
             failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
@@ -118,21 +113,20 @@ impl Session {
             }
             // The bytes behind the pointer are this thread's for the run: nobody else takes the buffer of its number.
             let scratch = scratch[thread].as_ptr().cast_mut();
-            for (i, step) in steps.iter().enumerate() {
+            for (i, (step, tiles)) in steps.iter().zip(tiles).enumerate() {
                 let start = Instant::now();
-                // After a failure the threads still meet at every barrier, but take no more tiles.
-                while !failed.load(Ordering::Relaxed) {
-                    let tile = next[i].fetch_add(1, Ordering::Relaxed);
-                    if tile >= tiles[i] {
-                        break;
+                while let Some(tile) = tiles.take() {
+                    // After a failure tiles are still taken, so that all threads get to the end, but not run.
+                    if failed.load(Ordering::Relaxed) {
+                        continue;
                     }
-                    // A thread that unwound past the barrier would leave the others waiting for it. What a panic leaves
-                    // half done is bytes of the arena, which are no one's after a failure.
+                    // A panic is told like an error, and before its tile counts as complete: nothing runs after it. What
+                    // it leaves half done is bytes of the arena, which are no one's after a failure.
                     let done = catch_unwind(AssertUnwindSafe(|| {
                         // SAFETY: the program was made by `Program::new`, the session's memory has its sizes, its
-                        // features were checked in `with_pool`, the counter gives every tile to one thread, the barrier
-                        // below completes every step before the next, and scratch is the thread's own.
-                        unsafe { run_tile(&step.kind, tile, &memory, scratch) }
+                        // features were checked in `with_pool`, every tile is taken by one thread, no thread goes on to
+                        // the next step before all tiles are complete, and scratch is the thread's own.
+                        unsafe { run_tile(&step.kind, tile.number, &memory, scratch) }
                     }));
                     match done {
                         Ok(Ok(())) => {}
@@ -140,7 +134,7 @@ impl Session {
                         Err(panic) => fail(panicked(&*panic).at_node(step.name.clone())),
                     }
                 }
-                barrier.wait();
+                tiles.wait();
                 if thread == 0
                     && let Some(times) = times.lock().unwrap_or_else(|e| e.into_inner()).as_mut()
                 {

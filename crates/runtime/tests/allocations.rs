@@ -5,8 +5,9 @@ use lowbit_kernels::pool::MAX_F32;
 use lowbit_kernels::{elementwise, gemm, rows};
 use lowbit_runtime::memory::Aligned;
 use lowbit_runtime::program::{FMatMul, Gather, Map, MapFn, Pool, PoolKind, Window};
-use lowbit_runtime::{Isa, Kind, Place, Port, Program, Session, Step};
+use lowbit_runtime::{Isa, Kind, Place, Pool as Threads, Port, Program, Session, Step};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 struct Counting;
@@ -76,7 +77,16 @@ fn a_session_allocates_nothing_after_its_first_run() {
     let program =
         Program::new("p".into(), isa, steps, 6144, consts, vec![port(0)], vec![port(5 * 1024)], customs).unwrap();
     for threads in 1..=2 {
-        let mut session = Session::with_threads(program.clone(), threads).unwrap();
+        let pool = Arc::new(Threads::new(threads).unwrap());
+        // A thread that starts allocates for itself, so all have to be there before anything is counted.
+        let came = AtomicUsize::new(0);
+        pool.run(&|_| {
+            came.fetch_add(1, Ordering::Relaxed);
+            while came.load(Ordering::Relaxed) < threads {
+                std::thread::yield_now();
+            }
+        });
+        let mut session = Session::with_pool(program.clone(), pool).unwrap();
         let mut times = Vec::new();
         session.execute().unwrap();
         session.profile(&mut times).unwrap();

@@ -309,7 +309,10 @@ const LINES: usize = 4;
 /// The row that computes an integer layer by rows, where that is faster.
 fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry) -> Option<&'static rowconv::QRow> {
     let requantized = matches!(chain.tail, Tail::Requant { add: None, .. });
-    let one_run = geo.layout == Layout::ChannelsLast && geo.window.dilations[1] == 1;
+    // With gaps between windows or taps, input would be copied that nobody reads.
+    let w = &geo.window;
+    let gapless = w.dilations == [1, 1] && w.strides[0] <= w.kernel[0] && w.strides[1] <= w.kernel[1];
+    let one_run = geo.layout == Layout::ChannelsLast && gapless;
     let ungrouped = geo.groups == 1 || geo.depthwise;
     let shape = geo.window.row_shape(geo.channels, geo.depthwise);
     let row = pick(rowconv::Q8, cx.features, |row| (row.suits)(&shape) && sums_exactly(row.needs, cx.g, chain.mac));

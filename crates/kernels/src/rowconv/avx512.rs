@@ -1,8 +1,9 @@
 //! AVX-512 rows.
 //!
-//! Depthwise 3x3: a register holds 64 bytes of a row, which are 8, 4 or 2 pixels of 8, 16 or 32 channels. At stride 1 the
-//! bytes under a tap are the row's bytes some pixels further on; at stride 2 every other pixel is picked out of two
-//! registers. Four taps are interleaved for a dot product as in `dwconv`, whose order of channels this has too.
+//! Depthwise 3x3: a register holds 64 bytes of an output row, whatever pixels they belong to. At stride 1 the bytes under a
+//! tap are the input row's bytes some pixels further on; at stride 2 every other pixel of 8, 16 or 32 channels is picked
+//! out of two registers. Which channels a register holds repeats after some registers: this is the period, and each phase
+//! of it has its own weights. Four taps are interleaved for a dot product as in `dwconv`, in the same order of channels.
 //!
 //! Few input channels: the lanes are 16 neighbouring output pixels, and the weights are broadcast. What all the pixels
 //! read of an input row lies in two registers, out of which a byte permutation takes the next four bytes of each pixel's
@@ -22,30 +23,43 @@ const WINDOW: usize = 128;
 /// The most groups of four bytes that it takes of all kernel rows together.
 const GROUPS: usize = 48;
 
-/// Registers of one group of taps, and groups of a 3x3 kernel.
-const TAP_GROUPS: usize = 3;
+/// Bytes of weights of a phase: three groups of four taps (the last has one) by the registers of a block.
+const PHASE: usize = 3 * 4 * 64;
 
-/// Layers for [`depthwise`].
+/// Layers for [`depthwise`]. With more channels `dwconv` is faster, which keeps columns from pixel to pixel.
 pub fn depthwise_suits(shape: &Shape) -> bool {
-    shape.depthwise
-        && shape.kernel == [3, 3]
-        && matches!(shape.stride, 1 | 2)
-        && matches!(shape.channels, 8 | 16 | 32)
-        && shape.outputs == shape.channels
+    let stride = match shape.stride {
+        1 => shape.channels % 8 == 0 && shape.channels <= 96,
+        2 => matches!(shape.channels, 8 | 16 | 32),
+        _ => false,
+    };
+    shape.depthwise && shape.kernel == [3, 3] && stride && shape.channels > 0 && shape.outputs == shape.channels
+}
+
+/// Registers of a row after which the same channels come again; channels are a multiple of 8.
+fn period(channels: usize) -> usize {
+    channels / (1 << channels.trailing_zeros().min(6))
 }
 
 /// Bytes of packed weights: whole registers.
-pub fn depthwise_packed(_: &Shape) -> usize {
-    TAP_GROUPS * 4 * 64
+pub fn depthwise_packed(shape: &Shape) -> usize {
+    period(shape.channels) * PHASE
 }
 
-/// Packs `[taps / 4][byte of the block in block order][4]`.
+/// The channel at a place of a phase in block order.
+const fn block_channel(phase: usize, register: usize, lane: usize, byte: usize, channels: usize) -> usize {
+    (phase * 64 + lane * 16 + register * 4 + byte) % channels
+}
+
+/// Packs `[phase][taps / 4][byte of the block in block order][4]`.
 pub fn depthwise_pack(shape: &Shape, w: &[i8], out: &mut [i8]) {
-    for (i, slot) in out.iter_mut().enumerate() {
-        let (group, register, lane, byte, tap) = (i / 256, i / 64 % 4, i / 16 % 4, i / 4 % 4, i % 4);
-        let channel = (lane * 16 + register * 4 + byte) % shape.channels.max(1);
-        let tap = group * 4 + tap;
-        *slot = if tap < 9 { w.get(channel * 9 + tap).copied().unwrap_or(0) } else { 0 };
+    for (phase, out) in out.chunks_exact_mut(PHASE).enumerate() {
+        for (i, slot) in out.iter_mut().enumerate() {
+            let (group, register, lane, byte, tap) = (i / 256, i / 64 % 4, i / 16 % 4, i / 4 % 4, i % 4);
+            let channel = block_channel(phase, register, lane, byte, shape.channels);
+            let tap = group * 4 + tap;
+            *slot = if tap < 9 { w.get(channel * 9 + tap).copied().unwrap_or(0) } else { 0 };
+        }
     }
 }
 
@@ -53,65 +67,77 @@ pub fn depthwise_pack(shape: &Shape, w: &[i8], out: &mut [i8]) {
 /// As [`super::QRow::run`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub unsafe fn depthwise(a: &QArgs) {
-    let block = |from: *const i32| {
-        let mut out = [_mm512_setzero_si512(); 4];
-        unroll!(4, j => {
-            // SAFETY: channels are a multiple of 8, so four integers from any multiple of 4 on exist.
-            let lane = |lane: usize| unsafe { _mm_loadu_si128(from.add((lane * 16 + 4 * j) % a.shape.channels).cast()) };
-            let x = _mm512_castsi128_si512(lane(0));
-            let x = _mm512_inserti32x4::<1>(x, lane(1));
-            let x = _mm512_inserti32x4::<2>(x, lane(2));
-            out[j] = _mm512_inserti32x4::<3>(x, lane(3));
-        });
-        out
-    };
-    // SAFETY: the caller's promise; there is a multiplier for every channel.
-    unsafe {
-        match a.requant.scales {
-            Scales::Float32(m) => {
-                let m = block(m.cast());
-                depthwise_by::<Float16>(a, block(a.bias), m, m);
-            }
-            Scales::Fixed(m, shift) => {
-                let (m, shift) = (block(m), block(shift));
-                if shift.iter().all(|&shift| Fixed16::fits(shift)) {
-                    depthwise_by::<Fixed16>(a, block(a.bias), m, shift);
-                } else {
-                    depthwise_by::<Wide16>(a, block(a.bias), m, shift);
+    let ones = [_mm512_set1_epi32(1); 4];
+    for phase in 0..period(a.shape.channels) {
+        // SAFETY: there is a multiplier for every channel.
+        let block = |from: *const i32| unsafe { block(from, phase, a.shape.channels) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            match a.requant.scales {
+                Scales::Float32(m) => {
+                    let m = block(m.cast());
+                    depthwise_by::<Float16>(a, phase, m, m);
                 }
-            }
-            Scales::Shift(shift) => {
-                let (m, shift) = ([_mm512_set1_epi32(1); 4], block(shift));
-                if shift.iter().all(|&shift| Shift16::fits(shift)) {
-                    depthwise_by::<Shift16>(a, block(a.bias), m, shift);
-                } else {
-                    depthwise_by::<Wide16>(a, block(a.bias), m, shift);
+                Scales::Fixed(m, shift) => {
+                    let (m, shift) = (block(m), block(shift));
+                    if shift.iter().all(|&shift| Fixed16::fits(shift)) {
+                        depthwise_by::<Fixed16>(a, phase, m, shift);
+                    } else {
+                        depthwise_by::<Wide16>(a, phase, m, shift);
+                    }
+                }
+                Scales::Shift(shift) => {
+                    let shift = block(shift);
+                    if shift.iter().all(|&shift| Shift16::fits(shift)) {
+                        depthwise_by::<Shift16>(a, phase, ones, shift);
+                    } else {
+                        depthwise_by::<Wide16>(a, phase, ones, shift);
+                    }
                 }
             }
         }
     }
+}
+
+/// A phase's integers in block order, one a channel.
+///
+/// # Safety
+/// `from` leads to an integer for each of the channels, which are a multiple of 4.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn block(from: *const i32, phase: usize, channels: usize) -> [__m512i; 4] {
+    let mut out = [_mm512_setzero_si512(); 4];
+    unroll!(4, j => {
+        // SAFETY: four channels from a multiple of 4 on exist.
+        let lane = |lane: usize| unsafe { _mm_loadu_si128(from.add(block_channel(phase, j, lane, 0, channels)).cast()) };
+        let x = _mm512_castsi128_si512(lane(0));
+        let x = _mm512_inserti32x4::<1>(x, lane(1));
+        let x = _mm512_inserti32x4::<2>(x, lane(2));
+        out[j] = _mm512_inserti32x4::<3>(x, lane(3));
+    });
+    out
 }
 
 /// # Safety
 /// As [`super::QRow::run`].
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn depthwise_by<S: Rescale16>(a: &QArgs, bias: [__m512i; 4], m: [__m512i; 4], shift: [__m512i; 4]) {
+unsafe fn depthwise_by<S: Rescale16>(a: &QArgs, phase: usize, m: [__m512i; 4], shift: [__m512i; 4]) {
     // SAFETY: the caller's promise.
     unsafe {
         match a.shape.stride {
-            1 => depthwise_row::<S, 1>(a, bias, m, shift),
-            _ => depthwise_row::<S, 2>(a, bias, m, shift),
+            1 => depthwise_phase::<S, 1>(a, phase, m, shift),
+            _ => depthwise_phase::<S, 2>(a, phase, m, shift),
         }
     }
 }
 
 /// # Safety
-/// As [`super::QRow::run`], at `STRIDE`, 1 or 2; bias and multipliers are in block order.
-#[inline]
+/// As [`super::QRow::run`], at `STRIDE`, 1 or 2; multipliers are the phase's in block order.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn depthwise_row<S: Rescale16, const STRIDE: usize>(
+unsafe fn depthwise_phase<S: Rescale16, const STRIDE: usize>(
     a: &QArgs,
-    bias: [__m512i; 4],
+    phase: usize,
     m: [__m512i; 4],
     shift: [__m512i; 4],
 ) {
@@ -123,6 +149,8 @@ unsafe fn depthwise_row<S: Rescale16, const STRIDE: usize>(
     // SAFETY: the shape suits, so there are three rows. A block reads up to 128 bytes from its own first byte of a row
     // under a tap on, which is within the slack; weights are whole registers; outputs are written within n.
     unsafe {
+        let bias = block(a.bias, phase, channels);
+        let w = a.w.add(phase * PHASE);
         let by = [
             S::new(m[0], shift[0], top),
             S::new(m[1], shift[1], top),
@@ -131,7 +159,7 @@ unsafe fn depthwise_row<S: Rescale16, const STRIDE: usize>(
         ];
         let rows = [*a.x, *a.x.add(1), *a.x.add(2)];
         let load = |at: *const u8| _mm512_loadu_si512(at.cast());
-        for at in (0..n).step_by(64) {
+        for at in (64 * phase..n).step_by(64 * period(channels)) {
             let mut x = [_mm512_setzero_si512(); 9];
             unroll!(3, ky => {
                 let row = rows[ky].add(at * STRIDE);
@@ -148,7 +176,7 @@ unsafe fn depthwise_row<S: Rescale16, const STRIDE: usize>(
             let taps = [interleave([x[0], x[1], x[2], x[3]]), interleave([x[4], x[5], x[6], x[7]]), spread_all(x[8])];
             let mut acc = bias;
             unroll!(3, group => unroll!(4, j => {
-                let w = _mm512_loadu_si512(a.w.add(64 * (4 * group + j)).cast());
+                let w = _mm512_loadu_si512(w.add(64 * (4 * group + j)).cast());
                 acc[j] = _mm512_dpbusd_epi32(acc[j], taps[group][j], w);
             }));
             unroll!(4, j => acc[j] = by[j].apply(acc[j]));
@@ -161,7 +189,7 @@ unsafe fn depthwise_row<S: Rescale16, const STRIDE: usize>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn every_other(channels: usize) -> (__m512i, __m512i) {
-    let pixel = channels / 8;
+    let pixel = (channels / 8).max(1);
     let mut even = [0i64; 8];
     for (i, even) in even.iter_mut().enumerate() {
         *even = (i / pixel * 2 * pixel + i % pixel) as i64;

@@ -78,7 +78,8 @@ impl Shape {
 
     /// Bytes of an input row that `pixels` output pixels read.
     pub const fn row_bytes(&self, pixels: usize) -> usize {
-        (pixels.saturating_sub(1) * self.stride + self.kernel[1]) * self.channels
+        let columns = pixels.saturating_sub(1).saturating_mul(self.stride).saturating_add(self.kernel[1]);
+        columns.saturating_mul(self.channels)
     }
 }
 
