@@ -17,8 +17,9 @@ pub fn conv(site: &mut Site<'_>) -> Result<()> {
     }
     let window = window(site, &site.shape(&x), &kernel)?;
     let group = site.int("group")?.unwrap_or(1);
-    let group = usize::try_from(group).ok().filter(|g| *g > 0);
-    let Some(group) = group else { bail!("expected a positive group, found {group:?}") };
+    let Some(group) = usize::try_from(group).ok().filter(|g| *g > 0) else {
+        bail!("expected a positive group, found {group}")
+    };
     let conv = Conv { strides: window.strides, pads: window.pads, dilations: window.dilations, group };
     let bias = site.maybe(2)?;
     site.finish_as(Op::Conv(conv), &[Some(x), Some(w), bias], 1, &[])
