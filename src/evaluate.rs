@@ -90,6 +90,10 @@ pub fn evaluate(
         if let Some(other) = &mut other {
             let outputs = other.run(&inputs).map_err(|e| named(e).context("running the reference"))?.outputs;
             let expected = self::scores(&outputs).map_err(|e| named(e).context("running the reference"))?;
+            if expected.len() != scores.len() {
+                let found = format!("expected {} scores as the reference has, found {}", expected.len(), scores.len());
+                return Err(named(Error::new(found).hint("a reference with the same outputs")));
+            }
             agreed += usize::from(best(&scores, 1) == best(&expected, 1));
             for (a, b) in expected.iter().zip(&scores) {
                 signal += f64::from(*a) * f64::from(*a);

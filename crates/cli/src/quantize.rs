@@ -9,6 +9,7 @@ use lowbit::bench::{Effort, Timing, interleaved, reference_steps};
 use lowbit::compiler::compile;
 use lowbit::data::Dataset;
 use lowbit::evaluate::evaluate;
+use lowbit::frontend::files;
 use lowbit::ir::pass::{self, PrintAfter, StopAfter, Watch};
 use lowbit::ir::text::{Constants, print_with};
 use lowbit::ir::{Customs, Tensor};
@@ -91,6 +92,11 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let open = |spec: &str| args::open(spec, &model, preprocess.as_ref(), &progress);
     let data = open(&arguments.data)?;
     let test = arguments.evaluate.as_deref().map(open).transpose()?;
+    if let Some(spec) = arguments.evaluate.as_deref().filter(|spec| files::same(spec.as_ref(), arguments.data.as_ref()))
+    {
+        progress
+            .warn(&format!("'{spec}' is what is calibrated with too: on other data the model may be less accurate"));
+    }
     let test = test.as_ref().map(|t| Test::new(t, arguments, &progress));
     let samples = args::spread(&data, config.samples, &progress);
     samples.check()?;

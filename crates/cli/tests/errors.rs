@@ -228,6 +228,23 @@ fn labels_and_scores_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_reference_with_other_outputs_is_refused() {
+    let folder = Folder::new();
+    let other = folder.path("means.onnx");
+    let text = r#"
+graph "means" {
+  input %image: f32[Nx3x32x32]
+  %y = GlobalAvgPool(%image)
+  output %y
+}
+"#;
+    frontend::save(&lowbit::ir::text::parse(text).unwrap(), Path::new(&other)).unwrap();
+    let (model, data) = (demo("model.onnx"), demo("test"));
+    let stderr = error(&["evaluate", &model, "--data", &data, "--samples", "1", "--reference", &other], 1);
+    assert!(stderr.contains("expected 3 scores") && stderr.contains("found 12"), "{stderr}");
+}
+
+#[test]
 fn empty_arrays_get_advice_for_arrays() {
     let folder = Folder::new();
     let (model, array) = (demo("model.onnx"), folder.path("a.npy"));

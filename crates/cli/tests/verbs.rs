@@ -63,6 +63,8 @@ fn quantize_is_readable() {
         assert!(printed.contains(part), "{part}\n{printed}");
     }
     assert!(!printed.contains('\x1b'), "no colours into a pipe");
+    let same = run(&[&arguments[..], &["--evaluate", &data, "--evaluate-samples", "2"]].concat());
+    assert!(same.stderr.contains("is what is calibrated with too"), "{}", same.stderr);
 
     let short = text(&[&arguments[..], &["--no-report"]].concat());
     assert!(short.contains("written") && !short.contains("latency") && !short.contains("worst"), "{short}");

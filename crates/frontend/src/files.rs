@@ -70,21 +70,23 @@ fn replace(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()
 
 /// The file that a write to `path` makes or replaces, behind all links.
 fn target(path: &Path) -> Result<PathBuf> {
+    if let Ok(found) = fs::metadata(path) {
+        return match () {
+            () if !found.is_file() => Err(irregular(found.file_type())),
+            () if found.permissions().readonly() => {
+                Err(Error::new("the file that is there may not be written").hint("another name"))
+            }
+            () => Ok(fs::canonicalize(path)?),
+        };
+    }
+    // There is nothing, or links that lead to nothing yet.
     let mut target = path.to_owned();
     for _ in 0..MOST_LINKS {
-        let found = match fs::symlink_metadata(&target) {
-            Ok(found) => found,
+        match fs::symlink_metadata(&target) {
+            Ok(found) if found.is_symlink() => target = target.with_file_name(fs::read_link(&target)?),
+            Ok(_) => return Ok(target),
             Err(e) if e.kind() == ErrorKind::NotFound => return new_file(target),
             Err(e) => return Err(e.into()),
-        };
-        let kind = found.file_type();
-        match () {
-            () if kind.is_symlink() => target = target.with_file_name(fs::read_link(&target)?),
-            () if !kind.is_file() => return Err(irregular(kind)),
-            () if found.permissions().readonly() => {
-                return Err(Error::new("the file that is there may not be written").hint("another name"));
-            }
-            () => return Ok(target),
         }
     }
     Err(Error::new("its links go in a circle"))
@@ -193,7 +195,11 @@ mod tests {
         let socket = folder.join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         std::os::unix::fs::symlink("/dev/null", folder.join("null")).unwrap();
-        for path in [socket, folder.join("null"), "/dev/null".into()] {
+        // What a process finds behind its open files looks like a link to nothing.
+        let (_reader, pipe) = io::pipe().unwrap();
+        let pipe = std::os::fd::AsRawFd::as_raw_fd(&pipe);
+        let open = Path::new("/proc/self/fd").join(pipe.to_string());
+        for path in [socket, folder.join("null"), "/dev/null".into()].into_iter().chain(open.exists().then_some(open)) {
             for e in [check(&path).unwrap_err(), put(&path, b"x").unwrap_err(), read(&path).unwrap_err()] {
                 assert!(e.to_string().contains("expected a regular file"), "{e}");
             }

@@ -13,7 +13,7 @@ pub struct ValueError {
     pub value: String,
     /// What computes it in the float graph.
     pub op: String,
-    /// Signal to quantization noise, in decibels; infinite without noise.
+    /// Signal to quantization noise, in decibels; infinite without noise, which JSON has as null.
     pub sqnr_db: f64,
     /// Cosine of the angle between the two.
     pub cosine: f64,
@@ -30,7 +30,7 @@ pub struct LayerError {
     pub op: String,
     /// The value that was compared: its result, or that of the activation in its kernel.
     pub value: String,
-    /// Signal to quantization noise, in decibels; infinite without noise.
+    /// Signal to quantization noise, in decibels; infinite without noise, which JSON has as null.
     pub sqnr_db: f64,
     /// Cosine of the angle between the two.
     pub cosine: f64,
