@@ -91,6 +91,14 @@ fn attributes_that_are_not_understood_are_refused() {
     let wrong_type =
         Model::new(13).input("x", DType::F32, &["2"]).node("Elu", "x", "y", vec![int("alpha", 1)]).output("y");
     refused(&wrong_type, &["Elu_y", "'alpha'", "FLOAT"]);
+    let conv = |group| {
+        let weight = lowbit_ir::Tensor::from_f32(&[1, 1, 1], vec![1.0]).unwrap();
+        let model = Model::new(13).input("x", DType::F32, &["1", "1", "4"]).constant("w", &weight);
+        model.node("Conv", "x w", "y", vec![int("group", group)]).output("y")
+    };
+    assert!(conv(1).import().is_ok());
+    refused(&conv(0), &["Conv_y", "positive group, found 0"]);
+    refused(&conv(-2), &["found -2"]);
 }
 
 #[test]
