@@ -1,7 +1,7 @@
 //! Model files in and out of the lowbit graph.
 //!
-//! [`load`] reads a model and [`save`] writes one; the format's own room is [`onnx`], and [`files`] is how files are
-//! written.
+//! [`load`] reads a model, [`load_with_remarks`] says too what was read differently than the file says it, and [`save`]
+//! writes one; the format's own room is [`onnx`], and [`files`] is how files are read and written.
 #![forbid(unsafe_code)]
 
 pub mod files;
@@ -9,6 +9,7 @@ pub mod onnx;
 
 use bytes::Bytes;
 use lowbit_ir::{Graph, Result};
+pub use onnx::remarks::{Remark, lines as remark_lines};
 use std::io::Write;
 use std::path::Path;
 
@@ -21,20 +22,25 @@ pub struct ImportOptions {
 
 /// Reads a model file; external data files are looked for beside it.
 pub fn load(path: &Path, options: &ImportOptions) -> Result<Graph> {
+    load_with_remarks(path, options).map(|(graph, _)| graph)
+}
+
+/// As [`load`], with what was read differently than the file says it; [`remark_lines`] words it for people.
+pub fn load_with_remarks(path: &Path, options: &ImportOptions) -> Result<(Graph, Vec<Remark>)> {
     let doing = || format!("reading '{}'", path.display());
     let bytes = files::read(path).map_err(|e| e.context(doing()))?;
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
-    let mut graph = load_bytes(bytes.into(), folder, options).map_err(|e| e.context(doing()))?;
+    let (mut graph, remarks) = onnx::import(bytes.into(), folder, options).map_err(|e| e.context(doing()))?;
     if graph.name.is_empty() {
         graph.name = stem;
     }
-    Ok(graph)
+    Ok((graph, remarks))
 }
 
 /// Reads a model from bytes, which its weights then share; `base_dir` is where external data files are.
 pub fn load_bytes(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) -> Result<Graph> {
-    onnx::import(bytes, base_dir, options)
+    onnx::import(bytes, base_dir, options).map(|(graph, _)| graph)
 }
 
 /// The bytes of an ONNX file for a float or QDQ graph: the same graph gives the same bytes.

@@ -258,7 +258,9 @@ fn saturation(f: Unary) -> Option<Bounds> {
     let both = |end: f32| Some(Bounds { low: -end, high: end });
     match f {
         Unary::Silu | Unary::Mish => from(-12.0),
-        Unary::Softplus | Unary::Elu { .. } | Unary::Exp => from(-10.0),
+        Unary::Softplus | Unary::Elu { .. } | Unary::Selu { .. } | Unary::Exp => from(-10.0),
+        Unary::Celu { alpha } if alpha > 0.0 => from(-10.0 * alpha),
+        Unary::ThresholdedRelu { alpha } if alpha >= 0.0 => from(0.0),
         Unary::Gelu | Unary::GeluTanh => from(-5.0),
         Unary::HardSwish => from(-3.0),
         Unary::Sigmoid => both(10.0),
@@ -277,6 +279,8 @@ fn saturation(f: Unary) -> Option<Bounds> {
         | Unary::Cos
         | Unary::Softsign
         | Unary::LeakyRelu { .. }
+        | Unary::Celu { .. }
+        | Unary::ThresholdedRelu { .. }
         | Unary::Floor
         | Unary::Ceil
         | Unary::Round

@@ -67,6 +67,13 @@ pub fn gemm(site: &mut Site<'_>) -> Result<()> {
         scaled = true;
     }
     let columns = site.shape(&b).0.get(usize::from(!trans_b)).and_then(Dim::known);
+    if let Some(c) = &c {
+        let (shape, rows) = (site.shape(c), site.shape(&a).0.first().and_then(Dim::known));
+        let wider = |(found, own): (&Dim, Option<usize>)| found.known().is_some_and(|n| n > 1 && own == Some(1));
+        if shape.rank() > 2 || shape.0.iter().rev().zip([columns, rows]).any(wider) {
+            bail!("expected an addend c that broadcasts to the product, found {shape}");
+        }
+    }
     let c = match c {
         Some(c) if beta == 0.0 || site.shape(&c).count() == Some(0) => None,
         Some(c) if beta == 1.0 => Some(c),
