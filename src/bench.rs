@@ -1,7 +1,9 @@
 //! Timing: warm-up and duration by time, medians to quote.
 
-use lowbit_ir::{Error, Result};
-use lowbit_runtime::{Program, Session, Step};
+use crate::data::random;
+use crate::model::inputs_of;
+use lowbit_ir::{Error, Graph, Result, Tensor, Type};
+use lowbit_runtime::{Kind, Program, Session, Step};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,14 +27,46 @@ pub struct Timing {
     pub isa: &'static str,
     /// Samples a run.
     pub batch: usize,
+    /// The inputs with their sizes, as `name: type`.
+    pub inputs: Vec<String>,
     /// Multiply-accumulates a run.
     pub macs: u64,
     /// Bytes of activations and constants.
     pub memory_bytes: usize,
     /// Operators without a kernel, which the interpreter ran.
-    pub reference_steps: Vec<String>,
+    pub reference_steps: Vec<ReferenceStep>,
     /// The processor's name.
     pub cpu: String,
+}
+
+/// An operator in a program that the interpreter runs, correctly and slowly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReferenceStep {
+    /// The graph node.
+    pub node: String,
+    /// Its operator.
+    pub op: &'static str,
+    /// Why no kernel runs it.
+    pub reason: String,
+}
+
+/// What the interpreter runs in a program, for want of a kernel.
+pub fn reference_steps(program: &Program) -> Vec<ReferenceStep> {
+    let described = |step: &Step| match &step.kind {
+        Kind::Reference(r) => {
+            let plain = |ty: &Type| Type::plain(ty.dtype, ty.shape.clone()).to_string();
+            let operands: Vec<String> = r.inputs.iter().flatten().map(|(_, ty)| plain(ty)).collect();
+            let reason = format!("there is no kernel of {} for {}", r.op.name(), operands.join(", "));
+            Some(ReferenceStep { node: step.name.clone(), op: r.op.name(), reason })
+        }
+        _ => None,
+    };
+    program.reference_steps().filter_map(described).collect()
+}
+
+/// Inputs of seeded noise for a graph whose dimensions are all known.
+pub fn noise(g: &Graph) -> Result<Vec<Tensor>> {
+    random::of_size(&inputs_of(g))
 }
 
 /// How long to measure.
@@ -50,16 +84,21 @@ impl Default for Effort {
     }
 }
 
-/// Times a program on inputs of seeded noise.
-pub fn time(program: &Arc<Program>, threads: usize, effort: Effort) -> Result<Timing> {
-    interleaved(&[program], threads, effort)?.pop().ok_or_else(|| Error::new("expected a program, found none"))
+/// Times a program on these inputs.
+pub fn time(program: &Arc<Program>, inputs: &[Tensor], threads: usize, effort: Effort) -> Result<Timing> {
+    interleaved(&[program], inputs, threads, effort)?.pop().ok_or_else(|| Error::new("expected a program, found none"))
 }
 
-/// Times programs side by side, a run of each in turn, so that whatever slows the machine slows them all alike.
+/// Times programs side by side on the same inputs, a run of each in turn, so that whatever slows the machine slows them all alike.
 ///
 /// The effort is that of each program.
-pub fn interleaved(programs: &[&Arc<Program>], threads: usize, effort: Effort) -> Result<Vec<Timing>> {
-    let mut lanes: Vec<Lane> = programs.iter().map(|p| Lane::new(p, threads)).collect::<Result<_>>()?;
+pub fn interleaved(
+    programs: &[&Arc<Program>],
+    inputs: &[Tensor],
+    threads: usize,
+    effort: Effort,
+) -> Result<Vec<Timing>> {
+    let mut lanes: Vec<Lane> = programs.iter().map(|p| Lane::new(p, inputs, threads)).collect::<Result<_>>()?;
     while lanes.iter().any(|l| l.warm < effort.warm_up) {
         for lane in &mut lanes {
             let took = lane.run()?;
@@ -77,20 +116,21 @@ pub fn interleaved(programs: &[&Arc<Program>], threads: usize, effort: Effort) -
 }
 
 /// One program being timed.
-struct Lane {
+struct Lane<'a> {
     session: Session,
+    inputs: &'a [Tensor],
     warm: Duration,
     times: Vec<f64>,
 }
 
-impl Lane {
-    fn new(program: &Arc<Program>, threads: usize) -> Result<Lane> {
-        let mut session = Session::with_threads(program.clone(), threads)?;
-        fill_inputs(&mut session)?;
-        Ok(Lane { session, warm: Duration::ZERO, times: Vec::new() })
+impl<'a> Lane<'a> {
+    fn new(program: &Arc<Program>, inputs: &'a [Tensor], threads: usize) -> Result<Lane<'a>> {
+        let session = Session::with_threads(program.clone(), threads)?;
+        Ok(Lane { session, inputs, warm: Duration::ZERO, times: Vec::new() })
     }
 
     fn run(&mut self) -> Result<Duration> {
+        fill(&mut self.session, self.inputs)?;
         let start = Instant::now();
         self.session.execute()?;
         Ok(start.elapsed())
@@ -113,9 +153,10 @@ impl Lane {
             threads: self.session.threads(),
             isa: program.isa().name,
             batch: program.inputs().first().and_then(|p| p.ty.shape.0.first()?.known()).unwrap_or(1),
+            inputs: program.inputs().iter().map(|p| format!("{}: {}", p.name, p.ty)).collect(),
             macs: program.macs(),
             memory_bytes: program.arena() + program.consts().len(),
-            reference_steps: program.reference_steps().map(|s| s.name.clone()).collect(),
+            reference_steps: reference_steps(program),
             cpu: lowbit_runtime::isa::cpu_name(),
         }
     }
@@ -136,17 +177,18 @@ pub struct StepTime {
     pub macs: u64,
 }
 
-/// Times every step of a program on inputs of seeded noise, in order.
-pub fn profile(program: &Arc<Program>, threads: usize, effort: Effort) -> Result<Vec<StepTime>> {
+/// Times every step of a program on these inputs, in order.
+pub fn profile(program: &Arc<Program>, inputs: &[Tensor], threads: usize, effort: Effort) -> Result<Vec<StepTime>> {
     let mut session = Session::with_threads(program.clone(), threads)?;
-    fill_inputs(&mut session)?;
     let start = Instant::now();
     while start.elapsed() < effort.warm_up {
+        fill(&mut session, inputs)?;
         session.execute()?;
     }
     let (mut nanoseconds, mut runs) = (Vec::new(), 0u32);
     let start = Instant::now();
     while start.elapsed() < effort.duration || runs < 5 {
+        fill(&mut session, inputs)?;
         session.profile(&mut nanoseconds)?;
         runs += 1;
     }
@@ -161,22 +203,18 @@ pub fn profile(program: &Arc<Program>, threads: usize, effort: Effort) -> Result
     Ok(program.steps().iter().zip(&nanoseconds).map(step).collect())
 }
 
-fn fill_inputs(session: &mut Session) -> Result<()> {
-    let program = session.program().clone();
-    for (i, port) in program.inputs().iter().enumerate() {
-        fill(session.input_mut(i)?, port.ty.dtype.is_float(), i as u64);
+/// Puts the inputs where the program expects them. Each run needs that anew: what an input lies in is used again.
+fn fill(session: &mut Session, inputs: &[Tensor]) -> Result<()> {
+    let expected = session.program().inputs().len();
+    if inputs.len() != expected {
+        return Err(Error::new(format!("expected {expected} inputs, found {}", inputs.len())));
+    }
+    for (i, tensor) in inputs.iter().enumerate() {
+        let bytes = session.input_mut(i)?;
+        if bytes.len() != tensor.bytes().len() {
+            return Err(Error::new(format!("expected {} bytes for input {i}, found {}", bytes.len(), tensor.ty())));
+        }
+        bytes.copy_from_slice(tensor.bytes());
     }
     Ok(())
-}
-
-/// Noise: floats around zero, or any bytes.
-fn fill(bytes: &mut [u8], float: bool, seed: u64) {
-    for (i, chunk) in bytes.chunks_mut(4).enumerate() {
-        let bits = lowbit_arithmetic::rounding::hash(seed, i as u64);
-        let word = match float {
-            true => (((bits >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 4.0).to_le_bytes(),
-            false => (bits as u32).to_le_bytes(),
-        };
-        chunk.copy_from_slice(&word[..chunk.len()]);
-    }
 }

@@ -1,7 +1,8 @@
 //! The compiled engine: compile + runtime behind the interface that calibration and evaluation know.
 
+use crate::model::sized_for;
 use lowbit_compile::{Target, compile};
-use lowbit_ir::{Engine, Error, Graph, Outputs, Result, Run, Tensor, ValueId, infer};
+use lowbit_ir::{Engine, Error, Graph, Outputs, Result, Run, Tensor, ValueId};
 use lowbit_runtime::{Pool, Session};
 use std::sync::Arc;
 
@@ -64,13 +65,7 @@ impl Loaded {
             // The borrow checker wants the look-up twice.
             return self.session.as_mut().ok_or_else(|| Error::new("the session is gone"));
         }
-        if inputs.len() != self.graph.inputs.len() {
-            return Err(Error::new(format!("expected {} inputs, found {}", self.graph.inputs.len(), inputs.len())));
-        }
-        let names: Vec<&str> = self.graph.inputs.iter().map(|v| self.graph.value(*v).name.as_str()).collect();
-        let shapes: Vec<(&str, Vec<usize>)> =
-            names.into_iter().zip(inputs).map(|(name, t)| (name, t.dims().to_vec())).collect();
-        let bound = infer::bind_with(&self.graph, &shapes, &self.engine.target.customs)?;
+        let bound = sized_for(&self.graph, inputs, &self.engine.target.customs)?;
         let program = compile(&bound, &self.engine.target)?;
         Ok(self.session.insert(Session::with_pool(program, self.engine.pool.clone())?))
     }

@@ -56,7 +56,7 @@ impl Counts {
 
 /// Runs a graph (and a reference) over samples.
 ///
-/// The first output is taken as class scores; where it has one element a class prediction makes no sense, and only
+/// The first output is taken as class scores, of which none may be NaN; where it has one element a class prediction makes no sense, and only
 /// `relative_error` is given.
 pub fn evaluate(
     graph: &Graph,
@@ -75,14 +75,25 @@ pub fn evaluate(
         let inputs: Vec<Tensor> = sample.inputs.into_iter().map(|(_, t)| t).collect();
         let name = sample.name;
         let named = |e: Error| e.context(format!("evaluating sample '{name}'"));
-        let scores = scores(&run.run(&inputs).map_err(named)?.outputs)?;
+        let scores = scores(&run.run(&inputs).map_err(named)?.outputs).map_err(named)?;
         classes = scores.len();
         if let Some(label) = sample.label {
+            if classes > 1 && label as usize >= classes {
+                return Err(named(
+                    Error::new(format!("expected a label below {classes}, the number of classes, found {label}"))
+                        .hint("data with the classes of this model"),
+                ));
+            }
             labels += 1;
             ours.add(&scores, label);
         }
         if let Some(other) = &mut other {
-            let expected = self::scores(&other.run(&inputs).map_err(named)?.outputs)?;
+            let outputs = other.run(&inputs).map_err(|e| named(e).context("running the reference"))?.outputs;
+            let expected = self::scores(&outputs).map_err(|e| named(e).context("running the reference"))?;
+            if expected.len() != scores.len() {
+                let found = format!("expected {} scores as the reference has, found {}", expected.len(), scores.len());
+                return Err(named(Error::new(found).hint("a reference with the same outputs")));
+            }
             agreed += usize::from(best(&scores, 1) == best(&expected, 1));
             for (a, b) in expected.iter().zip(&scores) {
                 signal += f64::from(*a) * f64::from(*a);
@@ -107,7 +118,11 @@ pub fn evaluate(
 
 fn scores(outputs: &[Tensor]) -> Result<Vec<f32>> {
     let first = outputs.first().ok_or_else(|| Error::new("expected a model with outputs, found none"))?;
-    Ok(first.reals()?.into_owned())
+    let scores = first.reals()?.into_owned();
+    match scores.iter().position(|s| s.is_nan()) {
+        Some(at) => Err(Error::new(format!("expected scores, found NaN (element {at})")).hint("check the data")),
+        None => Ok(scores),
+    }
 }
 
 /// The classes with the highest scores, best first; the lower number first among equals.

@@ -22,7 +22,7 @@ pub struct Summary {
     pub parameters: usize,
     /// Bytes of all constants.
     pub constant_bytes: usize,
-    /// Multiply-accumulates for a batch of one; `None` if dimensions stay open.
+    /// Multiply-accumulates, for a batch of one if the batch is open; `None` if other dimensions are.
     pub macs: Option<u64>,
     /// String properties that the file carries.
     pub properties: BTreeMap<String, String>,

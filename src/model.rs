@@ -4,11 +4,13 @@ use crate::data::InputSpec;
 use crate::engine::Compiled;
 use lowbit_compile::{Target, compile};
 use lowbit_frontend::ImportOptions;
+use lowbit_ir::op::Category;
 use lowbit_ir::pass::Watch;
-use lowbit_ir::{Customs, Engine, Error, Graph, Result, infer, meta};
+use lowbit_ir::{Customs, Dim, Engine, Error, Graph, Op, Result, Tensor, ValueId, infer, meta};
 use lowbit_quantize::realize::LeftFloat;
 use lowbit_quantize::{Config, Options, Prepare, Report, Rules, Samples, prepare, realize};
 use lowbit_runtime::Program;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -100,12 +102,7 @@ impl Model {
 
     /// What its inputs take, for [`Dataset::open`].
     pub fn inputs(&self) -> Vec<InputSpec> {
-        let spec = |v: &lowbit_ir::ValueId| {
-            let value = self.graph.value(*v);
-            let shape = value.ty.shape.0.iter().map(lowbit_ir::Dim::known).collect();
-            InputSpec { name: value.name.clone(), dtype: value.ty.dtype, shape }
-        };
-        self.graph.inputs.iter().map(spec).collect()
+        inputs_of(&self.graph)
     }
 
     /// The image preprocessing that it stores, as JSON.
@@ -142,7 +139,7 @@ impl Model {
         Ok((g, left))
     }
 
-    /// Compiles it for a target; open dimensions become 1.
+    /// Compiles it for a target, and for a batch of 1 where the model leaves the batch open.
     pub fn compile(&self, target: &Target) -> Result<Arc<Program>> {
         compile(&with_batch(&self.lowered()?.0, None)?, target)
     }
@@ -195,25 +192,124 @@ impl Quantized {
         self.model.save(path)
     }
 
-    /// Compiles the integer program; open dimensions become 1.
+    /// Compiles the integer program, for a batch of 1 where the model leaves the batch open.
     pub fn compile(&self, target: &Target) -> Result<Arc<Program>> {
         compile(&with_batch(&self.integer, None)?, target)
     }
 }
 
-/// The graph with all dimensions known: every input's first dimension is `batch` if given, open ones are 1 otherwise.
+/// What the inputs of a graph take.
+pub fn inputs_of(g: &Graph) -> Vec<InputSpec> {
+    let spec = |v: &ValueId| {
+        let value = g.value(*v);
+        let shape = value.ty.shape.0.iter().map(Dim::known).collect();
+        InputSpec { name: value.name.clone(), dtype: value.ty.dtype, shape, below: index_limit(g, *v) }
+    };
+    g.inputs.iter().map(spec).collect()
+}
+
+/// The graph with all dimensions known: every input's first dimension is `batch` if given, and an open one is 1
+/// otherwise. Other open dimensions, and the only one of a vector, have no size that could be guessed: they are an error.
 pub fn with_batch(g: &Graph, batch: Option<usize>) -> Result<Graph> {
     let mut shapes = Vec::new();
     for v in &g.inputs {
         let value = g.value(*v);
-        let mut dims: Vec<usize> = value.ty.shape.0.iter().map(|d| d.known().unwrap_or(1)).collect();
-        if let (Some(batch), Some(first)) = (batch, dims.first_mut()) {
-            *first = batch;
-        }
+        let has_batch = value.ty.shape.rank() > 1;
+        let size = |(i, d): (usize, &Dim)| match (i, batch) {
+            (0, Some(batch)) => Some(batch),
+            (0, None) if has_batch => Some(d.known().unwrap_or(1)),
+            _ => d.known(),
+        };
+        let dims: Option<Vec<usize>> = value.ty.shape.0.iter().enumerate().map(size).collect();
+        let dims = dims.ok_or_else(|| {
+            Error::new(format!("expected known sizes, found {}", value.ty))
+                .at_value(&value.name)
+                .hint(crate::data::shape_hint(&value.name, value.ty.shape.rank()))
+        })?;
         shapes.push((value.name.as_str(), dims));
     }
     infer::bind(g, &shapes).map_err(|e| match batch {
         Some(n) => e.context(format!("giving the model a batch of {n}")),
         None => e,
     })
+}
+
+/// The graph for inputs of just these sizes.
+pub fn sized_for(g: &Graph, inputs: &[Tensor], customs: &Customs) -> Result<Graph> {
+    if inputs.len() != g.inputs.len() {
+        return Err(Error::new(format!("expected {} inputs, found {}", g.inputs.len(), inputs.len())));
+    }
+    let names = g.inputs.iter().map(|v| g.value(*v).name.as_str());
+    let shapes: Vec<(&str, Vec<usize>)> = names.zip(inputs).map(|(name, t)| (name, t.dims().to_vec())).collect();
+    infer::bind_with(g, &shapes, customs)
+}
+
+/// What the elements of an input stay below where the graph looks up by them: the least size of an axis that some
+/// Gather reads at them, found behind operators that only move elements.
+fn index_limit(g: &Graph, input: ValueId) -> Option<usize> {
+    if g.ty(input).dtype.is_float() {
+        return None;
+    }
+    let mut moved = HashSet::from([input]);
+    let mut limit: Option<usize> = None;
+    for (_, node) in g.nodes() {
+        let reads = |i: usize| node.input(i).is_some_and(|v| moved.contains(&v));
+        if let Op::Gather { axis } = &node.op
+            && reads(1)
+        {
+            let shape = node.input(0).map(|v| &g.ty(v).shape);
+            let size = shape.and_then(|s| s.0.get(s.axis(*axis).ok()?)?.known());
+            limit = limit.into_iter().chain(size).min();
+        } else if matches!((&node.op, node.op.category()), (Op::Cast { .. }, _) | (_, Category::Transform))
+            && (0..node.inputs.len()).any(reads)
+        {
+            moved.extend(&node.outputs);
+        }
+    }
+    limit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(text: &str) -> Graph {
+        lowbit_ir::text::parse(text).unwrap()
+    }
+
+    #[test]
+    fn only_the_batch_may_be_left_open() {
+        let g = graph("graph \"g\" {\n  input %x: f32[Nx3xHxW]\n  %y = Relu(%x)\n  output %y\n}\n");
+        let e = with_batch(&g, None).unwrap_err().to_string();
+        assert!(e.contains("value 'x'") && e.contains("--shape x=1x3x224x224"), "{e}");
+        let sized = graph("graph \"g\" {\n  input %x: f32[Nx3x8x8]\n  %y = Relu(%x)\n  output %y\n}\n");
+        let dims = |batch| {
+            let g = with_batch(&sized, batch).unwrap();
+            g.ty(g.inputs[0]).shape.dims().unwrap()
+        };
+        assert_eq!((dims(None), dims(Some(4))), (vec![1, 3, 8, 8], vec![4, 3, 8, 8]));
+    }
+
+    #[test]
+    fn indices_stay_within_what_is_looked_up() {
+        let g = graph(
+            r#"
+graph "g" {
+  input %ids: i64[Nx4]
+  input %other: i64[Nx4]
+  const %table: f32[7x1] = [1, 2, 3, 4, 5, 6, 7]
+  const %short: f32[1x5] = [1, 2, 3, 4, 5]
+  %flat = Reshape(%ids) {dims [-1]}
+  %a = Gather(%table, %flat) {axis 0}
+  %b = Gather(%short, %ids) {axis 1}
+  %c = Add(%other, %other)
+  output %a
+  output %b
+  output %c
+}
+"#,
+        );
+        let limits: Vec<Option<usize>> = inputs_of(&g).into_iter().map(|i| i.below).collect();
+        assert_eq!(limits, [Some(5), None]);
+    }
 }

@@ -50,6 +50,11 @@ impl<'a> Prefetch<'a> {
         Prefetch { seen: Box::new(seen), ..self }
     }
 
+    /// [`Dataset::check`] of these samples.
+    pub fn check(&self) -> Result<()> {
+        self.data.check(self.order.len())
+    }
+
     /// Number of samples.
     pub fn count(&self) -> usize {
         self.order.len()

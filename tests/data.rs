@@ -26,7 +26,7 @@ fn scratch(name: &str) -> PathBuf {
 
 fn input(name: &str, dtype: DType, shape: &[usize]) -> InputSpec {
     let shape = shape.iter().map(|d| Some(*d).filter(|d| *d > 0)).collect();
-    InputSpec { name: name.into(), dtype, shape }
+    InputSpec { name: name.into(), dtype, shape, below: None }
 }
 
 fn open(path: &Path, inputs: &[InputSpec], preprocess: Option<&str>) -> lowbit_ir::Result<Dataset> {
@@ -217,7 +217,7 @@ fn a_failed_write_leaves_the_old_file() {
     let folder = scratch("atomic");
     let path = folder.join("x.npy");
     npy::write(&path, &Tensor::scalar(1.0)).unwrap();
-    let failed = lowbit::data::atomic::write(&path, |file| {
+    let failed = lowbit::frontend::files::write(&path, |file| {
         file.write_all(b"half")?;
         Err(std::io::Error::other("the disk is full"))
     });

@@ -21,12 +21,16 @@ fn every_executor_gives_the_same_bits() {
     }
     let engines: Vec<Compiled> = isas
         .iter()
-        .flat_map(|isa| (1..=4).map(|threads| Compiled::new(Target::isa(isa.name).unwrap(), threads).unwrap()))
+        .flat_map(|isa| {
+            (1..=4).map(|threads| {
+                Compiled::new(Target::isa(isa.name).unwrap().customs(suite::customs()), threads).unwrap()
+            })
+        })
         .collect();
     let mut wrong = Vec::new();
     for case in &cases {
-        lowbit_ir::verify::verify(&case.graph).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-        let expected = Interpreter::default().load(&case.graph, &[]).unwrap().run(&case.inputs);
+        lowbit_ir::verify::verify_with(&case.graph, &suite::customs()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        let expected = Interpreter { customs: suite::customs() }.load(&case.graph, &[]).unwrap().run(&case.inputs);
         let expected = expected.unwrap_or_else(|e| panic!("{}: {e}", case.name)).outputs;
         for engine in &engines {
             let found = engine.load(&case.graph, &[]).and_then(|mut run| run.run(&case.inputs));

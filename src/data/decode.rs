@@ -59,20 +59,32 @@ impl Image {
 
 /// The image in these bytes, JPEG or PNG by their signature; file names lie.
 pub fn decode(bytes: &[u8]) -> Result<Image> {
-    if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
-        return png(bytes);
-    }
-    if bytes.starts_with(b"\xff\xd8") {
+    match format(bytes)? {
+        Format::Png => png(bytes),
         // The JPEG decoder holds its invariants with assertions; an image that trips one is an unreadable image.
-        return catch_unwind(|| jpeg(bytes)).unwrap_or_else(|_| Err(Error::new("corrupt JPEG image")));
+        Format::Jpeg => catch_unwind(|| jpeg(bytes)).unwrap_or_else(|_| Err(Error::new("corrupt JPEG image"))),
     }
-    bail!("expected a JPEG or PNG image, found {}", signature(bytes))
 }
 
-fn signature(bytes: &[u8]) -> String {
-    match bytes {
-        [] => "an empty file".into(),
-        _ => format!("a file that starts with '{}'", bytes[..bytes.len().min(8)].escape_ascii()),
+/// What images are stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Portable network graphics.
+    Png,
+    /// JPEG.
+    Jpeg,
+}
+
+/// What an image that starts with these bytes is stored as; the first 8 tell.
+pub fn format(start: &[u8]) -> Result<Format> {
+    match start {
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Ok(Format::Png),
+        [0xff, 0xd8, ..] => Ok(Format::Jpeg),
+        [] => bail!("expected a JPEG or PNG image, found an empty file"),
+        _ => bail!(
+            "expected a JPEG or PNG image, found a file that starts with '{}'",
+            start[..start.len().min(8)].escape_ascii()
+        ),
     }
 }
 

@@ -1,8 +1,8 @@
 //! MNIST's idx format, plain or gzip: an images file and a labels file beside it.
 
 use super::decode::Image;
+use lowbit_frontend::files;
 use lowbit_ir::{Error, Result, bail};
-use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -78,7 +78,7 @@ struct Raw {
 }
 
 fn read(path: &Path) -> Result<Raw> {
-    let bytes = fs::read(path).map_err(|e| Error::new(e.to_string()))?;
+    let bytes = files::read(path)?;
     match bytes.starts_with(b"\x1f\x8b") {
         // Deflate shrinks at most 1032 to 1.
         true => parse(flate2::read::MultiGzDecoder::new(&bytes[..]), (bytes.len() as u64).saturating_mul(1032)),

@@ -3,9 +3,11 @@
 //! A `labels.csv` of file,label decides if there is one; else class sub-folders, whose alphabetical order is the order
 //! of the labels; else the images have none.
 
-use super::decode::{Image, decode};
+use super::decode::{Image, decode, format};
+use lowbit_frontend::files;
 use lowbit_ir::{Error, Result, bail};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The images of a folder, in the order of `labels.csv` or sorted by class and name.
@@ -34,14 +36,29 @@ impl Folder {
 
     /// Reads and decodes image `i`.
     pub fn image(&self, i: usize) -> Result<Image> {
-        let Some(file) = self.files.get(i) else {
-            bail!("expected an image number below {}, found {i}", self.files.len());
-        };
-        let path = self.root.join(file);
-        fs::read(&path)
-            .map_err(|e| Error::new(e.to_string()))
+        let path = self.path(i)?;
+        files::read(&path)
             .and_then(|bytes| decode(&bytes))
             .map_err(|e| e.context(format!("reading image '{}'", path.display())))
+    }
+
+    /// Whether image `i` is there and starts as an image does: what can be told without decoding it.
+    pub fn check(&self, i: usize) -> Result<()> {
+        let path = self.path(i)?;
+        let start = || -> Result<Vec<u8>> {
+            let mut start = Vec::new();
+            files::open(&path)?.take(8).read_to_end(&mut start)?;
+            Ok(start)
+        };
+        let found = start().and_then(|start| format(&start));
+        found.map(drop).map_err(|e| e.context(format!("reading image '{}'", path.display())))
+    }
+
+    fn path(&self, i: usize) -> Result<PathBuf> {
+        match self.files.get(i) {
+            Some(file) => Ok(self.root.join(file)),
+            None => bail!("expected an image number below {}, found {i}", self.files.len()),
+        }
     }
 }
 
@@ -51,7 +68,7 @@ type Row = (PathBuf, Option<u32>);
 /// The rows of a `labels.csv`, whose files must exist.
 fn labelled(root: &Path, table: &Path) -> Result<Vec<Row>> {
     let in_table = |e: Error| e.context(format!("reading '{}'", table.display()));
-    let text = fs::read_to_string(table).map_err(|e| in_table(Error::new(e.to_string())))?;
+    let text = fs::read_to_string(table).map_err(|e| in_table(e.into()))?;
     let rows = parse_labels(&text).map_err(in_table)?;
     if let Some((file, _)) = rows.iter().find(|(file, _)| !root.join(file).is_file()) {
         return Err(in_table(Error::new(format!("the image '{}' it names does not exist", file.display()))));
@@ -135,7 +152,7 @@ fn listed(root: &Path) -> Result<Vec<Row>> {
 
 /// Names of sub-folders and of images in a folder, each sorted; hidden ones and other files are passed over.
 fn entries(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
-    let failed = |e: std::io::Error| Error::new(format!("cannot list '{}': {e}", folder.display()));
+    let failed = |e: std::io::Error| Error::from(e).context(format!("listing '{}'", folder.display()));
     let (mut folders, mut images) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).map_err(failed)? {
         let name = PathBuf::from(entry.map_err(failed)?.file_name());

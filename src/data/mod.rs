@@ -4,25 +4,24 @@
 //! [`npz`]) or the word `random`.
 //! Pixels go through [`preprocess`] (on [`decode`] and [`resize`]); arrays are taken as they are.
 
-pub mod atomic;
 pub mod decode;
 pub mod idx;
 pub mod images;
 pub mod npy;
 pub mod npz;
 pub mod preprocess;
-mod random;
+pub(crate) mod random;
 pub mod resize;
 
 pub use preprocess::{Channels, Overrides, PRESETS, Preprocess, Preset};
 
 use idx::Idx;
 use images::Folder;
+use lowbit_frontend::files;
 use lowbit_ir::{DType, Error, Result, Tensor, Type, bail};
 use npz::Npz;
 use preprocess::ImageInput;
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +43,8 @@ pub struct InputSpec {
     pub dtype: DType,
     /// Its sizes; `None` where any will do.
     pub shape: Vec<Option<usize>>,
+    /// What its elements stay below, if the model looks up by them.
+    pub below: Option<usize>,
 }
 
 /// One sample.
@@ -102,8 +103,16 @@ impl Dataset {
         let opened = Self::open_unnamed(spec, inputs, preprocess)
             .map_err(|e| e.context(format!("opening the data '{spec}'")))?;
         if opened.len == 0 {
-            return Err(Error::new(format!("expected at least one sample in '{spec}', found none"))
-                .hint("a folder of .jpg or .png images, class folders of them, or images with a labels.csv"));
+            let hint = match opened.source {
+                Source::Images { .. } => {
+                    "a folder of .jpg or .png images, class folders of them, or images with a labels.csv"
+                }
+                Source::Idx { .. } | Source::Arrays { .. } => {
+                    "the file is whole, but its first axis, which counts samples, is 0"
+                }
+                Source::Random => "random is never empty",
+            };
+            return Err(Error::new(format!("expected at least one sample in '{spec}', found none")).hint(hint));
         }
         Ok(opened)
     }
@@ -164,6 +173,16 @@ impl Dataset {
     pub fn spread(&self, n: usize) -> Vec<usize> {
         let n = n.min(self.len);
         (0..n).map(|i| (i as u128 * self.len as u128 / n as u128) as usize).collect()
+    }
+
+    /// Finds files that are not there or are no images, among an even spread of `n` samples, without decoding any: for
+    /// whoever has long work to do before they are read.
+    pub fn check(&self, n: usize) -> Result<()> {
+        match &self.source {
+            Source::Images { folder, .. } => self.spread(n).into_iter().try_for_each(|i| folder.check(i)),
+            // These are one file each, which was opened.
+            Source::Idx { .. } | Source::Arrays { .. } | Source::Random => Ok(()),
+        }
     }
 
     /// Reads sample `i`.
@@ -228,9 +247,9 @@ fn kind(spec: &str) -> Result<Kind> {
         });
     }
     let mut head = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(8).read_to_end(&mut head))
-        .map_err(|e| Error::new(e.to_string()).hint(KINDS))?;
+    files::open(path)
+        .and_then(|file| Ok(file.take(8).read_to_end(&mut head)?))
+        .map_err(|e| Error::new(e.message()).hint(KINDS))?;
     match head.as_slice() {
         [0x93, b'N', b'U', b'M', ..] => Ok(Kind::Npy),
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(Kind::Npz),
@@ -243,7 +262,7 @@ const KINDS: &str = "a folder of images, an .npy or .npz file, the images file o
 
 /// The idx images of a folder, if there are some.
 fn idx_in(folder: &Path) -> Result<Option<PathBuf>> {
-    let failed = |e: std::io::Error| Error::new(format!("cannot list '{}': {e}", folder.display()));
+    let failed = |e: std::io::Error| Error::from(e).context(format!("listing '{}'", folder.display()));
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -410,6 +429,12 @@ impl fmt::Display for InputSpec {
 fn sizes<'a>(dims: impl Iterator<Item = Option<&'a usize>>) -> String {
     let text: Vec<String> = dims.map(|d| d.map_or("?".into(), usize::to_string)).collect();
     text.join("x")
+}
+
+/// How to say the sizes of an input that the model leaves open.
+pub(crate) fn shape_hint(name: &str, rank: usize) -> String {
+    let example = ["1", "1x64", "1x128x64", "1x3x224x224"].get(rank.saturating_sub(1)).unwrap_or(&"1x3x8x224x224");
+    format!("--shape {name}={example} (with the sizes that it shall have)")
 }
 
 fn file_name(path: &Path) -> String {

@@ -4,23 +4,22 @@
 //! Types that tensors lack are read as the next one: f8 as f32 (rounded), u4 and u8 as i64 (checked).
 //! Writing takes every tensor; bf16 is written as f4, packed integers as i1 or u1.
 
-use super::atomic;
 use bytes::Bytes;
+use lowbit_frontend::files;
 use lowbit_ir::{DType, Error, Result, Tensor, Type, bail};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Reads a whole file.
 pub fn read(path: &Path) -> Result<Tensor> {
-    let bytes = fs::read(path).map_err(|e| Error::new(e.to_string()));
-    bytes.and_then(|bytes| parse(bytes.into())).map_err(|e| in_file(path, e))
+    files::read(path).and_then(|bytes| parse(bytes.into())).map_err(|e| in_file(path, e))
 }
 
 /// Writes a file in one piece: it holds the whole tensor or does not change.
 pub fn write(path: &Path, tensor: &Tensor) -> Result<()> {
-    let encoded = encode(tensor).map_err(|e| in_file(path, e))?;
-    atomic::write(path, |file| encoded.write_to(file))
+    let encoded = encode(tensor).map_err(|e| e.context(format!("writing '{}'", path.display())))?;
+    files::write(path, |file| encoded.write_to(file))
 }
 
 /// The array in the bytes of a file.
@@ -47,11 +46,10 @@ impl Rows {
     }
 
     fn open_unnamed(path: &Path) -> Result<Rows> {
-        let failed = |e: io::Error| Error::new(e.to_string());
-        let file = File::open(path).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
+        let file = files::open(path)?;
+        let length = file.metadata()?.len();
         let mut head = Vec::new();
-        file.take(MAX_HEADER as u64).read_to_end(&mut head).map_err(failed)?;
+        file.take(MAX_HEADER as u64).read_to_end(&mut head)?;
         let header = Header::parse(&head)?;
         header.data_bytes(length)?;
         let whole = if header.fortran && header.dims.len() > 1 { Some(read(path)?) } else { None };
@@ -80,12 +78,10 @@ impl Rows {
         // The product of all dimensions was checked against the file, so this one cannot overflow.
         let size = self.header.data_bytes(u64::MAX)? / count;
         let mut data = vec![0; size];
-        File::open(&self.path)
-            .and_then(|mut file| {
-                file.seek(SeekFrom::Start((self.header.offset + i * size) as u64))?;
-                file.read_exact(&mut data)
-            })
-            .map_err(|e| Error::new(e.to_string()))?;
+        File::open(&self.path).and_then(|mut file| {
+            file.seek(SeekFrom::Start((self.header.offset + i * size) as u64))?;
+            file.read_exact(&mut data)
+        })?;
         self.header.tensor(dims, data.into())
     }
 }
@@ -103,7 +99,7 @@ pub fn row(tensor: &Tensor, i: usize) -> Result<Tensor> {
 }
 
 fn in_file(path: &Path, e: Error) -> Error {
-    e.context(format!("reading or writing '{}'", path.display()))
+    e.context(format!("reading '{}'", path.display()))
 }
 
 /// How an element of a file is stored.

@@ -1,6 +1,7 @@
 //! NumPy's `.npz`: a zip of `.npy` files, stored or deflated. Arrays are read when asked for.
 
-use super::{atomic, npy};
+use super::npy;
+use lowbit_frontend::files;
 use lowbit_ir::{Error, Result, Tensor, bail};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -18,7 +19,7 @@ pub struct Npz {
 impl Npz {
     /// Opens a file and reads its table of contents.
     pub fn open(path: &Path) -> Result<Npz> {
-        let file = File::open(path).map_err(|e| in_file(path, Error::new(e.to_string())))?;
+        let file = files::open(path).map_err(|e| in_file(path, e))?;
         let archive = ZipArchive::new(BufReader::new(file))
             .map_err(|e| in_file(path, Error::new(format!("expected an .npz file (a zip of .npy files): {e}"))))?;
         Ok(Npz { path: path.to_owned(), archive })
@@ -44,7 +45,7 @@ impl Npz {
         }
         let mut bytes = Vec::new();
         // Reading on to the end makes the archive compare its checksum.
-        (&mut file).take(size + 1).read_to_end(&mut bytes).map_err(|e| Error::new(e.to_string()))?;
+        (&mut file).take(size + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 != size {
             bail!("the archive says {size} bytes, found {}", bytes.len());
         }
@@ -60,8 +61,8 @@ pub fn write(path: &Path, arrays: &[(&str, &Tensor)]) -> Result<()> {
         .iter()
         .map(|(name, tensor)| Ok((format!("{name}.npy"), npy::encode(tensor)?)))
         .collect::<Result<Vec<_>>>()
-        .map_err(|e| in_file(path, e))?;
-    atomic::write(path, |file| {
+        .map_err(|e| e.context(format!("writing '{}'", path.display())))?;
+    files::write(path, |file| {
         let mut archive = ZipWriter::new(file);
         for (name, array) in &encoded {
             let options = SimpleFileOptions::default()
@@ -75,5 +76,5 @@ pub fn write(path: &Path, arrays: &[(&str, &Tensor)]) -> Result<()> {
 }
 
 fn in_file(path: &Path, e: Error) -> Error {
-    e.context(format!("reading or writing '{}'", path.display()))
+    e.context(format!("reading '{}'", path.display()))
 }

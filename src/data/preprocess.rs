@@ -74,7 +74,7 @@ pub static PRESETS: [Preset; 4] = [
     },
     Preset {
         name: "inception",
-        summary: "-1..1 (mean 0.5, std 0.5)",
+        summary: "-1..1: mean 0.5, std 0.5",
         resize: None,
         crop: None,
         mean: &[0.5],

@@ -1,29 +1,47 @@
 //! Seeded noise, the same on every machine: the data set called `random`.
 
-use super::InputSpec;
+use super::{InputSpec, shape_hint};
 use lowbit_ir::{Error, Result, Tensor, Type, bail};
 
 /// Number of samples there are.
 pub(super) const LEN: usize = 512;
 
-/// Largest value for inputs of 32 or 64 bits: those are indices and masks, and tables are rarely shorter.
-const LARGEST_INDEX: i64 = 99;
+/// Inputs of 32 or 64 bits whose limit the model does not tell are indices and masks, and tables are rarely shorter.
+const USUAL_LIMIT: usize = 100;
 
 /// Refuses inputs whose sizes are open, except the batch.
 pub(super) fn check(inputs: &[InputSpec]) -> Result<()> {
     inputs.iter().try_for_each(|input| sizes(input).map(drop))
 }
 
-/// Noise for an input: floats are close to a standard normal distribution, narrow integers uniform over their range.
+/// A sample's noise for an input, its batch dimension 1.
 pub(super) fn tensor(input: &InputSpec, sample: u64, position: u64) -> Result<Tensor> {
-    let dims = sizes(input)?;
+    noise(input, sizes(input)?, Random(sample.wrapping_mul(0x1_0000_0001).wrapping_add(position)))
+}
+
+/// Noise for inputs of these very sizes, batch included.
+pub(crate) fn of_size(inputs: &[InputSpec]) -> Result<Vec<Tensor>> {
+    let one = |(position, input): (usize, &InputSpec)| {
+        let dims: Option<Vec<usize>> = input.shape.iter().copied().collect();
+        noise(input, dims.ok_or_else(|| open(input))?, Random(position as u64))
+    };
+    inputs.iter().enumerate().map(one).collect()
+}
+
+/// Floats are close to a standard normal distribution, integers uniform over what the model looks up by them; others are
+/// uniform over their range if they are narrow.
+fn noise(input: &InputSpec, dims: Vec<usize>, mut state: Random) -> Result<Tensor> {
     let count = dims.iter().product();
-    let mut state = Random(sample.wrapping_mul(0x1_0000_0001).wrapping_add(position));
     let ty = Type::plain(input.dtype, dims);
     match input.dtype.range() {
         None => Tensor::from_floats(ty, (0..count).map(|_| state.normal()).collect()),
         Some((lo, hi)) => {
-            let (lo, hi) = if input.dtype.bits() > 16 { (0, LARGEST_INDEX) } else { (lo, hi) };
+            let below = |limit: usize| (0, i64::try_from(limit).map_or(hi, |n| (n - 1).clamp(0, hi)));
+            let (lo, hi) = match input.below {
+                Some(limit) => below(limit),
+                None if input.dtype.bits() > 16 => below(USUAL_LIMIT),
+                None => (lo, hi),
+            };
             let ints: Vec<i64> = (0..count).map(|_| lo + (state.next() >> 32) as i64 % (hi - lo + 1)).collect();
             Tensor::from_ints(ty, &ints)
         }
@@ -34,15 +52,19 @@ fn sizes(input: &InputSpec) -> Result<Vec<usize>> {
     let known = |(i, d): (usize, &Option<usize>)| match (i, d) {
         (0, _) if input.shape.len() > 1 => Ok(1),
         (_, Some(d)) => Ok(*d),
-        (_, None) => Err(Error::new(format!("expected known sizes for random data, found {input}"))
-            .at_value(&input.name)
-            .hint(format!("--shape {}=1x3x224x224 binds them", input.name))),
+        (_, None) => Err(open(input)),
     };
     let dims: Vec<usize> = input.shape.iter().enumerate().map(known).collect::<Result<_>>()?;
     match dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d)) {
         Some(count) if count <= MAX_ELEMENTS => Ok(dims),
         _ => bail!("expected at most {MAX_ELEMENTS} elements for random data, found {input}"),
     }
+}
+
+fn open(input: &InputSpec) -> Error {
+    Error::new(format!("expected known sizes for random data, found {input}"))
+        .at_value(&input.name)
+        .hint(shape_hint(&input.name, input.shape.len()))
 }
 
 const MAX_ELEMENTS: usize = 1 << 28;

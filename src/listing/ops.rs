@@ -126,7 +126,7 @@ fn examples() -> Vec<Op> {
     all
 }
 
-const UNARY: [Unary; 25] = [
+const UNARY: [Unary; 28] = [
     Unary::Abs,
     Unary::Neg,
     Unary::Exp,
@@ -148,6 +148,9 @@ const UNARY: [Unary; 25] = [
     Unary::HardSwish,
     Unary::LeakyRelu { alpha: 0.01 },
     Unary::Elu { alpha: 1.0 },
+    Unary::Selu { alpha: 1.673_263_2, gamma: 1.050_701 },
+    Unary::Celu { alpha: 1.0 },
+    Unary::ThresholdedRelu { alpha: 1.0 },
     Unary::Floor,
     Unary::Ceil,
     Unary::Round,
@@ -240,6 +243,9 @@ fn unary(f: Unary) -> &'static str {
         Unary::HardSwish => "x * (x / 6 + 1/2 limited to 0..1)",
         Unary::LeakyRelu { .. } => "x, and alpha * x below 0",
         Unary::Elu { .. } => "x, and alpha * (e^x - 1) below 0",
+        Unary::Selu { .. } => "gamma * x, and gamma * alpha * (e^x - 1) below 0",
+        Unary::Celu { .. } => "x, and alpha * (e^(x / alpha) - 1) below 0",
+        Unary::ThresholdedRelu { .. } => "x, and 0 up to alpha",
         Unary::Floor => "toward minus infinity",
         Unary::Ceil => "toward plus infinity",
         Unary::Round => "half to even",

@@ -3,9 +3,11 @@
 use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::infer::{apply, apply_as};
 use lowbit_ir::op::{
-    Binary, Conv, MatMul, Pad, PadMode, Pool, QAvgPool, Reduce, ReduceKind, Rescale, SliceAxis, Unary,
+    Binary, Conv, Coordinates, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Reduce, ReduceKind, Rescale,
+    Resize, ResizeMode, SliceAxis, Unary,
 };
-use lowbit_ir::{DType, Graph, Op, Quant, Tensor, Type, ValueId};
+use lowbit_ir::{CustomOp, Customs, DType, Error, Graph, Op, Quant, Result, Tensor, Type, ValueId};
+use std::sync::Arc;
 
 /// One graph with one set of inputs.
 pub struct Case {
@@ -36,7 +38,11 @@ impl Random {
     }
 
     pub fn int(&mut self, lo: i64, hi: i64) -> i64 {
-        lo + (self.bits() % (hi - lo + 1) as u64) as i64
+        match hi.wrapping_sub(lo).wrapping_add(1) as u64 {
+            // All of i64.
+            0 => self.bits() as i64,
+            count => lo.wrapping_add((self.bits() % count) as i64),
+        }
     }
 
     /// Roughly normal.
@@ -458,6 +464,9 @@ fn elementwise(out: &mut Vec<Case>) {
         Unary::HardSwish,
         Unary::LeakyRelu { alpha: 0.1 },
         Unary::Elu { alpha: 1.5 },
+        Unary::Selu { alpha: 1.673_263_2, gamma: 1.050_701 },
+        Unary::Celu { alpha: 1.5 },
+        Unary::ThresholdedRelu { alpha: 0.75 },
         Unary::Floor,
         Unary::Ceil,
         Unary::Round,
@@ -602,7 +611,7 @@ fn movement(out: &mut Vec<Case>) {
 }
 
 /// More axes than anybody writes: moved, and broadcast.
-fn many_axes(out: &mut Vec<Case>) {
+fn more_axes(out: &mut Vec<Case>) {
     let r = &mut Random(6000 << 32);
     let backwards: Vec<usize> = (0..18).rev().collect();
     for (name, dims) in [
@@ -610,7 +619,7 @@ fn many_axes(out: &mut Vec<Case>) {
         ("all", vec![2; 18]),
         ("mixed", (0..18).map(|i| if i < 8 { 1 } else { 1 + (i + 1) % 3 }).collect()),
     ] {
-        let mut b = Build::new(&format!("axes.{name}"));
+        let mut b = Build::new(&format!("more_axes.{name}"));
         let x = r.floats(&dims);
         let x = b.input(x);
         let turned = b.op("turned", Op::Transpose { perm: backwards.clone() }, &[x]);
@@ -730,6 +739,321 @@ fn weights(out: &mut Vec<Case>) {
     }
 }
 
+/// A float value in the layout of the file, and one that lies channels last because a pool made it.
+fn both_layouts(b: &mut Build, x: Tensor) -> [ValueId; 2] {
+    let x = b.input(x);
+    [x, b.op("pooled", Op::MaxPool(one_pixel()), &[x])]
+}
+
+/// Stored statistics, choices, conversions, axes of size 1, and an operator of the user's.
+fn sundry(out: &mut Vec<Case>) {
+    let r = &mut Random(6000 << 32);
+    let mut b = Build::new("batch_norm");
+    let mut outputs = Vec::new();
+    let x = r.floats(&[2, 19, 4, 5]);
+    let parameters: Vec<ValueId> = ["scale", "bias", "mean", "variance"]
+        .map(|name| {
+            let t = r.floats(&[19]);
+            let data = t.f32s().unwrap().iter().map(|v| if name == "variance" { v.abs() } else { *v }).collect();
+            b.g.add_const(name, Tensor::from_f32(&[19], data).unwrap())
+        })
+        .to_vec();
+    for (i, x) in both_layouts(&mut b, x).into_iter().enumerate() {
+        let operands = [&[x], parameters.as_slice()].concat();
+        outputs.push(b.op(&format!("y{i}"), Op::BatchNorm { epsilon: 1e-3 }, &operands));
+    }
+    out.push(b.case(&outputs));
+
+    for (i, (condition, x, y)) in [
+        (vec![2, 3, 4, 5], vec![2, 3, 4, 5], vec![2, 3, 4, 5]),
+        (vec![3, 1, 1], vec![2, 3, 4, 5], vec![]),
+        (vec![2, 1, 4, 1], vec![5], vec![3, 1, 5]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut b = Build::new(&format!("where.{i}"));
+        let (a, zero) = (r.floats(&condition), b.g.add_const("zero", Tensor::scalar(0.0)));
+        let a = b.input(a);
+        let condition = b.op("condition", Op::Binary(Binary::Less), &[a, zero]);
+        let (s, t) = (r.floats(&x), r.floats(&y));
+        let (s, t) = (b.input(s), b.input(t));
+        let floats = b.op("floats", Op::Where, &[condition, s, t]);
+        let ty = r.narrow(&x, false);
+        let (p, q) = (r.ints(&ty), r.ints(&ty.with_shape(y.clone())));
+        let (p, q) = (b.input(p), b.input(q));
+        let bytes = b.op("bytes", Op::Where, &[condition, p, q]);
+        let (p, q) = (r.ints(&Type::plain(DType::I64, x.clone())), r.ints(&Type::plain(DType::I64, y)));
+        let (p, q) = (b.input(p), b.input(q));
+        let wide = b.op("wide", Op::Where, &[condition, p, q]);
+        out.push(b.case(&[floats, bytes, wide, condition]));
+    }
+
+    let mut b = Build::new("cast");
+    let mut data: Vec<f32> = (0..200).map(|_| r.float() * 300.0).collect();
+    data.extend([
+        0.0,
+        -0.0,
+        f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        1e-40,
+        65504.0,
+        65520.0,
+        3e38,
+        -3e38,
+        0.5,
+        2.5,
+    ]);
+    let n = data.len();
+    let x = b.input(Tensor::from_f32(&[n], data).unwrap());
+    let i = r.ints(&Type::plain(DType::I64, vec![n]));
+    let i = b.input(i);
+    let mut outputs = Vec::new();
+    for to in DType::ALL {
+        let y = b.op(&format!("float.{to}"), Op::Cast { to }, &[x]);
+        let z = b.op(&format!("int.{to}"), Op::Cast { to }, &[i]);
+        // Read back as f32, which shows the halves and what integers become.
+        for (y, name) in [(y, "float"), (z, "int")] {
+            outputs.push(match to {
+                DType::F32 => y,
+                _ => b.op(&format!("{name}.{to}.f32"), Op::Cast { to: DType::F32 }, &[y]),
+            });
+        }
+    }
+    out.push(b.case(&outputs));
+
+    for integer in [false, true] {
+        let mut b = Build::new(if integer { "squeeze.u8" } else { "squeeze.f32" });
+        let dims = [1, 6, 1, 5];
+        let x = match integer {
+            true => {
+                let ty = r.narrow(&dims, false);
+                r.ints(&ty)
+            }
+            false => r.floats(&dims),
+        };
+        let mut outputs = Vec::new();
+        for (i, x) in both_layouts(&mut b, x).into_iter().enumerate() {
+            outputs.push(b.op(&format!("squeezed{i}"), Op::Squeeze { axes: vec![0, -2] }, &[x]));
+            let wide = b.op(&format!("wide{i}"), Op::Unsqueeze { axes: vec![1, -1] }, &[x]);
+            outputs.push(b.op(&format!("turned{i}"), Op::Transpose { perm: vec![3, 0, 5, 1, 4, 2] }, &[wide]));
+            outputs.push(wide);
+        }
+        out.push(b.case(&outputs));
+    }
+
+    let mut b = Build::new("custom");
+    let x = r.floats(&[2, 7, 3, 5]);
+    let mut outputs = Vec::new();
+    for (i, x) in both_layouts(&mut b, x).into_iter().enumerate() {
+        let before = b.op(&format!("before{i}"), Op::Unary(Unary::Sigmoid), &[x]);
+        let (y, ty) = (format!("own{i}"), Type::f32(vec![2, 7, 3, 5]));
+        let own = Op::Custom(CustomId("Reversed".into()));
+        let node = b.g.add_node(&y, own, vec![Some(before)], &[(&y, ty)]);
+        let own = b.g.node(node).outputs[0];
+        outputs.push(b.op(&format!("after{i}"), Op::Relu, &[own]));
+        outputs.push(own);
+    }
+    out.push(b.case(&outputs));
+}
+
+/// The operator of the user's in these cases: the elements of its operand in reverse order.
+struct Reversed;
+
+impl CustomOp for Reversed {
+    fn name(&self) -> &str {
+        "Reversed"
+    }
+
+    fn infer(&self, inputs: &[&Type]) -> Result<Vec<Type>> {
+        inputs.first().map(|x| vec![(*x).clone()]).ok_or_else(|| Error::new("expected one input"))
+    }
+
+    fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let reversed = |x: &&Tensor| Tensor::from_f32(x.dims(), x.f32s()?.iter().rev().copied().collect());
+        inputs.iter().map(reversed).collect()
+    }
+}
+
+/// What an executor needs to know of the cases.
+pub fn customs() -> Customs {
+    Customs::default().with(Arc::new(Reversed)).unwrap()
+}
+
+/// Resampling of floats and bytes, by every mode.
+fn resizes(out: &mut Vec<Case>) {
+    let sizes = [(vec![1.0, 1.0, 2.0, 3.0], None), (vec![1.0, 1.0, 0.6, 1.5], None), (vec![], Some(vec![2, 5, 3, 11]))];
+    let nearest = [Nearest::RoundPreferFloor, Nearest::RoundPreferCeil, Nearest::Floor, Nearest::Ceil];
+    let modes: Vec<ResizeMode> = nearest.map(ResizeMode::Nearest).into_iter().chain([ResizeMode::Linear]).collect();
+    let coordinates =
+        [Coordinates::HalfPixel, Coordinates::PytorchHalfPixel, Coordinates::AlignCorners, Coordinates::Asymmetric];
+    for (i, (scales, sizes)) in sizes.iter().enumerate() {
+        let r = &mut Random((6500 + i as u64) << 32);
+        for integer in [false, true] {
+            let mut b = Build::new(&format!("resize.{}.{i}", if integer { "u8" } else { "f32" }));
+            let dims = [2, 5, 5, 6];
+            let x = match integer {
+                true => {
+                    let ty = r.narrow(&dims, false);
+                    r.ints(&ty)
+                }
+                false => r.floats(&dims),
+            };
+            let xs = both_layouts(&mut b, x);
+            let mut outputs = Vec::new();
+            for mode in modes.iter().filter(|m| !integer || **m != ResizeMode::Linear) {
+                for coordinates in coordinates {
+                    let resize = Resize { scales: scales.clone(), sizes: sizes.clone(), mode: *mode, coordinates };
+                    for x in xs {
+                        let name = format!("y{}", outputs.len());
+                        outputs.push(b.op(&name, Op::Resize(resize.clone()), &[x]));
+                    }
+                }
+            }
+            out.push(b.case(&outputs));
+        }
+    }
+}
+
+/// From 16 bits to 8 and back, by every method, signed and unsigned.
+fn requantizes(out: &mut Vec<Case>) {
+    for (seed, method) in METHODS.into_iter().cycle().take(12).enumerate() {
+        let r = &mut Random((7000 + seed as u64) << 32);
+        let mut b = Build::new(&format!("requantize.{seed}"));
+        let dims = [r.range(1, 2), r.pick(&[1, 5, 16, 33]), 3, 7];
+        let (dtype, lo, hi) = r.pick(&[(DType::U16, 0, 65535), (DType::I16, -32768, 32767)]);
+        let wide = |r: &mut Random| {
+            let quant = Quant::per_tensor(scale_for(method, r), r.int(lo / 2, hi / 2) as i32, lo, hi);
+            Type::quantized(dtype, dims.to_vec(), quant)
+        };
+        let narrow = |r: &mut Random, signed| {
+            let mut ty = r.narrow(&dims, signed);
+            ty.quant.as_mut().unwrap().scale = [scale_for(method, r) * 128.0].into();
+            ty
+        };
+        let x = wide(r);
+        let x = r.ints(&x);
+        let xs = both_layouts(&mut b, x);
+        let mut outputs = Vec::new();
+        for (i, x) in xs.into_iter().enumerate() {
+            for signed in [false, true] {
+                let ty = narrow(r, signed);
+                let y = b.op_as(&format!("narrow{i}.{signed}"), Op::Requantize(rescale(method)), &[x], ty);
+                let ty = wide(r);
+                outputs.push(b.op_as(&format!("wide{i}.{signed}"), Op::Requantize(rescale(method)), &[y], ty));
+                outputs.push(y);
+            }
+        }
+        out.push(b.case(&outputs));
+    }
+}
+
+/// Moves of five and six axes.
+fn many_axes(out: &mut Vec<Case>) {
+    for integer in [false, true] {
+        let r = &mut Random((8000 + u64::from(integer)) << 32);
+        let mut b = Build::new(if integer { "axes.i8" } else { "axes.f32" });
+        let dims = [2, 3, 4, 2, 5, 3];
+        let x = match integer {
+            true => {
+                let ty = r.narrow(&dims, true);
+                r.ints(&ty)
+            }
+            false => r.floats(&dims),
+        };
+        let x = b.input(x);
+        let slice = |axis, start, end, step| SliceAxis { axis, start, end, step };
+        let mut outputs = vec![
+            b.op("t0", Op::Transpose { perm: vec![0, 2, 4, 1, 3, 5] }, &[x]),
+            b.op("t1", Op::Transpose { perm: vec![5, 4, 3, 2, 1, 0] }, &[x]),
+            b.op("t2", Op::Transpose { perm: vec![0, 1, 2, 3, 5, 4] }, &[x]),
+            b.op("s0", Op::Slice(vec![slice(1, 1, i64::MAX, 1), slice(-2, -1, i64::MIN, -2)]), &[x]),
+            b.op("s1", Op::Slice(vec![slice(4, -99, i64::MIN, -1), slice(0, 99, 0, -1)]), &[x]),
+            b.op("c0", Op::Concat { axis: 3 }, &[x, x]),
+            b.op("c1", Op::Concat { axis: -1 }, &[x, x]),
+            b.op("r0", Op::Reshape { dims: vec![2, 12, 2, 15] }, &[x]),
+            b.op("e0", Op::Expand { dims: vec![2, 2, 3, 4, 2, 5, 3] }, &[x]),
+        ];
+        let mode = PadMode::Constant(0.25);
+        let pad = Pad { begins: vec![0, 1, 0, 0, 2, 1], ends: vec![1, 0, 0, 1, -1, 0], mode };
+        outputs.push(b.op("p0", Op::Pad(pad), &[x]));
+        let edge = Pad { begins: vec![0, 1, 0, 0, 2, 1], ends: vec![1, 0, 0, 1, 0, 0], mode: PadMode::Edge };
+        outputs.push(b.op("p1", Op::Pad(edge), &[x]));
+        let indices = b.g.add_const("indices", Tensor::from_i64(&[2, 2], vec![0, -1, 3, 1]).unwrap());
+        outputs.push(b.op("g0", Op::Gather { axis: 2 }, &[x, indices]));
+        for axis in [1, 3] {
+            let parts = [format!("a{axis}"), format!("b{axis}")];
+            let types = [1, dims[axis] - 1].map(|n| {
+                let mut part = dims.to_vec();
+                part[axis] = n;
+                b.g.ty(x).with_shape(part)
+            });
+            let split = Op::Split { axis: axis as i64, sizes: vec![1, dims[axis] - 1] };
+            let named: Vec<(&str, Type)> = parts.iter().map(String::as_str).zip(types).collect();
+            let node = b.g.add_node(&format!("split{axis}"), split, vec![Some(x)], &named);
+            outputs.extend(b.g.node(node).outputs.clone());
+        }
+        if !integer {
+            for axis in [2, 5] {
+                outputs.push(b.op(&format!("softmax{axis}"), Op::Softmax { axis }, &[x]));
+            }
+            for (kind, axes) in [(ReduceKind::Mean, vec![1, 4]), (ReduceKind::Max, vec![0, 2, 5])] {
+                let reduce = Reduce { kind, axes, keep_dims: false };
+                outputs.push(b.op(&format!("{kind:?}"), Op::Reduce(reduce), &[x]));
+            }
+        }
+        out.push(b.case(&outputs));
+    }
+}
+
+/// Windows of hundreds of taps, whole images of thousands, and three spatial axes.
+fn large_pools(out: &mut Vec<Case>) {
+    for (i, (dims, kernel, strides, pads)) in [
+        (vec![1, 19, 40, 33], vec![13, 17], vec![3, 2], vec![6, 8, 5, 0]),
+        (vec![2, 3, 70, 65], vec![70, 65], vec![1, 1], vec![0; 4]),
+        (vec![1, 64, 30, 30], vec![29, 1], vec![1, 7], vec![14, 0, 14, 0]),
+        (vec![1, 5, 7, 8, 9], vec![3, 4, 5], vec![2, 1, 3], vec![1, 0, 2, 1, 2, 2]),
+        (vec![1, 17, 300], vec![129], vec![64], vec![64, 0]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let pool = Pool {
+            dilations: vec![1; kernel.len()],
+            kernel,
+            strides,
+            pads,
+            ceil_mode: i % 2 == 0,
+            count_include_pad: i % 3 == 0,
+        };
+        let r = &mut Random((9000 + i as u64) << 32);
+        let mut b = Build::new(&format!("large_pool.f32.{i}"));
+        let x = r.floats(&dims);
+        let x = b.input(x);
+        let outputs = [
+            b.op("max", Op::MaxPool(pool.clone()), &[x]),
+            b.op("avg", Op::AvgPool(pool.clone()), &[x]),
+            b.op("global", Op::GlobalAvgPool, &[x]),
+        ];
+        out.push(b.case(&outputs));
+        for signed in [false, true] {
+            let mut b = Build::new(&format!("large_pool.{}.{i}", if signed { "i8" } else { "u8" }));
+            let (x, ty, global) = (r.narrow(&dims, signed), r.narrow(&dims, signed), r.narrow(&dims, signed));
+            let x = r.ints(&x);
+            let x = b.input(x);
+            let method = r.pick(&[Method::Float32, Method::Fixed]);
+            let average = |pool| Op::QAvgPool(QAvgPool { pool, rescale: rescale(method) });
+            let outputs = [
+                b.op("max", Op::MaxPool(pool.clone()), &[x]),
+                b.op_as("avg", average(Some(pool.clone())), &[x], ty),
+                b.op_as("global", average(None), &[x], global),
+            ];
+            out.push(b.case(&outputs));
+        }
+    }
+}
+
 /// Every case.
 pub fn cases() -> Vec<Case> {
     let mut out = Vec::new();
@@ -741,7 +1065,12 @@ pub fn cases() -> Vec<Case> {
     pools(&mut out);
     elementwise(&mut out);
     movement(&mut out);
+    sundry(&mut out);
+    resizes(&mut out);
+    requantizes(&mut out);
     many_axes(&mut out);
+    large_pools(&mut out);
+    more_axes(&mut out);
     roundings(&mut out);
     weights(&mut out);
     out

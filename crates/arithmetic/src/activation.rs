@@ -6,11 +6,16 @@ use crate::rounding::Rounding;
 /// Fills a lookup table: entry i is the quantized f of the real number that qmin + i stands for.
 ///
 /// The table is indexed by q - from.qmin; entries past from.qmax repeat the last one.
-pub fn table(from: &Affine, to: &Affine, f: impl Fn(f32) -> f32, out: &mut [i32]) {
+/// Stochastic rounding becomes half-even: its chance belongs to an element, and an entry serves many.
+pub fn table(from: &Affine, to: &Affine, r: Rounding, f: impl Fn(f32) -> f32, out: &mut [i32]) {
+    let r = match r {
+        Rounding::Stochastic { .. } => Rounding::HalfEven,
+        Rounding::HalfEven | Rounding::HalfUp | Rounding::HalfAway | Rounding::TowardZero | Rounding::Floor => r,
+    };
     for (i, entry) in out.iter_mut().enumerate() {
         let offset = i64::try_from(i).unwrap_or(i64::MAX);
         let q = i64::from(from.qmin).saturating_add(offset).min(i64::from(from.qmax)) as i32;
-        *entry = quantize(f(dequantize(q, from)), to, Rounding::HalfEven, 0);
+        *entry = quantize(f(dequantize(q, from)), to, r, 0);
     }
 }
 

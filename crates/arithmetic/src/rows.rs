@@ -1,6 +1,6 @@
 //! Functions of a whole row: softmax and normalization, in their one order of operations.
 
-use crate::elementary::{exp, ln};
+use crate::elementary::exp;
 use crate::float::{fma, lane_sum, sqrt};
 use crate::pool::max;
 
@@ -13,15 +13,6 @@ pub fn softmax(x: &[f32], y: &mut [f32]) {
     let total = lane_sum(y.iter().copied().take(x.len()));
     for y in y.iter_mut().take(x.len()) {
         *y /= total;
-    }
-}
-
-/// Logarithm of the softmax of a row: (x - max) - ln(lane sum of exp(x - max)).
-pub fn log_softmax(x: &[f32], y: &mut [f32]) {
-    let top = max(x.iter().copied());
-    let log_total = ln(lane_sum(x.iter().map(|&x| exp(x - top))));
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = (x - top) - log_total;
     }
 }
 

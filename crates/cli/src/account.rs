@@ -3,7 +3,7 @@
 use crate::format;
 use crate::output::Paper;
 use crate::table::{Side, Table, clip};
-use lowbit::bench::Timing;
+use lowbit::bench::{ReferenceStep, Timing};
 use lowbit::data::Preprocess;
 use lowbit::evaluate::Evaluation;
 use lowbit::inspect::inspect;
@@ -28,14 +28,23 @@ pub struct Account<'a> {
     pub layers_integer: usize,
     pub file_bytes_before: u64,
     pub file_bytes_after: u64,
+    /// What the interpreter runs in the integer program.
+    pub reference_steps: Vec<ReferenceStep>,
+    #[serde(flatten)]
+    pub measured: Measured,
+    #[serde(flatten)]
+    pub report: &'a Report,
+}
+
+/// What was measured, unless the user wants no report.
+#[derive(Debug, Default, Serialize)]
+pub struct Measured {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<Accuracy>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worst_layers: Option<Vec<LayerError>>,
-    #[serde(flatten)]
-    pub report: &'a Report,
 }
 
 /// What was calibrated with.
@@ -69,11 +78,13 @@ impl Account<'_> {
     pub fn text(&self, model: &Model, paper: &Paper) -> Result<String> {
         let mut out = String::new();
         self.origin(&mut out, model, paper)?;
-        if let Some(latency) = &self.latency {
+        if let Some(latency) = &self.measured.latency {
             self.comparison(&mut out, latency, paper);
-            self.left_float(&mut out, paper);
-            self.worst(&mut out, paper);
         }
+        self.left_float(&mut out, paper);
+        self.too_small(&mut out, paper);
+        out.push_str(&format::reference_steps(&self.reference_steps, paper));
+        self.worst(&mut out, paper);
         Ok(out)
     }
 
@@ -83,11 +94,11 @@ impl Account<'_> {
         let mut facts = Table::new(&[("", Side::Left), ("", Side::Left)]);
         let mut fact = |name: &str, text: String| facts.row([paper.bold(name), text]);
         let nodes = model.graph().nodes().count();
-        let macs = summary.macs.map_or(String::new(), |m| format!(", {} multiply-accumulates", format::amount(m)));
+        let macs = format::amount(self.report.layers.iter().map(|l| l.macs).sum());
         fact(
             "read",
             format!(
-                "{}: {}, {} parameters{macs}",
+                "{}: {}, {} parameters, {macs} multiply-accumulates",
                 self.model.display(),
                 format::counted(nodes, "node"),
                 format::count(summary.parameters as u64)
@@ -126,9 +137,11 @@ impl Account<'_> {
             table.row([name.to_string(), before, after, note]);
         };
         let bytes = |before: u64, after: u64| (format::bytes(before), format::bytes(after));
-        let smaller = |before: u64, after: u64| match before >= after {
-            true => format!("{:.1}x smaller", before as f64 / after.max(1) as f64),
-            false => format!("{:.1}x larger", after as f64 / before.max(1) as f64),
+        let smaller = |before: u64, after: u64| match () {
+            () if before == after => "the same".into(),
+            () if before == 0 || after == 0 => String::new(),
+            () if before > after => format!("{:.1}x smaller", before as f64 / after as f64),
+            () => format!("{:.1}x larger", after as f64 / before as f64),
         };
         let (before, after) = (self.report.bytes_before, self.report.bytes_after);
         let (b, a) = bytes(before, after);
@@ -141,18 +154,18 @@ impl Account<'_> {
             format!("{} ms", format::milliseconds(float.median_ms)),
             format!("{} ms", format::milliseconds(integer.median_ms)),
             format!(
-                "{} (medians; {}, {}, batch {})",
+                "{} (medians; {}, {}, {})",
                 faster(latency.speedup),
                 format::counted(integer.threads, "thread"),
                 integer.isa,
-                integer.batch
+                integer.inputs.join(", ")
             ),
         );
-        if let Some(accuracy) = &self.accuracy {
+        if let Some(accuracy) = &self.measured.accuracy {
             accuracy.rows(&mut row, paper);
         }
         let _ = write!(out, "\n{}", table.print(paper, 0));
-        if self.accuracy.is_none() {
+        if self.measured.accuracy.is_none() {
             let _ = writeln!(
                 out,
                 "accuracy was not measured: --evaluate DATA compares both on other data, with labels if it has some"
@@ -202,9 +215,22 @@ impl Account<'_> {
         let _ = write!(out, "\n{}\n{}", paper.bold("left float"), table.print(paper, 0));
     }
 
+    /// What is so small that it became zero, or nearly so.
+    fn too_small(&self, out: &mut String, paper: &Paper) {
+        for chosen in self.report.values.iter().filter(|c| c.too_small > 0) {
+            let channels = format::counted(chosen.too_small, "scale");
+            let _ = writeln!(
+                out,
+                "{} {channels} of '{}' would be below the least there is: what it holds is nearly or all zero",
+                paper.loud("too small:"),
+                chosen.value
+            );
+        }
+    }
+
     /// The worst layers.
     fn worst(&self, out: &mut String, paper: &Paper) {
-        let Some(worst) = self.worst_layers.as_ref().filter(|w| !w.is_empty()) else { return };
+        let Some(worst) = self.measured.worst_layers.as_ref().filter(|w| !w.is_empty()) else { return };
         let mut table = Table::new(&[
             ("SQNR dB", Side::Right),
             ("", Side::Left),

@@ -4,10 +4,11 @@ use crate::progress::Progress;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use lowbit::data::{Channels, Dataset, Overrides, PRESETS, Preprocess, preprocess};
+use lowbit::frontend::files;
 use lowbit::ir::suggest::did_you_mean;
 use lowbit::prefetch::Prefetch;
 use lowbit::{Compiled, Config, Error, Isa, Model, Result, Target};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// More threads than this are a slip of the keyboard.
 const MOST_THREADS: u64 = 256;
@@ -115,8 +116,11 @@ impl MachineArguments {
 }
 
 /// A number of samples.
-pub fn samples() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
+pub fn samples(text: &str) -> Result<usize> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err(Error::new(format!("expected a number of samples from 1, found '{text}'"))),
+    }
 }
 
 /// Opens what `--data` names; noise is said loudly.
@@ -133,11 +137,24 @@ pub fn spread<'a>(data: &'a Dataset, samples: usize, progress: &'a Progress) -> 
     Prefetch::new(data, samples).seen(|| progress.step())
 }
 
+/// Refuses an output that cannot be written, or that is one of the files it is made from.
+pub fn check_output<'a>(output: &Path, sources: impl IntoIterator<Item = (&'a str, &'a Path)>) -> Result<()> {
+    for (what, source) in sources {
+        if files::same(output, source) {
+            return Err(
+                Error::new(format!("cannot write '{}': it is {what} itself", output.display())).hint("another name")
+            );
+        }
+    }
+    files::check(output)
+}
+
 /// The configuration in a file.
 pub fn config(path: Option<&PathBuf>) -> Result<Config> {
     let Some(path) = path else { return Ok(Config::default()) };
     let doing = || format!("reading '{}'", path.display());
-    let text = std::fs::read_to_string(path).map_err(|e| Error::new(e.to_string()).context(doing()))?;
+    let bytes = files::read(path).map_err(|e| e.context(doing()))?;
+    let text = String::from_utf8(bytes).map_err(|_| Error::new("expected text (UTF-8)").context(doing()))?;
     Config::from_toml(&text).map_err(|e| e.context(doing()))
 }
 

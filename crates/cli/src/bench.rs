@@ -7,7 +7,7 @@ use crate::progress::Progress;
 use crate::table::{Side, Table, clip};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use lowbit::bench::{Effort, StepTime, Timing, profile, time};
+use lowbit::bench::{Effort, StepTime, Timing, noise, profile, time};
 use lowbit::compiler::compile;
 use lowbit::model::with_batch;
 use lowbit::{Config, Error, Result};
@@ -54,13 +54,14 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let progress = Progress::new();
     let model = arguments.model.load()?;
     let (graph, _) = model.lowered()?;
-    let program = compile(&with_batch(&graph, arguments.batch)?, &arguments.machine.target())?;
+    let graph = with_batch(&graph, arguments.batch)?;
+    let (program, inputs) = (compile(&graph, &arguments.machine.target())?, noise(&graph)?);
     let effort = Effort { warm_up: Effort::default().warm_up.min(arguments.seconds), duration: arguments.seconds };
     progress.stage("time", None);
     let threads = arguments.machine.threads();
-    let timing = time(&program, threads, effort)?;
+    let timing = time(&program, &inputs, threads, effort)?;
     progress.stage("profile", None);
-    let profile = arguments.profile.then(|| profile(&program, threads, effort)).transpose()?;
+    let profile = arguments.profile.then(|| profile(&program, &inputs, threads, effort)).transpose()?;
     drop(progress);
     let found = Found {
         model: &arguments.model.path,
@@ -77,12 +78,13 @@ impl Found<'_> {
         let t = &self.timing;
         let kind = if self.integer { "integer program" } else { "float program" };
         let mut out = format!(
-            "{}: {kind}, {}, {}, batch {}, {}\n",
+            "{}: {kind}, {}, {}, batch {}, {}\n{}\n",
             paper.bold(&self.model.display().to_string()),
             format::counted(t.threads, "thread"),
             t.isa,
             t.batch,
-            t.cpu
+            t.cpu,
+            t.inputs.iter().map(|i| format!("input   {i}")).collect::<Vec<_>>().join("\n")
         );
         if let Some(config) = &self.config {
             let _ = writeln!(out, "config  {}", format::config(config)?);
@@ -97,10 +99,7 @@ impl Found<'_> {
         ms("p99", t.p99_ms, String::new());
         let _ = write!(out, "\n{}", table.print(paper, 0));
         let _ = writeln!(out, "memory  {} of activations and constants", format::bytes(t.memory_bytes as u64));
-        if !t.reference_steps.is_empty() {
-            let steps = t.reference_steps.join(", ");
-            let _ = writeln!(out, "{}  {steps}", paper.loud("without a kernel, run by the interpreter:"));
-        }
+        out.push_str(&format::reference_steps(&t.reference_steps, paper));
         if let Some(steps) = &self.profile {
             let _ = write!(out, "\n{}", steps_table(steps, paper));
         }

@@ -25,7 +25,7 @@ pub struct Arguments {
     reference: Option<PathBuf>,
 
     /// Samples, evenly spread over the data; all unless given
-    #[arg(long, value_name = "N", value_parser = args::samples())]
+    #[arg(long, value_name = "N", value_parser = args::samples)]
     samples: Option<usize>,
 
     #[command(flatten)]

@@ -1,5 +1,8 @@
 //! Numbers for people.
 
+use crate::output::Paper;
+use crate::table::{Side, Table, clip};
+use lowbit::bench::ReferenceStep;
 use lowbit::data::Preprocess;
 use lowbit::{Config, Error, Result};
 
@@ -81,6 +84,19 @@ pub fn bar(value: f64, full: f64, width: usize) -> String {
         bar.push(EIGHTHS[eighths % 8]);
     }
     bar
+}
+
+/// What the interpreter runs for want of a kernel, by operator; nothing if there is nothing.
+pub fn reference_steps(steps: &[ReferenceStep], paper: &Paper) -> String {
+    let mut table = Table::new(&[("op", Side::Left), ("node", Side::Left), ("why", Side::Left)]);
+    steps.iter().for_each(|s| table.row([s.op.to_string(), clip(&s.node, 60), s.reason.clone()]));
+    match steps.is_empty() {
+        true => String::new(),
+        false => {
+            let title = paper.loud("run by the interpreter, slowly");
+            format!("\n{title} ({})\n{}", counted(steps.len(), "step"), table.print(paper, 0))
+        }
+    }
 }
 
 /// What a configuration has that the default has not: `samples = 100, weight_bits = 4`.

@@ -79,7 +79,11 @@ impl Found<'_> {
     fn text(&self, paper: &Paper) -> Result<String> {
         let s = &self.summary;
         let mut facts = Table::new(&[("", Side::Left), ("", Side::Left)]);
-        let mut fact = |name: &str, text: String| facts.row([name.to_string(), text]);
+        let mut fact = |name: &str, text: String| {
+            if !text.is_empty() {
+                facts.row([name.to_string(), text]);
+            }
+        };
         fact("name", s.name.clone());
         fact("producer", s.producer.clone());
         fact("kind", if self.quantized { "quantized" } else { "float" }.into());
@@ -89,9 +93,13 @@ impl Found<'_> {
             "constants",
             format!("{} elements, {}", format::count(s.parameters as u64), format::bytes(s.constant_bytes as u64)),
         );
-        if let Some(macs) = s.macs {
-            fact("work", format!("{} multiply-accumulates", format::amount(macs)));
-        }
+        fact(
+            "work",
+            match s.macs {
+                Some(macs) => format!("{} multiply-accumulates", format::amount(macs)),
+                None => "unknown, for sizes are open (--shape NAME=SIZES)".into(),
+            },
+        );
         if let Some(config) = &self.config {
             fact("config", format::config(config)?);
         }

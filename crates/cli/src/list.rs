@@ -14,13 +14,17 @@ pub struct Arguments {
     what: Option<String>,
 
     /// Print everything as one markdown document, the same on every machine
-    #[arg(long, conflicts_with_all = ["what", "json"])]
+    #[arg(long, conflicts_with = "what")]
     markdown: bool,
 }
 
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     match &arguments.what {
-        None if arguments.markdown => Outcome::new(listing::markdown(), &json!({})),
+        None if arguments.markdown => {
+            let text = listing::markdown();
+            let json = json!({ "markdown": text });
+            Outcome::new(text, &json)
+        }
         None => {
             let all = listing::all();
             let mut table = Table::new(&[("", Side::Left), ("", Side::Right), ("", Side::Left)]);

@@ -1,22 +1,26 @@
 //! `lowbit quantize`: from a float model to an integer one, and the account of it.
 
-use crate::account::{Account, Accuracy, Data, Latency};
+use crate::account::{Account, Accuracy, Data, Latency, Measured};
 use crate::args::{self, ImageArguments, MachineArguments, ModelArguments};
 use crate::output::{Outcome, Paper};
 use crate::progress::{Progress, Stages};
 use clap::Args;
-use lowbit::bench::{Effort, Timing, interleaved};
+use lowbit::bench::{Effort, Timing, interleaved, reference_steps};
 use lowbit::compiler::compile;
 use lowbit::data::Dataset;
 use lowbit::evaluate::evaluate;
+use lowbit::frontend::files;
 use lowbit::ir::pass::{self, PrintAfter, StopAfter, Watch};
 use lowbit::ir::text::{Constants, print_with};
-use lowbit::model::with_batch;
+use lowbit::ir::{Customs, Tensor};
+use lowbit::model::sized_for;
+use lowbit::prefetch::Prefetch;
 use lowbit::quantization::analysis::{self, LayerError};
 use lowbit::quantization::{Samples, pass_names};
-use lowbit::{Config, Error, Graph, Model, Quantize, Quantized, Result};
+use lowbit::{Config, Error, Graph, Model, Program, Quantize, Quantized, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Samples on which the error of every layer is measured.
@@ -37,12 +41,12 @@ pub struct Arguments {
     #[arg(long, value_name = "DATA")]
     data: String,
 
-    /// The quantized model to write
+    /// The quantized model to write; required, unless the work stops before
     #[arg(short, long, value_name = "OUT.onnx", required_unless_present = "stop_after")]
     output: Option<PathBuf>,
 
     /// Samples to calibrate with, evenly spread over the data; 512 unless given
-    #[arg(long, value_name = "N", value_parser = args::samples())]
+    #[arg(long, value_name = "N", value_parser = args::samples)]
     samples: Option<usize>,
 
     /// Data on which the float and the integer program are compared
@@ -50,10 +54,10 @@ pub struct Arguments {
     evaluate: Option<String>,
 
     /// Samples to evaluate on, evenly spread over the data; all unless given
-    #[arg(long, value_name = "N", value_parser = args::samples(), requires = "evaluate")]
+    #[arg(long, value_name = "N", value_parser = args::samples, requires = "evaluate")]
     evaluate_samples: Option<usize>,
 
-    /// Measure nothing after the model is written
+    /// Measure nothing: only quantize and write
     #[arg(long, conflicts_with = "evaluate")]
     no_report: bool,
 
@@ -80,7 +84,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     // Everything that can be refused is refused before the long work.
     let config = configuration(arguments)?;
     if let Some(output) = &arguments.output {
-        check_output(output, &arguments.model.path)?;
+        check_output(output, arguments)?;
     }
     let progress = Progress::new();
     let model = arguments.model.load()?;
@@ -88,8 +92,16 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let open = |spec: &str| args::open(spec, &model, preprocess.as_ref(), &progress);
     let data = open(&arguments.data)?;
     let test = arguments.evaluate.as_deref().map(open).transpose()?;
-
+    if let Some(spec) = arguments.evaluate.as_deref().filter(|spec| files::same(spec.as_ref(), arguments.data.as_ref()))
+    {
+        progress
+            .warn(&format!("'{spec}' is what is calibrated with too: on other data the model may be less accurate"));
+    }
+    let test = test.as_ref().map(|t| Test::new(t, arguments, &progress));
     let samples = args::spread(&data, config.samples, &progress);
+    samples.check()?;
+    test.as_ref().map_or(Ok(()), |t| t.samples.check())?;
+
     let calibration = samples.len();
     let how = Quantize::default().data(samples).config(config).engine(arguments.machine.engine()?);
     let mut printing = Printing { stop: arguments.stop_after.as_deref(), paper, stopped: None, failed: None };
@@ -100,8 +112,20 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     if let Some(preprocess) = &preprocess {
         quantized.model.set_preprocess(preprocess.to_json()?);
     }
+    let programs = Programs::new(&quantized, &data, &arguments.machine)?;
+    let accuracy = test.map(|t| t.accuracy(&quantized, arguments, &progress)).transpose()?;
+    let measured = match arguments.no_report {
+        true => Measured::default(),
+        false => Measured {
+            latency: Some(programs.latency(&arguments.machine, &progress)?),
+            worst_layers: Some(worst_layers(&quantized, &data, &arguments.machine, &progress)?),
+            accuracy,
+        },
+    };
+    // The file is there when all has gone well, and only then.
     quantized.save(output)?;
-    let mut account = Account {
+    drop(progress);
+    let account = Account {
         model: &arguments.model.path,
         output,
         calibration: Data { data: &arguments.data, samples: calibration, of: data.len(), random: data.is_random() },
@@ -110,30 +134,34 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         layers_integer: quantized.report.layers.iter().filter(|l| l.integer).count(),
         file_bytes_before: file_size(&arguments.model.path),
         file_bytes_after: file_size(output),
-        latency: None,
-        accuracy: None,
-        worst_layers: None,
+        reference_steps: reference_steps(&programs.integer),
+        measured,
         report: &quantized.report,
     };
-    if !arguments.no_report {
-        let saved = |e: Error| e.context(format!("measuring the model, which is written to '{}'", output.display()));
-        account.latency = Some(latency(&quantized, &arguments.machine, &progress).map_err(saved)?);
-        account.worst_layers = Some(worst_layers(&quantized, &data, &arguments.machine, &progress).map_err(saved)?);
-        let accuracy = test.as_ref().map(|test| accuracy(&quantized, test, arguments, &progress));
-        account.accuracy = accuracy.transpose().map_err(saved)?;
-    }
-    drop(progress);
     Outcome::new(account.text(&model, paper)?, &account)
 }
 
-/// Times the float and the integer program side by side.
-fn latency(quantized: &Quantized, machine: &MachineArguments, progress: &Progress) -> Result<Latency> {
-    progress.stage("time", None);
-    let program = |g: &Graph| compile(&with_batch(g, None)?, &machine.target());
-    let (float, integer) = (program(&quantized.float)?, program(&quantized.integer)?);
-    let times = interleaved(&[&float, &integer], machine.threads(), EFFORT)?;
-    let [float, integer] = <[Timing; 2]>::try_from(times).map_err(|_| Error::new("expected two timings"))?;
-    Ok(Latency { speedup: float.median_ms / integer.median_ms, float, integer })
+/// The float and the integer program, for inputs of the size that the data has.
+struct Programs {
+    float: Arc<Program>,
+    integer: Arc<Program>,
+    inputs: Vec<Tensor>,
+}
+
+impl Programs {
+    fn new(quantized: &Quantized, data: &Dataset, machine: &MachineArguments) -> Result<Programs> {
+        let inputs: Vec<Tensor> = data.sample(0)?.inputs.into_iter().map(|(_, tensor)| tensor).collect();
+        let program = |g: &Graph| compile(&sized_for(g, &inputs, &Customs::default())?, &machine.target());
+        Ok(Programs { float: program(&quantized.float)?, integer: program(&quantized.integer)?, inputs })
+    }
+
+    /// Times them side by side.
+    fn latency(&self, machine: &MachineArguments, progress: &Progress) -> Result<Latency> {
+        progress.stage("time", None);
+        let times = interleaved(&[&self.float, &self.integer], &self.inputs, machine.threads(), EFFORT)?;
+        let [float, integer] = <[Timing; 2]>::try_from(times).map_err(|_| Error::new("expected two timings"))?;
+        Ok(Latency { speedup: float.median_ms / integer.median_ms, float, integer })
+    }
 }
 
 /// The layers with the least signal to noise.
@@ -149,14 +177,25 @@ fn worst_layers(
     Ok(analysis::worst_layers(&quantized.float, &errors, WORST))
 }
 
-/// Evaluates the integer program and the float one on the same samples.
-fn accuracy(quantized: &Quantized, test: &Dataset, arguments: &Arguments, progress: &Progress) -> Result<Accuracy> {
-    let samples = args::spread(test, arguments.evaluate_samples.unwrap_or(0), progress);
-    progress.stage("evaluate", Some(samples.count()));
-    let engine = arguments.machine.engine()?;
-    let found = evaluate(&quantized.integer, Some(&quantized.float), &engine, &samples)?;
-    let data = arguments.evaluate.clone().unwrap_or_default();
-    Ok(Accuracy { data, random: test.is_random(), evaluation: found })
+/// What the programs are evaluated on.
+struct Test<'a> {
+    data: &'a Dataset,
+    samples: Prefetch<'a>,
+}
+
+impl<'a> Test<'a> {
+    fn new(data: &'a Dataset, arguments: &Arguments, progress: &'a Progress) -> Test<'a> {
+        Test { data, samples: args::spread(data, arguments.evaluate_samples.unwrap_or(0), progress) }
+    }
+
+    /// Evaluates the integer program and the float one on the same samples.
+    fn accuracy(self, quantized: &Quantized, arguments: &Arguments, progress: &Progress) -> Result<Accuracy> {
+        progress.stage("evaluate", Some(self.samples.count()));
+        let engine = arguments.machine.engine()?;
+        let found = evaluate(&quantized.integer, Some(&quantized.float), &engine, &self.samples)?;
+        let data = arguments.evaluate.clone().unwrap_or_default();
+        Ok(Accuracy { data, random: self.data.is_random(), evaluation: found })
+    }
 }
 
 fn configuration(arguments: &Arguments) -> Result<Config> {
@@ -175,19 +214,14 @@ fn pass_name_or_all(name: &str) -> Result<String> {
     if name == "all" { Ok(name.into()) } else { pass_name(name) }
 }
 
-/// Refuses an output that cannot be written, or that would replace the model it comes from.
-fn check_output(output: &Path, model: &Path) -> Result<()> {
-    let refused = |why: &str| Err(Error::new(format!("cannot write '{}': {why}", output.display())));
-    let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match () {
-        () if output.file_name().is_none() => refused("expected the name of a file"),
-        () if output.is_dir() => refused("it is a folder"),
-        () if !folder.is_dir() => refused("its folder does not exist"),
-        () if output.exists() && output.canonicalize().ok() == model.canonicalize().ok() => {
-            refused("it is the float model itself")
-        }
-        () => Ok(()),
-    }
+/// Refuses an output that cannot be written, or that would replace what it comes from.
+fn check_output(output: &Path, arguments: &Arguments) -> Result<()> {
+    let data = [Some(&arguments.data), arguments.evaluate.as_ref()].into_iter().flatten().map(Path::new);
+    let config = arguments.config.iter().map(PathBuf::as_path);
+    let sources = std::iter::once(("the float model", arguments.model.path.as_path()))
+        .chain(config.map(|path| ("the configuration", path)))
+        .chain(data.map(|path| ("the data", path)));
+    args::check_output(output, sources)
 }
 
 fn file_size(path: &Path) -> u64 {

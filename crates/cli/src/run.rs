@@ -1,12 +1,13 @@
 //! `lowbit run`: arrays in, arrays out.
 
 use crate::args::{self, ImageArguments, MachineArguments, ModelArguments};
-use crate::output::Outcome;
+use crate::format;
+use crate::output::{Outcome, tell};
 use crate::progress::Progress;
 use clap::Args;
 use lowbit::data::npy;
 use lowbit::ir::suggest::did_you_mean;
-use lowbit::ir::{Engine, Run, Tensor};
+use lowbit::ir::{Engine, Run, Tensor, ValueId};
 use lowbit::{Error, Graph, Model, Result};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -27,7 +28,7 @@ pub struct Arguments {
     data: Option<String>,
 
     /// Samples, evenly spread over the data; all unless given
-    #[arg(long, value_name = "N", value_parser = args::samples(), requires = "data")]
+    #[arg(long, value_name = "N", value_parser = args::samples, requires = "data")]
     samples: Option<usize>,
 
     /// Also write every value that the program computes, integers as they are
@@ -51,6 +52,9 @@ struct Found<'a> {
     model: &'a Path,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     inputs: Vec<Written>,
+    /// Inputs with values that are no numbers or not finite.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_finite: Vec<NotFinite>,
     outputs: Vec<Written>,
     threads: usize,
     isa: &'static str,
@@ -64,7 +68,21 @@ struct Written {
     file: PathBuf,
 }
 
+/// An input whose values are not all finite; what comes of them is hardly what was meant.
+#[derive(Debug, Serialize)]
+struct NotFinite {
+    input: String,
+    values: usize,
+    of: usize,
+    /// The first one's place, row-major.
+    first: usize,
+}
+
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
+    if arguments.output.exists() && !arguments.output.is_dir() {
+        return Err(Error::new(format!("expected a folder for the outputs, found '{}'", arguments.output.display()))
+            .hint("--output DIR; each output is written there as <name>.npy"));
+    }
     let model = arguments.model.load()?;
     let (graph, _) = model.lowered()?;
     let mut read = graph.outputs.clone();
@@ -74,24 +92,42 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     }
     let taps = read.get(graph.outputs.len()..).unwrap_or_default();
     let mut run = arguments.machine.engine()?.load(&graph, taps)?;
+    let files = if arguments.data.is_none() { input_files(&graph, &arguments.input)? } else { Vec::new() };
     let (inputs, outputs) = match &arguments.data {
         None => {
-            let files = input_files(&graph, &arguments.input)?;
             let inputs = files.iter().map(|file| npy::read(file)).collect::<Result<Vec<Tensor>>>()?;
             let found = run.run(&inputs)?;
-            (Vec::new(), found.outputs.into_iter().chain(found.taps).collect())
+            (inputs, found.outputs.into_iter().chain(found.taps).collect())
         }
         Some(data) => run_on_data(arguments, &model, data, &mut *run)?,
     };
+    let not_finite = not_finite(&graph, &inputs);
+    for n in &not_finite {
+        tell(&format!(
+            "warning: {} of {} values of input '{}' are NaN or infinite, the first at element {}",
+            format::count(n.values as u64),
+            format::count(n.of as u64),
+            n.input,
+            format::count(n.first as u64)
+        ));
+    }
 
     let folder = &arguments.output;
     std::fs::create_dir_all(folder)
-        .map_err(|e| Error::new(e.to_string()).context(format!("making the folder '{}'", folder.display())))?;
-    let given = if inputs.is_empty() { &[] } else { graph.inputs.as_slice() };
+        .map_err(|e| Error::from(e).context(format!("making the folder '{}'", folder.display())))?;
+    // What the user gave need not be written again.
+    let (given, inputs) = match arguments.data {
+        Some(_) => (graph.inputs.as_slice(), inputs.as_slice()),
+        None => (&[][..], &[][..]),
+    };
     let names: Vec<&str> = given.iter().chain(&read).map(|v| graph.value(*v).name.as_str()).collect();
+    let targets: Vec<PathBuf> = file_names(&names).iter().map(|file| folder.join(file)).collect();
+    for target in &targets {
+        let sources = files.iter().map(|file| ("an input", file.as_path()));
+        args::check_output(target, sources.chain([("the model", arguments.model.path.as_path())]))?;
+    }
     let mut written = Vec::new();
-    for ((name, file), tensor) in names.iter().zip(file_names(&names)).zip(inputs.iter().chain(&outputs)) {
-        let file = folder.join(file);
+    for ((name, file), tensor) in names.iter().zip(targets).zip(inputs.iter().chain(&outputs)) {
         npy::write(&file, tensor)?;
         written.push(Written { name: name.to_string(), ty: tensor.ty().to_string(), file });
     }
@@ -99,8 +135,20 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let outputs = written.split_off(given.len());
     let machine = &arguments.machine;
     let model = &arguments.model.path;
-    let found = Found { model, inputs: written, outputs, threads: machine.threads(), isa: machine.isa().name };
+    let found =
+        Found { model, inputs: written, not_finite, outputs, threads: machine.threads(), isa: machine.isa().name };
     Outcome::new(text, &found)
+}
+
+fn not_finite(graph: &Graph, inputs: &[Tensor]) -> Vec<NotFinite> {
+    let of_input = |(v, tensor): (&ValueId, &Tensor)| {
+        // Integers are always finite.
+        let values = tensor.floats().ok()?;
+        let first = values.iter().position(|x| !x.is_finite())?;
+        let count = values.iter().filter(|x| !x.is_finite()).count();
+        Some(NotFinite { input: graph.value(*v).name.clone(), values: count, of: values.len(), first })
+    };
+    graph.inputs.iter().zip(inputs).filter_map(of_input).collect()
 }
 
 /// Inputs and results of all samples, joined along the first axis.

@@ -21,7 +21,7 @@ pub struct Arguments {
     data: String,
 
     /// Samples, evenly spread over the data
-    #[arg(long, value_name = "N", default_value = "2", value_parser = args::samples())]
+    #[arg(long, value_name = "N", default_value = "2", value_parser = args::samples)]
     samples: usize,
 
     #[command(flatten)]

@@ -2,11 +2,11 @@
 
 mod support;
 
-use lowbit::data::npy;
-use lowbit::ir::{Tensor, meta};
+use lowbit::data::{npy, npz};
+use lowbit::ir::{DType, Tensor, Type, meta};
 use lowbit::{Model, frontend};
 use std::path::Path;
-use support::{Folder, demo, error, quantized, run};
+use support::{Folder, demo, error, json, quantized, run, text};
 
 /// The demo model without its stored preprocessing.
 fn forgetful(folder: &Folder) -> String {
@@ -31,17 +31,17 @@ fn usage_errors_exit_with_2() {
         (&["bench", &model], &["--seconds", "-1"], "-1"),
         (&["bench", &model], &["--isa", "avx512vnn"], "did you mean 'avx512vnni'"),
         (&["bench", &model], &["--shape", "image"], "name=1x3x224x224"),
-        (&["evaluate", &model, "--data", &test], &["--samples", "0"], "0 is not in 1.."),
+        (&["evaluate", &model, "--data", &test], &["--samples", "0"], "from 1, found '0'"),
         (&["evaluate", &model, "--data", &test], &["--preprocess", "imagnet"], "did you mean 'imagenet'"),
         (&["evaluate", &model, "--data", &test], &["--crop", "0"], "or none"),
         (&["evaluate", &model, "--data", &test], &["--channels", "rbg"], "rgb or bgr"),
         (&quantize, &[], "--output"),
-        (&quantize, &["-o", "x.onnx", "--samples", "0"], "0 is not in 1.."),
+        (&quantize, &["-o", "x.onnx", "--samples", "0"], "from 1, found '0'"),
         (&quantize, &["--stop-after", "anotate"], "did you mean 'annotate'"),
         (&quantize, &["-o", "x.onnx", "--print-after", "refin"], "did you mean 'refine'"),
         (&quantize, &["-o", "x.onnx", "--no-report", "--evaluate", &test], "--no-report"),
         (&["run", &model, "--output", "x"], &[], "--input"),
-        (&["list", "--markdown"], &["--json"], "--json"),
+        (&["list", "--markdown"], &["ops"], "--markdown"),
     ];
     for (base, more, part) in cases {
         let stderr = error(&[*base, *more].concat(), 2);
@@ -61,7 +61,7 @@ fn failures_exit_with_1_and_leave_nothing() {
         (&["quantize", &model, "--data", &nowhere, "-o", &out], "the word random"),
         (&["quantize", &model, "--data", &model, "-o", &out], "the word random"),
         (&["quantize", &model, "--data", "random", "-o", &into_nowhere], "its folder does not exist"),
-        (&["quantize", &model, "--data", "random", "-o", &here], "it is a folder"),
+        (&["quantize", &model, "--data", "random", "-o", &here], "found a folder"),
         (&["quantize", &model, "--data", "random", "-o", &model], "the float model itself"),
         (&["quantize", &model, "--data", "random", "-o", &out, "--config", &nowhere], "nowhere"),
         (&["quantize", &model, "--data", "random", "-o", &out, "--config", &model], "model.onnx"),
@@ -96,6 +96,162 @@ fn an_unreadable_image_is_named_and_the_old_output_stays() {
     assert!(stderr.contains("b.png"), "{stderr}");
     assert_eq!(folder.files(), ["out.onnx"]);
     assert_eq!(std::fs::read(&out).unwrap(), b"old");
+}
+
+#[test]
+fn a_bad_image_to_evaluate_on_is_found_before_anything_is_written() {
+    let (folder, images) = (Folder::new(), Folder::new());
+    let (model, data, out) = (demo("model.onnx"), demo("calibration"), folder.path("out.onnx"));
+    let quantize = ["quantize", &model, "--data", &data, "--samples", "2", "-o", &out];
+    for (class, name) in [("a", "a.png"), ("b", "b.png")] {
+        std::fs::create_dir(images.path(class)).unwrap();
+        std::fs::copy(demo("calibration/arrow/000.png"), images.path(&format!("{class}/{name}"))).unwrap();
+    }
+    let whole = std::fs::read(demo("calibration/arrow/000.png")).unwrap();
+    // The one is seen before the long work, the other when it is decoded.
+    for bad in [&b"not a picture"[..], &whole[..whole.len() / 2]] {
+        std::fs::write(images.path("b/b.png"), bad).unwrap();
+        let stderr = error(&[&quantize[..], &["--evaluate", &images.path("")]].concat(), 1);
+        assert!(stderr.contains("b.png"), "{stderr}");
+        assert_eq!(folder.files(), [""; 0]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn outputs_replace_no_device_and_none_of_their_sources() {
+    let folder = Folder::new();
+    let (model, data) = (folder.path("model.onnx"), folder.path("data.npy"));
+    std::fs::copy(demo("model.onnx"), &model).unwrap();
+    npy::write(Path::new(&data), &Tensor::from_f32(&[2, 3, 32, 32], vec![0.5; 6144]).unwrap()).unwrap();
+    std::fs::hard_link(&model, folder.path("hard.onnx")).unwrap();
+    std::os::unix::fs::symlink("model.onnx", folder.path("soft.onnx")).unwrap();
+    let quantize = |out: &str| ["quantize", &model, "--data", &data, "--no-report", "-o", out].map(str::to_owned);
+    let refused = |out: &str| error(&quantize(out).each_ref().map(String::as_str), 1);
+    for (out, part) in [
+        (folder.path("hard.onnx"), "the float model itself"),
+        (folder.path("soft.onnx"), "the float model itself"),
+        (data.clone(), "the data itself"),
+        ("/dev/null".into(), "expected a regular file"),
+    ] {
+        let stderr = refused(&out);
+        assert!(stderr.contains(part), "{out}: {stderr}");
+    }
+    // A link to another file stays a link.
+    std::fs::write(folder.path("old.onnx"), b"old").unwrap();
+    std::os::unix::fs::symlink("old.onnx", folder.path("link.onnx")).unwrap();
+    text(&quantize(&folder.path("link.onnx")).each_ref().map(String::as_str));
+    assert!(std::fs::symlink_metadata(folder.path("link.onnx")).unwrap().is_symlink());
+    assert!(Model::load(folder.path("old.onnx")).unwrap().is_quantized());
+    // Nor does a run write over its inputs.
+    let input = folder.path("logits.npy");
+    std::fs::copy(&data, &input).unwrap();
+    let stderr = error(&["run", &model, "--input", &input, "--output", &folder.path("")], 1);
+    assert!(stderr.contains("an input itself"), "{stderr}");
+    assert!(error(&["run", &model, "--input", &input, "--output", &model], 1).contains("expected a folder"));
+    assert_eq!(
+        folder.files(),
+        ["data.npy", "hard.onnx", "link.onnx", "logits.npy", "model.onnx", "old.onnx", "soft.onnx"]
+    );
+}
+
+/// A model whose height and width are open.
+fn open_sized(folder: &Folder) -> String {
+    let text = r#"
+graph "open" {
+  input %x: f32[Nx3xHxW]
+  const %w: f32[2x3x1x1] = [1, 2, 3, 4, 5, 6]
+  %y: f32[Nx2xHxW] = Conv(%x, %w)
+  %z = GlobalAvgPool(%y)
+  output %z
+}
+"#;
+    let path = folder.path("open.onnx");
+    frontend::save(&lowbit::ir::text::parse(text).unwrap(), Path::new(&path)).unwrap();
+    path
+}
+
+#[test]
+fn open_sizes_are_asked_for_or_taken_from_the_data() {
+    let folder = Folder::new();
+    let (model, data, out) = (open_sized(&folder), folder.path("x.npy"), folder.path("q.onnx"));
+    for arguments in [&["bench", &model][..], &["bench", &model, "--batch", "2"], &["verify", &model]] {
+        let stderr = error(arguments, 1);
+        assert!(stderr.contains("value 'x'") && stderr.contains("--shape x=1x3x224x224"), "{stderr}");
+    }
+    let sized = json(&["bench", &model, "--shape", "x=1x3x4x5", "--seconds", "0.01"]);
+    assert_eq!((&sized["macs"], &sized["inputs"][0]), (&120.into(), &"x: f32[1x3x4x5]".into()));
+    assert_eq!(json(&["inspect", &model])["macs"], serde_json::Value::Null);
+    assert!(text(&["inspect", &model]).contains("--shape"));
+
+    let pixels = (0..2 * 3 * 6 * 7).map(|i| (i % 19) as f32 / 9.0 - 1.0).collect();
+    npy::write(Path::new(&data), &Tensor::from_f32(&[2, 3, 6, 7], pixels).unwrap()).unwrap();
+    let told = json(&["quantize", &model, "--data", &data, "-o", &out]);
+    assert_eq!(told["latency"]["integer"]["inputs"][0], "x: f32[1x3x6x7]");
+    assert_eq!((&told["latency"]["integer"]["macs"], &told["layers"][0]["macs"]), (&252.into(), &252.into()));
+    assert_eq!(json(&["verify", &out, "--data", &data])["identical"], true);
+}
+
+#[test]
+fn values_that_are_not_finite_are_pointed_out() {
+    let folder = Folder::new();
+    let (model, array, out) = (demo("model.onnx"), folder.path("a.npy"), folder.path("out"));
+    let mut pixels = vec![0.5; 3072];
+    (pixels[7], pixels[9]) = (f32::NAN, f32::INFINITY);
+    npy::write(Path::new(&array), &Tensor::from_f32(&[1, 3, 32, 32], pixels).unwrap()).unwrap();
+    let ran = run(&["run", &model, "--input", &array, "--output", &out, "--json"]);
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.stderr.contains("2 of 3,072 values of input 'image'"), "{}", ran.stderr);
+    let told: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&told["not_finite"][0]["values"], &told["not_finite"][0]["first"]), (&2.into(), &7.into()));
+}
+
+#[test]
+fn labels_and_scores_that_make_no_sense_are_refused() {
+    let folder = Folder::new();
+    let (model, data) = (demo("model.onnx"), folder.path("a.npz"));
+    let evaluate = |pixel: f32, label: &[i64]| {
+        let images = Tensor::from_f32(&[2, 3, 32, 32], vec![pixel; 6144]).unwrap();
+        let label = Tensor::from_ints(Type::plain(DType::I64, vec![2]), label).unwrap();
+        npz::write(Path::new(&data), &[("image", &images), ("label", &label)]).unwrap();
+        ["evaluate", &model, "--data", &data].map(str::to_owned)
+    };
+    let refused = |pixel: f32, label: &[i64]| error(&evaluate(pixel, label).each_ref().map(String::as_str), 1);
+    let stderr = refused(0.5, &[0, 12]);
+    assert!(
+        stderr.contains("label below 12") && stderr.contains("found 12") && stderr.contains("a.npz[1]"),
+        "{stderr}"
+    );
+    let stderr = refused(f32::NAN, &[0, 1]);
+    assert!(stderr.contains("found NaN") && stderr.contains("a.npz[0]"), "{stderr}");
+    json(&evaluate(0.5, &[0, 11]).each_ref().map(String::as_str));
+}
+
+#[test]
+fn a_reference_with_other_outputs_is_refused() {
+    let folder = Folder::new();
+    let other = folder.path("means.onnx");
+    let text = r#"
+graph "means" {
+  input %image: f32[Nx3x32x32]
+  %y = GlobalAvgPool(%image)
+  output %y
+}
+"#;
+    frontend::save(&lowbit::ir::text::parse(text).unwrap(), Path::new(&other)).unwrap();
+    let (model, data) = (demo("model.onnx"), demo("test"));
+    let stderr = error(&["evaluate", &model, "--data", &data, "--samples", "1", "--reference", &other], 1);
+    assert!(stderr.contains("expected 3 scores") && stderr.contains("found 12"), "{stderr}");
+}
+
+#[test]
+fn empty_arrays_get_advice_for_arrays() {
+    let folder = Folder::new();
+    let (model, array) = (demo("model.onnx"), folder.path("a.npy"));
+    npy::write(Path::new(&array), &Tensor::from_f32(&[0, 3, 32, 32], Vec::new()).unwrap()).unwrap();
+    let stderr = error(&["verify", &model, "--data", &array], 1);
+    assert!(stderr.contains("at least one sample") && stderr.contains("first axis"), "{stderr}");
+    assert!(!stderr.contains("jpg"), "{stderr}");
 }
 
 #[test]

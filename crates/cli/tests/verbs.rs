@@ -63,6 +63,8 @@ fn quantize_is_readable() {
         assert!(printed.contains(part), "{part}\n{printed}");
     }
     assert!(!printed.contains('\x1b'), "no colours into a pipe");
+    let same = run(&[&arguments[..], &["--evaluate", &data, "--evaluate-samples", "2"]].concat());
+    assert!(same.stderr.contains("is what is calibrated with too"), "{}", same.stderr);
 
     let short = text(&[&arguments[..], &["--no-report"]].concat());
     assert!(short.contains("written") && !short.contains("latency") && !short.contains("worst"), "{short}");
@@ -230,6 +232,38 @@ fn run_takes_data_and_shows_values() {
 }
 
 #[test]
+fn models_that_look_up_get_indices_in_range_and_say_what_has_no_kernel() {
+    let folder = Folder::new();
+    let (model, out) = (folder.path("words.onnx"), folder.path("q.onnx"));
+    let graph = lowbit::ir::text::parse(
+        r#"
+graph "words" {
+  input %ids: i64[Nx4]
+  const %table: f32[5x2] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+  const %w: f32[2x3] = [1, -2, 3, -4, 5, -6]
+  %looked.up: f32[Nx4x2] = Gather(%table, %ids) {axis 0}
+  %y: f32[Nx4x3] = MatMul(%looked.up, %w)
+  output %y
+}
+"#,
+    );
+    lowbit::frontend::save(&graph.unwrap(), Path::new(&model)).unwrap();
+    // Of the usual hundred indices nearly all would be out of range.
+    let told = json(&["bench", &model, "--seconds", "0.02", "--batch", "3", "--threads", "2"]);
+    let step = &told["reference_steps"][0];
+    assert_eq!((&step["op"], &step["node"]), (&"Gather".into(), &"looked.up".into()));
+    assert!(step["reason"].as_str().unwrap().contains("i64[3x4]"), "{step}");
+    assert!(text(&["bench", &model, "--seconds", "0.02"]).contains("run by the interpreter"));
+
+    let quantize = ["quantize", &model, "--data", "random", "--samples", "4", "-o", &out];
+    let told = json(&[&quantize[..], &["--no-report"]].concat());
+    assert_eq!(told["reference_steps"][0]["op"], "Gather");
+    let printed = text(&quantize);
+    assert!(printed.contains("run by the interpreter") && printed.contains("no kernel of Gather"), "{printed}");
+    assert_eq!(json(&["verify", &out])["identical"], true);
+}
+
+#[test]
 fn lists_list() {
     let all = json(&["list"]);
     let listings = all["listings"].as_array().unwrap();
@@ -246,6 +280,10 @@ fn lists_list() {
     let markdown = text(&["list", "--markdown"]);
     assert!(markdown.starts_with("# Reference\n") && markdown.contains("| bias-correction |"));
     assert!(!markdown.contains("| here |"), "the document is the same on every machine");
+    for arguments in [["list", "--markdown", "--json"], ["--json", "list", "--markdown"]] {
+        let told: Value = serde_json::from_str(&text(&arguments)).unwrap();
+        assert_eq!(told["markdown"], markdown);
+    }
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! Model files in and out of the lowbit graph.
 //!
-//! [`load`] reads a model and [`save`] writes one; the format's own room is [`onnx`].
+//! [`load`] reads a model, [`load_with_remarks`] says too what was read differently than the file says it, and [`save`]
+//! writes one; the format's own room is [`onnx`], and [`files`] is how files are read and written.
 #![forbid(unsafe_code)]
 
+pub mod files;
 pub mod onnx;
 
 use bytes::Bytes;
-use lowbit_ir::{Error, Graph, Result};
+use lowbit_ir::{Graph, Result};
+pub use onnx::remarks::{Remark, lines as remark_lines};
 use std::io::Write;
 use std::path::Path;
 
@@ -19,20 +22,25 @@ pub struct ImportOptions {
 
 /// Reads a model file; external data files are looked for beside it.
 pub fn load(path: &Path, options: &ImportOptions) -> Result<Graph> {
+    load_with_remarks(path, options).map(|(graph, _)| graph)
+}
+
+/// As [`load`], with what was read differently than the file says it; [`remark_lines`] words it for people.
+pub fn load_with_remarks(path: &Path, options: &ImportOptions) -> Result<(Graph, Vec<Remark>)> {
     let doing = || format!("reading '{}'", path.display());
-    let bytes = std::fs::read(path).map_err(|e| Error::new(e.to_string()).context(doing()))?;
+    let bytes = files::read(path).map_err(|e| e.context(doing()))?;
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
-    let mut graph = load_bytes(bytes.into(), folder, options).map_err(|e| e.context(doing()))?;
+    let (mut graph, remarks) = onnx::import(bytes.into(), folder, options).map_err(|e| e.context(doing()))?;
     if graph.name.is_empty() {
         graph.name = stem;
     }
-    Ok(graph)
+    Ok((graph, remarks))
 }
 
 /// Reads a model from bytes, which its weights then share; `base_dir` is where external data files are.
 pub fn load_bytes(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) -> Result<Graph> {
-    onnx::import(bytes, base_dir, options)
+    onnx::import(bytes, base_dir, options).map(|(graph, _)| graph)
 }
 
 /// The bytes of an ONNX file for a float or QDQ graph: the same graph gives the same bytes.
@@ -43,22 +51,5 @@ pub fn export(graph: &Graph) -> Result<Vec<u8>> {
 /// Writes an ONNX file: the old file stays until the new one is complete.
 pub fn save(graph: &Graph, path: &Path) -> Result<()> {
     let bytes = export(graph)?;
-    write_atomically(path, &bytes)
-        .map_err(|e| Error::new(e.to_string()).context(format!("writing '{}'", path.display())))
-}
-
-/// Writes beside the target and renames: whoever looks sees the old file or the new one, never half of one.
-fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let name = path.file_name().ok_or_else(|| std::io::Error::other("expected a path that names a file"))?;
-    let temporary = path.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
-    let written = std::fs::File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    });
-    if written.is_err() {
-        // The first error is the one to tell; a part that cannot be removed is only clutter.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
+    files::write(path, |file| file.write_all(&bytes))
 }

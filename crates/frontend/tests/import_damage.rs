@@ -3,7 +3,8 @@
 mod common;
 
 use common::*;
-use lowbit_frontend::onnx::proto::{StringStringEntryProto, TensorProto, tensor_proto::DataLocation};
+use lowbit_frontend::onnx::proto::tensor_proto::{DataLocation, DataType};
+use lowbit_frontend::onnx::proto::{StringStringEntryProto, TensorProto};
 use lowbit_frontend::{ImportOptions, load, load_bytes};
 use lowbit_ir::DType;
 
@@ -91,6 +92,14 @@ fn attributes_that_are_not_understood_are_refused() {
     let wrong_type =
         Model::new(13).input("x", DType::F32, &["2"]).node("Elu", "x", "y", vec![int("alpha", 1)]).output("y");
     refused(&wrong_type, &["Elu_y", "'alpha'", "FLOAT"]);
+    let conv = |group| {
+        let weight = lowbit_ir::Tensor::from_f32(&[1, 1, 1], vec![1.0]).unwrap();
+        let model = Model::new(13).input("x", DType::F32, &["1", "1", "4"]).constant("w", &weight);
+        model.node("Conv", "x w", "y", vec![int("group", group)]).output("y")
+    };
+    assert!(conv(1).import().is_ok());
+    refused(&conv(0), &["Conv_y", "positive group, found 0"]);
+    refused(&conv(-2), &["found -2"]);
 }
 
 #[test]
@@ -210,4 +219,68 @@ fn external_data_is_read_from_inside_the_folder_only() {
     let alone = model(&[("location", "weights.bin")]).import().unwrap_err().to_string();
     assert!(alone.contains("weights.bin"), "{alone}");
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// Numbers of types that the graph lacks are converted where they fit, and refused by name where they do not.
+#[test]
+fn numbers_that_do_not_fit_name_their_tensor() {
+    let with = |data_type: DataType, raw: Vec<u8>| {
+        let tensor = TensorProto {
+            name: Some("w".into()),
+            data_type: Some(data_type as i32),
+            dims: vec![1],
+            raw_data: Some(raw.into()),
+            ..TensorProto::default()
+        };
+        Model::new(13).raw(tensor).node("Neg", "w", "y", vec![]).output("y")
+    };
+    refused(&with(DataType::Double, 1e39f64.to_le_bytes().to_vec()), &["'w'", "within f32", "1e39"]);
+    refused(&with(DataType::Uint64, u64::MAX.to_le_bytes().to_vec()), &["'w'", "within i64", "18446744073709551615"]);
+    for x in [f64::INFINITY, f64::from(f32::MAX), 1e-300] {
+        let g = with(DataType::Double, x.to_le_bytes().to_vec()).import().unwrap();
+        assert_eq!(run(&g, &[])[0].f32s().unwrap()[..], [-x as f32]);
+    }
+    assert!(with(DataType::Uint64, u64::from(u32::MAX).to_le_bytes().to_vec()).import().is_ok());
+    // In a Constant node too, which is named by its output.
+    let mut attribute = value("value", &f32s(&[1], &[0.0]));
+    let t = attribute.t.as_mut().unwrap();
+    (t.data_type, t.raw_data) = (Some(DataType::Double as i32), Some((-1e300f64).to_le_bytes().to_vec().into()));
+    refused(
+        &Model::new(13).node("Constant", "", "c", vec![attribute]).node("Neg", "c", "y", vec![]).output("y"),
+        &["'c'", "within f32"],
+    );
+}
+
+/// Everything whose type became another is told, with its name.
+#[test]
+fn types_that_become_others_are_told() {
+    let half = |name: &str| TensorProto {
+        name: Some(name.into()),
+        data_type: Some(DataType::Float16 as i32),
+        dims: vec![1],
+        raw_data: Some(vec![0, 0x3c].into()),
+        ..TensorProto::default()
+    };
+    let mut model = Model::new(13)
+        .input("x", DType::F16, &["1"])
+        .input("n", DType::I64, &["1"])
+        .raw(half("w"))
+        .node("Mul", "x w", "a", vec![])
+        .node("Cast", "a", "b", vec![int("to", DataType::Double as i64)])
+        .node("Cast", "n", "c", vec![int("to", DataType::Uint32 as i64)])
+        .node("Cast", "c", "d", vec![int("to", DataType::Float as i64)])
+        .node("Add", "b d", "y", vec![])
+        .output("y");
+    let mut output = model.graph().input[0].clone();
+    output.name = Some("y".into());
+    model.graph().output[0] = output;
+    let remarks = lowbit_frontend::onnx::import(model.bytes().into(), None, &ImportOptions::default()).unwrap().1;
+    let expected = [
+        "f16 became f32: 1 input ('x'), 1 output ('y'), 1 constant ('w')",
+        "f64 became f32: 1 conversion ('b')",
+        "u32 became i64: 1 conversion ('c')",
+    ];
+    assert_eq!(lowbit_frontend::remark_lines(&remarks), expected);
+    let plain = Model::new(13).input("x", DType::F32, &["1"]).node("Neg", "x", "y", vec![]).output("y");
+    assert!(lowbit_frontend::onnx::import(plain.bytes().into(), None, &ImportOptions::default()).unwrap().1.is_empty());
 }

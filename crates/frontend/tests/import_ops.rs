@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use lowbit_frontend::onnx::proto;
 use lowbit_ir::op::{MatMul, Unary};
 use lowbit_ir::{DType, Op};
 
@@ -354,4 +355,103 @@ fn what_does_nothing_keeps_its_name() {
     assert_eq!(names, ["Dropout_d", "Identity_i", "Sigmoid_s", "Mul_y"]);
     assert!(graph.nodes().any(|(_, n)| n.op == Op::Unary(Unary::Sigmoid)));
     assert!(["x", "d", "i", "s", "y"].iter().all(|n| graph.find(n).is_some()));
+}
+
+#[test]
+fn activations_of_one_node_are_one_operator() {
+    // Celu leaves positive numbers as they are, whatever alpha divides and multiplies.
+    let x = [0.1f32, 1e-30, 7.3, 1e38, f32::INFINITY];
+    assert_eq!(values(13, "Celu", &x, vec![float("alpha", 3.0)]), x);
+    for (op, attributes, expected) in [
+        ("Celu", vec![float("alpha", 3.0)], Unary::Celu { alpha: 3.0 }),
+        ("Selu", vec![], Unary::Selu { alpha: 1.673_263_2, gamma: 1.050_701 }),
+        ("ThresholdedRelu", vec![float("alpha", 0.5)], Unary::ThresholdedRelu { alpha: 0.5 }),
+    ] {
+        let graph =
+            Model::new(13).input("x", DType::F32, &["2"]).node(op, "x", "y", attributes).output("y").import().unwrap();
+        let ops: Vec<&Op> = graph.nodes().map(|(_, n)| &n.op).collect();
+        assert_eq!(ops, [&Op::Unary(expected)]);
+    }
+}
+
+#[track_caller]
+fn refused(
+    opset: i64,
+    op: &str,
+    x: &lowbit_ir::Tensor,
+    constants: &[lowbit_ir::Tensor],
+    attributes: Vec<proto::AttributeProto>,
+    part: &str,
+) {
+    let dims: Vec<String> = x.dims().iter().map(usize::to_string).collect();
+    let dims: Vec<&str> = dims.iter().map(String::as_str).collect();
+    let mut model = Model::new(opset).input("x", x.dtype(), &dims).output("y");
+    let mut operands = "x".to_string();
+    for (i, c) in constants.iter().enumerate() {
+        model = model.constant(&format!("c{i}"), c);
+        operands += &format!(" c{i}");
+    }
+    let error = model.node(op, &operands, "y", attributes).import().unwrap_err().to_string();
+    assert!(error.contains(part) && error.contains(&format!("{op}_y")), "expected '{part}' in: {error}");
+}
+
+/// What one opset ignores or forbids and another one means is refused, not guessed.
+#[test]
+fn meanings_of_other_opsets_are_refused() {
+    let x = line(&[-5.0, 0.5, 5.0]);
+    let image = f32s(&[1, 1, 3, 3], &[0.0; 9]);
+    // Bounds and positions were attributes once.
+    refused(10, "Clip", &x, &[f32s(&[], &[0.0])], vec![], "at most 1 operands in opset 10");
+    refused(9, "Slice", &x, &[i64s(&[0]), i64s(&[1])], vec![ints("starts", &[0]), ints("ends", &[1])], "operands");
+    refused(11, "ReduceSum", &x, &[i64s(&[0])], vec![ints("axes", &[0])], "operands");
+    // Equal parts, before opset 18.
+    let two = Model::new(13).input("x", DType::F32, &["3"]).node("Split", "x", "a b", vec![]).output("a").output("b");
+    assert!(two.import().unwrap_err().to_string().contains("2 equal parts"));
+    // Both kinds of padding, with different amounts.
+    let w = f32s(&[1, 1, 2, 2], &[0.0; 4]);
+    let both = |pads: &[i64]| vec![text("auto_pad", "SAME_UPPER"), ints("pads", pads)];
+    refused(11, "Conv", &image, std::slice::from_ref(&w), both(&[1, 1, 0, 0]), "auto_pad SAME_UPPER");
+    assert_eq!(apply(11, "Conv", &image, &[Some(w.clone())], both(&[0, 0, 1, 1])).0, [1, 1, 3, 3]);
+    assert_eq!(apply(11, "Conv", &image, &[Some(w)], both(&[0, 0, 0, 0])).0, [1, 1, 3, 3]);
+    // A pad value that the graph's f32 cannot hold.
+    let large = lowbit_ir::Tensor::from_i64(&[], vec![16_777_217]).unwrap();
+    refused(13, "Pad", &i64s(&[1]), &[i64s(&[1, 0]), large], vec![], "16777217");
+    let one_row = f32s(&[1, 2], &[1.0, 2.0]);
+    let square = f32s(&[2, 2], &[0.0; 4]);
+    refused(13, "Gemm", &one_row, &[square.clone(), square], vec![], "addend c");
+    let z = [f32s(&[], &[1.0]), integers(DType::I8, &[], &[0])];
+    refused(21, "QuantizeLinear", &x, &z, vec![int("output_dtype", 2)], "output_dtype");
+    refused(10, "Resize", &f32s(&[1, 1, 2, 2], &[0.0; 4]), &[line(&[1.0, 1.0, 2.0, 0.5])], vec![], "shrinks");
+    refused(14, "BatchNormalization", &image, &vec![line(&[1.0]); 4], vec![int("training_mode", 1)], "training");
+    refused(7, "BatchNormalization", &image, &vec![line(&[1.0]); 4], vec![int("spatial", 0)], "spatial");
+    let training = integers(DType::Bool, &[], &[1]);
+    refused(13, "Dropout", &x, &[f32s(&[], &[0.5]), training], vec![], "training");
+}
+
+#[test]
+fn resampling_before_opset_11_takes_the_element_above_where_it_shrinks() {
+    let x = f32s(&[1, 1, 2, 4], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+    let scales = [1.0, 1.0, 0.6, 0.6];
+    let found = apply(10, "Resize", &x, &[Some(line(&scales))], vec![]);
+    assert_eq!(found, (vec![1, 1, 1, 2], vec![1.0, 3.0]));
+    assert_eq!(apply(7, "Upsample", &x, &[], vec![floats("scales", &scales)]), found);
+    // 1 / 0.6 lies between the second and the third element.
+    let linear = apply(10, "Resize", &x, &[Some(line(&scales))], vec![text("mode", "linear")]).1;
+    near(&linear, &[1.0, 1.0 + 1.0 / 0.6]);
+}
+
+#[test]
+fn an_integer_base_may_have_a_real_exponent() {
+    let x = i64s(&[4, 9]);
+    let y = apply(13, "Pow", &x, &[Some(f32s(&[], &[0.5]))], vec![]);
+    assert_eq!(y.1, [2.0, 3.0]);
+    assert_eq!(apply(13, "Pow", &x, &[Some(integers(DType::I32, &[], &[2]))], vec![]).1, [16.0, 81.0]);
+}
+
+#[test]
+fn slices_backwards_start_at_an_element() {
+    let x = line(&[1.0, 2.0, 3.0]);
+    let at = |v: i64| Some(i64s(&[v]));
+    let y = apply(13, "Slice", &x, &[at(-9), at(i64::MIN), at(0), at(-1)], vec![]);
+    assert_eq!(y.1, [1.0]);
 }

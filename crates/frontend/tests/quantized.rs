@@ -142,7 +142,17 @@ fn float_operators_come_back() {
     let b = g.add_const("b", f32s(&[8], &[1.0; 8]));
     let mut y = add(&mut g, "linear", Op::MatMul(MatMul { trans_b: false }), &[x, w, b]);
     y = add(&mut g, "turned", Op::MatMul(MatMul { trans_b: true }), &[y, w, b]);
-    for f in [Unary::Silu, Unary::Gelu, Unary::GeluTanh, Unary::Mish, Unary::HardSwish, Unary::Elu { alpha: 0.5 }] {
+    for f in [
+        Unary::Silu,
+        Unary::Gelu,
+        Unary::GeluTanh,
+        Unary::Mish,
+        Unary::HardSwish,
+        Unary::Elu { alpha: 0.5 },
+        Unary::Selu { alpha: 1.5, gamma: 1.25 },
+        Unary::Celu { alpha: 0.5 },
+        Unary::ThresholdedRelu { alpha: 0.5 },
+    ] {
         y = add(&mut g, f.name(), Op::Unary(f), &[y]);
     }
     y = add(&mut g, "norm", Op::LayerNorm { axis: -1, epsilon: 1e-6 }, &[y, b, b]);
@@ -297,4 +307,26 @@ fn one_weight_under_two_scales_is_two_constants() {
         .import()
         .unwrap();
     assert_eq!(run(&g, &[])[0].f32s().unwrap()[..], [2.5, 5.0]);
+}
+
+#[test]
+fn plain_integers_need_a_newer_opset_than_floats() {
+    for (dtype, f, lowest) in [
+        (DType::F32, Op::Binary(Binary::Add), 13),
+        (DType::I32, Op::Binary(Binary::Add), 13),
+        (DType::I8, Op::Binary(Binary::Add), 14),
+        (DType::U16, Op::Binary(Binary::Mul), 14),
+        (DType::U16, Op::Binary(Binary::Max), 13),
+    ] {
+        let mut g = Graph::new("net");
+        let x = g.add_input("x", Type::plain(dtype, vec![4]));
+        let y = add(&mut g, "y", f, &[x, x]);
+        g.outputs.push(y);
+        assert_eq!(opset(&round_trip(&g)), lowest, "{dtype}");
+    }
+    let mut g = Graph::new("net");
+    let x = g.add_input("x", Type::plain(DType::I64, vec![4]));
+    let y = add(&mut g, "y", Op::Relu, &[x]);
+    g.outputs.push(y);
+    assert_eq!(opset(&round_trip(&g)), 14);
 }

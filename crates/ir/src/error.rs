@@ -1,6 +1,7 @@
 //! The one error of the graph crates: where it happened, what was expected and found, what to try.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 
 /// Result of every fallible function of the graph crates.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -87,6 +88,27 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// What the operating system said, in words, and what can be done about it.
+impl From<io::Error> for Error {
+    fn from(e: io::Error) -> Self {
+        let (said, hint) = match e.kind() {
+            ErrorKind::NotFound => ("there is no such file or folder", "check the path and the folder it starts from"),
+            ErrorKind::PermissionDenied => ("permission denied", "check who may read and write it"),
+            ErrorKind::IsADirectory => ("it is a folder", "name a file"),
+            ErrorKind::NotADirectory => ("a part of the path is not a folder", "check the path"),
+            ErrorKind::AlreadyExists => ("it exists already", "another name"),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ("the disk is full", "make room, or write elsewhere"),
+            ErrorKind::FileTooLarge => ("the file is too large for its disk", "write elsewhere"),
+            ErrorKind::ReadOnlyFilesystem => ("the disk is read-only", "write elsewhere"),
+            ErrorKind::InvalidFilename => ("the file name is not possible here", "a shorter or plainer name"),
+            ErrorKind::OutOfMemory => ("out of memory", "a smaller model, batch or data set"),
+            // The others have no advice of their own, and their text is the best there is.
+            _ => return Error::new(e.to_string()),
+        };
+        Error::new(said).hint(hint)
+    }
+}
 
 impl From<lowbit_arithmetic::ScaleError> for Error {
     fn from(e: lowbit_arithmetic::ScaleError) -> Self {

@@ -373,6 +373,23 @@ pub enum Unary {
         /// Limit below 0.
         alpha: f32,
     },
+    /// gamma * x or gamma * alpha * (e^x - 1) below 0.
+    Selu {
+        /// Limit below 0, before `gamma`.
+        alpha: f32,
+        /// Slope above 0.
+        gamma: f32,
+    },
+    /// x or alpha * (e^(x / alpha) - 1) below 0.
+    Celu {
+        /// Limit below 0.
+        alpha: f32,
+    },
+    /// x above alpha, else 0.
+    ThresholdedRelu {
+        /// The threshold.
+        alpha: f32,
+    },
     /// Toward minus infinity.
     Floor,
     /// Toward plus infinity.
@@ -580,6 +597,9 @@ impl Unary {
             Unary::HardSwish => "HardSwish",
             Unary::LeakyRelu { .. } => "LeakyRelu",
             Unary::Elu { .. } => "Elu",
+            Unary::Selu { .. } => "Selu",
+            Unary::Celu { .. } => "Celu",
+            Unary::ThresholdedRelu { .. } => "ThresholdedRelu",
             Unary::Floor => "Floor",
             Unary::Ceil => "Ceil",
             Unary::Round => "Round",

@@ -264,12 +264,12 @@ proptest! {
             let axes = cuts.iter().take(rank).enumerate();
             let slice = axes.map(|(axis, (start, end, step))| SliceAxis { axis: axis as i64, start: *start, end: *end, step: *step });
             let y = one(&Op::Slice(slice.collect()), &[&x]);
-            // What numpy does: walk from the start while before the end.
+            // Walk from the start while before the end; ONNX limits the start to an element, where numpy gives none.
             let chosen: Vec<Vec<usize>> = dims.iter().zip(&cuts).map(|(n, (start, end, step))| {
                 let n = *n as i64;
                 let from_end = |p: i64| if p < 0 { p + n } else { p };
                 let (mut p, end) = (from_end(*start), from_end(*end).clamp(-1, n));
-                p = if *step > 0 { p.max(0) } else { p.min(n - 1) };
+                p = if *step > 0 { p.max(0) } else { p.clamp(0, n - 1) };
                 let mut list = Vec::new();
                 while (*step > 0 && p < end) || (*step < 0 && p > end && p >= 0) {
                     list.push(p as usize);
@@ -384,6 +384,9 @@ fn any_op() -> impl Strategy<Value = Op> {
         Unary::Round,
         Unary::Not,
         Unary::Elu { alpha: 1. },
+        Unary::Selu { alpha: 1.5, gamma: 1.25 },
+        Unary::Celu { alpha: 0.5 },
+        Unary::ThresholdedRelu { alpha: 0.25 },
         Unary::LeakyRelu { alpha: 0.1 },
         Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
     ]);

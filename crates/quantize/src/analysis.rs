@@ -13,7 +13,7 @@ pub struct ValueError {
     pub value: String,
     /// What computes it in the float graph.
     pub op: String,
-    /// Signal to quantization noise, in decibels; infinite without noise.
+    /// Signal to quantization noise, in decibels; infinite without noise, which JSON has as null.
     pub sqnr_db: f64,
     /// Cosine of the angle between the two.
     pub cosine: f64,
@@ -30,7 +30,7 @@ pub struct LayerError {
     pub op: String,
     /// The value that was compared: its result, or that of the activation in its kernel.
     pub value: String,
-    /// Signal to quantization noise, in decibels; infinite without noise.
+    /// Signal to quantization noise, in decibels; infinite without noise, which JSON has as null.
     pub sqnr_db: f64,
     /// Cosine of the angle between the two.
     pub cosine: f64,
@@ -141,13 +141,47 @@ impl Sums {
     }
 
     fn error(&self, value: &str, op: &str) -> ValueError {
-        let norms = (self.signal * self.found).sqrt();
+        // The squares of the least and greatest floats fit in f64, their products do not.
+        let norms = self.signal.sqrt() * self.found.sqrt();
+        let cosine = match (self.signal == 0.0, self.found == 0.0) {
+            (false, false) => self.product / norms,
+            // Nothing is like nothing, and unlike anything else.
+            (true, true) => 1.0,
+            (true, false) | (false, true) => 0.0,
+        };
         ValueError {
             value: value.to_string(),
             op: op.to_string(),
             sqnr_db: if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() },
-            cosine: if norms == 0.0 { 1.0 } else { self.product / norms },
+            cosine,
             max_error: self.max_error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(pairs: &[(f64, f64)]) -> ValueError {
+        let mut sums = Sums::default();
+        pairs.iter().for_each(|(a, b)| sums.add(*a, *b));
+        sums.error("x", "Conv")
+    }
+
+    #[test]
+    fn nothing_is_not_like_something() {
+        let lost = error(&[(1.0, 0.0), (2.0, 0.0)]);
+        assert_eq!((lost.sqnr_db, lost.cosine), (0.0, 0.0));
+        assert_eq!((error(&[(0.0, 0.0)]).sqnr_db, error(&[(0.0, 0.0)]).cosine), (f64::INFINITY, 1.0));
+        assert_eq!(error(&[(0.0, 1.0)]).cosine, 0.0);
+    }
+
+    #[test]
+    fn the_cosine_of_tiny_and_huge_values_is_one_too() {
+        for size in [1e-45, 1e-38, 1.0, 3e38] {
+            let same = error(&[(size, size), (-size, -size)]);
+            assert!((same.cosine - 1.0).abs() < 1e-9, "{size}: {same:?}");
         }
     }
 }

@@ -92,7 +92,17 @@ pub fn quantize(
     };
     let qdq = g.clone();
     let Some(left) = stage("realize", &mut g, watch, |g| realize(g, config))? else { return Ok(None) };
-    let found = report::Findings { float: &float, integer: &g, declined: &declined, left: &left, values, corrections };
+    let first = if samples.is_empty() { Vec::new() } else { samples.sample(0)? };
+    let sizes: Vec<Vec<usize>> = first.iter().map(|t| t.dims().to_vec()).collect();
+    let found = report::Findings {
+        float: &float,
+        integer: &g,
+        sizes: &sizes,
+        declined: &declined,
+        left: &left,
+        values,
+        corrections,
+    };
     let report = Report::new(config, found);
     Ok(Some(Quantized { float, qdq, integer: g, report }))
 }

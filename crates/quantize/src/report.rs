@@ -41,7 +41,7 @@ pub struct Layer {
     pub integer: bool,
     /// The rule that decided.
     pub rule: String,
-    /// Its multiply-accumulates, with open dimensions taken as 1.
+    /// Its multiply-accumulates for a sample of the size that the data's first has; 0 where that leaves sizes open.
     pub macs: u64,
     /// Bytes of its weights and bias before.
     pub bytes_before: u64,
@@ -72,6 +72,8 @@ pub struct Findings<'a> {
     pub float: &'a Graph,
     /// The integer program.
     pub integer: &'a Graph,
+    /// The sizes of the inputs, for which work is counted; empty if no sample told them.
+    pub sizes: &'a [Vec<usize>],
     /// What annotate declined.
     pub declined: &'a [Declined],
     /// What realize left.
@@ -85,7 +87,7 @@ pub struct Findings<'a> {
 impl Report {
     /// Gathers what the stages said.
     pub fn new(config: &Config, found: Findings) -> Self {
-        let (float, integer) = (for_one_sample(found.float), for_one_sample(found.integer));
+        let (float, integer) = (sized(found.float, found.sizes), sized(found.integer, found.sizes));
         let (float, integer) = (&float, &integer);
         let found = Findings { float, integer, ..found };
         let total_macs: u64 = float.nodes().map(|(id, _)| macs(float, id)).sum();
@@ -131,10 +133,10 @@ fn layer(found: &Findings, id: NodeId, node: &Node) -> Layer {
     }
 }
 
-/// The graph with open dimensions of 1, so that its work can be counted; as it is where 1 does not fit.
-fn for_one_sample(g: &Graph) -> Graph {
-    let sizes = |v: &ValueId| g.ty(*v).shape.0.iter().map(|d| d.known().unwrap_or(1)).collect();
-    let shapes: Vec<(&str, Vec<usize>)> = g.inputs.iter().map(|v| (g.value(*v).name.as_str(), sizes(v))).collect();
+/// The graph for inputs of these sizes, so that its work can be counted; as it is where they do not fit.
+fn sized(g: &Graph, sizes: &[Vec<usize>]) -> Graph {
+    let names = g.inputs.iter().map(|v| g.value(*v).name.as_str());
+    let shapes: Vec<(&str, Vec<usize>)> = names.zip(sizes.iter().cloned()).collect();
     infer::bind(g, &shapes).unwrap_or_else(|_| g.clone())
 }
 
@@ -163,7 +165,7 @@ fn is_float(g: &Graph, node: &Node) -> bool {
     !edge && rewrite::output(node).is_some_and(|v| g.ty(v).dtype.is_float())
 }
 
-/// Multiply-accumulates of a layer per sample; 0 for all else, and where dimensions are open.
+/// Multiply-accumulates of a layer; 0 for all else, and where dimensions are open.
 pub fn macs(g: &Graph, id: NodeId) -> u64 {
     let node = g.node(id);
     let count = |v| g.ty(v).shape.count().map(|n| n as u64);

@@ -109,3 +109,57 @@ fn a_bias_beyond_its_integer_widens_the_scale_and_says_so() {
         assert!((f - i).abs() < 0.01 * 100.0, "{f} {i}");
     }
 }
+
+#[test]
+fn weights_without_a_scale_leave_their_layer_float() {
+    for (factor, why) in [(1e-38, "too small"), (1e-30, "too small"), (1e25, "too large")] {
+        let mut g = graph(LAYERS);
+        with(&mut g, "w2", |_, x| x * factor);
+        let samples = Random(1).samples(&g, 2);
+        let q = run_pipeline(&g, &Options::default(), &samples).unwrap();
+        let left: Vec<_> = q.report.left_float.iter().filter(|l| l.op == "Conv").collect();
+        let [left] = left.as_slice() else { panic!("{left:?}") };
+        assert!(left.node == "y" && left.rule == "conv" && left.reason.contains(why), "{left:?}");
+        let (float, integer) = (outputs(&g, &samples[0]), outputs(&q.integer, &samples[0]));
+        let largest = float[0].iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        assert!(largest > 0.0);
+        for (f, i) in float[0].iter().zip(&integer[0]) {
+            assert!((f - i).abs() <= 0.03 * largest, "{factor}: {f} {i}");
+        }
+    }
+}
+
+#[test]
+fn what_becomes_zero_for_want_of_a_scale_is_counted() {
+    let mut g = graph(LAYERS);
+    // One channel of three is as good as dead: that is no reason for a float layer.
+    with(&mut g, "w1", |i, x| if i < 2 { x * 1e-38 } else { x });
+    let samples = Random(1).samples(&g, 2);
+    let q = run_pipeline(&g, &Options::default(), &samples).unwrap();
+    assert!(only_integers(&q.integer));
+    let too_small = |name: &str| q.report.values.iter().find(|c| c.value == name).unwrap().too_small;
+    assert_eq!((too_small("w1"), too_small("w2"), too_small("x")), (1, 0, 0));
+
+    let faint = vec![vec![Tensor::from_f32(&[1, 2, 4, 4], vec![1e-30; 32]).unwrap()]];
+    let q = run_pipeline(&graph(LAYERS), &Options::default(), &faint).unwrap();
+    assert_eq!(q.report.values.iter().find(|c| c.value == "x").unwrap().too_small, 1);
+}
+
+#[test]
+fn data_that_no_scale_fits_is_named() {
+    let g = graph(LAYERS);
+    for large in [1e21, 3e38] {
+        let sample = vec![Tensor::from_f32(&[1, 2, 4, 4], vec![large; 32]).unwrap()];
+        let e = run_pipeline(&g, &Options::default(), &vec![sample]).unwrap_err().to_string();
+        assert!(e.contains("value 'x'") && e.contains("calibration data"), "{large}: {e}");
+    }
+}
+
+#[test]
+fn work_is_counted_for_the_size_that_the_data_has() {
+    let g = graph(&LAYERS.replace("f32[1x2x4x4]", "f32[Nx2xHxW]"));
+    let sample = vec![Random(1).tensor(&[1, 2, 5, 7], 2.0)];
+    let q = run_pipeline(&g, &Options::default(), &vec![sample]).unwrap();
+    let macs: Vec<u64> = q.report.layers.iter().map(|l| l.macs).collect();
+    assert_eq!(macs, [2 * 3 * 35, 3 * 2 * 35]);
+}

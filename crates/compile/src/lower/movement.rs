@@ -105,7 +105,7 @@ pub fn slice(cx: &mut Lower<'_>, id: NodeId, axes: &[SliceAxis]) -> Result<()> {
         let axis = cx.g.ty(x).shape.axis(s.axis)?;
         let n = xd[axis] as i64;
         let from = if s.start < 0 { s.start.saturating_add(n) } else { s.start };
-        let first = if s.step > 0 { from.clamp(0, n) } else { from.clamp(0, n - 1) };
+        let first = if s.step > 0 { from.clamp(0, n) } else { from.clamp(0, (n - 1).max(0)) };
         positions[axis] = (0..yd[axis] as i64).map(|i| (first + i * s.step) as usize).collect();
     }
     take(cx, id, x, y, &positions)

@@ -4,6 +4,7 @@
 //! so that no import function needs to know about either.
 
 use super::notes::Notes;
+use super::remarks::{Place, Remark, widened};
 use super::sizes::{self, Sizes, open_error};
 use lowbit_arithmetic::Rounding;
 use lowbit_ir::{Customs, DType, Error, Graph, Op, Quant, Result, Tensor, Type, ValueId, bail, infer, interp};
@@ -36,6 +37,8 @@ pub struct Builder {
     pub reserved: HashSet<String>,
     /// What the file says beyond ONNX.
     pub notes: Notes,
+    /// What was read differently than the file says it.
+    pub remarks: Vec<Remark>,
     /// Where external data files are.
     pub base_dir: Option<PathBuf>,
     /// Constants in the graph by source name; one name has several if it is read under several quantized types.
@@ -175,6 +178,13 @@ impl Builder {
         let v = self.graph.add_const(name, tensor.clone());
         known.push(v);
         v
+    }
+
+    /// Remarks on a value whose element type, of this code in the file, is another one here.
+    pub fn remark(&mut self, place: Place, value: &str, code: i32) {
+        if let Some((from, to)) = widened(code) {
+            self.remarks.push(Remark { from, to, place, value: value.to_string() });
+        }
     }
 
     /// A name for a value of our own that no value of the file has.

@@ -5,6 +5,7 @@ use super::node::Site;
 use super::notes::{Notes, standin};
 use super::ops::{self, OpRow};
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_shape_proto::dimension, type_proto};
+use super::remarks::{Place, Remark};
 use super::{NEWEST_OPSET, OLDEST_OPSET, tensor};
 use crate::ImportOptions;
 use bytes::Bytes;
@@ -14,8 +15,8 @@ use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
-/// The graph of a model file. Weights share the file's bytes.
-pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) -> Result<Graph> {
+/// The graph of a model file, and what was read differently than the file says it. Weights share the file's bytes.
+pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) -> Result<(Graph, Vec<Remark>)> {
     let model = ModelProto::decode(bytes).map_err(|e| {
         Error::new(format!("expected an ONNX model, found other or damaged data: {e}"))
             .hint("check that the file is complete and is an .onnx file")
@@ -36,11 +37,12 @@ pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) ->
     let plan = plan(graph, &builder)?;
     walk(&model, graph, opset, &plan, &mut builder)?;
     outputs(graph, &mut builder)?;
-    let mut graph = builder.graph;
+    let (mut graph, mut remarks) = (builder.graph, builder.remarks);
+    remarks.sort();
     graph.sweep();
     let graph = graph.compact();
     verify::verify(&graph).map_err(|e| e.context("checking the graph that was read"))?;
-    Ok(graph)
+    Ok((graph, remarks))
 }
 
 /// Versions first: what is newer than this room is refused before it is misread.
@@ -85,6 +87,7 @@ fn initializers(graph: &GraphProto, builder: &mut Builder) -> Result<()> {
     let base = builder.base_dir.clone();
     for proto in &graph.initializer {
         let tensor = tensor::import(proto, base.as_deref())?;
+        builder.remark(Place::Constant, proto.name(), proto.data_type());
         if proto.name().is_empty() {
             bail!("expected initializers with names, found one without");
         }
@@ -98,11 +101,13 @@ fn initializers(graph: &GraphProto, builder: &mut Builder) -> Result<()> {
 /// The inputs that are not initializers (before IR version 4 these were listed too), with the user's shapes.
 fn inputs(graph: &GraphProto, builder: &mut Builder, options: &ImportOptions) -> Result<()> {
     let mut given = Vec::new();
-    for info in graph.input.iter().filter(|i| !builder.items.contains_key(i.name())) {
+    let open: Vec<_> = graph.input.iter().filter(|i| !builder.items.contains_key(i.name())).collect();
+    for info in open {
         let ty = value_type(info).map_err(|e| e.at_value(info.name()))?;
         if info.name().is_empty() || given.iter().any(|(name, _)| *name == info.name()) {
             return Err(Error::new("expected inputs with names of their own").at_value(info.name()));
         }
+        builder.remark(Place::Input, info.name(), element_code(info));
         given.push((info.name(), ty));
     }
     let mut symbols = infer::Bindings::new();
@@ -146,6 +151,14 @@ fn value_type(info: &ValueInfoProto) -> Result<Type> {
         Some(dimension::Value::DimValue(_) | dimension::Value::DimParam(_)) | None => own(i),
     });
     Ok(Type::plain(dtype, Shape(dims.collect())))
+}
+
+/// The code of the element type that a file states for a value; 0, which means none, if it does not.
+fn element_code(info: &ValueInfoProto) -> i32 {
+    match info.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        Some(type_proto::Value::TensorType(t)) => t.elem_type(),
+        Some(_) | None => 0,
+    }
 }
 
 /// What is to be done for a node.
@@ -407,6 +420,7 @@ fn outputs(graph: &GraphProto, builder: &mut Builder) -> Result<()> {
         let item = builder.find(name).map_err(|e| e.context("looking for the outputs"))?;
         let v = builder.value(&item).map_err(|e| e.at_value(name))?;
         builder.graph.outputs.push(v);
+        builder.remark(Place::Output, name, element_code(info));
     }
     Ok(())
 }

@@ -2,8 +2,9 @@
 //!
 //! Reading order: [`proto`] (the messages, generated), [`tensor`] (their tensors), [`sizes`] (integers computed from
 //! open dimensions), [`builder`] (the graph under construction), [`node`] (one node as an import function sees it),
-//! [`ops`] (the table of import functions), [`import`](mod@import) (the walk over a model), [`notes`] (what ONNX cannot
-//! say, kept in its metadata), [`export`](mod@export) (the way back).
+//! [`ops`] (the table of import functions), [`import`](mod@import) (the walk over a model), [`remarks`] (what was read
+//! differently than the file says it), [`notes`] (what ONNX cannot say, kept in its metadata), [`export`](mod@export)
+//! (the way back).
 
 pub mod builder;
 pub mod export;
@@ -12,6 +13,7 @@ pub mod node;
 pub mod notes;
 pub mod ops;
 pub mod proto;
+pub mod remarks;
 pub mod sizes;
 pub mod tensor;
 

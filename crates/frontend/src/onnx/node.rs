@@ -2,9 +2,11 @@
 
 use super::builder::{Builder, Item};
 use super::proto::{AttributeProto, NodeProto, attribute_proto::AttributeType};
+use super::remarks::Place;
 use super::sizes::{Size, Sizes, open_error, reshape_dims};
 use super::tensor;
-use lowbit_ir::{Dim, Error, Op, Result, Shape, Tensor, Type, bail};
+use lowbit_ir::{DType, Dim, Error, Op, Result, Shape, Tensor, Type, bail};
+use std::cell::Cell;
 use std::collections::HashSet;
 
 /// A node being imported.
@@ -17,12 +19,14 @@ pub struct Site<'a> {
     pub builder: &'a mut Builder,
     node: &'a NodeProto,
     read: HashSet<&'a str>,
+    /// How many operands were looked at, the last one and all before it.
+    reached: Cell<usize>,
 }
 
 impl<'a> Site<'a> {
     /// A view of `node`.
     pub fn new(node: &'a NodeProto, name: String, opset: i64, builder: &'a mut Builder) -> Self {
-        Site { name, opset, builder, node, read: HashSet::new() }
+        Site { name, opset, builder, node, read: HashSet::new(), reached: Cell::new(0) }
     }
 
     /// The kind of node, as the file names it.
@@ -89,7 +93,9 @@ impl<'a> Site<'a> {
         let Some(a) = self.attribute(name, AttributeType::Tensor)? else { return Ok(None) };
         let t =
             a.t.as_ref().ok_or_else(|| Error::new(format!("expected a tensor in attribute '{name}', found none")))?;
-        tensor::import(t, base.as_deref()).map(Some)
+        let tensor = tensor::import(t, base.as_deref()).map_err(|e| e.at_value(self.first_output()))?;
+        self.builder.remark(Place::Constant, self.first_output(), t.data_type());
+        Ok(Some(tensor))
     }
 
     /// Whether an attribute is given.
@@ -97,16 +103,27 @@ impl<'a> Site<'a> {
         self.node.attribute.iter().any(|a| a.name() == name)
     }
 
+    /// The type of an attribute that holds an element type's code, to which this node converts.
+    pub fn converts_to(&mut self, code: i64) -> Result<DType> {
+        let code = i32::try_from(code).map_err(|_| Error::new(format!("expected an element type, found {code}")))?;
+        self.builder.remark(Place::Conversion, self.first_output(), code);
+        tensor::dtype(code)
+    }
+
     /// Attributes that make no difference to inference.
     pub fn ignore(&mut self, names: &[&str]) {
         self.read.extend(self.node.attribute.iter().map(|a| a.name()).filter(|a| names.contains(a)));
     }
 
-    /// An error if an attribute was never read: then its meaning would be lost silently.
+    /// An error if an attribute or an operand was never read: then its meaning would be lost silently.
     pub fn all_read(&self) -> Result<()> {
-        match self.node.attribute.iter().find(|a| !self.read.contains(a.name())) {
-            Some(a) => bail!("attribute '{}' is not supported", a.name()),
-            None => Ok(()),
+        if let Some(a) = self.node.attribute.iter().find(|a| !self.read.contains(a.name())) {
+            bail!("attribute '{}' is not supported", a.name());
+        }
+        let (given, read) = (self.operands(), self.reached.get());
+        match given > read {
+            true => bail!("expected at most {read} operands in opset {}, found {given}", self.opset),
+            false => Ok(()),
         }
     }
 
@@ -119,6 +136,7 @@ impl<'a> Site<'a> {
 
     /// Operand `i`, if given.
     pub fn maybe(&self, i: usize) -> Result<Option<Item>> {
+        self.reached.set(self.reached.get().max(i + 1));
         match self.node.input.get(i).filter(|n| !n.is_empty()) {
             Some(name) => self.builder.find(name).map(Some),
             None => Ok(None),

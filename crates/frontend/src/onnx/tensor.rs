@@ -1,6 +1,7 @@
 //! Tensors of ONNX files: every way a file can hold the bytes, checked before anything is allocated.
 //!
-//! Half, bfloat16 and double become f32, unsigned 32- and 64-bit integers become i64; all else keeps its type.
+//! Half, bfloat16 and double become f32, unsigned 32- and 64-bit integers become i64 (which [`super::remarks`] tells);
+//! all else keeps its type.
 
 use super::proto::{TensorProto, tensor_proto::DataLocation, tensor_proto::DataType};
 use bytes::Bytes;
@@ -117,11 +118,20 @@ fn from_raw(from: DataType, ty: Type, count: usize, raw: Bytes) -> Result<Tensor
         DataType::Bfloat16 => {
             Tensor::from_floats(ty, elements(&raw, count, |b| half::bf16::from_le_bytes(b).to_f32())?)
         }
-        DataType::Double => Tensor::from_floats(ty, elements(&raw, count, |b| f64::from_le_bytes(b) as f32)?),
+        DataType::Double => from_f64(ty, &elements(&raw, count, f64::from_le_bytes)?),
         DataType::Uint32 => Tensor::from_ints(ty, &elements(&raw, count, |b| i64::from(u32::from_le_bytes(b)))?),
         DataType::Uint64 => from_u64(ty, &elements(&raw, count, u64::from_le_bytes)?),
         _ => Tensor::from_bytes(ty, raw),
     }
+}
+
+/// To the nearest f32; what is finite must stay so.
+fn from_f64(ty: Type, data: &[f64]) -> Result<Tensor> {
+    let narrow = |v: &f64| match *v as f32 {
+        x if x.is_infinite() && v.is_finite() => Err(Error::new(format!("expected numbers within f32, found {v:e}"))),
+        x => Ok(x),
+    };
+    Tensor::from_floats(ty, data.iter().map(narrow).collect::<Result<Vec<_>>>()?)
 }
 
 fn from_u64(ty: Type, data: &[u64]) -> Result<Tensor> {
@@ -154,7 +164,7 @@ fn from_typed(from: DataType, ty: Type, count: usize, proto: &TensorProto) -> Re
         }
         DataType::Double => {
             check(proto.double_data.len(), count)?;
-            Tensor::from_floats(ty, proto.double_data.iter().map(|v| *v as f32).collect())
+            from_f64(ty, &proto.double_data)
         }
         DataType::Int64 => {
             check(proto.int64_data.len(), count)?;

@@ -131,6 +131,9 @@ pub fn unary(f: Unary, x: &Type) -> Result<Type> {
         | Unary::HardSwish
         | Unary::LeakyRelu { .. }
         | Unary::Elu { .. }
+        | Unary::Selu { .. }
+        | Unary::Celu { .. }
+        | Unary::ThresholdedRelu { .. }
         | Unary::Floor
         | Unary::Ceil
         | Unary::Round => float("input", x).cloned().map_err(|e| e.hint("use Table on quantized values")),

@@ -76,7 +76,8 @@ pub fn slice_range(s: &SliceAxis, n: usize) -> (i64, usize) {
         let step = s.step.unsigned_abs();
         (start, end.saturating_sub(start).max(0).unsigned_abs().div_ceil(step) as usize)
     } else {
-        let (start, end) = (start.clamp(-1, n - 1), end.clamp(-1, n - 1));
+        // ONNX: the start is limited to an element, the end may be the place before the first.
+        let (start, end) = (start.clamp(0.min(n - 1), n - 1), end.clamp(-1, n - 1));
         let step = s.step.unsigned_abs().max(1);
         (start, start.saturating_sub(end).max(0).unsigned_abs().div_ceil(step) as usize)
     }
@@ -100,6 +101,12 @@ pub fn pad(p: &Pad, x: &Type) -> Result<Type> {
             PadMode::Reflect => Some(1),
             PadMode::Edge => Some(0),
         };
+        if let Dim::Known(n) = dim {
+            let n = i64::try_from(*n).unwrap_or(i64::MAX);
+            if begin < -n || end < -n {
+                return Err(Error::new(format!("cannot remove {begin} and {end} elements of {n}")));
+            }
+        }
         if let (Some(reserve), Dim::Known(n)) = (most, dim) {
             let n = i64::try_from(*n).unwrap_or(i64::MAX);
             let widest = begin.max(end);
@@ -109,9 +116,6 @@ pub fn pad(p: &Pad, x: &Type) -> Result<Type> {
                 return Err(Error::new(format!(
                     "an axis of {n} elements cannot be padded by {begin} and {end} in this mode"
                 )));
-            }
-            if begin < -n || end < -n {
-                return Err(Error::new(format!("cannot remove {begin} and {end} elements of {n}")));
             }
         }
         dims.push(padded);

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 /// The name of every operator, as [`Op::name`] gives it.
-pub const OPERATORS: [&str; 76] = [
+pub const OPERATORS: [&str; 79] = [
     "Conv",
     "MatMul",
     "BatchNorm",
@@ -43,6 +43,9 @@ pub const OPERATORS: [&str; 76] = [
     "HardSwish",
     "LeakyRelu",
     "Elu",
+    "Selu",
+    "Celu",
+    "ThresholdedRelu",
     "Floor",
     "Ceil",
     "Round",
@@ -174,7 +177,11 @@ pub(super) fn attributes(op: &Op) -> Vec<Named> {
 fn unary_attributes(f: Unary) -> Vec<Named> {
     match f {
         Unary::HardSigmoid { alpha, beta } => vec![float("alpha", alpha), float("beta", beta)],
-        Unary::LeakyRelu { alpha } | Unary::Elu { alpha } => vec![float("alpha", alpha)],
+        Unary::Selu { alpha, gamma } => vec![float("alpha", alpha), float("gamma", gamma)],
+        Unary::LeakyRelu { alpha }
+        | Unary::Elu { alpha }
+        | Unary::Celu { alpha }
+        | Unary::ThresholdedRelu { alpha } => vec![float("alpha", alpha)],
         Unary::Abs
         | Unary::Neg
         | Unary::Exp
@@ -481,6 +488,9 @@ fn unary(name: &str, a: &mut Given<'_>) -> Scanned<Option<Unary>> {
         "HardSwish" => Unary::HardSwish,
         "LeakyRelu" => Unary::LeakyRelu { alpha: a.float("alpha", 0.01)? },
         "Elu" => Unary::Elu { alpha: a.float("alpha", 1.0)? },
+        "Selu" => Unary::Selu { alpha: a.float("alpha", 1.673_263_2)?, gamma: a.float("gamma", 1.050_701)? },
+        "Celu" => Unary::Celu { alpha: a.float("alpha", 1.0)? },
+        "ThresholdedRelu" => Unary::ThresholdedRelu { alpha: a.float("alpha", 1.0)? },
         "Floor" => Unary::Floor,
         "Ceil" => Unary::Ceil,
         "Round" => Unary::Round,

@@ -247,6 +247,9 @@ pub fn op(name: &str, r: &mut Random, nan: bool) -> Op {
         "HardSigmoid" => unary(Unary::HardSigmoid { alpha: r.float(nan), beta: r.float(nan) }),
         "LeakyRelu" => unary(Unary::LeakyRelu { alpha: r.float(nan) }),
         "Elu" => unary(Unary::Elu { alpha: r.float(nan) }),
+        "Selu" => unary(Unary::Selu { alpha: r.float(nan), gamma: r.float(nan) }),
+        "Celu" => unary(Unary::Celu { alpha: r.float(nan) }),
+        "ThresholdedRelu" => unary(Unary::ThresholdedRelu { alpha: r.float(nan) }),
         _ => {
             use Unary::*;
             let plain = [

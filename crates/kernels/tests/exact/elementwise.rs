@@ -382,7 +382,7 @@ fn wide_accumulators_to_floats() {
     }
 }
 
-const UNARY: [UnaryFn; 24] = [
+const UNARY: [UnaryFn; 27] = [
     UnaryFn::Abs,
     UnaryFn::Neg,
     UnaryFn::Exp,
@@ -404,6 +404,9 @@ const UNARY: [UnaryFn; 24] = [
     UnaryFn::HardSwish,
     UnaryFn::LeakyRelu { alpha: 0.01 },
     UnaryFn::Elu { alpha: 1.3 },
+    UnaryFn::Selu { alpha: 1.673_263_2, gamma: 1.050_701 },
+    UnaryFn::Celu { alpha: 1.3 },
+    UnaryFn::ThresholdedRelu { alpha: 0.7 },
     UnaryFn::Floor,
     UnaryFn::Ceil,
     UnaryFn::Round,
@@ -433,6 +436,9 @@ fn unary(f: UnaryFn, x: f32) -> f32 {
         UnaryFn::HardSwish => elementary::hard_swish(x),
         UnaryFn::LeakyRelu { alpha } => elementary::leaky_relu(x, alpha),
         UnaryFn::Elu { alpha } => elementary::elu(x, alpha),
+        UnaryFn::Selu { alpha, gamma } => elementary::selu(x, alpha, gamma),
+        UnaryFn::Celu { alpha } => elementary::celu(x, alpha),
+        UnaryFn::ThresholdedRelu { alpha } => elementary::thresholded_relu(x, alpha),
         UnaryFn::Floor => round_f64(x.into(), Rounding::Floor, 0) as f32,
         UnaryFn::Ceil => x.ceil(),
         UnaryFn::Round => x.round_ties_even(),

@@ -1,7 +1,7 @@
 //! Constants as integers: weights per output channel, biases at the accumulator's scale.
 
 use super::{Choice, Parameters, is_weight, spec};
-use crate::observe::{self, Affine, Bounds};
+use crate::observe::{self, Affine, Bounds, Fit, Range};
 use crate::prepare::rewrite;
 use lowbit_ir::spec::Sharing;
 use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Spec, Tensor, Type, ValueId, infer};
@@ -49,8 +49,17 @@ fn choose_weight(g: &Graph, id: NodeId, w: ValueId, spec: &Spec, chosen: &Parame
             widened_for_bias += 1;
         }
     }
-    let seen = groups.iter().flatten().fold((0.0f32, 0.0f32), |(l, h), x| (l.min(*x), h.max(*x)));
-    Ok(Choice { affines, seen, widened_for_bias })
+    let too_small = |w: &&Vec<f32>| observe::fit(extremes(w), spec) == Fit::TooSmall;
+    let too_small = groups.iter().filter(too_small).count();
+    let all = groups.iter().map(|w| extremes(w));
+    let seen = all.fold((0.0f32, 0.0f32), |(low, high), r| (low.min(r.low), high.max(r.high)));
+    Ok(Choice { affines, seen, widened_for_bias, too_small })
+}
+
+/// Least and greatest weight, zero included.
+fn extremes(weights: &[f32]) -> Range {
+    let zero = Range { low: 0.0, high: 0.0 };
+    weights.iter().fold(zero, |r, w| Range { low: r.low.min(*w), high: r.high.max(*w) })
 }
 
 /// For each channel the least weight scale with which every reader's bias fits its integer.
@@ -118,8 +127,9 @@ pub fn quantize_biases(g: &mut Graph) -> Result<()> {
             return Ok(false);
         }
         let bias: Vec<f64> = bias.into_iter().map(f64::from).collect();
-        let integers = integer_bias(g, &node.op.clone(), x, w, &bias)?;
         let name = g.value(b).name.clone();
+        let at = |e: Error| e.at_value(&name).at_node(&node.name);
+        let integers = integer_bias(g, &node.op, x, w, &bias).map_err(at)?;
         let q = g.add_const(&format!("{name}.q"), integers);
         let shape = g.ty(q).shape.clone();
         let dq = format!("{name}.dq");

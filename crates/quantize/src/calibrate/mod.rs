@@ -10,7 +10,7 @@ mod ties;
 pub(crate) use constants::{integer_bias, source};
 
 use crate::config::Config;
-use crate::observe::{self, Affine, Bounds, Histogram, Range};
+use crate::observe::{self, Affine, Bounds, Fit, Histogram, Range};
 use crate::prepare::rewrite;
 use crate::samples::{Samples, spread};
 use lowbit_ir::op::Unary;
@@ -57,6 +57,8 @@ pub struct Chosen {
     pub rule: String,
     /// How many channels got a coarser scale, so that the bias fits its integer.
     pub widened_for_bias: usize,
+    /// How many scales would be below the least there is: what they stand for became nearly or all zero.
+    pub too_small: usize,
 }
 
 /// Observes samples and makes the annotated graph a QDQ graph.
@@ -130,6 +132,7 @@ struct Choice {
     affines: Vec<Affine>,
     seen: (f32, f32),
     widened_for_bias: usize,
+    too_small: usize,
 }
 
 impl Parameters {
@@ -169,9 +172,14 @@ impl Parameters {
             true => Range { low, high },
             false => (observe::find(&spec.observer)?.range)(&seen, spec),
         };
+        let too_small = match observe::fit(Range { low, high }, spec) {
+            Fit::Fits => 0,
+            Fit::TooSmall => 1,
+            Fit::TooLarge => return Err(too_large(g, group, stats, spec)),
+        };
         let affine = observe::choose(range, bounds.unwrap_or(Bounds::NONE), spec);
         for id in &group.members {
-            self.of.insert(*id, Choice { affines: vec![affine], seen: (low, high), widened_for_bias: 0 });
+            self.of.insert(*id, Choice { affines: vec![affine], seen: (low, high), widened_for_bias: 0, too_small });
         }
         Ok(())
     }
@@ -190,10 +198,32 @@ impl Parameters {
                 observer: spec.observer.to_string(),
                 rule: node.rule.as_deref().unwrap_or_default().to_string(),
                 widened_for_bias: choice.widened_for_bias,
+                too_small: choice.too_small,
             })
         };
         g.order().iter().filter_map(describe).collect()
     }
+}
+
+/// The error of a group whose values no scale fits, at the value that reaches furthest.
+fn too_large(g: &Graph, group: &ties::Group, stats: &Stats, spec: &Spec) -> Error {
+    let reach = |v: ValueId| {
+        let name = &g.value(v).name;
+        let (low, high) = match rewrite::floats(g, v) {
+            Some(data) => data.iter().fold((0.0f32, 0.0f32), |(l, h), x| (l.min(*x), h.max(*x))),
+            None => stats.values.get(name).map_or((0.0, 0.0), Histogram::range),
+        };
+        (high.max(-low), name)
+    };
+    let values = group.roots.iter().filter_map(|id| g.node(*id).input(0)).map(reach);
+    let (found, name) = values.max_by(|a, b| a.0.total_cmp(&b.0)).unzip();
+    let error = Error::new(format!(
+        "expected magnitudes up to {:e} to quantize, found {:e}",
+        observe::largest(spec),
+        found.unwrap_or(f32::INFINITY)
+    ));
+    let error = error.hint("check the calibration data and the model's preprocessing");
+    name.into_iter().fold(error, |e, name| e.at_value(name))
 }
 
 /// What a placeholder asks for.
@@ -228,7 +258,9 @@ fn saturation(f: Unary) -> Option<Bounds> {
     let both = |end: f32| Some(Bounds { low: -end, high: end });
     match f {
         Unary::Silu | Unary::Mish => from(-12.0),
-        Unary::Softplus | Unary::Elu { .. } | Unary::Exp => from(-10.0),
+        Unary::Softplus | Unary::Elu { .. } | Unary::Selu { .. } | Unary::Exp => from(-10.0),
+        Unary::Celu { alpha } if alpha > 0.0 => from(-10.0 * alpha),
+        Unary::ThresholdedRelu { alpha } if alpha >= 0.0 => from(0.0),
         Unary::Gelu | Unary::GeluTanh => from(-5.0),
         Unary::HardSwish => from(-3.0),
         Unary::Sigmoid => both(10.0),
@@ -247,6 +279,8 @@ fn saturation(f: Unary) -> Option<Bounds> {
         | Unary::Cos
         | Unary::Softsign
         | Unary::LeakyRelu { .. }
+        | Unary::Celu { .. }
+        | Unary::ThresholdedRelu { .. }
         | Unary::Floor
         | Unary::Ceil
         | Unary::Round

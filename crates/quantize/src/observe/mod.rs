@@ -10,7 +10,7 @@ mod percentile;
 mod scale;
 
 pub use histogram::{BINS, Histogram};
-pub use scale::{Affine, Bounds, Range, choose};
+pub use scale::{Affine, Bounds, Fit, Range, choose, fit, largest};
 
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::{Error, Result, Spec};

@@ -33,6 +33,50 @@ impl Bounds {
 const SMALLEST: f32 = 1e-18;
 const LARGEST: f32 = 1e18;
 
+/// How a range goes with the scales there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// Its scale is one of them, or it is nothing but zero.
+    Fits,
+    /// Its scale would be below the least: what it holds becomes nearly or all zero.
+    TooSmall,
+    /// Its scale would be beyond the greatest: what it holds would be cut off.
+    TooLarge,
+}
+
+/// How `range` goes with the scales of integers as `spec` asks.
+pub fn fit(range: Range, spec: &Spec) -> Fit {
+    match exact_scale(range.low.min(0.0), range.high.max(0.0), spec) {
+        0.0 => Fit::Fits,
+        scale if scale < f64::from(SMALLEST) => Fit::TooSmall,
+        scale if scale > f64::from(LARGEST) => Fit::TooLarge,
+        _ => Fit::Fits,
+    }
+}
+
+/// The greatest magnitude that integers as `spec` asks can stand for.
+pub fn largest(spec: &Spec) -> f64 {
+    let (qmin, qmax) = spec.range();
+    let steps = if spec.symmetric { qmax - middle(spec) } else { qmax - qmin };
+    f64::from(LARGEST) * steps as f64
+}
+
+/// The integer that stands for zero in a symmetric quantization.
+fn middle(spec: &Spec) -> i64 {
+    let (qmin, qmax) = spec.range();
+    if spec.signed { 0 } else { (qmin + qmax + 1) / 2 }
+}
+
+/// The scale with which integers just cover a range around zero.
+fn exact_scale(low: f32, high: f32, spec: &Spec) -> f64 {
+    let (qmin, qmax) = spec.range();
+    let middle = middle(spec);
+    match spec.symmetric {
+        true => (f64::from(high) / (qmax - middle) as f64).max(f64::from(-low) / (middle - qmin) as f64),
+        false => (f64::from(high) - f64::from(low)) / (qmax - qmin) as f64,
+    }
+}
+
 /// The scale and zero point with which integers as `spec` asks cover `range`.
 ///
 /// Zero is always in the range and has an integer of its own, exactly. Where the range ends at a known bound, no integer
@@ -42,11 +86,7 @@ pub fn choose(range: Range, bounds: Bounds, spec: &Spec) -> Affine {
     let (qmin, qmax) = spec.range();
     let low = range.low.max(bounds.low).min(0.0);
     let high = range.high.min(bounds.high).max(0.0);
-    let middle = if spec.signed { 0 } else { (qmin + qmax + 1) / 2 };
-    let exact = match spec.symmetric {
-        true => (f64::from(high) / (qmax - middle) as f64).max(f64::from(-low) / (middle - qmin) as f64),
-        false => (f64::from(high) - f64::from(low)) / (qmax - qmin) as f64,
-    };
+    let exact = exact_scale(low, high, spec);
     let mut scale = match spec.scale {
         ScaleForm::Float => exact as f32,
         ScaleForm::PowerOfTwo => power_of_two_above(exact),
@@ -56,7 +96,7 @@ pub fn choose(range: Range, bounds: Bounds, spec: &Spec) -> Affine {
     }
     scale = scale.clamp(SMALLEST, LARGEST);
     let zero_point = match spec.symmetric {
-        true => middle,
+        true => middle(spec),
         false => (qmin + (f64::from(-low) / f64::from(scale)).round() as i64).clamp(qmin, qmax),
     };
     let mut chosen = Affine { scale, zero_point: zero_point as i32, qmin: qmin as i32, qmax: qmax as i32 };
@@ -133,6 +173,16 @@ mod tests {
     fn nothing_but_zero_has_a_normal_scale() {
         let a = choose(Range { low: 0.0, high: 0.0 }, Bounds::NONE, &spec(8, false, false));
         assert_eq!((a.scale, a.zero_point), (1.0, 0));
+    }
+
+    #[test]
+    fn ranges_beyond_the_scales_are_told() {
+        let (narrow, of) = (spec(8, true, true), |high: f32| Range { low: -high, high });
+        let fits = [0.0, 1e-15, 1.0, 1e20, 1.2699e20].map(|high| fit(of(high), &narrow));
+        assert_eq!(fits, [Fit::Fits; 5]);
+        assert_eq!([1e-16, 1e-38, 1e-45].map(|high| fit(of(high), &narrow)), [Fit::TooSmall; 3]);
+        assert_eq!([1.2701e20, 3e38].map(|high| fit(of(high), &narrow)), [Fit::TooLarge; 2]);
+        assert!((largest(&narrow) - 1.27e20).abs() < 1e14);
     }
 
     #[test]

@@ -152,7 +152,66 @@ fn unary(g: &Graph, v: ValueId) -> Option<(ValueId, Unary)> {
     }
 }
 
-/// Equal up to the digits exporters keep.
+/// Whether `a` is the constant `b` as exporters spell it: in f32, or exactly what f16 or bf16 make of it.
+///
+/// In f32 a few roundings add up (1 / 6 and 1 / sqrt 2 as divisions, products of constants), and people type six
+/// digits; 2^-20 is both, and below what the rounding of the products around it does to a result. The half formats keep
+/// 11 and 8 bits, and another constant as near as that is another function: 1.7 is not 1.702.
 fn near(a: f32, b: f32) -> bool {
-    (a - b).abs() <= 1e-3 * b.abs()
+    const DIGITS: f32 = 1.0 / (1 << 20) as f32;
+    (a - b).abs() <= DIGITS * b.abs() || a == to_bits(b, 11) || a == to_bits(b, 8)
+}
+
+/// A normal number with so many significant bits, ties to even.
+fn to_bits(x: f32, significant: u32) -> f32 {
+    let dropped = 24 - significant;
+    let bits = x.to_bits();
+    let half = (1 << (dropped - 1)) - 1 + (bits >> dropped & 1);
+    f32::from_bits(bits.wrapping_add(half) >> dropped << dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: f32 = 0.797_884_6;
+    const CUBIC: f32 = 0.044_715;
+
+    #[test]
+    fn spellings_of_constants_are_known() {
+        use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
+        for (a, b) in [
+            (1.0 / SQRT_2, FRAC_1_SQRT_2),
+            (0.797_885, ROOT),
+            ((2.0 / std::f32::consts::PI).sqrt(), ROOT),
+            (0.166_666_7, SIXTH),
+            (0.5 * (1.0 / 3.0), SIXTH),
+            // f16, then bf16.
+            (0.166_625_98, SIXTH),
+            (0.044_708_252, CUBIC),
+            (0.797_851_56, ROOT),
+            (0.707_031_25, FRAC_1_SQRT_2),
+            (0.166_992_19, SIXTH),
+            (0.044_677_734, CUBIC),
+            (0.796_875, ROOT),
+        ] {
+            assert!(near(a, b), "{a} and {b}");
+        }
+    }
+
+    #[test]
+    fn other_constants_are_other_functions() {
+        for (a, b) in [
+            (0.1667, SIXTH),
+            (0.166_6, SIXTH),
+            (0.0447, CUBIC),
+            (0.0448, CUBIC),
+            (0.798, ROOT),
+            (1.702, 1.7),
+            (0.500_5, 0.5),
+            (f32::NAN, 0.5),
+        ] {
+            assert!(!near(a, b), "{a} and {b}");
+        }
+    }
 }

@@ -70,6 +70,9 @@ pub fn has_table(f: Unary) -> bool {
         | Unary::HardSwish
         | Unary::LeakyRelu { .. }
         | Unary::Elu { .. }
+        | Unary::Selu { .. }
+        | Unary::Celu { .. }
+        | Unary::ThresholdedRelu { .. }
         | Unary::Floor
         | Unary::Ceil
         | Unary::Round => true,

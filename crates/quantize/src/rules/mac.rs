@@ -2,7 +2,9 @@
 
 use super::Rule;
 use crate::annotate::{Annotator, Call, Decision};
-use lowbit_ir::{DType, Kind, Result, infer};
+use crate::observe::{Fit, Range, fit};
+use crate::prepare::rewrite;
+use lowbit_ir::{DType, Kind, Result, Spec, infer};
 
 pub const CONV: Rule = Rule {
     name: "conv",
@@ -39,9 +41,32 @@ fn constant_weights(call: &Call, cx: &mut Annotator) -> Result<Decision> {
     }
     let axis = infer::weight_axis(&call.op, &cx.graph().ty(w).shape).unwrap_or(0);
     let spec = cx.config().weight_spec(axis)?;
+    if let Some(declined) = beyond_scales(call, &spec, cx) {
+        return Ok(declined);
+    }
     let x = cx.simulate_input(x)?;
     let w = cx.simulate(w, Kind::Weight, spec)?;
     cx.keep(call, [x, w])
+}
+
+/// Weights that no scale fits: all of them too small, so that they would become zero, or some too large.
+///
+/// A channel that is too small among others is not worth a float layer; calibration counts it.
+fn beyond_scales(call: &Call, spec: &Spec, cx: &Annotator) -> Option<Decision> {
+    let weights = rewrite::floats(cx.graph(), call.operand(1).ok()?)?;
+    // What is not finite is an error, and calibration's to tell.
+    let largest = weights.iter().filter(|w| w.is_finite()).fold(0.0f32, |m, w| m.max(w.abs()));
+    match fit(Range { low: -largest, high: largest }, spec) {
+        Fit::Fits => None,
+        Fit::TooSmall => Some(Decision::Float(format!(
+            "its weights are too small for the scale of {} bits (none is beyond {largest:e})",
+            spec.bits
+        ))),
+        Fit::TooLarge => Some(Decision::Float(format!(
+            "its weights are too large for the scale of {} bits (up to {largest:e})",
+            spec.bits
+        ))),
+    }
 }
 
 /// What no integer layer can be: half precision, or a bias that is computed.

@@ -10,6 +10,7 @@ use lowbit_ir::{DType, Error, Graph, Node, Op, Result, Tensor, Type, ValueId, ba
 pub fn needed_opset(graph: &Graph, node: &Node) -> Result<i64> {
     let quantized = node.operands().chain(node.outputs.iter().copied()).filter(|v| graph.ty(*v).is_quantized());
     let by_type = quantized.map(|v| quantize::opset_of(graph.ty(v))).max().unwrap_or(super::BASE_OPSET);
+    let dtype = node.operands().next().map_or(DType::F32, |v| graph.ty(v).dtype);
     let reads_integers = node.operands().any(|v| graph.ty(v).is_quantized());
     let integer = |what: &str| {
         Err(Error::new(format!("{what} has no form in ONNX"))
@@ -25,6 +26,13 @@ pub fn needed_opset(graph: &Graph, node: &Node) -> Result<i64> {
         Op::Custom(id) => bail!("the custom operator '{}' has no form in ONNX", id.0),
         Op::Quantize { .. } | Op::Dequantize => super::BASE_OPSET,
         Op::LayerNorm { .. } => 17,
+        // Plain integers came later than floats.
+        Op::Relu if dtype.is_integer() && !reads_integers => 14,
+        Op::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div)
+            if matches!(dtype, DType::I8 | DType::U8 | DType::I16 | DType::U16) && !reads_integers =>
+        {
+            14
+        }
         Op::AvgPool(p) if p.dilations.iter().any(|d| *d != 1) => 19,
         Op::MaxPool(_)
         | Op::Concat { .. }
@@ -260,6 +268,9 @@ impl Writer<'_> {
             }
             Unary::LeakyRelu { alpha } => Ok(Some(("LeakyRelu", vec![float("alpha", alpha)]))),
             Unary::Elu { alpha } => Ok(Some(("Elu", vec![float("alpha", alpha)]))),
+            Unary::Selu { alpha, gamma } => Ok(Some(("Selu", vec![float("alpha", alpha), float("gamma", gamma)]))),
+            Unary::Celu { alpha } => Ok(Some(("Celu", vec![float("alpha", alpha)]))),
+            Unary::ThresholdedRelu { alpha } => Ok(Some(("ThresholdedRelu", vec![float("alpha", alpha)]))),
             Unary::HardSwish if self.opset >= 14 => plain("HardSwish"),
             Unary::Mish if self.opset >= 18 => plain("Mish"),
             Unary::Gelu if self.opset >= 20 => plain("Gelu"),

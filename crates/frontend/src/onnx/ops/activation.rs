@@ -16,6 +16,7 @@ fn function(site: &mut Site<'_>) -> Result<Unary> {
     Ok(match site.op_type() {
         "Abs" => Unary::Abs,
         "Ceil" => Unary::Ceil,
+        "Celu" => Unary::Celu { alpha: site.float("alpha", 1.0)? },
         "Cos" => Unary::Cos,
         "Elu" => Unary::Elu { alpha: site.float("alpha", 1.0)? },
         "Erf" => Unary::Erf,
@@ -35,12 +36,14 @@ fn function(site: &mut Site<'_>) -> Result<Unary> {
         "Not" => Unary::Not,
         "Reciprocal" => Unary::Reciprocal,
         "Round" => Unary::Round,
+        "Selu" => Unary::Selu { alpha: site.float("alpha", 1.673_263_2)?, gamma: site.float("gamma", 1.050_701)? },
         "Sigmoid" => Unary::Sigmoid,
         "Sin" => Unary::Sin,
         "Softplus" => Unary::Softplus,
         "Softsign" => Unary::Softsign,
         "Sqrt" => Unary::Sqrt,
         "Tanh" => Unary::Tanh,
+        "ThresholdedRelu" => Unary::ThresholdedRelu { alpha: site.float("alpha", 1.0)? },
         other => bail!("'{other}' is not a function of one element"),
     })
 }
@@ -88,26 +91,6 @@ fn bounded(site: &mut Site<'_>, x: &Item, min: f32, max: f32) -> Result<()> {
     site.finish(Op::Clip { min, max }, &[x])
 }
 
-/// Selu: gamma * Elu(alpha).
-pub fn selu(site: &mut Site<'_>) -> Result<()> {
-    let alpha = site.float("alpha", 1.673_263_2)?;
-    let gamma = site.float("gamma", 1.050_701)?;
-    let x = site.input(0)?;
-    let y = site.step("elu", Op::Unary(Unary::Elu { alpha }), &[&x])?;
-    let by = site.known("gamma", Tensor::scalar(gamma));
-    site.finish(Op::Binary(Binary::Mul), &[&y, &by])
-}
-
-/// Celu: alpha * Elu(1)(x / alpha).
-pub fn celu(site: &mut Site<'_>) -> Result<()> {
-    let alpha = site.float("alpha", 1.0)?;
-    let x = site.input(0)?;
-    let by = site.known("alpha", Tensor::scalar(alpha));
-    let scaled = site.step("scaled", Op::Binary(Binary::Div), &[&x, &by])?;
-    let y = site.step("elu", Op::Unary(Unary::Elu { alpha: 1.0 }), &[&scaled])?;
-    site.finish(Op::Binary(Binary::Mul), &[&y, &by])
-}
-
 /// Swish: x * sigmoid(alpha * x).
 pub fn swish(site: &mut Site<'_>) -> Result<()> {
     let alpha = site.float("alpha", 1.0)?;
@@ -119,14 +102,4 @@ pub fn swish(site: &mut Site<'_>) -> Result<()> {
     let scaled = site.step("scaled", Op::Binary(Binary::Mul), &[&x, &by])?;
     let gate = site.step("gate", Op::Unary(Unary::Sigmoid), &[&scaled])?;
     site.finish(Op::Binary(Binary::Mul), &[&x, &gate])
-}
-
-/// ThresholdedRelu: x where x > alpha, else 0.
-pub fn thresholded_relu(site: &mut Site<'_>) -> Result<()> {
-    let alpha = site.float("alpha", 1.0)?;
-    let x = site.input(0)?;
-    let limit = site.known("alpha", Tensor::scalar(alpha));
-    let zero = site.known("zero", Tensor::scalar(0.0));
-    let above = site.step("above", Op::Binary(Binary::Greater), &[&x, &limit])?;
-    site.finish(Op::Where, &[&above, &x, &zero])
 }

@@ -2,7 +2,6 @@
 
 use crate::onnx::builder::Item;
 use crate::onnx::node::Site;
-use crate::onnx::tensor;
 use lowbit_ir::op::{Binary, Unary};
 use lowbit_ir::{DType, Op, Result, Tensor, bail};
 
@@ -25,7 +24,12 @@ pub fn binary(site: &mut Site<'_>) -> Result<()> {
     let (a, mut b) = (site.input(0)?, site.input(1)?);
     let (ta, tb) = (site.ty(&a).dtype, site.ty(&b).dtype);
     if f == Binary::Pow && ta != tb {
-        // Pow alone takes an exponent of another type.
+        // Pow alone takes an exponent of another type; the result has the base's.
+        if ta.is_integer() && tb.is_float() {
+            let base = site.step("base", Op::Cast { to: tb }, &[&a])?;
+            let power = site.step("power", Op::Binary(f), &[&base, &b])?;
+            return site.finish(Op::Cast { to: ta }, &[&power]);
+        }
         b = site.step("exponent", Op::Cast { to: ta }, &[&b])?;
     }
     site.finish(Op::Binary(f), &[&a, &b])
@@ -83,7 +87,7 @@ pub fn select(site: &mut Site<'_>) -> Result<()> {
 pub fn cast(site: &mut Site<'_>) -> Result<()> {
     site.ignore(&["saturate", "round_mode"]);
     let Some(to) = site.int("to")? else { bail!("expected attribute 'to', found none") };
-    let to = tensor::dtype(i32::try_from(to).unwrap_or(0))?;
+    let to = site.converts_to(to)?;
     let x = site.input(0)?;
     cast_to(site, x, to)
 }

@@ -17,8 +17,9 @@ pub fn conv(site: &mut Site<'_>) -> Result<()> {
     }
     let window = window(site, &site.shape(&x), &kernel)?;
     let group = site.int("group")?.unwrap_or(1);
-    let group = usize::try_from(group).ok().filter(|g| *g > 0);
-    let Some(group) = group else { bail!("expected a positive group, found {group:?}") };
+    let Some(group) = usize::try_from(group).ok().filter(|g| *g > 0) else {
+        bail!("expected a positive group, found {group}")
+    };
     let conv = Conv { strides: window.strides, pads: window.pads, dilations: window.dilations, group };
     let bias = site.maybe(2)?;
     site.finish_as(Op::Conv(conv), &[Some(x), Some(w), bias], 1, &[])
@@ -66,6 +67,13 @@ pub fn gemm(site: &mut Site<'_>) -> Result<()> {
         scaled = true;
     }
     let columns = site.shape(&b).0.get(usize::from(!trans_b)).and_then(Dim::known);
+    if let Some(c) = &c {
+        let (shape, rows) = (site.shape(c), site.shape(&a).0.first().and_then(Dim::known));
+        let wider = |(found, own): (&Dim, Option<usize>)| found.known().is_some_and(|n| n > 1 && own == Some(1));
+        if shape.rank() > 2 || shape.0.iter().rev().zip([columns, rows]).any(wider) {
+            bail!("expected an addend c that broadcasts to the product, found {shape}");
+        }
+    }
     let c = match c {
         Some(c) if beta == 0.0 || site.shape(&c).count() == Some(0) => None,
         Some(c) if beta == 1.0 => Some(c),

@@ -4,7 +4,7 @@ use crate::onnx::builder::Item;
 use crate::onnx::node::{Site, sizes_of};
 use crate::onnx::sizes::{Size, Sizes, open_error};
 use lowbit_ir::op::{Pad, PadMode, SliceAxis};
-use lowbit_ir::{Dim, Error, Op, Result, Shape, bail};
+use lowbit_ir::{Dim, Error, Op, Result, Shape, Tensor, bail};
 
 /// Concat.
 pub fn concat(site: &mut Site<'_>) -> Result<()> {
@@ -28,8 +28,11 @@ pub fn split(site: &mut Site<'_>) -> Result<()> {
         None => {
             let size = shape.0.get(at).and_then(Dim::known);
             let size = size.ok_or_else(|| open_error(format!("the parts of axis {axis} of {shape} are not known")))?;
-            // Opset 18: all parts but the last are rounded up.
+            // All parts but the last are rounded up from opset 18 on, and must be equal before.
             let part = size.div_ceil(parts.max(1));
+            if site.opset < 18 && part * parts != size {
+                bail!("expected an axis that divides into {parts} equal parts, found {size} elements");
+            }
             (0..parts).map(|i| size.saturating_sub(i * part).min(part)).collect()
         }
     };
@@ -85,7 +88,7 @@ pub fn pad(site: &mut Site<'_>) -> Result<()> {
         true => (site.ints("pads")?, Some(site.float("value", 0.0)?), None),
         false => {
             let value = site.constant(2, "pad value")?;
-            let value = value.map(|t| t.reals().map(|v| v.first().copied())).transpose()?.flatten();
+            let value = value.map(|t| pad_value(&t)).transpose()?;
             (site.known_ints(1, "pads")?, value, site.known_ints(3, "axes")?)
         }
     };
@@ -109,6 +112,15 @@ pub fn pad(site: &mut Site<'_>) -> Result<()> {
         other => bail!("expected mode constant, reflect or edge, found '{other}'"),
     };
     site.finish(Op::Pad(Pad { begins, ends, mode }), &[&x])
+}
+
+/// The number to pad with, which the graph keeps as f32.
+fn pad_value(t: &Tensor) -> Result<f32> {
+    let [real] = *t.reals()? else { bail!("expected one pad value, found {}", t.count()) };
+    match t.dtype().is_float() || t.ints()? == [real as i64] {
+        true => Ok(real),
+        false => bail!("expected a pad value that f32 holds, found {:?}", t.ints()?),
+    }
 }
 
 /// Transpose; without a permutation the axes are reversed.

@@ -20,7 +20,12 @@ pub fn quantize(site: &mut Site<'_>) -> Result<()> {
     let stated = site.int("output_dtype")?.filter(|t| *t != 0);
     let stated = stated.map(|t| tensor::dtype(i32::try_from(t).unwrap_or(0))).transpose()?;
     let zero = site.constant(2, "zero point")?;
-    let dtype = zero.as_ref().map(Tensor::dtype).or(stated).unwrap_or(DType::U8);
+    let dtype = match (zero.as_ref().map(Tensor::dtype), stated) {
+        (Some(zero), Some(stated)) if zero != stated => {
+            bail!("expected a zero point of the 'output_dtype' {stated}, found {zero}")
+        }
+        (zero, stated) => zero.or(stated).unwrap_or(DType::U8),
+    };
     let quant = quant(site, dtype, zero, &shape)?;
     let quant = site.builder.noted_range(site.first_output(), dtype, quant);
     let rounding = site.builder.noted_rounding(&site.name)?.unwrap_or(Rounding::HalfEven);
@@ -32,7 +37,7 @@ pub fn dequantize(site: &mut Site<'_>) -> Result<()> {
     let q = site.input(0)?;
     let ty = site.ty(&q);
     if let Some(to) = site.int("output_dtype")?.filter(|t| *t != 0)
-        && !tensor::dtype(i32::try_from(to).unwrap_or(0))?.is_float()
+        && !site.converts_to(to)?.is_float()
     {
         bail!("expected a float output_dtype, found code {to}");
     }

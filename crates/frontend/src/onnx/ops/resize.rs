@@ -6,7 +6,7 @@ use crate::onnx::sizes::{Size, open_error};
 use lowbit_ir::op::{Coordinates, Nearest, Resize, ResizeMode};
 use lowbit_ir::{Dim, Error, Op, Result, Shape, bail};
 
-/// Upsample: scales are an attribute in opset 7 and an operand from 9 on; samples lie at x / scale.
+/// Upsample: scales are an attribute in opset 7 and an operand from 9 on.
 pub fn upsample(site: &mut Site<'_>) -> Result<()> {
     let x = site.input(0)?;
     let scales = match site.floats("scales")? {
@@ -17,7 +17,8 @@ pub fn upsample(site: &mut Site<'_>) -> Result<()> {
     plain(site, &x, scales)
 }
 
-/// Resize. In opset 10 it was as Upsample.
+/// Resize. In opset 10 it was as Upsample. The region of interest (operand 1) matters to `tf_crop_and_resize` alone,
+/// which is refused.
 pub fn resize(site: &mut Site<'_>) -> Result<()> {
     let x = site.input(0)?;
     if site.opset < 11 {
@@ -67,9 +68,15 @@ pub fn resize(site: &mut Site<'_>) -> Result<()> {
     site.finish(Op::Resize(resize), &[&x])
 }
 
+/// Resampling before opset 11, whose rounding ONNX left open: as ONNX Runtime has it, the element below where an axis
+/// grows, and the one above where it shrinks.
 fn plain(site: &mut Site<'_>, x: &Item, scales: Vec<f32>) -> Result<()> {
+    let (shrinks, grows) = (scales.iter().any(|s| *s < 1.0), scales.iter().any(|s| *s > 1.0));
     let mode = site.text("mode", "nearest")?;
-    let mode = self::mode(&mode, Nearest::Floor)?;
+    let mode = self::mode(&mode, if shrinks { Nearest::Ceil } else { Nearest::Floor })?;
+    if shrinks && grows && mode != ResizeMode::Linear {
+        bail!("nearest elements while one axis grows and another shrinks are not supported before opset 11");
+    }
     site.finish(Op::Resize(Resize { scales, sizes: None, mode, coordinates: Coordinates::Asymmetric }), &[x])
 }
 

@@ -92,6 +92,8 @@ fn fold(site: &mut Site<'_>, sizes: Sizes) -> Result<()> {
 
 /// Range of known numbers.
 pub fn range(site: &mut Site<'_>) -> Result<()> {
+    // The type of the sum while it is computed: everything is f32 here.
+    site.ignore(&["stash_type"]);
     let mut bounds = Vec::new();
     for (i, what) in ["start", "limit", "step"].into_iter().enumerate() {
         match site.constant(i, what)? {

@@ -25,13 +25,18 @@ pub fn window(site: &mut Site<'_>, input: &Shape, kernel: &[usize]) -> Result<Wi
         bail!("expected positive window sizes, found kernel {kernel:?}, strides {strides:?}, dilations {dilations:?}");
     }
     let explicit = list(site, "pads", 2 * rank)?.unwrap_or_else(|| vec![0; 2 * rank]);
-    let pads = match site.text("auto_pad", "NOTSET")?.as_str() {
-        "NOTSET" | "" => explicit,
+    let auto = site.text("auto_pad", "NOTSET")?;
+    let pads = match auto.as_str() {
+        "NOTSET" | "" => explicit.clone(),
         "VALID" => vec![0; 2 * rank],
         "SAME_UPPER" => same(input, kernel, &strides, &dilations, false)?,
         "SAME_LOWER" => same(input, kernel, &strides, &dilations, true)?,
         other => bail!("expected auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER, found {other}"),
     };
+    // ONNX allows one of both; some writers give both, saying the same or nothing.
+    if explicit.iter().any(|p| *p != 0) && explicit != pads {
+        bail!("expected pads {pads:?} as auto_pad {auto} gives them, found {explicit:?}");
+    }
     Ok(Window { strides, pads, dilations })
 }
 

@@ -1,0 +1,101 @@
+//! What was read differently than the file says it: no reason to refuse a model, but nothing to keep silent about.
+
+use super::proto::tensor_proto::DataType;
+use lowbit_ir::DType;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// An element type of a file that the graph has under another one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Remark {
+    /// The type in the file.
+    pub from: &'static str,
+    /// The type in the graph.
+    pub to: DType,
+    /// Where the file states it.
+    pub place: Place,
+    /// The value's name.
+    pub value: String,
+}
+
+/// Where a file states the type of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// An input of the model: its data must be given in the graph's type.
+    Input,
+    /// An output of the model: its data comes in the graph's type.
+    Output,
+    /// An initializer or a Constant node: its numbers were converted.
+    Constant,
+    /// A node that converts to the type: it converts to the graph's type instead.
+    Conversion,
+}
+
+/// The name of an element type that the graph lacks, and what values of it become; `None` for a type that stays.
+pub fn widened(code: i32) -> Option<(&'static str, DType)> {
+    match DataType::try_from(code) {
+        Ok(DataType::Float16) => Some(("f16", DType::F32)),
+        Ok(DataType::Bfloat16) => Some(("bf16", DType::F32)),
+        Ok(DataType::Double) => Some(("f64", DType::F32)),
+        Ok(DataType::Uint32) => Some(("u32", DType::I64)),
+        Ok(DataType::Uint64) => Some(("u64", DType::I64)),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Most names that a line lists of one place.
+const NAMES_SHOWN: usize = 3;
+
+/// The remarks as lines for people: one a pair of types, with counts and names.
+///
+/// `f16 became f32: 1 input ('x'), 1 output ('y'), 34 constants ('a', 'b', 'c' and 31 more)`
+pub fn lines(remarks: &[Remark]) -> Vec<String> {
+    let mut kinds: BTreeMap<(&str, DType), BTreeMap<Place, Vec<&str>>> = BTreeMap::new();
+    for r in remarks {
+        kinds.entry((r.from, r.to)).or_default().entry(r.place).or_default().push(&r.value);
+    }
+    let line = |((from, to), places): ((&str, DType), BTreeMap<Place, Vec<&str>>)| {
+        let places: Vec<String> = places.iter().map(|(place, names)| list(*place, names)).collect();
+        format!("{from} became {to}: {}", places.join(", "))
+    };
+    kinds.into_iter().map(line).collect()
+}
+
+fn list(place: Place, names: &[&str]) -> String {
+    let shown: Vec<String> = names.iter().take(NAMES_SHOWN).map(|n| format!("'{n}'")).collect();
+    let more = match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    let plural = if names.len() == 1 { "" } else { "s" };
+    format!("{} {place}{plural} ({}{more})", names.len(), shown.join(", "))
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Place::Input => "input",
+            Place::Output => "output",
+            Place::Constant => "constant",
+            Place::Conversion => "conversion",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_count_and_name() {
+        let of = |from, to, place, value: &str| Remark { from, to, place, value: value.into() };
+        let mut all = vec![of("f64", DType::F32, Place::Output, "y"), of("f64", DType::F32, Place::Input, "x")];
+        all.extend((0..5).map(|i| of("u32", DType::I64, Place::Constant, &format!("c{i}"))));
+        let expected = [
+            "f64 became f32: 1 input ('x'), 1 output ('y')",
+            "u32 became i64: 5 constants ('c0', 'c1', 'c2' and 2 more)",
+        ];
+        assert_eq!(lines(&all), expected);
+        assert!(lines(&[]).is_empty());
+    }
+}
