@@ -106,18 +106,18 @@ pub fn find(g: &Graph) -> Vec<Group> {
         }
     }
     let blocked: BTreeSet<ValueId> = blocked.into_iter().map(|v| sets.of(v)).collect();
-    let mut around: BTreeMap<ValueId, (Vec<NodeId>, Vec<(NodeId, ValueId)>)> = BTreeMap::new();
+    let mut around: BTreeMap<ValueId, Around> = BTreeMap::new();
     for (id, node) in g.nodes().filter(|(id, _)| matches!(part(g, *id), Part::Layer)) {
         if let Some(y) = rewrite::output(node) {
-            around.entry(sets.of(y)).or_default().0.push(id);
+            around.entry(sets.of(y)).or_default().producers.push(id);
         }
         if let Some(x) = node.input(0) {
-            around.entry(sets.of(x)).or_default().1.push((id, x));
+            around.entry(sets.of(x)).or_default().readers.push((id, x));
         }
     }
     let users = g.users();
     let free = around.into_iter().filter(|(set, _)| !blocked.contains(set));
-    free.filter_map(|(set, (producers, readers))| {
+    free.filter_map(|(set, Around { producers, readers })| {
         let channels = linear::outputs(g, *producers.first()?)?;
         let last = matches!(g.node(*producers.first()?).op, Op::MatMul(_));
         let is_last = |id: NodeId| matches!(g.node(id).op, Op::MatMul(_)) == last;
@@ -132,6 +132,13 @@ pub fn find(g: &Graph) -> Vec<Group> {
         Some(Group { values: members.collect(), producers, readers, channels, last })
     })
     .collect()
+}
+
+/// The layers around a set of values.
+#[derive(Default)]
+struct Around {
+    producers: Vec<NodeId>,
+    readers: Vec<(NodeId, ValueId)>,
 }
 
 fn is_activation(op: &Op) -> bool {
