@@ -93,7 +93,8 @@ fn part(g: &Graph, id: NodeId) -> Part {
 /// All groups with a layer on either side and nothing else around them, in graph order.
 pub fn find(g: &Graph) -> Vec<Group> {
     let mut sets = Sets::default();
-    let mut blocked: BTreeSet<ValueId> = g.inputs.iter().chain(&g.outputs).copied().collect();
+    let constants = g.values().map(|(v, _)| v).filter(|v| g.constant(*v).is_some());
+    let mut blocked: BTreeSet<ValueId> = g.inputs.iter().chain(&g.outputs).copied().chain(constants).collect();
     for (id, node) in g.nodes() {
         match part(g, id) {
             Part::Channelwise => {
