@@ -29,7 +29,7 @@ const PHASE: usize = 3 * 4 * 64;
 /// Layers for [`depthwise`]. With more channels `dwconv` is faster, which keeps columns from pixel to pixel.
 pub fn depthwise_suits(shape: &Shape) -> bool {
     let stride = match shape.stride {
-        1 => shape.channels % 8 == 0 && shape.channels <= 96,
+        1 => shape.channels.is_multiple_of(8) && shape.channels <= 96,
         2 => matches!(shape.channels, 8 | 16 | 32),
         _ => false,
     };
