@@ -7,7 +7,7 @@ use lowbit_arithmetic::{AddRescale, Affine, Rescale};
 use lowbit_kernels::elementwise::{BinaryFn, MulParams, UnaryFn};
 use lowbit_kernels::pool::QAverage;
 use lowbit_kernels::requant::{AddParams, Epilogue, FloatEpilogue, Requant, Residual, Scales};
-use lowbit_kernels::{Features, Row, SLACK, copy, dwconv, elementwise, gemm, pool, rows};
+use lowbit_kernels::{Features, Row, SLACK, copy, dwconv, elementwise, gemm, pool, rowconv, rows};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ fn main() {
     bench.rows(gemm::Q16).for_each(|row| bench.gemm16(row));
     bench.rows(gemm::F32).for_each(|row| bench.gemm_f32(row));
     bench.rows(dwconv::Q8).for_each(|row| bench.dwconv(row));
+    bench.rows(rowconv::Q8).for_each(|row| bench.rowconv(row));
     bench.rows(dwconv::F32).for_each(|row| bench.dwconv_f32(row));
     bench.pools();
     bench.integers();
@@ -71,7 +72,7 @@ impl Bench {
                 let x = aligned(mr * taps * k + SLACK, 3u8);
                 let pointers: Vec<*const u8> =
                     (0..taps * mr).map(|i| x[i / mr * k + i % mr * taps * k..].as_ptr()).collect();
-                let w = aligned(gemm::packed_q8(nr, taps, k, nr), 1i8);
+                let w = aligned(row.packed(nr, taps, k), 1i8);
                 let bias = aligned(nr, 5i32);
                 let (float, fixed, shift, less) =
                     (aligned(nr, 0.01f32), aligned(nr, (1 << 30) + 12345i32), aligned(nr, 38i32), aligned(nr, 8i32));
@@ -122,7 +123,7 @@ impl Bench {
             let x = aligned(mr * taps * k + SLACK, 1f32);
             let pointers: Vec<*const f32> =
                 (0..taps * mr).map(|i| x[i / mr * k + i % mr * taps * k..].as_ptr()).collect();
-            let w = aligned(gemm::packed_f32(nr, taps, k, nr), 1f32);
+            let w = aligned(row.packed(nr, taps, k), 1f32);
             let bias = aligned(nr, 5f32);
             let y = aligned(mr * nr, 0f32);
             let args = gemm::FArgs {
@@ -156,7 +157,7 @@ impl Bench {
             let x = aligned(mr * taps * k + SLACK, 3u16);
             let pointers: Vec<*const u16> =
                 (0..taps * mr).map(|i| x[i / mr * k + i % mr * taps * k..].as_ptr()).collect();
-            let w = aligned(gemm::packed_q16(nr, taps, k, nr), 1i8);
+            let w = aligned(row.packed(nr, taps, k), 1i8);
             let bias = aligned(nr, 5i64);
             let scales = aligned(nr, Rescale::Float32 { m: 0.01 });
             let y = aligned(mr * nr * 8, 0u8);
@@ -222,13 +223,51 @@ impl Bench {
         }
     }
 
+    fn rowconv(&self, row: &rowconv::QRow) {
+        let depthwise = |channels, stride| (channels, channels, stride, true);
+        let full = |outputs| (3, outputs, 2, false);
+        for (channels, outputs, stride, depthwise) in [
+            full(8),
+            full(16),
+            full(32),
+            full(64),
+            depthwise(8, 1),
+            depthwise(16, 2),
+            depthwise(24, 1),
+            depthwise(96, 1),
+        ] {
+            let shape = rowconv::Shape { kernel: [3, 3], stride, channels, outputs, depthwise };
+            if row.needs != Features::NONE && !(row.suits)(&shape) {
+                continue;
+            }
+            let (pixels, padded) = (112, rowconv::padded(outputs));
+            let line = aligned(shape.row_bytes(pixels) + SLACK, 3u8);
+            let x = [line.as_ptr(); 3];
+            let w = aligned((row.packed)(&shape), 1i8);
+            let (bias, float) = (aligned(padded, 5i32), aligned(padded, 0.01f32));
+            let y = aligned(pixels * outputs, 0u8);
+            let args = rowconv::QArgs {
+                shape,
+                pixels,
+                x: x.as_ptr(),
+                w: w.as_ptr(),
+                bias: bias.as_ptr(),
+                y: y.as_mut_ptr(),
+                requant: Requant { scales: Scales::Float32(float.as_ptr()), zero_point: 3, lo: 0, hi: 255 },
+            };
+            // SAFETY: as above; the row suits the shape.
+            let cycles = self.cycles(|| unsafe { (row.run)(black_box(&args)) });
+            self.print(&format!("{} {channels} to {outputs} stride {stride}", row.name), pixels * outputs, cycles);
+        }
+    }
+
     fn dwconv_f32(&self, row: &dwconv::FDw) {
         for (channels, taps) in [(64, 9), (128, 9), (16, 9)] {
             let pixels = 28;
             let x = aligned(30 * channels + SLACK, 3f32);
             let pointers: Vec<*const f32> =
                 (0..pixels * taps).map(|i| x[(i / taps + i % taps % 3) * channels..].as_ptr()).collect();
-            let w = aligned(dwconv::packed_plain(channels, taps), 1f32);
+            let w = aligned((row.packed)(channels, taps), 1f32);
             let bias = aligned(dwconv::padded(channels), 5f32);
             let y = aligned(pixels * channels, 0f32);
             let args = dwconv::FArgs {

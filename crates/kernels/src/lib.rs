@@ -25,6 +25,7 @@ pub mod gemm;
 pub mod isa;
 pub mod pool;
 pub mod requant;
+pub mod rowconv;
 pub mod rows;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -48,6 +49,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static str, Features)> {
         .chain(rows("dwconv::Q8", dwconv::Q8))
         .chain(rows("dwconv::Q16", dwconv::Q16))
         .chain(rows("dwconv::F32", dwconv::F32))
+        .chain(rows("rowconv::Q8", rowconv::Q8))
         .chain(rows("pool::MAX_U8", pool::MAX_U8))
         .chain(rows("pool::MAX_U16", pool::MAX_U16))
         .chain(rows("pool::MAX_F32", pool::MAX_F32))

@@ -2,16 +2,17 @@
 //!
 //! All pointers are made by [`Memory::at`] from places that [`Program::new`](crate::Program::new) checked: each span a
 //! step names lies within the arena or the constants, both of which are readable [`SLACK`](lowbit_kernels::SLACK) bytes
-//! further. Two tiles of one step write different bytes, and the barrier between steps orders everything else.
+//! further. Two tiles of one step write different bytes, and no step starts before the one before it is
+//! complete.
 
 use crate::memory::Aligned;
 use crate::program::{
-    Averages, Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Gather, Kind, Map, MapFn, Pad, Panel, Place, Pool,
-    PoolKind, QDw, QDw16, QGemm, QGemm16, Reference, Requant, Requant16, Scales, Window, Zip, ZipFn, type_bytes,
+    Averages, Cut, Dw, Epilogue, Epilogue16, FMatMul, FloatEpilogue, Gather, Gemm, Kind, Map, MapFn, Pad, Panel, Place,
+    Pool, PoolKind, QRow, Reference, Requant, Scales, Window, Zip, ZipFn, type_bytes,
 };
-use crate::spans::size16;
+use crate::spans::Store;
 use lowbit_ir::{Customs, Result, Tensor, Type, interp};
-use lowbit_kernels::{copy, dwconv, gemm, pool, requant};
+use lowbit_kernels::{copy, dwconv, gemm, pool, requant, rowconv};
 
 /// Elements of an element-by-element step that one tile covers.
 const RUN: usize = 16 * 1024;
@@ -25,7 +26,7 @@ pub struct Memory<'a> {
     customs: &'a Customs,
 }
 
-// SAFETY: tiles of one step write disjoint bytes and steps are separated by barriers, so sharing the arena pointer
+// SAFETY: tiles of one step write disjoint bytes and a step starts when all tiles of the last are complete, so sharing the arena pointer
 // among the threads of a run makes no race.
 unsafe impl Send for Memory<'_> {}
 // SAFETY: as above.
@@ -60,6 +61,7 @@ pub fn tiles(kind: &Kind) -> usize {
         Kind::FGemm(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
         Kind::QDw(s) => s.window.batch * s.window.output[0],
         Kind::QDw16(s) => s.window.batch * s.window.output[0],
+        Kind::QRow(s) => s.window.batch * ceil(s.window.output[0], s.rows),
         Kind::FDw(s) => s.window.batch * s.window.output[0],
         Kind::FMatMul(s) => s.batch.len() * ceil(s.n, s.row.nr),
         Kind::Pool(s) => s.window.batch * s.window.output[0],
@@ -94,12 +96,13 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
     // SAFETY: passed on; each callee uses only spans that the program's check covered.
     unsafe {
         match kind {
-            Kind::QGemm(s) => qgemm(s, tile, memory, scratch.cast()),
-            Kind::QGemm16(s) => qgemm16(s, tile, memory, scratch.cast()),
-            Kind::FGemm(s) => fgemm(s, tile, memory, scratch.cast()),
-            Kind::QDw(s) => qdw(s, tile, memory, scratch.cast()),
-            Kind::QDw16(s) => qdw16(s, tile, memory, scratch.cast()),
-            Kind::FDw(s) => fdw(s, tile, memory, scratch.cast()),
+            Kind::QGemm(s) => matmul(s, tile, memory, scratch.cast()),
+            Kind::QGemm16(s) => matmul(s, tile, memory, scratch.cast()),
+            Kind::FGemm(s) => matmul(s, tile, memory, scratch.cast()),
+            Kind::QDw(s) => depthwise(s, tile, memory, scratch.cast()),
+            Kind::QDw16(s) => depthwise(s, tile, memory, scratch.cast()),
+            Kind::QRow(s) => qrow(s, tile, memory, scratch),
+            Kind::FDw(s) => depthwise(s, tile, memory, scratch.cast()),
             Kind::FMatMul(s) => fmatmul(s, tile, memory, scratch),
             Kind::Pool(s) => pooling(s, tile, memory, scratch.cast()),
             Kind::Map(s) => map(s, tile, memory),
@@ -212,6 +215,13 @@ unsafe fn point(
     zero: *const u8,
     pointers: *mut *const u8,
 ) {
+    if window.is_pointwise() {
+        for row in 0..mr {
+            // SAFETY: there is one tap, so `mr` places.
+            unsafe { *pointers.add(row) = x.wrapping_add((first + row.min(rows - 1)) * window.pixel) };
+        }
+        return;
+    }
     let mut position = window.position(first);
     for row in 0..mr {
         // SAFETY: the last tap's place is (taps - 1) * mr + row.
@@ -279,105 +289,80 @@ fn requant_at(r: &Requant, entry: usize, memory: &Memory<'_>) -> requant::Requan
     requant::Requant { scales, zero_point: r.zero_point, lo: r.lo, hi: r.hi }
 }
 
-/// The kernel's epilogue for the output element at byte `at`, with multipliers from `entry` on.
-fn epilogue_at(e: &Epilogue, entry: usize, at: usize, stride: usize, memory: &Memory<'_>) -> requant::Epilogue {
-    match e {
-        Epilogue::Accumulator => requant::Epilogue::Accumulator,
-        Epilogue::Requant(r) => requant::Epilogue::Requant(requant_at(r, entry, memory)),
-        Epilogue::RequantAdd(r, other, add) => requant::Epilogue::RequantAdd(
-            requant_at(r, entry, memory),
-            requant::Residual { r: memory.at(other.plus(at)), r_stride: stride, add: *add },
-        ),
+/// From what a step stores to what its kernel is told.
+trait Resolve: Store {
+    /// The kernel's epilogue.
+    type Kernel;
+
+    /// For the output element at byte `at`, `stride` bytes between rows, with channels' entries from `entry` on.
+    fn at(&self, entry: usize, at: usize, stride: usize, memory: &Memory<'_>) -> Self::Kernel;
+}
+
+impl Resolve for Epilogue {
+    type Kernel = requant::Epilogue;
+
+    fn at(&self, entry: usize, at: usize, stride: usize, memory: &Memory<'_>) -> requant::Epilogue {
+        match self {
+            Epilogue::Accumulator => requant::Epilogue::Accumulator,
+            Epilogue::Requant(r) => requant::Epilogue::Requant(requant_at(r, entry, memory)),
+            Epilogue::RequantAdd(r, other, add) => requant::Epilogue::RequantAdd(
+                requant_at(r, entry, memory),
+                requant::Residual { r: memory.at(other.plus(at)), r_stride: stride, add: *add },
+            ),
+        }
     }
 }
 
-fn float_epilogue_at(e: &FloatEpilogue, at: usize, stride: usize, memory: &Memory<'_>) -> requant::FloatEpilogue {
-    let add = e.add.map(|(other, clamp)| (memory.at(other.plus(at)), stride, clamp));
-    requant::FloatEpilogue { clamp: e.clamp, add }
+impl Resolve for FloatEpilogue {
+    type Kernel = requant::FloatEpilogue;
+
+    fn at(&self, _: usize, at: usize, stride: usize, memory: &Memory<'_>) -> requant::FloatEpilogue {
+        let add = self.add.map(|(other, clamp)| (memory.at(other.plus(at)), stride, clamp));
+        requant::FloatEpilogue { clamp: self.clamp, add }
+    }
 }
 
-unsafe fn qgemm(s: &QGemm, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
+impl Resolve for Epilogue16 {
+    type Kernel = gemm::Epilogue16;
+
+    fn at(&self, entry: usize, _: usize, _: usize, _: &Memory<'_>) -> gemm::Epilogue16 {
+        match self {
+            None => gemm::Epilogue16::Accumulator,
+            Some(r) => gemm::Epilogue16::Requant {
+                scales: r.scales[entry..].as_ptr(),
+                zero_point: r.zero_point,
+                lo: r.lo,
+                hi: r.hi,
+            },
+        }
+    }
+}
+
+unsafe fn matmul<X, W, B, Y, E: Resolve>(
+    s: &Gemm<gemm::Args<X, W, B, Y, E::Kernel>, E>,
+    tile: usize,
+    memory: &Memory<'_>,
+    pointers: *mut *const u8,
+) {
     let (nr, size) = (s.row.nr, s.epilogue.size());
     let y_stride = s.channels * size;
     let run = |b: Block| {
         let p = &s.panels[b.panel];
         let at = b.first * y_stride + p.channel * size;
-        let args = gemm::QArgs {
-            rows: b.rows,
-            cols: p.cols,
-            x: pointers.cast_const(),
-            taps: s.window.taps(),
-            k: s.k,
-            w: memory.at(s.w.plus(b.panel * s.panel_bytes)),
-            bias: memory.at(s.bias.plus(b.panel * nr * 4)),
-            y: memory.at_mut(s.y.plus(at)),
-            y_stride,
-            epilogue: epilogue_at(&s.epilogue, b.panel * nr, at, y_stride, memory),
-        };
-        // SAFETY: pointers lead into checked spans, the tile's output is its own.
-        unsafe { (s.row.run)(&args) }
-    };
-    // SAFETY: the scratch holds taps * mr pointers (Kind::scratch).
-    unsafe { blocks(&s.window, s.row.mr, &s.panels, s.cut, tile, memory.at(s.x), memory.at(s.zero), pointers, run) }
-}
-
-/// The kernel's epilogue with changes of scale from `entry` on.
-fn epilogue16(requant: &Option<Requant16>, entry: usize) -> gemm::Epilogue16 {
-    match requant {
-        None => gemm::Epilogue16::Accumulator,
-        Some(r) => gemm::Epilogue16::Requant {
-            scales: r.scales[entry..].as_ptr(),
-            zero_point: r.zero_point,
-            lo: r.lo,
-            hi: r.hi,
-        },
-    }
-}
-
-unsafe fn qgemm16(s: &QGemm16, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
-    let (nr, size) = (s.row.nr, size16(&s.requant));
-    let y_stride = s.channels * size;
-    let run = |b: Block| {
-        let p = &s.panels[b.panel];
-        let args = gemm::Q16Args {
+        let args = gemm::Args {
             rows: b.rows,
             cols: p.cols,
             x: pointers.cast_const().cast(),
             taps: s.window.taps(),
             k: s.k,
             w: memory.at(s.w.plus(b.panel * s.panel_bytes)),
-            bias: memory.at(s.bias.plus(b.panel * nr * 8)),
-            y: memory.at_mut(s.y.plus(b.first * y_stride + p.channel * size)),
+            bias: memory.at(s.bias.plus(b.panel * nr * E::BIAS)),
+            y: memory.at_mut(s.y.plus(at)),
             y_stride,
-            epilogue: epilogue16(&s.requant, b.panel * nr),
+            epilogue: s.epilogue.at(b.panel * nr, at, y_stride, memory),
         };
         // SAFETY: pointers lead into checked spans, the tile's output is its own, and there is a change of scale for
         // every column (Kind::check).
-        unsafe { (s.row.run)(&args) }
-    };
-    // SAFETY: the scratch holds taps * mr pointers (Kind::scratch).
-    unsafe { blocks(&s.window, s.row.mr, &s.panels, s.cut, tile, memory.at(s.x), memory.at(s.zero), pointers, run) }
-}
-
-unsafe fn fgemm(s: &FGemm, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
-    let nr = s.row.nr;
-    let y_stride = s.channels * 4;
-    let run = |b: Block| {
-        let p = &s.panels[b.panel];
-        let at = b.first * y_stride + p.channel * 4;
-        let args = gemm::FArgs {
-            rows: b.rows,
-            cols: p.cols,
-            x: pointers.cast_const().cast(),
-            taps: s.window.taps(),
-            k: s.k,
-            w: memory.at(s.w.plus(b.panel * s.panel_bytes)),
-            bias: memory.at(s.bias.plus(b.panel * nr * 4)),
-            y: memory.at_mut(s.y.plus(at)),
-            y_stride,
-            epilogue: float_epilogue_at(&s.epilogue, at, y_stride, memory),
-        };
-        // SAFETY: pointers lead into checked spans, the tile's output is its own.
         unsafe { (s.row.run)(&args) }
     };
     // SAFETY: the scratch holds taps * mr pointers (Kind::scratch).
@@ -399,52 +384,20 @@ unsafe fn point_row(window: &Window, tile: usize, x: *const u8, zero: *const u8,
     first
 }
 
-unsafe fn qdw(s: &QDw, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
+#[allow(clippy::type_complexity, reason = "a kernel's arguments are named by the numbers they lead to")]
+unsafe fn depthwise<X, W, B, Y, E: Resolve>(
+    s: &Dw<dwconv::Args<X, W, B, Y, E::Kernel>, W, E>,
+    tile: usize,
+    memory: &Memory<'_>,
+    pointers: *mut *const u8,
+) {
     let y_stride = s.channels * s.epilogue.size();
-    // SAFETY: the scratch holds a row's pointers (Kind::scratch), and they lead into checked spans.
+    // SAFETY: the scratch holds a row's pointers (Kind::scratch), they lead into checked spans, and there is a change of
+    // scale for every channel (Kind::check).
     unsafe {
         let first = point_row(&s.window, tile, memory.at(s.x), memory.at(s.zero), pointers);
         let at = first * y_stride;
-        (s.row.run)(&dwconv::QArgs {
-            pixels: s.window.output[1],
-            channels: s.channels,
-            taps: s.window.taps(),
-            x: pointers.cast_const(),
-            w: memory.at(s.w),
-            bias: memory.at(s.bias),
-            y: memory.at_mut(s.y.plus(at)),
-            y_stride,
-            epilogue: epilogue_at(&s.epilogue, 0, at, y_stride, memory),
-        });
-    }
-}
-
-unsafe fn qdw16(s: &QDw16, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
-    let y_stride = s.channels * size16(&s.requant);
-    // SAFETY: as `qdw`; there is a change of scale for every channel (Kind::check).
-    unsafe {
-        let first = point_row(&s.window, tile, memory.at(s.x), memory.at(s.zero), pointers);
-        (s.row.run)(&dwconv::Q16Args {
-            pixels: s.window.output[1],
-            channels: s.channels,
-            taps: s.window.taps(),
-            x: pointers.cast_const().cast(),
-            w: memory.at(s.w),
-            bias: memory.at(s.bias),
-            y: memory.at_mut(s.y.plus(first * y_stride)),
-            y_stride,
-            epilogue: epilogue16(&s.requant, 0),
-        });
-    }
-}
-
-unsafe fn fdw(s: &FDw, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
-    let y_stride = s.channels * 4;
-    // SAFETY: as `qdw`.
-    unsafe {
-        let first = point_row(&s.window, tile, memory.at(s.x), memory.at(s.zero), pointers);
-        let at = first * y_stride;
-        (s.row.run)(&dwconv::FArgs {
+        (s.row.run)(&dwconv::Args {
             pixels: s.window.output[1],
             channels: s.channels,
             taps: s.window.taps(),
@@ -453,8 +406,64 @@ unsafe fn fdw(s: &FDw, tile: usize, memory: &Memory<'_>, pointers: *mut *const u
             bias: memory.at(s.bias),
             y: memory.at_mut(s.y.plus(at)),
             y_stride,
-            epilogue: float_epilogue_at(&s.epilogue, at, y_stride, memory),
+            epilogue: s.epilogue.at(0, at, y_stride, memory),
         });
+    }
+}
+
+/// Copies `lines` input rows of an image from `top` on (which may lie above it) to `to`, with their padding.
+///
+/// # Safety
+/// `x` leads to the whole input, `to` has room for `lines` times `line_bytes`, each of which holds `row_bytes`.
+unsafe fn copy_lines(s: &QRow, image: usize, top: isize, lines: usize, x: *const u8, to: *mut u8) {
+    let [height, width] = s.window.input;
+    let (bytes, line_bytes) = (s.shape().row_bytes(s.window.output[1]), s.line_bytes());
+    let left = (s.window.pads[1] * s.window.pixel).min(bytes);
+    let inside = (width * s.window.pixel).min(bytes - left);
+    for line in 0..lines {
+        let to = to.wrapping_add(line * line_bytes);
+        // SAFETY: left + inside <= bytes, and the row read is one of the image.
+        unsafe {
+            match top.checked_add_unsigned(line).and_then(|y| usize::try_from(y).ok()).filter(|y| *y < height) {
+                Some(y) => {
+                    let from = x.add((image * height + y) * width * s.window.pixel);
+                    to.write_bytes(s.fill, left);
+                    std::ptr::copy_nonoverlapping(from, to.add(left), inside);
+                    to.add(left + inside).write_bytes(s.fill, bytes - left - inside);
+                }
+                None => to.write_bytes(s.fill, bytes),
+            }
+        }
+    }
+}
+
+unsafe fn qrow(s: &QRow, tile: usize, memory: &Memory<'_>, scratch: *mut u8) {
+    let [height, width] = s.window.output;
+    let tiles = height.div_ceil(s.rows).max(1);
+    let (image, first) = (tile / tiles, tile % tiles * s.rows);
+    let rows = s.rows.min(height.saturating_sub(first));
+    let pointers: *mut *const u8 = scratch.cast();
+    let lines = scratch.wrapping_add(s.pointers_bytes());
+    let top = (first * s.window.strides[0]) as isize - s.window.pads[0] as isize;
+    // SAFETY: the scratch holds the pointers and the lines of a tile (Kind::scratch), a line holds a row's bytes and the
+    // slack behind them; the shape suits the kernel, which has as many weights as it asks for (Kind::check).
+    unsafe {
+        copy_lines(s, image, top, s.lines(rows), memory.at(s.x), lines);
+        for row in 0..rows {
+            for ky in 0..s.window.kernel[0] {
+                let line = row * s.window.strides[0] + ky * s.window.dilations[0];
+                *pointers.add(ky) = lines.wrapping_add(line * s.line_bytes()).cast_const();
+            }
+            (s.row.run)(&rowconv::QArgs {
+                shape: s.shape(),
+                pixels: width,
+                x: pointers.cast_const(),
+                w: memory.at(s.w),
+                bias: memory.at(s.bias),
+                y: memory.at_mut(s.y.plus((image * height + first + row) * width * s.channels)),
+                requant: requant_at(&s.requant, 0, memory),
+            });
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Threads that enter once per run.
 //!
-//! A run is one call of [`Pool::run`]: every thread gets the same job and its own number, walks the program's steps
-//! together with the others and meets them at a [`Barrier`] between steps. Workers wait for a run by spinning for a
-//! moment and then parking, so an idle pool costs nothing. One thread needs no pool at all: the job runs in place.
+//! A run is one call of [`Pool::run`]: the caller and every worker that comes in time get the same job and their own
+//! numbers, walk the program's steps together and share each step's [`Tiles`]. Nobody waits for a thread, only for tiles:
+//! a worker that the system does not let run holds up nothing unless it holds a tile, and joins in wherever the others
+//! are by then. Workers wait for a run by spinning for a moment and then parking, so an idle pool costs nothing. One
+//! thread needs no pool at all: the job runs in place.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,26 +12,26 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a worker spins for the next run before it parks, and a thread at a barrier before it yields.
+/// How long a worker spins for the next run before it parks, and a thread for a step's last tile before it yields.
 const SPIN: Duration = Duration::from_micros(100);
 
-/// A job: called once by every thread with its number.
+/// A job: called at most once by every thread with its number.
 type Job = dyn Fn(usize) + Sync;
 
 struct Shared {
     /// Counts runs; a change calls the workers.
     generation: AtomicUsize,
-    /// Workers still in the present run.
+    /// Workers in the present run. Counted up under the lock of `job`.
     busy: AtomicUsize,
-    /// The present job; valid while `busy` is not 0.
+    /// The present job while it may be entered.
     job: Mutex<Option<*const Job>>,
     wake: Condvar,
     stop: AtomicBool,
     panicked: AtomicBool,
 }
 
-// SAFETY: the raw job pointer is only followed between the start and the end of `Pool::run`, which borrows the job for
-// that long; the job itself is `Sync`.
+// SAFETY: the raw job pointer is only followed by workers that found it in `job` and are counted in `busy`; `Pool::run`,
+// which borrows the job, takes it out of there and waits for them before it returns. The job itself is `Sync`.
 unsafe impl Send for Shared {}
 // SAFETY: as above; all other fields are Sync.
 unsafe impl Sync for Shared {}
@@ -74,7 +76,8 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Calls `job` once on every thread, with numbers `0..threads`, and returns when all are done.
+    /// Calls `job` on this thread with the number 0 and on each worker that comes before this thread is done, with its
+    /// number below `threads`; returns when all have left it. The job must be complete when this thread has run it.
     ///
     /// # Panics
     /// If the job panicked on any thread.
@@ -88,11 +91,11 @@ impl Pool {
         {
             let mut slot = self.shared.job.lock().unwrap_or_else(|e| e.into_inner());
             *slot = Some(erased);
-            self.shared.busy.store(self.workers.len(), Ordering::Relaxed);
             self.shared.generation.fetch_add(1, Ordering::Release);
             self.shared.wake.notify_all();
         }
         let mine = catch_unwind(AssertUnwindSafe(|| job(0)));
+        *self.shared.job.lock().unwrap_or_else(|e| e.into_inner()) = None;
         wait_until(|| self.shared.busy.load(Ordering::Acquire) == 0);
         let others = self.shared.panicked.swap(false, Ordering::Relaxed);
         if let Err(panic) = mine {
@@ -131,19 +134,22 @@ fn work(shared: &Shared, number: usize) {
                 slot = shared.wake.wait(slot).unwrap_or_else(|e| e.into_inner());
             }
             seen = shared.generation.load(Ordering::Acquire);
+            if slot.is_some() {
+                shared.busy.fetch_add(1, Ordering::Relaxed);
+            }
             *slot
         };
         if shared.stop.load(Ordering::Relaxed) {
             return;
         }
         if let Some(job) = job {
-            // SAFETY: `Pool::run` keeps the job alive until `busy` is 0, and this worker has not left yet.
+            // SAFETY: `Pool::run` keeps the job alive until `busy` is 0, and this worker is counted there.
             let job = unsafe { &*job };
             if catch_unwind(AssertUnwindSafe(|| job(number))).is_err() {
                 shared.panicked.store(true, Ordering::Relaxed);
             }
+            shared.busy.fetch_sub(1, Ordering::Release);
         }
-        shared.busy.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -164,32 +170,57 @@ fn wait_until(done: impl Fn() -> bool) {
     }
 }
 
-/// Where the threads of one run meet.
+/// The tiles of one step, which the threads of a run share.
+///
+/// On a line of its own: threads that wait for one step should not disturb those that take tiles of another.
 #[derive(Debug)]
-pub struct Barrier {
-    threads: usize,
-    arrived: AtomicUsize,
-    generation: AtomicUsize,
+#[repr(align(64))]
+pub struct Tiles {
+    count: usize,
+    next: AtomicUsize,
+    done: AtomicUsize,
 }
 
-impl Barrier {
-    /// A barrier for this many threads.
-    pub fn new(threads: usize) -> Self {
-        Barrier { threads, arrived: AtomicUsize::new(0), generation: AtomicUsize::new(0) }
+/// A tile that one thread has; dropping it says that it is complete, even when a panic drops it.
+#[derive(Debug)]
+pub struct Tile<'a> {
+    /// Its number, below the step's count.
+    pub number: usize,
+    of: &'a Tiles,
+}
+
+impl Tiles {
+    /// A step of this many tiles.
+    pub fn new(count: usize) -> Self {
+        Tiles { count, next: AtomicUsize::new(0), done: AtomicUsize::new(0) }
     }
 
-    /// Returns when all threads are here; what they wrote before is visible after.
+    /// All tiles are to be taken again.
+    pub fn reset(&mut self) {
+        *self.next.get_mut() = 0;
+        *self.done.get_mut() = 0;
+    }
+
+    /// A tile that no other thread has, until there are none left.
+    pub fn take(&self) -> Option<Tile<'_>> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        // Not `then_some`: a tile that is made must be one that was taken, for dropping it counts.
+        (number < self.count).then(|| Tile { number, of: self })
+    }
+
+    /// Returns when every tile is complete; what was written for them is visible then.
     pub fn wait(&self) {
-        if self.threads == 1 {
-            return;
-        }
-        let generation = self.generation.load(Ordering::Acquire);
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.threads {
-            self.arrived.store(0, Ordering::Relaxed);
-            self.generation.store(generation.wrapping_add(1), Ordering::Release);
-        } else {
-            wait_until(|| self.generation.load(Ordering::Acquire) != generation);
-        }
+        wait_until(|| self.complete());
+    }
+
+    fn complete(&self) -> bool {
+        self.done.load(Ordering::Acquire) == self.count
+    }
+}
+
+impl Drop for Tile<'_> {
+    fn drop(&mut self) {
+        self.of.done.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -198,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_thread_runs_every_job_once() {
+    fn no_thread_runs_a_job_twice_and_the_caller_runs_it() {
         for threads in 1..=4 {
             let pool = Pool::new(threads).unwrap();
             for _ in 0..200 {
@@ -206,36 +237,93 @@ mod tests {
                 pool.run(&|i| {
                     ran[i].fetch_add(1, Ordering::Relaxed);
                 });
-                assert!(ran.iter().all(|r| r.load(Ordering::Relaxed) == 1));
+                assert!(ran.iter().all(|r| r.load(Ordering::Relaxed) <= 1));
+                assert_eq!(ran[0].load(Ordering::Relaxed), 1);
             }
         }
     }
 
     #[test]
-    fn barriers_keep_steps_apart() {
-        let threads = 3;
-        let pool = Pool::new(threads).unwrap();
-        let barrier = Barrier::new(threads);
-        let count = AtomicUsize::new(0);
+    fn workers_take_part() {
+        let pool = Pool::new(3).unwrap();
+        let came = AtomicUsize::new(0);
         pool.run(&|_| {
-            for step in 1..=500 {
-                count.fetch_add(1, Ordering::Relaxed);
-                barrier.wait();
-                assert_eq!(count.load(Ordering::Relaxed), step * threads);
-                barrier.wait();
-            }
+            came.fetch_add(1, Ordering::Relaxed);
+            wait_until(|| came.load(Ordering::Relaxed) == 3);
         });
+        assert_eq!(came.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn a_step_is_complete_when_every_tile_is() {
+        let mut tiles = Tiles::new(2);
+        for _ in 0..2 {
+            let (first, second) = (tiles.take().unwrap(), tiles.take().unwrap());
+            assert_eq!((first.number, second.number), (0, 1));
+            assert!(tiles.take().is_none() && tiles.take().is_none());
+            assert!(!tiles.complete());
+            drop(second);
+            assert!(!tiles.complete());
+            drop(first);
+            assert!(tiles.complete());
+            assert!(tiles.take().is_none() && tiles.complete());
+            tiles.reset();
+        }
+    }
+
+    #[test]
+    fn steps_are_kept_apart_and_every_tile_runs_once() {
+        let pool = Pool::new(3).unwrap();
+        let mut steps: Vec<Tiles> = (0..50).map(|i| Tiles::new(i % 7)).collect();
+        for _ in 0..100 {
+            steps.iter_mut().for_each(Tiles::reset);
+            let ran: Vec<AtomicUsize> = steps.iter().map(|_| AtomicUsize::new(0)).collect();
+            pool.run(&|_| {
+                for (i, tiles) in steps.iter().enumerate() {
+                    while let Some(tile) = tiles.take() {
+                        let before = i.checked_sub(1).map_or(0, |b| ran[b].load(Ordering::Relaxed));
+                        assert_eq!(before, i.saturating_sub(1) % 7, "the step before is complete");
+                        assert!(tile.number < i % 7);
+                        ran[i].fetch_add(1, Ordering::Relaxed);
+                    }
+                    tiles.wait();
+                }
+            });
+            assert!(ran.iter().enumerate().all(|(i, ran)| ran.load(Ordering::Relaxed) == i % 7));
+        }
+    }
+
+    #[test]
+    fn a_panic_holding_a_tile_does_not_hang_the_others() {
+        let pool = Pool::new(2).unwrap();
+        let tiles = Tiles::new(2);
+        let both = AtomicUsize::new(0);
+        let failed = catch_unwind(AssertUnwindSafe(|| {
+            pool.run(&|thread| {
+                let tile = tiles.take();
+                both.fetch_add(1, Ordering::Relaxed);
+                wait_until(|| both.load(Ordering::Relaxed) == 2);
+                assert_eq!(thread, 0, "the worker fails");
+                drop(tile);
+                tiles.wait();
+            })
+        }));
+        assert!(failed.is_err());
     }
 
     #[test]
     fn a_panic_is_passed_on_and_the_pool_lives() {
         let pool = Pool::new(2).unwrap();
-        let failed = catch_unwind(AssertUnwindSafe(|| pool.run(&|i| assert_eq!(i, 0, "worker fails"))));
+        let all_come = |then: &(dyn Fn(usize) + Sync)| {
+            let came = AtomicUsize::new(0);
+            pool.run(&|i| {
+                came.fetch_add(1, Ordering::Relaxed);
+                wait_until(|| came.load(Ordering::Relaxed) == 2);
+                then(i);
+            });
+        };
+        let failed = catch_unwind(AssertUnwindSafe(|| all_come(&|i| assert_eq!(i, 0, "worker fails"))));
         assert!(failed.is_err());
-        let ran = AtomicUsize::new(0);
-        pool.run(&|_| {
-            ran.fetch_add(1, Ordering::Relaxed);
-        });
-        assert_eq!(ran.load(Ordering::Relaxed), 2);
+        all_come(&|_| {});
     }
 }

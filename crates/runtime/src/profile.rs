@@ -11,6 +11,7 @@ impl Kind {
             Kind::QDw16(s) => s.row.name,
             Kind::FGemm(s) => s.row.name,
             Kind::QDw(s) => s.row.name,
+            Kind::QRow(s) => s.row.name,
             Kind::FDw(s) => s.row.name,
             Kind::FMatMul(s) => s.row.name,
             Kind::Pool(s) => match s.kind {

@@ -4,13 +4,13 @@
 //! lies within its memory, which is what the pointers in [`exec`](crate::exec) rest on.
 
 use crate::isa::Isa;
-use crate::memory::Aligned;
+use crate::memory::{ALIGN, Aligned};
 use lowbit_arithmetic::{Affine, Rescale};
 use lowbit_ir::{Customs, Error, Op, Result, Type};
 use lowbit_kernels::elementwise::{BinaryFn, MulParams, UnaryFn};
 use lowbit_kernels::isa::Kernel;
 use lowbit_kernels::requant::AddParams;
-use lowbit_kernels::{dwconv, elementwise, gemm, pool, rows};
+use lowbit_kernels::{SLACK, dwconv, elementwise, gemm, pool, rowconv, rows};
 use std::sync::Arc;
 
 /// An address.
@@ -88,6 +88,8 @@ pub enum Kind {
     FGemm(FGemm),
     /// Integer depthwise convolution.
     QDw(QDw),
+    /// Integer convolution of few channels, row by row.
+    QRow(QRow),
     /// Depthwise convolution of 16-bit activations.
     QDw16(QDw16),
     /// Float depthwise convolution.
@@ -225,6 +227,16 @@ impl Window {
         }
     }
 
+    /// Whether output pixel `i` reads input pixel `i` and no other.
+    pub fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.strides == [1, 1] && self.pads == [0, 0] && self.input == self.output
+    }
+
+    /// The sizes of a convolution by rows of u8; its columns are neighbours.
+    pub fn row_shape(&self, outputs: usize, depthwise: bool) -> rowconv::Shape {
+        rowconv::Shape { kernel: self.kernel, stride: self.strides[1], channels: self.pixel, outputs, depthwise }
+    }
+
     /// Kernel taps.
     pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
@@ -331,11 +343,11 @@ pub struct FloatEpilogue {
     pub add: Option<(Place, (f32, f32))>,
 }
 
-/// Integer convolution or dense layer.
+/// Convolution or dense layer: a kernel row with arguments `A`, and what is stored.
 #[derive(Debug)]
-pub struct QGemm {
+pub struct Gemm<A: 'static, E> {
     /// Kernel row.
-    pub row: &'static gemm::QGemm,
+    pub row: &'static gemm::Gemm<A>,
     /// Input pixels.
     pub window: Window,
     /// Input.
@@ -357,114 +369,16 @@ pub struct QGemm {
     /// Output channels, all groups.
     pub channels: usize,
     /// What is stored.
-    pub epilogue: Epilogue,
+    pub epilogue: E,
     /// Tiles.
     pub cut: Cut,
 }
 
-/// Rescaling of 64-bit accumulators to u16.
-#[derive(Debug, Clone)]
-pub struct Requant16 {
-    /// One change of scale a channel, padded as the bias is.
-    pub scales: Vec<Rescale>,
-    /// Added after rounding.
-    pub zero_point: i32,
-    /// Lowest stored value.
-    pub lo: i32,
-    /// Highest stored value.
-    pub hi: i32,
-}
-
-/// Convolution or dense layer of 16-bit activations, accumulated in 64 bits; fields as [`QGemm`]'s.
+/// Depthwise convolution: a kernel row with arguments `A` and weights `W`, and what is stored; a tile is one output row.
 #[derive(Debug)]
-pub struct QGemm16 {
+pub struct Dw<A: 'static, W: 'static, E> {
     /// Kernel row.
-    pub row: &'static gemm::QGemm16,
-    /// Input pixels.
-    pub window: Window,
-    /// Input.
-    pub x: Place,
-    /// A pixel of zero points.
-    pub zero: Place,
-    /// Input channels a tap.
-    pub k: usize,
-    /// Packed weights.
-    pub w: Place,
-    /// Bytes a panel.
-    pub panel_bytes: usize,
-    /// Panels.
-    pub panels: Vec<Panel>,
-    /// Bias, 64 bits.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// Output channels, all groups.
-    pub channels: usize,
-    /// How accumulators become u16; `None` stores them as i64.
-    pub requant: Option<Requant16>,
-    /// Tiles.
-    pub cut: Cut,
-}
-
-/// Depthwise convolution of 16-bit activations, accumulated in 64 bits; a tile is one output row.
-#[derive(Debug)]
-pub struct QDw16 {
-    /// Kernel row.
-    pub row: &'static dwconv::QDw16,
-    /// Input pixels.
-    pub window: Window,
-    /// Input.
-    pub x: Place,
-    /// A pixel of zero points.
-    pub zero: Place,
-    /// Channels.
-    pub channels: usize,
-    /// Packed weights.
-    pub w: Place,
-    /// Bias, 64 bits.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// How accumulators become u16; `None` stores them as i64.
-    pub requant: Option<Requant16>,
-}
-
-/// Float convolution or dense layer; fields as [`QGemm`]'s.
-#[derive(Debug)]
-pub struct FGemm {
-    /// Kernel row.
-    pub row: &'static gemm::FGemm,
-    /// Input pixels.
-    pub window: Window,
-    /// Input.
-    pub x: Place,
-    /// A pixel of zeros.
-    pub zero: Place,
-    /// Input channels a tap.
-    pub k: usize,
-    /// Packed weights.
-    pub w: Place,
-    /// Bytes a panel.
-    pub panel_bytes: usize,
-    /// Panels.
-    pub panels: Vec<Panel>,
-    /// Bias.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// Output channels, all groups.
-    pub channels: usize,
-    /// What is stored.
-    pub epilogue: FloatEpilogue,
-    /// Tiles.
-    pub cut: Cut,
-}
-
-/// Integer depthwise convolution; a tile is one output row.
-#[derive(Debug)]
-pub struct QDw {
-    /// Kernel row.
-    pub row: &'static dwconv::QDw,
+    pub row: &'static dwconv::Dw<A, W>,
     /// Input pixels.
     pub window: Window,
     /// Input.
@@ -482,30 +396,88 @@ pub struct QDw {
     /// Output.
     pub y: Place,
     /// What is stored.
-    pub epilogue: Epilogue,
+    pub epilogue: E,
 }
 
-/// Float depthwise convolution; a tile is one output row.
+/// Of u8 activations.
+pub type QGemm = Gemm<gemm::QArgs, Epilogue>;
+/// Of f32.
+pub type FGemm = Gemm<gemm::FArgs, FloatEpilogue>;
+/// Of u16 activations, accumulated in 64 bits.
+pub type QGemm16 = Gemm<gemm::Q16Args, Epilogue16>;
+/// Of u8 activations.
+pub type QDw = Dw<dwconv::QArgs, i8, Epilogue>;
+/// Of f32.
+pub type FDw = Dw<dwconv::FArgs, f32, FloatEpilogue>;
+/// Of u16 activations, accumulated in 64 bits.
+pub type QDw16 = Dw<dwconv::Q16Args, i8, Epilogue16>;
+
+/// What a layer of 16-bit activations stores: u16, or the i64 accumulators for want of a change of scale.
+pub type Epilogue16 = Option<Requant16>;
+
+/// Rescaling of 64-bit accumulators to u16.
+#[derive(Debug, Clone)]
+pub struct Requant16 {
+    /// One change of scale a channel, padded as the bias is.
+    pub scales: Vec<Rescale>,
+    /// Added after rounding.
+    pub zero_point: i32,
+    /// Lowest stored value.
+    pub lo: i32,
+    /// Highest stored value.
+    pub hi: i32,
+}
+
+/// Integer convolution whose input rows are copied with their padding; a tile is `rows` output rows.
 #[derive(Debug)]
-pub struct FDw {
+pub struct QRow {
     /// Kernel row.
-    pub row: &'static dwconv::FDw,
-    /// Input pixels.
+    pub row: &'static rowconv::QRow,
+    /// Input pixels, neighbouring columns of which are neighbours in the window too.
     pub window: Window,
     /// Input.
     pub x: Place,
-    /// A pixel of zeros.
-    pub zero: Place,
-    /// Channels.
+    /// What the padding holds: the input's zero point.
+    pub fill: u8,
+    /// Output channels.
     pub channels: usize,
+    /// Whether every channel has its own kernel.
+    pub depthwise: bool,
     /// Packed weights.
     pub w: Place,
+    /// Bytes of packed weights.
+    pub w_bytes: usize,
     /// Bias.
     pub bias: Place,
     /// Output.
     pub y: Place,
     /// What is stored.
-    pub epilogue: FloatEpilogue,
+    pub requant: Requant,
+    /// Output rows a tile.
+    pub rows: usize,
+}
+
+impl QRow {
+    /// The sizes that its kernel asks for.
+    pub fn shape(&self) -> rowconv::Shape {
+        self.window.row_shape(self.channels, self.depthwise)
+    }
+
+    /// Bytes of scratch before the copied rows: one pointer a kernel row.
+    pub fn pointers_bytes(&self) -> usize {
+        (self.window.kernel[0] * size_of::<*const u8>()).next_multiple_of(ALIGN)
+    }
+
+    /// Input rows that this many output rows read.
+    pub fn lines(&self, rows: usize) -> usize {
+        let w = &self.window;
+        rows.saturating_sub(1) * w.strides[0] + w.kernel[0].saturating_sub(1) * w.dilations[0] + 1
+    }
+
+    /// Bytes from one copied input row to the next.
+    pub fn line_bytes(&self) -> usize {
+        (self.shape().row_bytes(self.window.output[1]) + SLACK).next_multiple_of(ALIGN)
+    }
 }
 
 /// Float product of two activations, `a [batch, m, k]` by `b [batch, k, n]` or `[batch, n, k]`; a tile is one panel.

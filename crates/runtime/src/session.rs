@@ -3,11 +3,11 @@
 use crate::exec::{Memory, run_tile, tiles};
 use crate::floatenv::DefaultFloat;
 use crate::memory::Aligned;
-use crate::pool::{Barrier, Pool};
+use crate::pool::{Pool, Tiles};
 use crate::program::{Program, port_bytes};
 use bytes::Bytes;
 use lowbit_ir::{Error, Result, Tensor};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -19,10 +19,8 @@ pub struct Session {
     pool: Arc<Pool>,
     arena: Aligned,
     scratch: Vec<Aligned>,
-    tiles: Vec<usize>,
-    /// The next tile of every step.
-    next: Vec<AtomicUsize>,
-    barrier: Barrier,
+    /// Of every step.
+    tiles: Vec<Tiles>,
 }
 
 impl Session {
@@ -48,10 +46,8 @@ impl Session {
         }
         let arena = Aligned::zeroed(program.arena)?;
         let scratch = (0..pool.threads()).map(|_| Aligned::zeroed(program.scratch)).collect::<Result<_>>()?;
-        let tiles: Vec<usize> = program.steps.iter().map(|s| tiles(&s.kind)).collect();
-        let next = tiles.iter().map(|_| AtomicUsize::new(0)).collect();
-        let barrier = Barrier::new(pool.threads());
-        Ok(Session { program, pool, arena, scratch, tiles, next, barrier })
+        let tiles = program.steps.iter().map(|s| Tiles::new(tiles(&s.kind))).collect();
+        Ok(Session { program, pool, arena, scratch, tiles })
     }
 
     /// The program it runs.
@@ -96,33 +92,32 @@ impl Session {
     }
 
     fn execute_timed(&mut self, profile: Option<&mut Vec<u64>>) -> Result<()> {
-        self.next.iter().for_each(|n| n.store(0, Ordering::Relaxed));
+        self.tiles.iter_mut().for_each(Tiles::reset);
         let memory = Memory::new(&mut self.arena, &self.program.consts, &self.program.customs);
         let failed = AtomicBool::new(false);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
         let times = Mutex::new(profile);
         let scratch: Vec<Scratch> = self.scratch.iter_mut().map(|s| Scratch(s.as_mut_ptr())).collect();
-        let (steps, tiles, next, barrier) = (&self.program.steps, &self.tiles, &self.next, &self.barrier);
+        let (steps, tiles) = (&self.program.steps, &self.tiles);
         self.pool.run(&|thread| {
             let _default = DefaultFloat::enter();
             let scratch = scratch[thread].0;
-            for (i, step) in steps.iter().enumerate() {
+            for (i, (step, tiles)) in steps.iter().zip(tiles).enumerate() {
                 let start = Instant::now();
-                // After a failure the threads still meet at every barrier, but take no more tiles.
-                while !failed.load(Ordering::Relaxed) {
-                    let tile = next[i].fetch_add(1, Ordering::Relaxed);
-                    if tile >= tiles[i] {
-                        break;
+                while let Some(tile) = tiles.take() {
+                    // After a failure tiles are still taken, so that all threads get to the end, but not run.
+                    if failed.load(Ordering::Relaxed) {
+                        continue;
                     }
                     // SAFETY: the program was made by `Program::new`, the session's memory has its sizes, its features
-                    // were checked in `with_pool`, the counter gives every tile to one thread, the barrier below
-                    // completes every step before the next, and scratch is the thread's own.
-                    if let Err(e) = unsafe { run_tile(&step.kind, tile, &memory, scratch) } {
+                    // were checked in `with_pool`, every tile is taken by one thread, no thread goes on to the next step
+                    // before all tiles are complete, and scratch is the thread's own.
+                    if let Err(e) = unsafe { run_tile(&step.kind, tile.number, &memory, scratch) } {
                         failed.store(true, Ordering::Relaxed);
                         failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e.at_node(step.name.clone()));
                     }
                 }
-                barrier.wait();
+                tiles.wait();
                 if thread == 0
                     && let Some(times) = times.lock().unwrap_or_else(|e| e.into_inner()).as_mut()
                 {

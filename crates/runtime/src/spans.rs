@@ -1,8 +1,10 @@
 //! What every step touches: its spans for the check and the memory plan, its scratch, the facts its pointers rest on.
 
-use crate::program::{Epilogue, Kind, MapFn, Place, PoolKind, Requant16, Scales, Span, type_bytes};
+use crate::program::{
+    Dw, Epilogue, Epilogue16, FloatEpilogue, Gemm, Kind, MapFn, Place, PoolKind, QRow, Scales, Span, type_bytes,
+};
 use lowbit_ir::{Error, Result, Type};
-use lowbit_kernels::{dwconv, gemm};
+use lowbit_kernels::{dwconv, rowconv};
 
 fn read(place: Place, bytes: usize) -> Span {
     Span { place, bytes, written: false }
@@ -13,38 +15,235 @@ fn write(place: Place, bytes: usize) -> Span {
 }
 
 impl Scales {
-    fn spans(self, channels: usize, out: &mut Vec<Span>) {
+    fn spans(self, channels: usize) -> Vec<Span> {
         match self {
-            Scales::Float32(p) | Scales::Shift(p) => out.push(read(p, channels * 4)),
-            Scales::Fixed(m, s) => out.extend([read(m, channels * 4), read(s, channels * 4)]),
+            Scales::Float32(p) | Scales::Shift(p) => vec![read(p, channels * 4)],
+            Scales::Fixed(m, s) => vec![read(m, channels * 4), read(s, channels * 4)],
+        }
+    }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        match self {
+            Scales::Float32(p) | Scales::Shift(p) => vec![p],
+            Scales::Fixed(m, s) => vec![m, s],
         }
     }
 }
 
-impl Epilogue {
+/// What a multiply-accumulate step stores, which also says on what numbers it works.
+pub trait Store {
+    /// Bytes an activation.
+    const X: usize;
+    /// Bytes a weight.
+    const W: usize;
+    /// Bytes a bias.
+    const BIAS: usize;
+
     /// Bytes a stored element.
-    pub fn size(&self) -> usize {
+    fn size(&self) -> usize;
+
+    /// What is read, of entries for `padded` channels and an output of `y_bytes`.
+    fn spans(&self, padded: usize, y_bytes: usize) -> Vec<Span>;
+
+    /// Its addresses.
+    fn places_mut(&mut self) -> Vec<&mut Place>;
+
+    /// Whether what lies outside the program's memory has entries for `padded` channels.
+    fn serves(&self, padded: usize) -> bool;
+}
+
+impl Store for Epilogue {
+    const X: usize = 1;
+    const W: usize = 1;
+    const BIAS: usize = 4;
+
+    fn size(&self) -> usize {
         match self {
             Epilogue::Accumulator => 4,
             Epilogue::Requant(_) | Epilogue::RequantAdd(..) => 1,
         }
     }
 
-    fn spans(&self, padded: usize, y_bytes: usize, out: &mut Vec<Span>) {
+    fn spans(&self, padded: usize, y_bytes: usize) -> Vec<Span> {
         match self {
-            Epilogue::Accumulator => {}
-            Epilogue::Requant(r) => r.scales.spans(padded, out),
+            Epilogue::Accumulator => Vec::new(),
+            Epilogue::Requant(r) => r.scales.spans(padded),
             Epilogue::RequantAdd(r, other, _) => {
-                r.scales.spans(padded, out);
+                let mut out = r.scales.spans(padded);
                 out.push(read(*other, y_bytes));
+                out
             }
         }
     }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        match self {
+            Epilogue::Accumulator => Vec::new(),
+            Epilogue::Requant(r) => r.scales.places_mut(),
+            Epilogue::RequantAdd(r, other, _) => {
+                let mut all = r.scales.places_mut();
+                all.push(other);
+                all
+            }
+        }
+    }
+
+    fn serves(&self, _: usize) -> bool {
+        true
+    }
 }
 
-/// Bytes a stored element of a 16-bit layer.
-pub(crate) fn size16(requant: &Option<Requant16>) -> usize {
-    if requant.is_some() { 2 } else { 8 }
+impl Store for FloatEpilogue {
+    const X: usize = 4;
+    const W: usize = 4;
+    const BIAS: usize = 4;
+
+    fn size(&self) -> usize {
+        4
+    }
+
+    fn spans(&self, _: usize, y_bytes: usize) -> Vec<Span> {
+        self.add.iter().map(|(other, _)| read(*other, y_bytes)).collect()
+    }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        self.add.iter_mut().map(|(other, _)| other).collect()
+    }
+
+    fn serves(&self, _: usize) -> bool {
+        true
+    }
+}
+
+impl Store for Epilogue16 {
+    const X: usize = 2;
+    const W: usize = 1;
+    const BIAS: usize = 8;
+
+    fn size(&self) -> usize {
+        if self.is_some() { 2 } else { 8 }
+    }
+
+    fn spans(&self, _: usize, _: usize) -> Vec<Span> {
+        Vec::new()
+    }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        Vec::new()
+    }
+
+    fn serves(&self, padded: usize) -> bool {
+        self.as_ref().is_none_or(|r| r.scales.len() >= padded)
+    }
+}
+
+/// An error unless a fact holds.
+fn fits(holds: bool, what: &str) -> Result<()> {
+    match holds {
+        true => Ok(()),
+        false => Err(Error::new(format!("expected {what}, found otherwise: a defect of the compiler"))),
+    }
+}
+
+impl<A, E: Store> Gemm<A, E> {
+    fn padded(&self) -> usize {
+        self.panels.len() * self.row.nr
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        let y_bytes = self.window.pixels() * self.channels * self.epilogue.size();
+        let mut out = self.epilogue.spans(self.padded(), y_bytes);
+        out.extend([
+            read(self.x, self.window.input_bytes()),
+            read(self.zero, self.window.pixel),
+            read(self.w, self.panels.len() * self.panel_bytes),
+            read(self.bias, self.padded() * E::BIAS),
+            write(self.y, y_bytes),
+        ]);
+        out
+    }
+
+    fn scratch(&self) -> usize {
+        self.window.taps() * self.row.mr * size_of::<*const u8>()
+    }
+
+    fn check(&self) -> Result<()> {
+        let panel = self.row.packed(self.row.nr, self.window.taps(), self.k) * E::W;
+        fits(self.panel_bytes == panel, "whole panels")?;
+        for p in &self.panels {
+            fits(p.x_offset + self.k * E::X <= self.window.pixel, "channels within a pixel")?;
+            fits(p.cols >= 1 && p.cols <= self.row.nr && p.channel + p.cols <= self.channels, "columns in range")?;
+        }
+        fits(self.epilogue.serves(self.padded()), "a change of scale for every column")?;
+        fits(self.cut.blocks > 0 && self.cut.panels > 0, "tiles")
+    }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        let mut out = self.epilogue.places_mut();
+        out.extend([&mut self.x, &mut self.zero, &mut self.w, &mut self.bias, &mut self.y]);
+        out
+    }
+}
+
+impl<A, W, E: Store> Dw<A, W, E> {
+    fn spans(&self) -> Vec<Span> {
+        let padded = dwconv::padded(self.channels);
+        let y_bytes = self.window.pixels() * self.channels * self.epilogue.size();
+        let mut out = self.epilogue.spans(padded, y_bytes);
+        out.extend([
+            read(self.x, self.window.input_bytes()),
+            read(self.zero, self.window.pixel),
+            read(self.w, self.w_bytes),
+            read(self.bias, padded * E::BIAS),
+            write(self.y, y_bytes),
+        ]);
+        out
+    }
+
+    fn scratch(&self) -> usize {
+        self.window.taps() * self.window.output[1] * size_of::<*const u8>()
+    }
+
+    fn check(&self) -> Result<()> {
+        fits(self.channels * E::X <= self.window.pixel, "channels within a pixel")?;
+        fits(self.epilogue.serves(dwconv::padded(self.channels)), "a change of scale for every channel")?;
+        let bytes = (self.row.packed)(self.channels, self.window.taps()) * E::W;
+        fits(self.w_bytes == bytes, "whole weights")
+    }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        let mut out = self.epilogue.places_mut();
+        out.extend([&mut self.x, &mut self.zero, &mut self.w, &mut self.bias, &mut self.y]);
+        out
+    }
+}
+
+impl QRow {
+    fn spans(&self) -> Vec<Span> {
+        let padded = rowconv::padded(self.channels);
+        let mut out = self.requant.scales.spans(padded);
+        out.extend([
+            read(self.x, self.window.input_bytes()),
+            read(self.w, self.w_bytes),
+            read(self.bias, padded * 4),
+            write(self.y, self.window.pixels() * self.channels),
+        ]);
+        out
+    }
+
+    fn check(&self) -> Result<()> {
+        fits(self.window.dilations[1] == 1, "neighbouring columns")?;
+        fits(!self.depthwise || self.channels <= self.window.pixel, "channels within a pixel")?;
+        fits(self.w_bytes == (self.row.packed)(&self.shape()), "whole weights")?;
+        fits((self.row.suits)(&self.shape()), "a shape that suits the kernel")?;
+        fits(self.rows > 0, "tiles")
+    }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        let mut out = self.requant.scales.places_mut();
+        out.extend([&mut self.x, &mut self.w, &mut self.bias, &mut self.y]);
+        out
+    }
 }
 
 impl Kind {
@@ -52,72 +251,13 @@ impl Kind {
     pub fn spans(&self) -> Vec<Span> {
         let mut out = Vec::new();
         match self {
-            Kind::QGemm(s) => {
-                let padded = s.panels.len() * s.row.nr;
-                let y_bytes = s.window.pixels() * s.channels * s.epilogue.size();
-                let w_bytes = s.panels.len() * s.panel_bytes;
-                out.extend([
-                    read(s.x, s.window.input_bytes()),
-                    read(s.zero, s.window.pixel),
-                    read(s.w, w_bytes),
-                    read(s.bias, padded * 4),
-                    write(s.y, y_bytes),
-                ]);
-                s.epilogue.spans(padded, y_bytes, &mut out);
-            }
-            Kind::QGemm16(s) => {
-                let padded = s.panels.len() * s.row.nr;
-                out.extend([
-                    read(s.x, s.window.input_bytes()),
-                    read(s.zero, s.window.pixel),
-                    read(s.w, s.panels.len() * s.panel_bytes),
-                    read(s.bias, padded * 8),
-                    write(s.y, s.window.pixels() * s.channels * size16(&s.requant)),
-                ]);
-            }
-            Kind::QDw16(s) => out.extend([
-                read(s.x, s.window.input_bytes()),
-                read(s.zero, s.window.pixel),
-                read(s.w, dwconv::packed_plain(s.channels, s.window.taps())),
-                read(s.bias, dwconv::padded(s.channels) * 8),
-                write(s.y, s.window.pixels() * s.channels * size16(&s.requant)),
-            ]),
-            Kind::FGemm(s) => {
-                let padded = s.panels.len() * s.row.nr;
-                let y_bytes = s.window.pixels() * s.channels * 4;
-                out.extend([
-                    read(s.x, s.window.input_bytes()),
-                    read(s.zero, s.window.pixel),
-                    read(s.w, s.panels.len() * s.panel_bytes),
-                    read(s.bias, padded * 4),
-                    write(s.y, y_bytes),
-                ]);
-                out.extend(s.epilogue.add.map(|(other, _)| read(other, y_bytes)));
-            }
-            Kind::QDw(s) => {
-                let padded = s.channels.next_multiple_of(64);
-                let y_bytes = s.window.pixels() * s.channels * s.epilogue.size();
-                out.extend([
-                    read(s.x, s.window.input_bytes()),
-                    read(s.zero, s.window.pixel),
-                    read(s.w, s.w_bytes),
-                    read(s.bias, padded * 4),
-                    write(s.y, y_bytes),
-                ]);
-                s.epilogue.spans(padded, y_bytes, &mut out);
-            }
-            Kind::FDw(s) => {
-                let padded = s.channels.next_multiple_of(64);
-                let y_bytes = s.window.pixels() * s.channels * 4;
-                out.extend([
-                    read(s.x, s.window.input_bytes()),
-                    read(s.zero, s.window.pixel),
-                    read(s.w, s.window.taps() * padded * 4),
-                    read(s.bias, padded * 4),
-                    write(s.y, y_bytes),
-                ]);
-                out.extend(s.epilogue.add.map(|(other, _)| read(other, y_bytes)));
-            }
+            Kind::QGemm(s) => out = s.spans(),
+            Kind::QGemm16(s) => out = s.spans(),
+            Kind::FGemm(s) => out = s.spans(),
+            Kind::QDw(s) => out = s.spans(),
+            Kind::QDw16(s) => out = s.spans(),
+            Kind::FDw(s) => out = s.spans(),
+            Kind::QRow(s) => out = s.spans(),
             Kind::FMatMul(s) => {
                 let of = |f: fn(&(usize, usize)) -> usize| s.batch.iter().map(f).max().map_or(0, |m| m + 1);
                 out.extend([
@@ -192,12 +332,13 @@ impl Kind {
     pub fn scratch(&self) -> usize {
         let pointer = size_of::<*const u8>();
         match self {
-            Kind::QGemm(s) => s.window.taps() * s.row.mr * pointer,
-            Kind::QGemm16(s) => s.window.taps() * s.row.mr * pointer,
-            Kind::FGemm(s) => s.window.taps() * s.row.mr * pointer,
-            Kind::QDw(s) => s.window.taps() * s.window.output[1] * pointer,
-            Kind::QDw16(s) => s.window.taps() * s.window.output[1] * pointer,
-            Kind::FDw(s) => s.window.taps() * s.window.output[1] * pointer,
+            Kind::QGemm(s) => s.scratch(),
+            Kind::QGemm16(s) => s.scratch(),
+            Kind::FGemm(s) => s.scratch(),
+            Kind::QDw(s) => s.scratch(),
+            Kind::QDw16(s) => s.scratch(),
+            Kind::FDw(s) => s.scratch(),
+            Kind::QRow(s) => s.pointers_bytes() + s.lines(s.rows) * s.line_bytes(),
             Kind::FMatMul(s) => (s.row.mr * pointer).next_multiple_of(64) + s.k * s.row.nr * 4,
             Kind::Pool(s) => s.window.taps() * pointer,
             Kind::Map(_)
@@ -215,47 +356,14 @@ impl Kind {
 
     /// Facts that the pointers rest on besides the spans.
     pub(crate) fn check(&self) -> Result<()> {
-        let fits = |holds: bool, what: &str| match holds {
-            true => Ok(()),
-            false => Err(Error::new(format!("expected {what}, found otherwise: a defect of the compiler"))),
-        };
         match self {
-            Kind::QGemm(s) => {
-                fits(s.panel_bytes == gemm::packed_q8(s.row.nr, s.window.taps(), s.k, s.row.nr), "whole panels")?;
-                for p in &s.panels {
-                    fits(p.x_offset + s.k <= s.window.pixel, "channels within a pixel")?;
-                    fits(p.cols >= 1 && p.cols <= s.row.nr && p.channel + p.cols <= s.channels, "columns in range")?;
-                }
-                fits(s.cut.blocks > 0 && s.cut.panels > 0, "tiles")
-            }
-            Kind::FGemm(s) => {
-                fits(s.panel_bytes == gemm::packed_f32(s.row.nr, s.window.taps(), s.k, s.row.nr) * 4, "whole panels")?;
-                for p in &s.panels {
-                    fits(p.x_offset + s.k * 4 <= s.window.pixel, "channels within a pixel")?;
-                    fits(p.cols >= 1 && p.cols <= s.row.nr && p.channel + p.cols <= s.channels, "columns in range")?;
-                }
-                fits(s.cut.blocks > 0 && s.cut.panels > 0, "tiles")
-            }
-            Kind::QDw(s) => {
-                fits(s.channels <= s.window.pixel, "channels within a pixel")?;
-                fits(s.w_bytes == (s.row.packed)(s.channels, s.window.taps()), "whole weights")
-            }
-            Kind::QGemm16(s) => {
-                fits(s.panel_bytes == gemm::packed_q16(s.row.nr, s.window.taps(), s.k, s.row.nr), "whole panels")?;
-                for p in &s.panels {
-                    fits(p.x_offset + s.k * 2 <= s.window.pixel, "channels within a pixel")?;
-                    fits(p.cols >= 1 && p.cols <= s.row.nr && p.channel + p.cols <= s.channels, "columns in range")?;
-                }
-                let scales = s.requant.as_ref().map_or(usize::MAX, |r| r.scales.len());
-                fits(scales >= s.panels.len() * s.row.nr, "a change of scale for every column")?;
-                fits(s.cut.blocks > 0 && s.cut.panels > 0, "tiles")
-            }
-            Kind::QDw16(s) => {
-                let scales = s.requant.as_ref().map_or(usize::MAX, |r| r.scales.len());
-                fits(scales >= dwconv::padded(s.channels), "a change of scale for every channel")?;
-                fits(s.channels * 2 <= s.window.pixel, "channels within a pixel")
-            }
-            Kind::FDw(s) => fits(s.channels * 4 <= s.window.pixel, "channels within a pixel"),
+            Kind::QGemm(s) => s.check(),
+            Kind::QGemm16(s) => s.check(),
+            Kind::FGemm(s) => s.check(),
+            Kind::QDw(s) => s.check(),
+            Kind::QDw16(s) => s.check(),
+            Kind::FDw(s) => s.check(),
+            Kind::QRow(s) => s.check(),
             Kind::Pool(s) => {
                 fits(s.channels * s.kind.size() <= s.window.pixel, "channels within a pixel")?;
                 match &s.kind {
@@ -288,43 +396,15 @@ impl Kind {
 
     /// Every address of this step, for the compiler to settle.
     pub fn places_mut(&mut self) -> Vec<&mut Place> {
-        fn scales(s: &mut Scales) -> Vec<&mut Place> {
-            match s {
-                Scales::Float32(p) | Scales::Shift(p) => vec![p],
-                Scales::Fixed(m, s) => vec![m, s],
-            }
-        }
-        fn epilogue(e: &mut Epilogue) -> Vec<&mut Place> {
-            match e {
-                Epilogue::Accumulator => Vec::new(),
-                Epilogue::Requant(r) => scales(&mut r.scales),
-                Epilogue::RequantAdd(r, other, _) => {
-                    let mut all = scales(&mut r.scales);
-                    all.push(other);
-                    all
-                }
-            }
-        }
         let mut out: Vec<&mut Place> = Vec::new();
         match self {
-            Kind::QGemm(s) => {
-                out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
-                out.extend(epilogue(&mut s.epilogue));
-            }
-            Kind::FGemm(s) => {
-                out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
-                out.extend(s.epilogue.add.as_mut().map(|(other, _)| other));
-            }
-            Kind::QDw(s) => {
-                out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
-                out.extend(epilogue(&mut s.epilogue));
-            }
-            Kind::FDw(s) => {
-                out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
-                out.extend(s.epilogue.add.as_mut().map(|(other, _)| other));
-            }
-            Kind::QGemm16(s) => out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]),
-            Kind::QDw16(s) => out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]),
+            Kind::QGemm(s) => out = s.places_mut(),
+            Kind::QGemm16(s) => out = s.places_mut(),
+            Kind::FGemm(s) => out = s.places_mut(),
+            Kind::QDw(s) => out = s.places_mut(),
+            Kind::QDw16(s) => out = s.places_mut(),
+            Kind::FDw(s) => out = s.places_mut(),
+            Kind::QRow(s) => out = s.places_mut(),
             Kind::FMatMul(s) => out.extend([&mut s.a, &mut s.b, &mut s.bias, &mut s.y]),
             Kind::Pool(s) => out.extend([&mut s.x, &mut s.y]),
             Kind::Map(s) => {

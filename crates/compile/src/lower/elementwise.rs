@@ -121,7 +121,7 @@ fn dequantize_accumulator(cx: &mut Lower<'_>, id: NodeId, x: ValueId, y: ValueId
     let (channels, scale_step) = if quant.is_per_tensor() { (count, 0) } else { (quant.scale.len(), 1) };
     let rows = count.checked_div(channels).unwrap_or(0);
     let row = cx.row(elementwise::DEQUANTIZE_ACC)?;
-    let scale = cx.out.constants.f32s(&quant.scale);
+    let scale = cx.out.constants.numbers(&quant.scale);
     let x = cx.place(x, layout)?;
     let y = cx.define(y, layout)?;
     cx.step(&[id], Kind::DequantizeAcc { row, x, y, rows, channels, scale, scale_step }, 0);

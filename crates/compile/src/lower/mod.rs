@@ -108,7 +108,12 @@ impl<'a> Lower<'a> {
 
     /// The kernel row for these features; every table starts with a scalar row, so there is one.
     fn row<R: Row>(&self, table: &'static [R]) -> Result<&'static R> {
-        pick(table, self.features, |_| true).ok_or_else(|| lowbit_ir::Error::new("expected a kernel row, found none"))
+        self.row_for(table, |_| true)
+    }
+
+    /// The kernel row for these features that is meant for a step.
+    fn row_for<R: Row>(&self, table: &'static [R], fits: impl Fn(&R) -> bool) -> Result<&'static R> {
+        pick(table, self.features, fits).ok_or_else(|| lowbit_ir::Error::new("expected a kernel row, found none"))
     }
 
     fn buffer(&mut self, bytes: usize) -> Place {

@@ -12,6 +12,7 @@
 
 use super::{FArgs, QArgs, padded};
 use crate::requant::{Epilogue, Requant, Scales};
+use crate::x86::interleave::{interleave, spread_all};
 use crate::x86::lanes::first16;
 use crate::x86::rescale::{Bytes, Fixed16, Float16, Joined, Rescale16, Shift16, Wide16, store_bytes};
 use crate::x86::unroll;
@@ -62,7 +63,7 @@ const fn column_tap(place: usize) -> usize {
 }
 
 /// # Safety
-/// As [`super::QDw::run`].
+/// As [`super::Dw::run`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub unsafe fn q8(a: &QArgs) {
     let mut w = a.w;
@@ -83,7 +84,7 @@ pub unsafe fn q8(a: &QArgs) {
 /// The channels of a block from `first` on, `P` pixels at once.
 ///
 /// # Safety
-/// As [`super::QDw::run`]; `w` are the block's weights.
+/// As [`super::Dw::run`]; `w` are the block's weights.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn block<const P: usize>(a: &QArgs, first: usize, w: *const i8) {
@@ -345,35 +346,6 @@ unsafe fn store<const P: usize>(a: &QArgs, pixel: [usize; 4], first: usize, byte
     }
 }
 
-/// The bytes of four taps side by side, channels in block order.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn interleave(x: [__m512i; 4]) -> [__m512i; 4] {
-    let low = [_mm512_unpacklo_epi8(x[0], x[1]), _mm512_unpacklo_epi8(x[2], x[3])];
-    let high = [_mm512_unpackhi_epi8(x[0], x[1]), _mm512_unpackhi_epi8(x[2], x[3])];
-    [
-        _mm512_unpacklo_epi16(low[0], low[1]),
-        _mm512_unpackhi_epi16(low[0], low[1]),
-        _mm512_unpacklo_epi16(high[0], high[1]),
-        _mm512_unpackhi_epi16(high[0], high[1]),
-    ]
-}
-
-/// [`interleave`] of one tap and three of zeros, which is also the bytes as integers in block order.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn spread_all(x: __m512i) -> [__m512i; 4] {
-    let zeros = 0x8080_8000u32 as i32;
-    let pattern =
-        |j: i32| _mm512_broadcast_i32x4(_mm_setr_epi32(zeros | j, zeros | (j + 1), zeros | (j + 2), zeros | (j + 3)));
-    [
-        _mm512_shuffle_epi8(x, pattern(0)),
-        _mm512_shuffle_epi8(x, pattern(4)),
-        _mm512_shuffle_epi8(x, pattern(8)),
-        _mm512_shuffle_epi8(x, pattern(12)),
-    ]
-}
-
 /// A block's consecutive integers in block order, the same for each pixel.
 ///
 /// # Safety
@@ -408,7 +380,7 @@ fn lanes_of(x: __m512i) -> [__m128i; 4] {
 }
 
 /// # Safety
-/// As [`super::FDw::run`].
+/// As [`super::Dw::run`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub unsafe fn f32(a: &FArgs) {
     for first in (0..a.channels).step_by(64) {
@@ -427,7 +399,7 @@ pub unsafe fn f32(a: &FArgs) {
 /// `V` vectors of channels from `first` on. Four are best: one chain of fused steps would wait for itself.
 ///
 /// # Safety
-/// As [`super::FDw::run`].
+/// As [`super::Dw::run`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn f32_block<const V: usize>(a: &FArgs, first: usize) {

@@ -4,6 +4,10 @@
 //! a step takes 10 loads for 24 products (so neither one nor two products a cycle starve), 64 channels are what
 //! networks have multiples of and one packed register of bytes stores, and 6 row pointers fit the general registers.
 //! Smaller tiles are instances of their own, down to one row and 16 channels.
+//!
+//! Layers of up to 32 or 16 channels have tiles of 12 by 32 and 24 by 16: the same accumulators, of which four registers
+//! hold two or four pixels instead of one. So their bytes too are packed into one register, and what a tile costs
+//! besides its products is paid for four times as many pixels.
 
 use super::{FArgs, QArgs};
 use crate::requant::{Epilogue, Requant, Residual, Scales};
@@ -17,95 +21,115 @@ pub const MR: usize = 6;
 /// Channels of a tile.
 pub const NR: usize = 64;
 
-/// `tiles!(tile)` is the array of `tile::<rows, vectors of 16 channels>`, by rows - 1 and vectors - 1.
-macro_rules! tiles {
-    ($tile:ident) => {
-        [
-            [$tile::<1, 1>, $tile::<1, 2>, $tile::<1, 3>, $tile::<1, 4>],
-            [$tile::<2, 1>, $tile::<2, 2>, $tile::<2, 3>, $tile::<2, 4>],
-            [$tile::<3, 1>, $tile::<3, 2>, $tile::<3, 3>, $tile::<3, 4>],
-            [$tile::<4, 1>, $tile::<4, 2>, $tile::<4, 3>, $tile::<4, 4>],
-            [$tile::<5, 1>, $tile::<5, 2>, $tile::<5, 3>, $tile::<5, 4>],
-            [$tile::<6, 1>, $tile::<6, 2>, $tile::<6, 3>, $tile::<6, 4>],
-        ]
-    };
-}
-
 /// # Safety
-/// As [`super::QGemm::run`].
+/// As [`super::Gemm::run`].
 pub unsafe fn q8(a: &QArgs) {
-    static TILES: [[unsafe fn(&QArgs); NR / 16]; MR] = tiles!(q8_tile);
+    static TILES: [[unsafe fn(&QArgs); NR / 16]; MR] = [
+        [q8_tile::<1, 1, 1>, q8_tile::<1, 2, 1>, q8_tile::<1, 3, 1>, q8_tile::<1, 4, 1>],
+        [q8_tile::<2, 1, 1>, q8_tile::<2, 2, 1>, q8_tile::<2, 3, 1>, q8_tile::<2, 4, 1>],
+        [q8_tile::<3, 1, 1>, q8_tile::<3, 2, 1>, q8_tile::<3, 3, 1>, q8_tile::<3, 4, 1>],
+        [q8_tile::<4, 1, 1>, q8_tile::<4, 2, 1>, q8_tile::<4, 3, 1>, q8_tile::<4, 4, 1>],
+        [q8_tile::<5, 1, 1>, q8_tile::<5, 2, 1>, q8_tile::<5, 3, 1>, q8_tile::<5, 4, 1>],
+        [q8_tile::<6, 1, 1>, q8_tile::<6, 2, 1>, q8_tile::<6, 3, 1>, q8_tile::<6, 4, 1>],
+    ];
     if let Some(tile) = TILES.get(a.rows.wrapping_sub(1)).and_then(|tiles| tiles.get(a.cols.wrapping_sub(1) / 16)) {
         // SAFETY: the caller's promise; the instance has the rows and at least the channels of the arguments.
         unsafe { tile(a) }
     }
 }
 
+/// Tiles of `P` rows a group: up to `6 * P` rows of `64 / P` channels, computed in whole groups.
+///
 /// # Safety
-/// As [`super::FGemm::run`].
+/// As [`super::Gemm::run`].
+pub unsafe fn q8_narrow<const P: usize>(a: &QArgs) {
+    let tile = match a.rows.div_ceil(P) {
+        0 => return,
+        1 => q8_tile::<1, 4, P>,
+        2 => q8_tile::<2, 4, P>,
+        3 => q8_tile::<3, 4, P>,
+        4 => q8_tile::<4, 4, P>,
+        5 => q8_tile::<5, 4, P>,
+        _ => q8_tile::<6, 4, P>,
+    };
+    // SAFETY: the caller's promise; the instance has at least the rows and the channels of the arguments.
+    unsafe { tile(a) }
+}
+
+/// # Safety
+/// As [`super::Gemm::run`].
 pub unsafe fn f32(a: &FArgs) {
-    static TILES: [[unsafe fn(&FArgs); NR / 16]; MR] = tiles!(f32_tile);
+    static TILES: [[unsafe fn(&FArgs); NR / 16]; MR] = [
+        [f32_tile::<1, 1>, f32_tile::<1, 2>, f32_tile::<1, 3>, f32_tile::<1, 4>],
+        [f32_tile::<2, 1>, f32_tile::<2, 2>, f32_tile::<2, 3>, f32_tile::<2, 4>],
+        [f32_tile::<3, 1>, f32_tile::<3, 2>, f32_tile::<3, 3>, f32_tile::<3, 4>],
+        [f32_tile::<4, 1>, f32_tile::<4, 2>, f32_tile::<4, 3>, f32_tile::<4, 4>],
+        [f32_tile::<5, 1>, f32_tile::<5, 2>, f32_tile::<5, 3>, f32_tile::<5, 4>],
+        [f32_tile::<6, 1>, f32_tile::<6, 2>, f32_tile::<6, 3>, f32_tile::<6, 4>],
+    ];
     if let Some(tile) = TILES.get(a.rows.wrapping_sub(1)).and_then(|tiles| tiles.get(a.cols.wrapping_sub(1) / 16)) {
         // SAFETY: as in `q8`.
         unsafe { tile(a) }
     }
 }
 
-/// Multiplies and rounds a tile `acc` of `R` rows by `V` vectors, in place.
+/// Multiplies and rounds a tile `acc` of `G` groups of `V` registers, each of which holds vector `v % W` of its row.
 macro_rules! rescale {
-    ($acc:ident, $how:ident, $R:ident, $V:ident) => {
+    ($acc:ident, $how:ident, $G:ident, $V:ident, $W:expr) => {
         let top = $how.hi - $how.zero_point;
         match $how.scales {
             Scales::Float32(m) => unroll!($V, v => {
-                let m = _mm512_loadu_si512(m.add(16 * v).cast());
+                let m = _mm512_loadu_si512(m.add(16 * (v % $W)).cast());
                 let by = Float16::new(m, m, top);
-                unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
+                unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
             }),
             Scales::Fixed(m, shift) => unroll!($V, v => {
-                let m = _mm512_loadu_si512(m.add(16 * v).cast());
-                let shift = _mm512_loadu_si512(shift.add(16 * v).cast());
+                let m = _mm512_loadu_si512(m.add(16 * (v % $W)).cast());
+                let shift = _mm512_loadu_si512(shift.add(16 * (v % $W)).cast());
                 if Fixed16::fits(shift) {
                     let by = Fixed16::new(m, shift, top);
-                    unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
+                    unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
                 } else {
                     let by = Wide16::new(m, shift, top);
-                    unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
+                    unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
                 }
             }),
             Scales::Shift(shift) => unroll!($V, v => {
                 let one = _mm512_set1_epi32(1);
-                let shift = _mm512_loadu_si512(shift.add(16 * v).cast());
+                let shift = _mm512_loadu_si512(shift.add(16 * (v % $W)).cast());
                 if Shift16::fits(shift) {
                     let by = Shift16::new(one, shift, top);
-                    unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
+                    unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
                 } else {
                     let by = Wide16::new(one, shift, top);
-                    unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
+                    unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
                 }
             }),
         }
     };
 }
 
+/// A tile of `G` groups of `P` rows. A group has `V` registers, `W = V / P` for each of its rows.
+///
 /// # Safety
-/// As [`super::QGemm::run`], with `a.rows == R` and `a.cols` in the last of `V` vectors.
+/// As [`super::Gemm::run`], with `a.rows` in the last of the groups and `a.cols` in the last of the `W` vectors.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn q8_tile<const R: usize, const V: usize>(a: &QArgs) {
-    // SAFETY: the caller's promise, passed on; multipliers have NR entries.
+unsafe fn q8_tile<const G: usize, const V: usize, const P: usize>(a: &QArgs) {
+    // SAFETY: the caller's promise, passed on; multipliers have an entry for each channel of a panel.
     unsafe {
-        let mut acc = q8_products::<R, V>(a);
+        let mut acc = q8_products::<G, V, P>(a);
         let how = match &a.epilogue {
-            Epilogue::Accumulator => return q8_store_accumulators(&acc, a),
+            Epilogue::Accumulator => return q8_store_accumulators::<G, V, P>(&acc, a),
             Epilogue::Requant(how) | Epilogue::RequantAdd(how, _) => how,
         };
-        rescale!(acc, how, R, V);
+        rescale!(acc, how, G, V, V / P);
         if let Epilogue::RequantAdd(_, residual) = &a.epilogue {
-            return q8_join(acc, a, how, residual);
+            return q8_join::<G, V, P>(acc, a, how, residual);
         }
         let bytes = Bytes::new(how.zero_point, how.lo, how.hi);
-        unroll!(R, r => {
-            let [p, q, s, t] = quarters::<V>(&acc[r]);
-            store_bytes(a.y.add(r * a.y_stride), a.cols, bytes.pack(p, q, s, t));
+        unroll!(G, g => {
+            let [p, q, s, t] = quarters::<V>(&acc[g]);
+            q8_store::<P>(a, g * P, bytes.pack(p, q, s, t));
         });
     }
 }
@@ -116,28 +140,31 @@ unsafe fn q8_tile<const R: usize, const V: usize>(a: &QArgs) {
 /// As [`q8_tile`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn q8_products<const R: usize, const V: usize>(a: &QArgs) -> [[__m512i; V]; R] {
-    // SAFETY: by the contract each of the `taps * MR` pointers leads to `k` bytes, readable in groups of 4; the panel
-    // has a whole number of groups of NR * 4 weights, the bias NR entries.
+unsafe fn q8_products<const G: usize, const V: usize, const P: usize>(a: &QArgs) -> [[__m512i; V]; G] {
+    // SAFETY: by the contract each of the `taps * MR * P` pointers, those beyond `rows` too, leads to `k` bytes, readable
+    // in groups of 4; the panel has a whole number of groups of NR / P * 4 weights, the bias NR / P entries.
     unsafe {
-        let mut acc = [[_mm512_setzero_si512(); V]; R];
+        let mut acc = [[_mm512_setzero_si512(); V]; G];
         unroll!(V, v => {
-            let bias = _mm512_loadu_si512(a.bias.add(16 * v).cast());
-            unroll!(R, r => acc[r][v] = bias);
+            let bias = _mm512_loadu_si512(a.bias.add(16 * (v % (V / P))).cast());
+            unroll!(G, g => acc[g][v] = bias);
         });
         let mut w = a.w;
-        let mut x = [a.w.cast::<u8>(); R];
+        let mut x = [[a.w.cast::<u8>(); P]; G];
         for tap in 0..a.taps {
-            unroll!(R, r => x[r] = *a.x.add(tap * MR + r));
+            unroll!(G, g => unroll!(P, p => x[g][p] = *a.x.add((tap * MR + g) * P + p)));
             let mut k = 0;
             while k < a.k {
                 let mut weights = [_mm512_setzero_si512(); V];
-                unroll!(V, v => weights[v] = _mm512_loadu_si512(w.add(64 * v).cast()));
-                unroll!(R, r => {
-                    let x = _mm512_set1_epi32(x[r].add(k).cast::<i32>().read_unaligned());
-                    unroll!(V, v => acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], x, weights[v]));
-                });
-                w = w.add(NR * 4);
+                unroll!(V / P, v => weights[v] = _mm512_loadu_si512(w.add(64 * v).cast()));
+                unroll!(G, g => unroll!(P, p => {
+                    let x = _mm512_set1_epi32(x[g][p].add(k).cast::<i32>().read_unaligned());
+                    unroll!(V / P, v => {
+                        let at = p * (V / P) + v;
+                        acc[g][at] = _mm512_dpbusd_epi32(acc[g][at], x, weights[v]);
+                    });
+                }));
+                w = w.add(NR / P * 4);
                 k += 4;
             }
         }
@@ -145,23 +172,58 @@ unsafe fn q8_products<const R: usize, const V: usize>(a: &QArgs) -> [[__m512i; V
     }
 }
 
-/// The four quarters of a packed row; those it lacks do not matter.
+/// The four quarters of a packed register; those it lacks do not matter.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn quarters<const V: usize>(acc: &[__m512i; V]) -> [__m512i; 4] {
     [acc[0], acc[if 1 < V { 1 } else { 0 }], acc[if 2 < V { 2 } else { 0 }], acc[if 3 < V { 3 } else { 0 }]]
 }
 
+/// Stores the bytes of `P` rows from `first` on, as far as there are.
+///
 /// # Safety
-/// The output is writable for `R` rows of `a.cols` accumulators.
+/// The output is writable for `a.rows` rows of `a.cols` bytes, and `first` is one of them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn q8_store_accumulators<const R: usize, const V: usize>(acc: &[[__m512i; V]; R], a: &QArgs) {
-    unroll!(R, r => unroll!(V, v => {
-        // SAFETY: the caller's promise; the mask ends at `a.cols`.
-        unsafe {
-            let y = a.y.add(r * a.y_stride).cast::<i32>().add(16 * v);
-            _mm512_mask_storeu_epi32(y, first16(a.cols - 16 * v), acc[r][v]);
+unsafe fn q8_store<const P: usize>(a: &QArgs, first: usize, bytes: __m512i) {
+    let put = |p: usize, bytes: __m512i| {
+        if first + p < a.rows {
+            // SAFETY: the caller's promise.
+            unsafe { store_bytes(a.y.add((first + p) * a.y_stride), a.cols, bytes) };
+        }
+    };
+    match P {
+        1 => put(0, bytes),
+        // SAFETY: whole rows that follow each other are one register of the output.
+        _ if a.cols == NR / P && a.y_stride == NR / P && first + P <= a.rows => unsafe {
+            _mm512_storeu_si512(a.y.add(first * a.y_stride).cast(), bytes);
+        },
+        2 => {
+            put(0, bytes);
+            put(1, _mm512_castsi256_si512(_mm512_extracti64x4_epi64::<1>(bytes)));
+        }
+        _ => {
+            put(0, bytes);
+            put(1, _mm512_castsi128_si512(_mm512_extracti32x4_epi32::<1>(bytes)));
+            put(2, _mm512_castsi128_si512(_mm512_extracti32x4_epi32::<2>(bytes)));
+            put(3, _mm512_castsi128_si512(_mm512_extracti32x4_epi32::<3>(bytes)));
+        }
+    }
+}
+
+/// # Safety
+/// The output is writable for `a.rows` rows of `a.cols` accumulators.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn q8_store_accumulators<const G: usize, const V: usize, const P: usize>(acc: &[[__m512i; V]; G], a: &QArgs) {
+    unroll!(G, g => unroll!(V, v => {
+        let (row, channel) = (g * P + v / (V / P), 16 * (v % (V / P)));
+        if row < a.rows && channel < a.cols {
+            // SAFETY: the caller's promise; the mask ends at `a.cols`.
+            unsafe {
+                let y = a.y.add(row * a.y_stride).cast::<i32>().add(channel);
+                _mm512_mask_storeu_epi32(y, first16(a.cols - channel), acc[g][v]);
+            }
         }
     }));
 }
@@ -174,31 +236,32 @@ unsafe fn q8_store_accumulators<const R: usize, const V: usize>(acc: &[[__m512i;
 /// As [`q8_tile`].
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn q8_join<const R: usize, const V: usize>(
-    acc: [[__m512i; V]; R],
+unsafe fn q8_join<const G: usize, const V: usize, const P: usize>(
+    acc: [[__m512i; V]; G],
     a: &QArgs,
     how: &Requant,
     residual: &Residual,
 ) {
-    // SAFETY: the caller's promise; rows of the other tensor are readable for whole registers.
+    // SAFETY: the caller's promise; rows of the other tensor are readable for whole registers, and those beyond the tile
+    // stand for its last.
     unsafe {
         let joined = Joined::new(how, &residual.add);
         let bytes = Bytes::new(residual.add.zero_point, residual.add.lo, residual.add.hi);
-        for (r, acc) in acc.iter().enumerate() {
+        for (g, acc) in acc.iter().enumerate() {
             let mut acc = *acc;
-            let other = residual.r.add(r * residual.r_stride);
             unroll!(V, v => {
-                let other = _mm_loadu_si128(other.add(16 * v).cast());
-                acc[v] = joined.apply(acc[v], _mm512_cvtepu8_epi32(other));
+                let row = (g * P + v / (V / P)).min(a.rows - 1);
+                let other = residual.r.add(row * residual.r_stride + 16 * (v % (V / P)));
+                acc[v] = joined.apply(acc[v], _mm512_cvtepu8_epi32(_mm_loadu_si128(other.cast())));
             });
             let [p, q, s, t] = quarters::<V>(&acc);
-            store_bytes(a.y.add(r * a.y_stride), a.cols, bytes.pack(p, q, s, t));
+            q8_store::<P>(a, g * P, bytes.pack(p, q, s, t));
         }
     }
 }
 
 /// # Safety
-/// As [`super::FGemm::run`], with `a.rows == R` and `a.cols` in the last of `V` vectors.
+/// As [`super::Gemm::run`], with `a.rows == R` and `a.cols` in the last of `V` vectors.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn f32_tile<const R: usize, const V: usize>(a: &FArgs) {
     // SAFETY: by the contract each of the `taps * MR` pointers leads to `k` elements; the panel has NR weights a step,

@@ -3,6 +3,7 @@
 //! A row is a function with `#[target_feature]`; helpers carry the same features and `#[inline]`, so that they are
 //! compiled into it. Methods of [`Zmm`](lanes::Zmm) are `#[inline(always)]` instead, because generic code calls them.
 
+pub mod interleave;
 pub mod lanes;
 pub mod rescale;
 

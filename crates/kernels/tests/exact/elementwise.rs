@@ -118,6 +118,40 @@ fn affine(random: &mut Random, max: i32) -> Affine {
     Affine { scale, zero_point, qmin, qmax }
 }
 
+/// Neighbours of ties, where a product with the reciprocal would round to other integers than the quotient.
+#[test]
+fn quantization_near_ties() {
+    let random = &mut Random(9);
+    for _ in 0..200 {
+        let scale = (1.0 + random.below(1 << 23) as f32 / (1 << 23) as f32) * random.pick(&[1.0, 1e-3, 0.3, 40.0]);
+        let to = Affine { scale, zero_point: 128, qmin: 0, qmax: 255 };
+        let to16 = Affine { scale, zero_point: 32768, qmin: 0, qmax: 65535 };
+        let n = 64 * 9;
+        let mut x: Vec<f32> = (0..n)
+            .map(|i| {
+                let tie = (random.int(-140, 140) * random.pick(&[1, 200])) as f32 + 0.5;
+                let ulps = i as i32 % 9 - 4;
+                f32::from_bits((tie * scale).to_bits().wrapping_add_signed(ulps))
+            })
+            .collect();
+        x.resize(n + SLACK, 0.0);
+        for row in runnable(elementwise::QUANTIZE8) {
+            let mut y = vec![9; n];
+            // SAFETY: as above.
+            unsafe { (row.run)(n, x.as_ptr(), y.as_mut_ptr(), &to) };
+            let expected: Vec<u8> = x[..n].iter().map(|x| quantize(*x, &to, Rounding::HalfEven, 0) as u8).collect();
+            assert_eq!(expected, y, "{} {to:?}", row.name);
+        }
+        for row in runnable(elementwise::QUANTIZE16) {
+            let mut y = vec![9; n];
+            // SAFETY: as above.
+            unsafe { (row.run)(n, x.as_ptr(), y.as_mut_ptr(), &to16) };
+            let expected: Vec<u16> = x[..n].iter().map(|x| quantize(*x, &to16, Rounding::HalfEven, 0) as u16).collect();
+            assert_eq!(expected, y, "{} {to16:?}", row.name);
+        }
+    }
+}
+
 #[test]
 fn quantization() {
     for n in lengths() {

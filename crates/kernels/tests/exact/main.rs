@@ -8,4 +8,5 @@ mod dwconv;
 mod elementwise;
 mod gemm;
 mod pool;
+mod rowconv;
 mod rows;

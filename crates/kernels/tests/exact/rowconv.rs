@@ -1,0 +1,88 @@
+//! Convolutions by padded rows.
+
+use crate::common::{Random, ScaleTable, runnable};
+use lowbit_arithmetic::{Method, requantize};
+use lowbit_kernels::SLACK;
+use lowbit_kernels::requant::Requant;
+use lowbit_kernels::rowconv::{self, QArgs, QRow, Shape};
+
+/// Shapes of every kind that some row suits, and some more for the reference.
+fn shapes(random: &mut Random) -> Vec<Shape> {
+    let mut shapes = vec![];
+    for channels in (8..=128).step_by(8) {
+        for stride in [1, 2] {
+            shapes.push(Shape { kernel: [3, 3], stride, channels, outputs: channels, depthwise: true });
+        }
+    }
+    for outputs in 1..=70 {
+        for kernel in [[3, 3], [7, 7], [5, 5], [1, 3], [3, 1], [2, 2]] {
+            let (stride, channels) = (1 + random.below(3), 1 + random.below(6));
+            shapes.push(Shape { kernel, stride, channels, outputs, depthwise: false });
+        }
+        shapes.push(Shape { kernel: [3, 3], stride: 2, channels: 3, outputs, depthwise: false });
+    }
+    shapes
+}
+
+#[test]
+fn integers() {
+    for row in runnable(rowconv::Q8) {
+        let scalar = row.name.ends_with("scalar");
+        let random = &mut Random(8);
+        let mut suited = 0;
+        for shape in shapes(random) {
+            if !scalar && !(row.suits)(&shape) {
+                continue;
+            }
+            suited += 1;
+            for pixels in [1, 2 + random.below(14), 16, 17 + random.below(100)] {
+                for method in [Method::Float32, Method::Fixed, Method::Shift] {
+                    check(row, random, shape, pixels, method);
+                }
+            }
+        }
+        assert!(suited > 10, "{} suits {suited} shapes", row.name);
+    }
+}
+
+fn check(row: &QRow, random: &mut Random, shape: Shape, pixels: usize, method: Method) {
+    let [kh, kw] = shape.kernel;
+    let (k, taps, outputs) = (shape.k(), shape.taps(), shape.outputs);
+    let lines: Vec<Vec<u8>> = (0..kh).map(|_| random.bytes(shape.row_bytes(pixels) + SLACK)).collect();
+    let x: Vec<*const u8> = lines.iter().map(|line| line.as_ptr()).collect();
+    let plain = random.weights(outputs * taps * k);
+    let mut w = vec![1; (row.packed)(&shape)];
+    (row.pack)(&shape, &plain, &mut w);
+    let padded = rowconv::padded(outputs);
+    let mut bias = random.bias(outputs);
+    bias.resize(padded, 0);
+    let table = ScaleTable::random(random, method, outputs, padded);
+    let (zero_point, lo, hi) = random.range(255);
+    let mut y = vec![0xa5u8; pixels * outputs + 64];
+    let args = QArgs {
+        shape,
+        pixels,
+        x: x.as_ptr(),
+        w: w.as_ptr(),
+        bias: bias.as_ptr(),
+        y: y.as_mut_ptr(),
+        requant: Requant { scales: table.scales(), zero_point, lo, hi },
+    };
+    // SAFETY: this CPU has the features, the row suits the shape, and the buffers are as the contract says.
+    unsafe { (row.run)(&args) };
+    let mut expected = vec![0xa5u8; y.len()];
+    for pixel in 0..pixels {
+        for output in 0..outputs {
+            let mut acc = i64::from(bias[output]);
+            for (tap, i) in (0..taps).flat_map(|tap| (0..k).map(move |i| (tap, i))) {
+                let channel = if shape.depthwise { output } else { i };
+                let x = lines[tap / kw][(pixel * shape.stride + tap % kw) * shape.channels + channel];
+                acc += i64::from(x) * i64::from(plain[(output * taps + tap) * k + i]);
+            }
+            let acc = i64::from(acc as i32);
+            let q = requantize(acc, table.rescales[output], method.default_rounding(), zero_point, lo, hi, 0);
+            expected[pixel * outputs + output] = q as u8;
+        }
+    }
+    assert_eq!(expected, y, "{} {shape:?}, {pixels} pixels, {method:?}", row.name);
+}
