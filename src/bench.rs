@@ -3,7 +3,7 @@
 use crate::data::random;
 use crate::model::inputs_of;
 use lowbit_ir::{Error, Graph, Result, Tensor, Type};
-use lowbit_runtime::{Kind, Program, Session, Step};
+use lowbit_runtime::{Kind, Pool, Program, Session, Step};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -98,7 +98,10 @@ pub fn interleaved(
     threads: usize,
     effort: Effort,
 ) -> Result<Vec<Timing>> {
-    let mut lanes: Vec<Lane> = programs.iter().map(|p| Lane::new(p, inputs, threads)).collect::<Result<_>>()?;
+    // One pool for all: the waiting threads of another would take this one's cores.
+    let pool = Pool::new(threads).map_err(|e| Error::new(format!("cannot start {threads} threads: {e}")))?;
+    let pool = Arc::new(pool);
+    let mut lanes: Vec<Lane> = programs.iter().map(|p| Lane::new(p, inputs, &pool)).collect::<Result<_>>()?;
     while lanes.iter().any(|l| l.warm < effort.warm_up) {
         for lane in &mut lanes {
             let took = lane.run()?;
@@ -124,8 +127,8 @@ struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    fn new(program: &Arc<Program>, inputs: &'a [Tensor], threads: usize) -> Result<Lane<'a>> {
-        let session = Session::with_threads(program.clone(), threads)?;
+    fn new(program: &Arc<Program>, inputs: &'a [Tensor], pool: &Arc<Pool>) -> Result<Lane<'a>> {
+        let session = Session::with_pool(program.clone(), pool.clone())?;
         Ok(Lane { session, inputs, warm: Duration::ZERO, times: Vec::new() })
     }
 

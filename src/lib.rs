@@ -1,7 +1,7 @@
 //! lowbit: a quantization workflow and integer compiler for neural networks.
 //!
 //! ```text
-//! import -> prepare -> annotate -> calibrate -> refine -> realize -> compile -> run
+//! import -> prepare -> equalize -> annotate -> calibrate -> refine -> realize -> compile -> run
 //! ```
 //!
 //! [`Model`] is a file or a graph; [`Model::quantize`] makes a [`Quantized`] of it, [`Model::compile`] a program.

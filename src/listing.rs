@@ -118,7 +118,8 @@ fn rules() -> Listing {
 }
 
 /// The stages behind prepare, in order.
-const STAGES: [(&str, &str); 4] = [
+const STAGES: [(&str, &str); 5] = [
+    ("equalize", "multiplies channels to fill the scale they will share, where weights can take that back"),
     ("annotate", "marks what must be narrow by the rules, one a node"),
     ("calibrate", "runs the float graph over samples and chooses a range for every mark"),
     ("refine", "corrects what calibration left, by the refinements of the configuration"),

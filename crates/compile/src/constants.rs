@@ -36,21 +36,10 @@ impl Constants {
         place
     }
 
-    /// Stores 32-bit floats.
-    pub fn f32s(&mut self, data: &[f32]) -> Place {
-        let bytes: Vec<u8> = data.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.add(&bytes)
-    }
-
-    /// Stores 32-bit integers.
-    pub fn i32s(&mut self, data: &[i32]) -> Place {
-        let bytes: Vec<u8> = data.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.add(&bytes)
-    }
-
-    /// Stores signed bytes.
-    pub fn i8s(&mut self, data: &[i8]) -> Place {
-        let bytes: Vec<u8> = data.iter().map(|v| *v as u8).collect();
+    /// Stores numbers.
+    pub fn numbers<T: Number>(&mut self, data: &[T]) -> Place {
+        let mut bytes = Vec::with_capacity(size_of_val(data));
+        data.iter().for_each(|v| v.write(&mut bytes));
         self.add(&bytes)
     }
 
@@ -66,3 +55,21 @@ impl Constants {
         Aligned::copy_of(&bytes)
     }
 }
+
+/// A number as it lies in memory.
+pub trait Number: Copy + Default {
+    /// Appends its bytes.
+    fn write(self, out: &mut Vec<u8>);
+}
+
+macro_rules! numbers {
+    ($($t:ty)*) => {
+        $(impl Number for $t {
+            fn write(self, out: &mut Vec<u8>) {
+                out.extend(self.to_le_bytes());
+            }
+        })*
+    };
+}
+
+numbers!(i8 i16 i32 i64 f32);

@@ -17,3 +17,6 @@ pub struct Metadata {
 pub const PREPROCESS: &str = "lowbit.preprocess";
 /// Key of the class names in label order, as a JSON array.
 pub const LABELS: &str = "lowbit.labels";
+/// Key of the factors that channels of values were multiplied by, as JSON: for each value's name a list with a number k
+/// for each channel, whose factor is 2^(k / 8).
+pub const EQUALIZATION: &str = "lowbit.equalization";

@@ -72,7 +72,7 @@ impl Bench {
                 let x = aligned(mr * taps * k + SLACK, 3u8);
                 let pointers: Vec<*const u8> =
                     (0..taps * mr).map(|i| x[i / mr * k + i % mr * taps * k..].as_ptr()).collect();
-                let w = aligned(gemm::packed_q8(nr, taps, k, nr), 1i8);
+                let w = aligned(row.packed(nr, taps, k), 1i8);
                 let bias = aligned(nr, 5i32);
                 let (float, fixed, shift, less) =
                     (aligned(nr, 0.01f32), aligned(nr, (1 << 30) + 12345i32), aligned(nr, 38i32), aligned(nr, 8i32));
@@ -123,7 +123,7 @@ impl Bench {
             let x = aligned(mr * taps * k + SLACK, 1f32);
             let pointers: Vec<*const f32> =
                 (0..taps * mr).map(|i| x[i / mr * k + i % mr * taps * k..].as_ptr()).collect();
-            let w = aligned(gemm::packed_f32(nr, taps, k, nr), 1f32);
+            let w = aligned(row.packed(nr, taps, k), 1f32);
             let bias = aligned(nr, 5f32);
             let y = aligned(mr * nr, 0f32);
             let args = gemm::FArgs {
@@ -157,7 +157,7 @@ impl Bench {
             let x = aligned(mr * taps * k + SLACK, 3u16);
             let pointers: Vec<*const u16> =
                 (0..taps * mr).map(|i| x[i / mr * k + i % mr * taps * k..].as_ptr()).collect();
-            let w = aligned(gemm::packed_q16(nr, taps, k, nr), 1i8);
+            let w = aligned(row.packed(nr, taps, k), 1i8);
             let bias = aligned(nr, 5i64);
             let scales = aligned(nr, Rescale::Float32 { m: 0.01 });
             let y = aligned(mr * nr * 8, 0u8);
@@ -267,7 +267,7 @@ impl Bench {
             let x = aligned(30 * channels + SLACK, 3f32);
             let pointers: Vec<*const f32> =
                 (0..pixels * taps).map(|i| x[(i / taps + i % taps % 3) * channels..].as_ptr()).collect();
-            let w = aligned(dwconv::packed_plain(channels, taps), 1f32);
+            let w = aligned((row.packed)(channels, taps), 1f32);
             let bias = aligned(dwconv::padded(channels), 5f32);
             let y = aligned(pixels * channels, 0f32);
             let args = dwconv::FArgs {

@@ -50,6 +50,8 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static str, Features)> {
         .chain(rows("gemm::F32", gemm::F32))
         .chain(rows("dwconv::Q8", dwconv::Q8))
         .chain(rows("dwconv::Q16", dwconv::Q16))
+        .chain(rows("dwconv::Q16_W16", dwconv::Q16_W16))
+        .chain(rows("dwconv::Q8_W16", dwconv::Q8_W16))
         .chain(rows("dwconv::F32", dwconv::F32))
         .chain(rows("rowconv::Q8", rowconv::Q8))
         .chain(rows("pool::MAX_U8", pool::MAX_U8))

@@ -39,6 +39,9 @@ pub struct Config {
     /// What finds the range of weights, by name: see [`observe::WEIGHT_OBSERVERS`].
     pub weight_observer: String,
 
+    /// Whether channels that share a scale are multiplied to fill it, where weights can take that back.
+    pub equalize: bool,
+
     /// How an integer moves from one scale to another.
     pub requantize: MethodName,
     /// How a rescaled integer is rounded, as text such as `half-even`; empty for the method's own.
@@ -50,7 +53,7 @@ pub struct Config {
 
     /// Corrections after calibration, by name and in order: see [`crate::refine::REFINEMENTS`].
     pub refinements: Vec<String>,
-    /// How many of the calibration's samples the corrections look at.
+    /// How many of the calibration's samples equalization and the corrections look at; 0 takes all.
     pub refine_samples: usize,
 
     /// What leaves the graph: the last layers' wide accumulators as floats, or values as narrow as all others.
@@ -71,6 +74,7 @@ impl Default for Config {
             weight_narrow: true,
             weight_scale: Scale::Float,
             weight_observer: "max".into(),
+            equalize: true,
             requantize: MethodName::Float32,
             rounding: String::new(),
             quantize_rounding: "half-even".into(),

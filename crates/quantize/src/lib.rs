@@ -1,7 +1,7 @@
-//! Post-training quantization: prepare, annotate, calibrate, refine, realize.
+//! Post-training quantization: prepare, equalize, annotate, calibrate, refine, realize.
 //!
 //! ```text
-//! float graph --prepare--> canonical --annotate--> placeholders --calibrate--> QDQ --refine--> QDQ --realize--> integers
+//! float graph --prepare, equalize--> canonical --annotate--> placeholders --calibrate--> QDQ --refine--> QDQ --realize--> integers
 //! ```
 //!
 //! [`quantize`] is the whole; every stage is a function of its own. Graphs run only through an [`Engine`].
@@ -13,6 +13,7 @@ pub mod analysis;
 pub mod annotate;
 pub mod calibrate;
 pub mod config;
+pub mod equalize;
 pub mod observe;
 pub mod prepare;
 pub mod realize;
@@ -24,6 +25,7 @@ pub mod samples;
 pub use annotate::{Annotator, Call, Decision, Declined, annotate};
 pub use calibrate::{Chosen, Stats, calibrate};
 pub use config::Config;
+pub use equalize::{Equalized, equalize};
 pub use prepare::{Prepare, prepare};
 pub use realize::{LeftFloat, realize};
 pub use refine::{Correction, Refine, refine};
@@ -37,7 +39,7 @@ use lowbit_ir::{Customs, Engine, Graph, Result, verify};
 /// A quantized model in its three forms, and the account of how it came about.
 #[derive(Debug, Clone)]
 pub struct Quantized {
-    /// The float graph in canonical form.
+    /// The float graph in canonical form, equalized: what the integers are compared with.
     pub float: Graph,
     /// The calibrated graph: what is exported.
     pub qdq: Graph,
@@ -59,7 +61,7 @@ pub struct Options {
 }
 
 /// The stages after prepare, for `--stop-after` and `--print-after`; prepare's passes are in [`prepare::PREPARE`].
-pub const STAGES: [&str; 4] = ["annotate", "calibrate", "refine", "realize"];
+pub const STAGES: [&str; 5] = ["equalize", "annotate", "calibrate", "refine", "realize"];
 
 /// The names that `--stop-after` and `--print-after` take, in order.
 pub fn pass_names() -> Vec<&'static str> {
@@ -79,6 +81,8 @@ pub fn quantize(
     if prepare(&mut float, &mut Prepare { customs: options.customs.clone() }, watch)? == Flow::Stop {
         return Ok(None);
     }
+    let equalized = stage("equalize", &mut float, watch, |g| equalize(g, config, engine, samples))?;
+    let Some(equalized) = equalized else { return Ok(None) };
     let mut g = float.clone();
     let Some(declined) = stage("annotate", &mut g, watch, |g| annotate(g, config, &options.rules))? else {
         return Ok(None);
@@ -101,6 +105,7 @@ pub fn quantize(
         declined: &declined,
         left: &left,
         values,
+        equalized,
         corrections,
     };
     let report = Report::new(config, found);

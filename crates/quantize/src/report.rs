@@ -3,6 +3,7 @@
 use crate::annotate::Declined;
 use crate::calibrate::Chosen;
 use crate::config::Config;
+use crate::equalize::Equalized;
 use crate::prepare::{self, rewrite};
 use crate::realize::LeftFloat;
 use crate::refine::Correction;
@@ -26,6 +27,8 @@ pub struct Report {
     pub bytes_after: u64,
     /// The parameters of all values.
     pub values: Vec<Chosen>,
+    /// What equalization changed.
+    pub equalized: Vec<Equalized>,
     /// What refinements changed.
     pub corrections: Vec<Correction>,
 }
@@ -80,6 +83,8 @@ pub struct Findings<'a> {
     pub left: &'a [LeftFloat],
     /// What calibrate chose.
     pub values: Vec<Chosen>,
+    /// What equalize changed.
+    pub equalized: Vec<Equalized>,
     /// What refine changed.
     pub corrections: Vec<Correction>,
 }
@@ -114,6 +119,7 @@ impl Report {
             bytes_before: constant_bytes(float),
             bytes_after: constant_bytes(integer),
             values: found.values,
+            equalized: found.equalized,
             corrections: found.corrections,
             layers,
         }

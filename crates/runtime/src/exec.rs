@@ -7,11 +7,10 @@
 
 use crate::memory::Aligned;
 use crate::program::{
-    AccumulatorRow, Averages, Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Gather, Integer, Kind, Map, MapFn,
-    Narrow, Pad, Panel, Place, Pool, PoolKind, QDw, QDw16, QGemm, QGemm16, QRow, Reference, Requant, Requant16, Scales,
-    Window, Zip, ZipFn, type_bytes,
+    AccumulatorRow, Averages, Cut, Dw, Epilogue, Epilogue16, FMatMul, FloatEpilogue, Gather, Gemm, Integer, Kind, Map,
+    MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QRow, Reference, Requant, Scales, Window, Zip, ZipFn, type_bytes,
 };
-use crate::spans::size16;
+use crate::spans::Store;
 use lowbit_ir::{Customs, Result, Tensor, Type, interp};
 use lowbit_kernels::{copy, dwconv, elementwise, gemm, pool, requant, rowconv};
 
@@ -59,11 +58,15 @@ pub fn tiles(kind: &Kind) -> usize {
     match kind {
         Kind::QGemm(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
         Kind::QGemm16(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
+        Kind::QGemm16W16(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
+        Kind::QGemm8W16(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
         Kind::FGemm(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
         Kind::QDw(s) => s.window.rows(),
         Kind::QDw16(s) => s.window.rows(),
         Kind::QRow(s) if s.window.pixels() == 0 => 0,
         Kind::QRow(s) => s.window.batch * ceil(s.window.output[0], s.rows),
+        Kind::QDw16W16(s) => s.window.rows(),
+        Kind::QDw8W16(s) => s.window.rows(),
         Kind::FDw(s) => s.window.rows(),
         Kind::FMatMul(s) => s.batch.len() * s.n.div_ceil(s.row.nr),
         Kind::Pool(s) => s.window.rows(),
@@ -98,13 +101,17 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
     // SAFETY: passed on; each callee uses only spans that the program's check covered.
     unsafe {
         match kind {
-            Kind::QGemm(s) => qgemm(s, tile, memory, scratch.cast()),
-            Kind::QGemm16(s) => qgemm16(s, tile, memory, scratch.cast()),
-            Kind::FGemm(s) => fgemm(s, tile, memory, scratch.cast()),
-            Kind::QDw(s) => qdw(s, tile, memory, scratch.cast()),
-            Kind::QDw16(s) => qdw16(s, tile, memory, scratch.cast()),
+            Kind::QGemm(s) => matmul(s, tile, memory, scratch.cast()),
+            Kind::QGemm16(s) => matmul(s, tile, memory, scratch.cast()),
+            Kind::QGemm16W16(s) => matmul(s, tile, memory, scratch.cast()),
+            Kind::QGemm8W16(s) => matmul(s, tile, memory, scratch.cast()),
+            Kind::FGemm(s) => matmul(s, tile, memory, scratch.cast()),
+            Kind::QDw(s) => depthwise(s, tile, memory, scratch.cast()),
+            Kind::QDw16(s) => depthwise(s, tile, memory, scratch.cast()),
             Kind::QRow(s) => qrow(s, tile, memory, scratch),
-            Kind::FDw(s) => fdw(s, tile, memory, scratch.cast()),
+            Kind::QDw16W16(s) => depthwise(s, tile, memory, scratch.cast()),
+            Kind::QDw8W16(s) => depthwise(s, tile, memory, scratch.cast()),
+            Kind::FDw(s) => depthwise(s, tile, memory, scratch.cast()),
             Kind::FMatMul(s) => fmatmul(s, tile, memory, scratch),
             Kind::Pool(s) => pooling(s, tile, memory, scratch.cast()),
             Kind::Map(s) => map(s, tile, memory),
@@ -290,105 +297,80 @@ fn requant_at(r: &Requant, entry: usize, memory: &Memory<'_>) -> requant::Requan
     requant::Requant { scales, zero_point: r.zero_point, lo: r.lo, hi: r.hi }
 }
 
-/// The kernel's epilogue for the output element at byte `at`, with multipliers from `entry` on.
-fn epilogue_at(e: &Epilogue, entry: usize, at: usize, stride: usize, memory: &Memory<'_>) -> requant::Epilogue {
-    match e {
-        Epilogue::Accumulator => requant::Epilogue::Accumulator,
-        Epilogue::Requant(r) => requant::Epilogue::Requant(requant_at(r, entry, memory)),
-        Epilogue::RequantAdd(r, other, add) => requant::Epilogue::RequantAdd(
-            requant_at(r, entry, memory),
-            requant::Residual { r: memory.at(other.plus(at)), r_stride: stride, add: *add },
-        ),
+/// From what a step stores to what its kernel is told.
+trait Resolve: Store {
+    /// The kernel's epilogue.
+    type Kernel;
+
+    /// For the output element at byte `at`, `stride` bytes between rows, with channels' entries from `entry` on.
+    fn at(&self, entry: usize, at: usize, stride: usize, memory: &Memory<'_>) -> Self::Kernel;
+}
+
+impl Resolve for Epilogue {
+    type Kernel = requant::Epilogue;
+
+    fn at(&self, entry: usize, at: usize, stride: usize, memory: &Memory<'_>) -> requant::Epilogue {
+        match self {
+            Epilogue::Accumulator => requant::Epilogue::Accumulator,
+            Epilogue::Requant(r) => requant::Epilogue::Requant(requant_at(r, entry, memory)),
+            Epilogue::RequantAdd(r, other, add) => requant::Epilogue::RequantAdd(
+                requant_at(r, entry, memory),
+                requant::Residual { r: memory.at(other.plus(at)), r_stride: stride, add: *add },
+            ),
+        }
     }
 }
 
-fn float_epilogue_at(e: &FloatEpilogue, at: usize, stride: usize, memory: &Memory<'_>) -> requant::FloatEpilogue {
-    let add = e.add.map(|(other, clamp)| (memory.at(other.plus(at)), stride, clamp));
-    requant::FloatEpilogue { clamp: e.clamp, add }
+impl Resolve for FloatEpilogue {
+    type Kernel = requant::FloatEpilogue;
+
+    fn at(&self, _: usize, at: usize, stride: usize, memory: &Memory<'_>) -> requant::FloatEpilogue {
+        let add = self.add.map(|(other, clamp)| (memory.at(other.plus(at)), stride, clamp));
+        requant::FloatEpilogue { clamp: self.clamp, add }
+    }
 }
 
-unsafe fn qgemm(s: &QGemm, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
+impl Resolve for Epilogue16 {
+    type Kernel = gemm::Epilogue16;
+
+    fn at(&self, entry: usize, _: usize, _: usize, _: &Memory<'_>) -> gemm::Epilogue16 {
+        match self {
+            None => gemm::Epilogue16::Accumulator,
+            Some(r) => gemm::Epilogue16::Requant {
+                scales: r.scales[entry..].as_ptr(),
+                zero_point: r.zero_point,
+                lo: r.lo,
+                hi: r.hi,
+            },
+        }
+    }
+}
+
+unsafe fn matmul<X, W, B, Y, E: Resolve>(
+    s: &Gemm<gemm::Args<X, W, B, Y, E::Kernel>, E>,
+    tile: usize,
+    memory: &Memory<'_>,
+    pointers: *mut *const u8,
+) {
     let (nr, size) = (s.row.nr, s.epilogue.size());
     let y_stride = s.channels * size;
     let run = |b: Block| {
         let p = &s.panels[b.panel];
         let at = b.first * y_stride + p.channel * size;
-        let args = gemm::QArgs {
-            rows: b.rows,
-            cols: p.cols,
-            x: pointers.cast_const(),
-            taps: s.window.taps(),
-            k: s.k,
-            w: memory.at(s.w.plus(b.panel * s.panel_bytes)),
-            bias: memory.at(s.bias.plus(b.panel * nr * 4)),
-            y: memory.at_mut(s.y.plus(at)),
-            y_stride,
-            epilogue: epilogue_at(&s.epilogue, b.panel * nr, at, y_stride, memory),
-        };
-        // SAFETY: pointers lead into checked spans, the tile's output is its own.
-        unsafe { (s.row.run)(&args) }
-    };
-    // SAFETY: the scratch holds taps * mr pointers (Kind::scratch).
-    unsafe { blocks(&s.window, s.row.mr, &s.panels, s.cut, tile, memory.at(s.x), memory.at(s.zero), pointers, run) }
-}
-
-/// The kernel's epilogue with changes of scale from `entry` on.
-fn epilogue16(requant: &Option<Requant16>, entry: usize) -> gemm::Epilogue16 {
-    match requant {
-        None => gemm::Epilogue16::Accumulator,
-        Some(r) => gemm::Epilogue16::Requant {
-            scales: r.scales[entry..].as_ptr(),
-            zero_point: r.zero_point,
-            lo: r.lo,
-            hi: r.hi,
-        },
-    }
-}
-
-unsafe fn qgemm16(s: &QGemm16, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
-    let (nr, size) = (s.row.nr, size16(&s.requant));
-    let y_stride = s.channels * size;
-    let run = |b: Block| {
-        let p = &s.panels[b.panel];
-        let args = gemm::Q16Args {
+        let args = gemm::Args {
             rows: b.rows,
             cols: p.cols,
             x: pointers.cast_const().cast(),
             taps: s.window.taps(),
             k: s.k,
             w: memory.at(s.w.plus(b.panel * s.panel_bytes)),
-            bias: memory.at(s.bias.plus(b.panel * nr * 8)),
-            y: memory.at_mut(s.y.plus(b.first * y_stride + p.channel * size)),
+            bias: memory.at(s.bias.plus(b.panel * nr * size_of::<B>())),
+            y: memory.at_mut(s.y.plus(at)),
             y_stride,
-            epilogue: epilogue16(&s.requant, b.panel * nr),
+            epilogue: s.epilogue.at(b.panel * nr, at, y_stride, memory),
         };
         // SAFETY: pointers lead into checked spans, the tile's output is its own, and there is a change of scale for
         // every column (Kind::check).
-        unsafe { (s.row.run)(&args) }
-    };
-    // SAFETY: the scratch holds taps * mr pointers (Kind::scratch).
-    unsafe { blocks(&s.window, s.row.mr, &s.panels, s.cut, tile, memory.at(s.x), memory.at(s.zero), pointers, run) }
-}
-
-unsafe fn fgemm(s: &FGemm, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
-    let nr = s.row.nr;
-    let y_stride = s.channels * 4;
-    let run = |b: Block| {
-        let p = &s.panels[b.panel];
-        let at = b.first * y_stride + p.channel * 4;
-        let args = gemm::FArgs {
-            rows: b.rows,
-            cols: p.cols,
-            x: pointers.cast_const().cast(),
-            taps: s.window.taps(),
-            k: s.k,
-            w: memory.at(s.w.plus(b.panel * s.panel_bytes)),
-            bias: memory.at(s.bias.plus(b.panel * nr * 4)),
-            y: memory.at_mut(s.y.plus(at)),
-            y_stride,
-            epilogue: float_epilogue_at(&s.epilogue, at, y_stride, memory),
-        };
-        // SAFETY: pointers lead into checked spans, the tile's output is its own.
         unsafe { (s.row.run)(&args) }
     };
     // SAFETY: the scratch holds taps * mr pointers (Kind::scratch).
@@ -410,22 +392,29 @@ unsafe fn point_row(window: &Window, tile: usize, x: *const u8, zero: *const u8,
     first
 }
 
-unsafe fn qdw(s: &QDw, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
+#[allow(clippy::type_complexity, reason = "a kernel's arguments are named by the numbers they lead to")]
+unsafe fn depthwise<X, W, B, Y, E: Resolve>(
+    s: &Dw<dwconv::Args<X, W, B, Y, E::Kernel>, W, E>,
+    tile: usize,
+    memory: &Memory<'_>,
+    pointers: *mut *const u8,
+) {
     let y_stride = s.channels * s.epilogue.size();
-    // SAFETY: the scratch holds a row's pointers (Kind::scratch), and they lead into checked spans.
+    // SAFETY: the scratch holds a row's pointers (Kind::scratch), they lead into checked spans, and there is a change of
+    // scale for every channel (Kind::check).
     unsafe {
         let first = point_row(&s.window, tile, memory.at(s.x), memory.at(s.zero), pointers);
         let at = first * y_stride;
-        (s.row.run)(&dwconv::QArgs {
+        (s.row.run)(&dwconv::Args {
             pixels: s.window.output[1],
             channels: s.channels,
             taps: s.window.taps(),
-            x: pointers.cast_const(),
+            x: pointers.cast_const().cast(),
             w: memory.at(s.w),
             bias: memory.at(s.bias),
             y: memory.at_mut(s.y.plus(at)),
             y_stride,
-            epilogue: epilogue_at(&s.epilogue, 0, at, y_stride, memory),
+            epilogue: s.epilogue.at(0, at, y_stride, memory),
         });
     }
 }
@@ -483,45 +472,6 @@ unsafe fn qrow(s: &QRow, tile: usize, memory: &Memory<'_>, scratch: *mut u8) {
                 requant: requant_at(&s.requant, 0, memory),
             });
         }
-    }
-}
-
-unsafe fn qdw16(s: &QDw16, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
-    let y_stride = s.channels * size16(&s.requant);
-    // SAFETY: as `qdw`; there is a change of scale for every channel (Kind::check).
-    unsafe {
-        let first = point_row(&s.window, tile, memory.at(s.x), memory.at(s.zero), pointers);
-        (s.row.run)(&dwconv::Q16Args {
-            pixels: s.window.output[1],
-            channels: s.channels,
-            taps: s.window.taps(),
-            x: pointers.cast_const().cast(),
-            w: memory.at(s.w),
-            bias: memory.at(s.bias),
-            y: memory.at_mut(s.y.plus(first * y_stride)),
-            y_stride,
-            epilogue: epilogue16(&s.requant, 0),
-        });
-    }
-}
-
-unsafe fn fdw(s: &FDw, tile: usize, memory: &Memory<'_>, pointers: *mut *const u8) {
-    let y_stride = s.channels * 4;
-    // SAFETY: as `qdw`.
-    unsafe {
-        let first = point_row(&s.window, tile, memory.at(s.x), memory.at(s.zero), pointers);
-        let at = first * y_stride;
-        (s.row.run)(&dwconv::FArgs {
-            pixels: s.window.output[1],
-            channels: s.channels,
-            taps: s.window.taps(),
-            x: pointers.cast_const().cast(),
-            w: memory.at(s.w),
-            bias: memory.at(s.bias),
-            y: memory.at_mut(s.y.plus(at)),
-            y_stride,
-            epilogue: float_epilogue_at(&s.epilogue, at, y_stride, memory),
-        });
     }
 }
 

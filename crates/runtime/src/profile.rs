@@ -12,6 +12,10 @@ impl Kind {
             Kind::FGemm(s) => s.row.name,
             Kind::QDw(s) => s.row.name,
             Kind::QRow(s) => s.row.name,
+            Kind::QGemm16W16(s) => s.row.name,
+            Kind::QGemm8W16(s) => s.row.name,
+            Kind::QDw16W16(s) => s.row.name,
+            Kind::QDw8W16(s) => s.row.name,
             Kind::FDw(s) => s.row.name,
             Kind::FMatMul(s) => s.row.name,
             Kind::Pool(s) => match s.kind {

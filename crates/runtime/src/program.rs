@@ -86,6 +86,14 @@ pub enum Kind {
     QRow(QRow),
     /// Depthwise convolution of 16-bit activations.
     QDw16(QDw16),
+    /// Convolution or dense layer of 16-bit activations and weights.
+    QGemm16W16(QGemm16W16),
+    /// Convolution or dense layer of 16-bit weights.
+    QGemm8W16(QGemm8W16),
+    /// Depthwise convolution of 16-bit activations and weights.
+    QDw16W16(QDw16W16),
+    /// Depthwise convolution of 16-bit weights.
+    QDw8W16(QDw8W16),
     /// Float depthwise convolution.
     FDw(FDw),
     /// Float matrix product of two activations.
@@ -494,11 +502,11 @@ pub struct FloatEpilogue {
     pub add: Option<(Place, (f32, f32))>,
 }
 
-/// Integer convolution or dense layer.
+/// Convolution or dense layer: a kernel row with arguments `A`, and what is stored.
 #[derive(Debug)]
-pub struct QGemm {
+pub struct Gemm<A: 'static, E> {
     /// Kernel row.
-    pub row: &'static gemm::QGemm,
+    pub row: &'static gemm::Gemm<A>,
     /// Input pixels.
     pub window: Window,
     /// Input.
@@ -520,154 +528,16 @@ pub struct QGemm {
     /// Output channels, all groups.
     pub channels: usize,
     /// What is stored.
-    pub epilogue: Epilogue,
+    pub epilogue: E,
     /// Tiles.
     pub cut: Cut,
 }
 
-/// Rescaling of 64-bit accumulators to u16.
-#[derive(Debug, Clone)]
-pub struct Requant16 {
-    /// One change of scale a channel, padded as the bias is.
-    pub scales: Vec<Rescale>,
-    /// Added after rounding.
-    pub zero_point: i32,
-    /// Lowest stored value.
-    pub lo: i32,
-    /// Highest stored value.
-    pub hi: i32,
-}
-
-/// Convolution or dense layer of 16-bit activations or weights, accumulated in 64 bits; fields as [`QGemm`]'s.
+/// Depthwise convolution: a kernel row with arguments `A` and weights `W`, and what is stored; a tile is one output row.
 #[derive(Debug)]
-pub struct QGemm16 {
-    /// What is multiplied, which says the kernel's table.
-    pub operands: Operands16,
+pub struct Dw<A: 'static, W: 'static, E> {
     /// Kernel row.
-    pub row: &'static gemm::QGemm16,
-    /// Input pixels.
-    pub window: Window,
-    /// Input.
-    pub x: Place,
-    /// A pixel of zero points.
-    pub zero: Place,
-    /// Input channels a tap.
-    pub k: usize,
-    /// Packed weights.
-    pub w: Place,
-    /// Bytes a panel.
-    pub panel_bytes: usize,
-    /// Panels.
-    pub panels: Vec<Panel>,
-    /// Bias, 64 bits.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// Output channels, all groups.
-    pub channels: usize,
-    /// How accumulators become u16; `None` stores them as i64.
-    pub requant: Option<Requant16>,
-    /// Tiles.
-    pub cut: Cut,
-}
-
-/// Operands of products that are summed in 64 bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operands16 {
-    /// u16 by i8.
-    WordsByBytes,
-    /// u16 by i16.
-    WordsByWords,
-    /// u8 by i16.
-    BytesByWords,
-}
-
-impl Operands16 {
-    /// The kernels for them.
-    pub fn table(self) -> &'static [gemm::QGemm16] {
-        match self {
-            Operands16::WordsByBytes => gemm::Q16,
-            Operands16::WordsByWords => gemm::Q16_W16,
-            Operands16::BytesByWords => gemm::Q8_W16,
-        }
-    }
-
-    /// Bytes an activation.
-    pub fn size(self) -> usize {
-        match self {
-            Operands16::WordsByBytes | Operands16::WordsByWords => 2,
-            Operands16::BytesByWords => 1,
-        }
-    }
-
-    /// Bytes that weights of (channels, taps, k) are packed into, for panels of `nr`.
-    pub fn packed(self, channels: usize, taps: usize, k: usize, nr: usize) -> usize {
-        match self {
-            Operands16::WordsByBytes => gemm::packed_q16(channels, taps, k, nr),
-            Operands16::WordsByWords | Operands16::BytesByWords => gemm::packed_w16(channels, taps, k, nr),
-        }
-    }
-}
-
-/// Depthwise convolution of 16-bit activations, accumulated in 64 bits; a tile is one output row.
-#[derive(Debug)]
-pub struct QDw16 {
-    /// Kernel row.
-    pub row: &'static dwconv::QDw16,
-    /// Input pixels.
-    pub window: Window,
-    /// Input.
-    pub x: Place,
-    /// A pixel of zero points.
-    pub zero: Place,
-    /// Channels.
-    pub channels: usize,
-    /// Packed weights.
-    pub w: Place,
-    /// Bias, 64 bits.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// How accumulators become u16; `None` stores them as i64.
-    pub requant: Option<Requant16>,
-}
-
-/// Float convolution or dense layer; fields as [`QGemm`]'s.
-#[derive(Debug)]
-pub struct FGemm {
-    /// Kernel row.
-    pub row: &'static gemm::FGemm,
-    /// Input pixels.
-    pub window: Window,
-    /// Input.
-    pub x: Place,
-    /// A pixel of zeros.
-    pub zero: Place,
-    /// Input channels a tap.
-    pub k: usize,
-    /// Packed weights.
-    pub w: Place,
-    /// Bytes a panel.
-    pub panel_bytes: usize,
-    /// Panels.
-    pub panels: Vec<Panel>,
-    /// Bias.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// Output channels, all groups.
-    pub channels: usize,
-    /// What is stored.
-    pub epilogue: FloatEpilogue,
-    /// Tiles.
-    pub cut: Cut,
-}
-
-/// Integer depthwise convolution; a tile is one output row.
-#[derive(Debug)]
-pub struct QDw {
-    /// Kernel row.
-    pub row: &'static dwconv::QDw,
+    pub row: &'static dwconv::Dw<A, W>,
     /// Input pixels.
     pub window: Window,
     /// Input.
@@ -685,7 +555,45 @@ pub struct QDw {
     /// Output.
     pub y: Place,
     /// What is stored.
-    pub epilogue: Epilogue,
+    pub epilogue: E,
+}
+
+/// Of u8 activations.
+pub type QGemm = Gemm<gemm::QArgs, Epilogue>;
+/// Of f32.
+pub type FGemm = Gemm<gemm::FArgs, FloatEpilogue>;
+/// Of u16 activations, accumulated in 64 bits.
+pub type QGemm16 = Gemm<gemm::Q16Args, Epilogue16>;
+/// Of u8 activations.
+pub type QDw = Dw<dwconv::QArgs, i8, Epilogue>;
+/// Of f32.
+pub type FDw = Dw<dwconv::FArgs, f32, FloatEpilogue>;
+/// Of u16 activations, accumulated in 64 bits.
+pub type QDw16 = Dw<dwconv::Q16Args, i8, Epilogue16>;
+
+/// Of u16 activations and i16 weights, accumulated in 64 bits.
+pub type QGemm16W16 = Gemm<gemm::Q16W16Args, Epilogue16>;
+/// Of u8 activations and i16 weights, accumulated in 64 bits.
+pub type QGemm8W16 = Gemm<gemm::Q8W16Args, Epilogue16>;
+/// Of u16 activations and i16 weights, accumulated in 64 bits.
+pub type QDw16W16 = Dw<dwconv::Q16W16Args, i16, Epilogue16>;
+/// Of u8 activations and i16 weights, accumulated in 64 bits.
+pub type QDw8W16 = Dw<dwconv::Q8W16Args, i16, Epilogue16>;
+
+/// What a layer of 16-bit activations or weights stores: u16, or the i64 accumulators for want of a change of scale.
+pub type Epilogue16 = Option<Requant16>;
+
+/// Rescaling of 64-bit accumulators to u16.
+#[derive(Debug, Clone)]
+pub struct Requant16 {
+    /// One change of scale a channel, padded as the bias is.
+    pub scales: Vec<Rescale>,
+    /// Added after rounding.
+    pub zero_point: i32,
+    /// Lowest stored value.
+    pub lo: i32,
+    /// Highest stored value.
+    pub hi: i32,
 }
 
 /// Integer convolution whose input rows are copied with their padding; a tile is `rows` output rows.
@@ -738,29 +646,6 @@ impl QRow {
     pub fn line_bytes(&self) -> usize {
         (self.shape().row_bytes(self.window.output[1]) + SLACK).next_multiple_of(ALIGN)
     }
-}
-
-/// Float depthwise convolution; a tile is one output row.
-#[derive(Debug)]
-pub struct FDw {
-    /// Kernel row.
-    pub row: &'static dwconv::FDw,
-    /// Input pixels.
-    pub window: Window,
-    /// Input.
-    pub x: Place,
-    /// A pixel of zeros.
-    pub zero: Place,
-    /// Channels.
-    pub channels: usize,
-    /// Packed weights.
-    pub w: Place,
-    /// Bias.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// What is stored.
-    pub epilogue: FloatEpilogue,
 }
 
 /// Float product of two activations, `a [batch, m, k]` by `b [batch, k, n]` or `[batch, n, k]`; a tile is one panel.

@@ -1,8 +1,8 @@
 //! What every step touches: its spans for the check and the memory plan, its scratch, the facts its pointers rest on.
 
 use crate::program::{
-    AccumulatorRow, AverageAny, Cut, Entries, Epilogue, Gather, Indices, Kind, MapFn, Narrow, Operands16, Panel, Place,
-    PoolKind, Requant16, Scales, Span, Window, ZipFn, product, type_bytes,
+    AccumulatorRow, AverageAny, Dw, Entries, Epilogue, Epilogue16, FloatEpilogue, Gather, Gemm, Indices, Kind, MapFn,
+    Narrow, Panel, Place, PoolKind, QRow, Scales, Span, Window, ZipFn, product, type_bytes,
 };
 use lowbit_ir::{Error, Result, Type};
 use lowbit_kernels::{Features, Row, copy, dwconv, elementwise, gemm, pool, rowconv, rows};
@@ -16,39 +16,108 @@ fn write(place: Place, bytes: usize) -> Span {
 }
 
 impl Scales {
-    fn spans(self, channels: usize, out: &mut Vec<Span>) {
+    fn spans(self, channels: usize) -> Vec<Span> {
         let bytes = product([channels, 4]);
         match self {
-            Scales::Float32(p) | Scales::Shift(p) => out.push(read(p, bytes)),
-            Scales::Fixed(m, s) => out.extend([read(m, bytes), read(s, bytes)]),
+            Scales::Float32(p) | Scales::Shift(p) => vec![read(p, bytes)],
+            Scales::Fixed(m, s) => vec![read(m, bytes), read(s, bytes)],
+        }
+    }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        match self {
+            Scales::Float32(p) | Scales::Shift(p) => vec![p],
+            Scales::Fixed(m, s) => vec![m, s],
         }
     }
 }
 
-impl Epilogue {
+/// What a multiply-accumulate step stores.
+pub trait Store {
     /// Bytes a stored element.
-    pub fn size(&self) -> usize {
+    fn size(&self) -> usize;
+
+    /// What is read, of entries for `padded` channels and an output of `y_bytes`.
+    fn spans(&self, padded: usize, y_bytes: usize) -> Vec<Span>;
+
+    /// Its addresses.
+    fn places_mut(&mut self) -> Vec<&mut Place>;
+
+    /// Whether what lies outside the program's memory has entries for `padded` channels.
+    fn serves(&self, padded: usize) -> bool;
+}
+
+impl Store for Epilogue {
+    fn size(&self) -> usize {
         match self {
             Epilogue::Accumulator => 4,
             Epilogue::Requant(_) | Epilogue::RequantAdd(..) => 1,
         }
     }
 
-    fn spans(&self, padded: usize, y_bytes: usize, out: &mut Vec<Span>) {
+    fn spans(&self, padded: usize, y_bytes: usize) -> Vec<Span> {
         match self {
-            Epilogue::Accumulator => {}
-            Epilogue::Requant(r) => r.scales.spans(padded, out),
+            Epilogue::Accumulator => Vec::new(),
+            Epilogue::Requant(r) => r.scales.spans(padded),
             Epilogue::RequantAdd(r, other, _) => {
-                r.scales.spans(padded, out);
+                let mut out = r.scales.spans(padded);
                 out.push(read(*other, y_bytes));
+                out
             }
         }
     }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        match self {
+            Epilogue::Accumulator => Vec::new(),
+            Epilogue::Requant(r) => r.scales.places_mut(),
+            Epilogue::RequantAdd(r, other, _) => {
+                let mut all = r.scales.places_mut();
+                all.push(other);
+                all
+            }
+        }
+    }
+
+    fn serves(&self, _: usize) -> bool {
+        true
+    }
 }
 
-/// Bytes a stored element of a 16-bit layer.
-pub(crate) fn size16(requant: &Option<Requant16>) -> usize {
-    if requant.is_some() { 2 } else { 8 }
+impl Store for FloatEpilogue {
+    fn size(&self) -> usize {
+        4
+    }
+
+    fn spans(&self, _: usize, y_bytes: usize) -> Vec<Span> {
+        self.add.iter().map(|(other, _)| read(*other, y_bytes)).collect()
+    }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        self.add.iter_mut().map(|(other, _)| other).collect()
+    }
+
+    fn serves(&self, _: usize) -> bool {
+        true
+    }
+}
+
+impl Store for Epilogue16 {
+    fn size(&self) -> usize {
+        if self.is_some() { 2 } else { 8 }
+    }
+
+    fn spans(&self, _: usize, _: usize) -> Vec<Span> {
+        Vec::new()
+    }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        Vec::new()
+    }
+
+    fn serves(&self, padded: usize) -> bool {
+        self.as_ref().is_none_or(|r| r.scales.len() >= padded)
+    }
 }
 
 /// The next multiple, or the largest number: no memory has room for either.
@@ -80,50 +149,146 @@ fn row<R: Row>(row: &'static R, table: &'static [R], allowed: Features) -> Resul
     }
 }
 
-fn window(w: &Window) -> Result<()> {
-    fits(w.is_countable(), "a window whose positions can be counted")
+/// What reading pixels of elements of `size` bytes rests on.
+fn pixels(w: &Window, size: usize) -> Result<()> {
+    fits(w.is_countable(), "a window whose positions can be counted")?;
+    fits(w.pixel.is_multiple_of(size), "pixels of whole channels")
 }
 
-/// What the pointers of a matrix product rest on: `size` bytes an input element, `packed` bytes a panel.
-fn panels(
-    panels: &[Panel],
-    (k, size): (usize, usize),
-    nr: usize,
-    w: &Window,
-    channels: usize,
-    cut: Cut,
-    (panel_bytes, packed): (usize, fn(usize, usize, usize, usize) -> usize),
-) -> Result<()> {
-    window(w)?;
-    fits(w.pixel % size == 0, "pixels of whole channels")?;
-    // The kernels' own formula for packed weights does not ask whether its products are numbers.
-    fits(product([nr, w.taps(), padded(k, 4), 4]) < usize::MAX, "weights of a size that fits")?;
-    fits(panel_bytes == packed(nr, w.taps(), k, nr), "whole panels")?;
-    for p in panels {
-        fits(p.x_offset.saturating_add(product([k, size])) <= w.pixel, "channels within a pixel")?;
-        fits(p.x_offset % size == 0, "whole channels")?;
-        let last = p.channel.saturating_add(p.cols);
-        fits(p.cols >= 1 && p.cols <= nr && last <= channels, "columns in range")?;
-    }
-    // Two threads may hold two panels.
-    fits(panels.windows(2).all(|p| p[0].channel + p[0].cols <= p[1].channel), "panels in the order of their channels")?;
-    fits(cut.blocks > 0 && cut.panels > 0, "tiles")
-}
-
-/// Weights of a depthwise convolution have a size, and a pixel has all its channels of `size` bytes.
-fn depthwise(w: &Window, channels: usize, size: usize) -> Result<()> {
-    window(w)?;
-    fits(product([padded(channels, 64), w.taps(), 8]) < usize::MAX, "weights of a size that fits")?;
-    fits(w.pixel % size == 0, "pixels of whole channels")?;
-    fits(product([channels, size]) <= w.pixel, "channels within a pixel")
+/// Whether as many channels have weights whose bytes can be counted, however a kernel packs them.
+fn few_weights(channels: usize, w: &Window) -> bool {
+    product([padded(channels, 64), w.taps(), 64]) < usize::MAX
 }
 
 fn indices(of: &Indices) -> Result<()> {
     fits(of.channels >= 1 && of.pixels >= 1, "samples of at least one element")
 }
 
-fn rescales(requant: &Option<Requant16>, entries: usize) -> Result<()> {
-    fits(requant.as_ref().is_none_or(|r| r.scales.len() >= entries), "a change of scale for every channel")
+impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
+    fn padded(&self) -> usize {
+        product([self.panels.len(), self.row.nr])
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        let y_bytes = product([self.window.pixels(), self.channels, self.epilogue.size()]);
+        let mut out = self.epilogue.spans(self.padded(), y_bytes);
+        out.extend([
+            read(self.x, self.window.input_bytes()),
+            read(self.zero, self.window.pixel),
+            read(self.w, product([self.panels.len(), self.panel_bytes])),
+            read(self.bias, product([self.padded(), size_of::<B>()])),
+            write(self.y, y_bytes),
+        ]);
+        out
+    }
+
+    fn scratch(&self) -> usize {
+        product([self.window.taps(), self.row.mr, size_of::<*const u8>()])
+    }
+
+    fn check(&self, table: &'static [gemm::Gemm<gemm::Args<X, W, B, Y, K>>], isa: Features) -> Result<()> {
+        row(self.row, table, isa)?;
+        pixels(&self.window, size_of::<X>())?;
+        let (nr, taps) = (self.row.nr, self.window.taps());
+        // The kernels' own formula for packed weights does not ask whether its products are numbers.
+        let size = product([nr, taps, padded(self.k, self.row.group), size_of::<W>()]);
+        fits(size < usize::MAX, "weights of a size that fits")?;
+        fits(self.panel_bytes == self.row.packed(nr, taps, self.k) * size_of::<W>(), "whole panels")?;
+        for p in &self.panels {
+            let bytes = product([self.k, size_of::<X>()]);
+            fits(p.x_offset.saturating_add(bytes) <= self.window.pixel, "channels within a pixel")?;
+            fits(p.x_offset.is_multiple_of(size_of::<X>()), "whole channels")?;
+            let last = p.channel.saturating_add(p.cols);
+            fits(p.cols >= 1 && p.cols <= nr && last <= self.channels, "columns in range")?;
+        }
+        // Two threads may hold two panels.
+        let apart = |p: &[Panel]| p[0].channel + p[0].cols <= p[1].channel;
+        fits(self.panels.windows(2).all(apart), "panels in the order of their channels")?;
+        fits(self.epilogue.serves(self.padded()), "a change of scale for every column")?;
+        fits(self.cut.blocks > 0 && self.cut.panels > 0, "tiles")
+    }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        let mut out = self.epilogue.places_mut();
+        out.extend([&mut self.x, &mut self.zero, &mut self.w, &mut self.bias, &mut self.y]);
+        out
+    }
+}
+
+#[allow(clippy::type_complexity, reason = "a kernel's arguments are named by the numbers they lead to")]
+impl<X, W, B, Y, K, E: Store> Dw<dwconv::Args<X, W, B, Y, K>, W, E> {
+    fn spans(&self) -> Vec<Span> {
+        let entries = padded(self.channels, 64);
+        let y_bytes = product([self.window.pixels(), self.channels, self.epilogue.size()]);
+        let mut out = self.epilogue.spans(entries, y_bytes);
+        out.extend([
+            read(self.x, self.window.input_bytes()),
+            read(self.zero, self.window.pixel),
+            read(self.w, self.w_bytes),
+            read(self.bias, product([entries, size_of::<B>()])),
+            write(self.y, y_bytes),
+        ]);
+        out
+    }
+
+    fn scratch(&self) -> usize {
+        product([self.window.taps(), self.window.output[1], size_of::<*const u8>()])
+    }
+
+    fn check(&self, table: &'static [dwconv::Dw<dwconv::Args<X, W, B, Y, K>, W>], isa: Features) -> Result<()> {
+        row(self.row, table, isa)?;
+        pixels(&self.window, size_of::<X>())?;
+        fits(product([self.channels, size_of::<X>()]) <= self.window.pixel, "channels within a pixel")?;
+        fits(few_weights(self.channels, &self.window), "weights of a size that fits")?;
+        fits(self.epilogue.serves(padded(self.channels, 64)), "a change of scale for every channel")?;
+        let bytes = (self.row.packed)(self.channels, self.window.taps()) * size_of::<W>();
+        fits(self.w_bytes == bytes, "whole weights")
+    }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        let mut out = self.epilogue.places_mut();
+        out.extend([&mut self.x, &mut self.zero, &mut self.w, &mut self.bias, &mut self.y]);
+        out
+    }
+}
+
+impl QRow {
+    fn spans(&self) -> Vec<Span> {
+        let entries = padded(self.channels, 64);
+        let mut out = self.requant.scales.spans(entries);
+        out.extend([
+            read(self.x, self.window.input_bytes()),
+            read(self.w, self.w_bytes),
+            read(self.bias, product([entries, 4])),
+            write(self.y, product([self.window.pixels(), self.channels])),
+        ]);
+        out
+    }
+
+    fn scratch(&self) -> usize {
+        self.pointers_bytes().saturating_add(product([self.lines(self.rows), self.line_bytes()]))
+    }
+
+    fn check(&self, isa: Features) -> Result<()> {
+        row(self.row, rowconv::Q8, isa)?;
+        pixels(&self.window, 1)?;
+        fits(self.window.dilations[1] == 1, "neighbouring columns")?;
+        fits(!self.depthwise || self.channels <= self.window.pixel, "channels within a pixel")?;
+        let k = if self.depthwise { 1 } else { self.window.pixel };
+        fits(
+            few_weights(product([padded(self.channels, 64), padded(k, 64)]), &self.window),
+            "weights of a size that fits",
+        )?;
+        fits(self.w_bytes == (self.row.packed)(&self.shape()), "whole weights")?;
+        fits((self.row.suits)(&self.shape()), "a shape that suits the kernel")?;
+        fits(self.rows > 0 && self.rows <= self.window.output[0].max(1), "tiles")
+    }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        let mut out = self.requant.scales.places_mut();
+        out.extend([&mut self.x, &mut self.w, &mut self.bias, &mut self.y]);
+        out
+    }
 }
 
 impl Kind {
@@ -131,77 +296,17 @@ impl Kind {
     pub fn spans(&self) -> Vec<Span> {
         let mut out = Vec::new();
         match self {
-            Kind::QGemm(s) => {
-                let entries = product([s.panels.len(), s.row.nr]);
-                let y_bytes = product([s.window.pixels(), s.channels, s.epilogue.size()]);
-                out.extend([
-                    read(s.x, s.window.input_bytes()),
-                    read(s.zero, s.window.pixel),
-                    read(s.w, product([s.panels.len(), s.panel_bytes])),
-                    read(s.bias, product([entries, 4])),
-                    write(s.y, y_bytes),
-                ]);
-                s.epilogue.spans(entries, y_bytes, &mut out);
-            }
-            Kind::QGemm16(s) => out.extend([
-                read(s.x, s.window.input_bytes()),
-                read(s.zero, s.window.pixel),
-                read(s.w, product([s.panels.len(), s.panel_bytes])),
-                read(s.bias, product([s.panels.len(), s.row.nr, 8])),
-                write(s.y, product([s.window.pixels(), s.channels, size16(&s.requant)])),
-            ]),
-            Kind::QDw16(s) => out.extend([
-                read(s.x, s.window.input_bytes()),
-                read(s.zero, s.window.pixel),
-                read(s.w, product([padded(s.channels, 64), s.window.taps()])),
-                read(s.bias, product([padded(s.channels, 64), 8])),
-                write(s.y, product([s.window.pixels(), s.channels, size16(&s.requant)])),
-            ]),
-            Kind::FGemm(s) => {
-                let y_bytes = product([s.window.pixels(), s.channels, 4]);
-                out.extend([
-                    read(s.x, s.window.input_bytes()),
-                    read(s.zero, s.window.pixel),
-                    read(s.w, product([s.panels.len(), s.panel_bytes])),
-                    read(s.bias, product([s.panels.len(), s.row.nr, 4])),
-                    write(s.y, y_bytes),
-                ]);
-                out.extend(s.epilogue.add.map(|(other, _)| read(other, y_bytes)));
-            }
-            Kind::QDw(s) => {
-                let entries = padded(s.channels, 64);
-                let y_bytes = product([s.window.pixels(), s.channels, s.epilogue.size()]);
-                out.extend([
-                    read(s.x, s.window.input_bytes()),
-                    read(s.zero, s.window.pixel),
-                    read(s.w, s.w_bytes),
-                    read(s.bias, product([entries, 4])),
-                    write(s.y, y_bytes),
-                ]);
-                s.epilogue.spans(entries, y_bytes, &mut out);
-            }
-            Kind::QRow(s) => {
-                let entries = padded(s.channels, 64);
-                out.extend([
-                    read(s.x, s.window.input_bytes()),
-                    read(s.w, s.w_bytes),
-                    read(s.bias, product([entries, 4])),
-                    write(s.y, product([s.window.pixels(), s.channels])),
-                ]);
-                s.requant.scales.spans(entries, &mut out);
-            }
-            Kind::FDw(s) => {
-                let entries = padded(s.channels, 64);
-                let y_bytes = product([s.window.pixels(), s.channels, 4]);
-                out.extend([
-                    read(s.x, s.window.input_bytes()),
-                    read(s.zero, s.window.pixel),
-                    read(s.w, product([s.window.taps(), entries, 4])),
-                    read(s.bias, product([entries, 4])),
-                    write(s.y, y_bytes),
-                ]);
-                out.extend(s.epilogue.add.map(|(other, _)| read(other, y_bytes)));
-            }
+            Kind::QGemm(s) => out = s.spans(),
+            Kind::QGemm16(s) => out = s.spans(),
+            Kind::QGemm16W16(s) => out = s.spans(),
+            Kind::QGemm8W16(s) => out = s.spans(),
+            Kind::FGemm(s) => out = s.spans(),
+            Kind::QDw(s) => out = s.spans(),
+            Kind::QDw16(s) => out = s.spans(),
+            Kind::QDw16W16(s) => out = s.spans(),
+            Kind::QDw8W16(s) => out = s.spans(),
+            Kind::FDw(s) => out = s.spans(),
+            Kind::QRow(s) => out = s.spans(),
             Kind::FMatMul(s) => {
                 let of =
                     |f: fn(&(usize, usize)) -> usize| s.batch.iter().map(f).max().map_or(0, |m| m.saturating_add(1));
@@ -230,7 +335,7 @@ impl Kind {
                     | MapFn::Clamp(..)
                     | MapFn::RequantAny(..)
                     | MapFn::QuantizeAny(..) => {}
-                    MapFn::RequantAcc(_, requant, entries) => requant.scales.spans(*entries, &mut out),
+                    MapFn::RequantAcc(_, requant, entries) => out.extend(requant.scales.spans(*entries)),
                 }
             }
             Kind::Zip(s) => {
@@ -282,13 +387,17 @@ impl Kind {
     pub fn scratch(&self) -> usize {
         let pointer = size_of::<*const u8>();
         match self {
-            Kind::QGemm(s) => product([s.window.taps(), s.row.mr, pointer]),
-            Kind::QGemm16(s) => product([s.window.taps(), s.row.mr, pointer]),
-            Kind::FGemm(s) => product([s.window.taps(), s.row.mr, pointer]),
-            Kind::QDw(s) => product([s.window.taps(), s.window.output[1], pointer]),
-            Kind::QDw16(s) => product([s.window.taps(), s.window.output[1], pointer]),
-            Kind::QRow(s) => s.pointers_bytes().saturating_add(product([s.lines(s.rows), s.line_bytes()])),
-            Kind::FDw(s) => product([s.window.taps(), s.window.output[1], pointer]),
+            Kind::QGemm(s) => s.scratch(),
+            Kind::QGemm16(s) => s.scratch(),
+            Kind::QGemm16W16(s) => s.scratch(),
+            Kind::QGemm8W16(s) => s.scratch(),
+            Kind::FGemm(s) => s.scratch(),
+            Kind::QDw(s) => s.scratch(),
+            Kind::QDw16(s) => s.scratch(),
+            Kind::QDw16W16(s) => s.scratch(),
+            Kind::QDw8W16(s) => s.scratch(),
+            Kind::FDw(s) => s.scratch(),
+            Kind::QRow(s) => s.scratch(),
             Kind::FMatMul(s) => padded(s.row.mr * pointer, 64).saturating_add(product([s.k, s.row.nr, 4])),
             Kind::Pool(s) => product([s.window.taps(), pointer]),
             Kind::Map(_)
@@ -310,6 +419,10 @@ impl Kind {
             Kind::CopyRows { .. } | Kind::Gather(_) | Kind::Pad(_) | Kind::Reference(_) => 1,
             Kind::QGemm(_)
             | Kind::QGemm16(_)
+            | Kind::QGemm16W16(_)
+            | Kind::QGemm8W16(_)
+            | Kind::QDw16W16(_)
+            | Kind::QDw8W16(_)
             | Kind::FGemm(_)
             | Kind::QDw(_)
             | Kind::QRow(_)
@@ -330,52 +443,17 @@ impl Kind {
     /// more than `isa`.
     pub(crate) fn check(&self, isa: Features) -> Result<()> {
         match self {
-            Kind::QGemm(s) => {
-                row(s.row, gemm::Q8, isa)?;
-                let bytes = (s.panel_bytes, gemm::packed_q8 as fn(_, _, _, _) -> _);
-                panels(&s.panels, (s.k, 1), s.row.nr, &s.window, s.channels, s.cut, bytes)
-            }
-            Kind::QRow(s) => {
-                row(s.row, rowconv::Q8, isa)?;
-                depthwise(&s.window, if s.depthwise { s.channels } else { 0 }, 1)?;
-                fits(
-                    product([padded(s.channels, 64), s.window.taps(), s.window.pixel, 8]) < usize::MAX,
-                    "few weights",
-                )?;
-                fits(s.window.dilations[1] == 1, "neighbouring columns")?;
-                fits(s.w_bytes == (s.row.packed)(&s.shape()), "whole weights")?;
-                fits((s.row.suits)(&s.shape()), "a shape that suits the kernel")?;
-                fits(s.rows > 0 && s.rows <= s.window.output[0].max(1), "tiles")
-            }
-            Kind::QGemm16(s) => {
-                row(s.row, s.operands.table(), isa)?;
-                let packed: fn(_, _, _, _) -> _ = match s.operands {
-                    Operands16::WordsByBytes => gemm::packed_q16,
-                    Operands16::WordsByWords | Operands16::BytesByWords => gemm::packed_w16,
-                };
-                let k = (s.k, s.operands.size());
-                panels(&s.panels, k, s.row.nr, &s.window, s.channels, s.cut, (s.panel_bytes, packed))?;
-                rescales(&s.requant, product([s.panels.len(), s.row.nr]))
-            }
-            Kind::FGemm(s) => {
-                row(s.row, gemm::F32, isa)?;
-                let packed = |channels, taps, k, nr| gemm::packed_f32(channels, taps, k, nr) * 4;
-                panels(&s.panels, (s.k, 4), s.row.nr, &s.window, s.channels, s.cut, (s.panel_bytes, packed))
-            }
-            Kind::QDw(s) => {
-                row(s.row, dwconv::Q8, isa)?;
-                depthwise(&s.window, s.channels, 1)?;
-                fits(s.w_bytes == (s.row.packed)(s.channels, s.window.taps()), "whole weights")
-            }
-            Kind::QDw16(s) => {
-                row(s.row, dwconv::Q16, isa)?;
-                depthwise(&s.window, s.channels, 2)?;
-                rescales(&s.requant, padded(s.channels, 64))
-            }
-            Kind::FDw(s) => {
-                row(s.row, dwconv::F32, isa)?;
-                depthwise(&s.window, s.channels, 4)
-            }
+            Kind::QGemm(s) => s.check(gemm::Q8, isa),
+            Kind::QGemm16(s) => s.check(gemm::Q16, isa),
+            Kind::QGemm16W16(s) => s.check(gemm::Q16_W16, isa),
+            Kind::QGemm8W16(s) => s.check(gemm::Q8_W16, isa),
+            Kind::FGemm(s) => s.check(gemm::F32, isa),
+            Kind::QDw(s) => s.check(dwconv::Q8, isa),
+            Kind::QDw16(s) => s.check(dwconv::Q16, isa),
+            Kind::QDw16W16(s) => s.check(dwconv::Q16_W16, isa),
+            Kind::QDw8W16(s) => s.check(dwconv::Q8_W16, isa),
+            Kind::FDw(s) => s.check(dwconv::F32, isa),
+            Kind::QRow(s) => s.check(isa),
             Kind::FMatMul(s) => row(s.row, gemm::F32, isa),
             Kind::Pool(s) => {
                 match &s.kind {
@@ -387,8 +465,7 @@ impl Kind {
                     PoolKind::AvgAny(k, ..) => row(*k, pool::AVG_ANY, isa)?,
                     PoolKind::AvgF32(k, _) => row(*k, pool::AVG_F32, isa)?,
                 }
-                window(&s.window)?;
-                fits(s.window.pixel % s.kind.sizes().0 == 0, "pixels of whole channels")?;
+                pixels(&s.window, s.kind.sizes().0)?;
                 fits(product([s.channels, s.kind.sizes().0]) <= s.window.pixel, "channels within a pixel")?;
                 match &s.kind {
                     PoolKind::AvgAny(.., AverageAny { from: Narrow::I16, .. }) => fits(false, "unsigned activations"),
@@ -476,47 +553,19 @@ impl Kind {
 
     /// Every address of this step, for the compiler to settle.
     pub fn places_mut(&mut self) -> Vec<&mut Place> {
-        fn scales(s: &mut Scales) -> Vec<&mut Place> {
-            match s {
-                Scales::Float32(p) | Scales::Shift(p) => vec![p],
-                Scales::Fixed(m, s) => vec![m, s],
-            }
-        }
-        fn epilogue(e: &mut Epilogue) -> Vec<&mut Place> {
-            match e {
-                Epilogue::Accumulator => Vec::new(),
-                Epilogue::Requant(r) => scales(&mut r.scales),
-                Epilogue::RequantAdd(r, other, _) => {
-                    let mut all = scales(&mut r.scales);
-                    all.push(other);
-                    all
-                }
-            }
-        }
         let mut out: Vec<&mut Place> = Vec::new();
         match self {
-            Kind::QGemm(s) => {
-                out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
-                out.extend(epilogue(&mut s.epilogue));
-            }
-            Kind::FGemm(s) => {
-                out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
-                out.extend(s.epilogue.add.as_mut().map(|(other, _)| other));
-            }
-            Kind::QDw(s) => {
-                out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
-                out.extend(epilogue(&mut s.epilogue));
-            }
-            Kind::FDw(s) => {
-                out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]);
-                out.extend(s.epilogue.add.as_mut().map(|(other, _)| other));
-            }
-            Kind::QRow(s) => {
-                out.extend([&mut s.x, &mut s.w, &mut s.bias, &mut s.y]);
-                out.extend(scales(&mut s.requant.scales));
-            }
-            Kind::QGemm16(s) => out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]),
-            Kind::QDw16(s) => out.extend([&mut s.x, &mut s.zero, &mut s.w, &mut s.bias, &mut s.y]),
+            Kind::QGemm(s) => out = s.places_mut(),
+            Kind::QGemm16(s) => out = s.places_mut(),
+            Kind::QGemm16W16(s) => out = s.places_mut(),
+            Kind::QGemm8W16(s) => out = s.places_mut(),
+            Kind::FGemm(s) => out = s.places_mut(),
+            Kind::QDw(s) => out = s.places_mut(),
+            Kind::QDw16(s) => out = s.places_mut(),
+            Kind::QDw16W16(s) => out = s.places_mut(),
+            Kind::QDw8W16(s) => out = s.places_mut(),
+            Kind::FDw(s) => out = s.places_mut(),
+            Kind::QRow(s) => out = s.places_mut(),
             Kind::FMatMul(s) => out.extend([&mut s.a, &mut s.b, &mut s.bias, &mut s.y]),
             Kind::Pool(s) => out.extend([&mut s.x, &mut s.y]),
             Kind::Map(s) => {
@@ -531,7 +580,7 @@ impl Kind {
                     | MapFn::Clamp(..)
                     | MapFn::RequantAny(..)
                     | MapFn::QuantizeAny(..) => {}
-                    MapFn::RequantAcc(_, requant, _) => out.extend(scales(&mut requant.scales)),
+                    MapFn::RequantAcc(_, requant, _) => out.extend(requant.scales.places_mut()),
                 }
             }
             Kind::Zip(s) => out.extend([&mut s.a.0, &mut s.b.0, &mut s.y]),

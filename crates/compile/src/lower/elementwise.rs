@@ -217,7 +217,7 @@ fn dequantize_accumulator(cx: &mut Lower<'_>, id: NodeId, x: ValueId, y: ValueId
         DType::I64 => AccumulatorRow::Wide(cx.row(elementwise::DEQUANTIZE_WIDE)?),
         _ => AccumulatorRow::Narrow(cx.row(elementwise::DEQUANTIZE_ACC)?),
     };
-    let scale = cx.out.constants.f32s(&quant.scale);
+    let scale = cx.out.constants.numbers(&quant.scale);
     let x = cx.place(x, layout)?;
     let y = cx.define(y, layout)?;
     cx.step(&[id], Kind::DequantizeAcc { row, x, y, rows, channels, scale, scale_step }, 0);

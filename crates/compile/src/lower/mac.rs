@@ -1,18 +1,18 @@
 //! Convolutions and dense layers, with what follows them in registers.
 
 use super::{Layout, Lower};
+use crate::constants::Number;
 use crate::fuse::{Chain, Tail};
 use crate::weights::{self, Width};
 use lowbit_arithmetic::{AddRescale, Rescale};
 use lowbit_ir::op::{Conv, MatMul, Rescale as How};
 use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Tensor, ValueId, bounds};
 use lowbit_kernels::requant::AddParams;
-use lowbit_kernels::{Features, dwconv, gemm, pick, rowconv};
-use lowbit_runtime::Kind;
+use lowbit_kernels::{Features, SLACK, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::program::{
-    Cut, Epilogue, FDw, FGemm, FMatMul, FloatEpilogue, Operands16, Panel, QDw, QDw16, QGemm, QGemm16, QRow, Requant,
-    Requant16, Scales, Window,
+    Cut, Dw, Epilogue, FMatMul, FloatEpilogue, Gemm, Panel, QRow, Requant, Requant16, Scales, Window,
 };
+use lowbit_runtime::{Kind, Place};
 
 /// Lowers a chain whose head is a Conv or MatMul.
 pub fn lower(cx: &mut Lower<'_>, chain: &Chain) -> Result<()> {
@@ -43,6 +43,8 @@ pub fn macs(g: &Graph, id: NodeId) -> u64 {
 /// The geometry of one multiply-accumulate, in kernel terms.
 struct Geometry {
     window: Window,
+    /// Bytes an activation.
+    elem: usize,
     groups: usize,
     /// Input channels a group.
     k: usize,
@@ -57,11 +59,22 @@ enum Plan {
     /// u8 activations, i8 weights, i32 accumulators.
     Integer,
     /// Activations or weights of 16 bits, i64 accumulators.
-    Wide(Operands16),
+    Wide(Operands),
     /// f32.
     Float,
     /// None of these.
     Reference,
+}
+
+/// What is multiplied into 64 bits.
+#[derive(Debug, Clone, Copy)]
+enum Operands {
+    /// u16 by i8.
+    WordsByBytes,
+    /// u16 by i16.
+    WordsByWords,
+    /// u8 by i16.
+    BytesByWords,
 }
 
 fn plan(g: &Graph, chain: &Chain) -> Plan {
@@ -79,9 +92,9 @@ fn plan(g: &Graph, chain: &Chain) -> Plan {
     let wide = acc == DType::I64 || (acc == DType::I32 && matches!(chain.tail, Tail::Requant { .. }));
     match (x.dtype, width) {
         (DType::U8, Width::Bytes) if acc == DType::I32 => Plan::Integer,
-        (DType::U8, Width::Bytes | Width::Words) if acc == DType::I64 => Plan::Wide(Operands16::BytesByWords),
-        (DType::U16, Width::Bytes) if wide => Plan::Wide(Operands16::WordsByBytes),
-        (DType::U16, Width::Words) if wide => Plan::Wide(Operands16::WordsByWords),
+        (DType::U8, Width::Bytes | Width::Words) if acc == DType::I64 => Plan::Wide(Operands::BytesByWords),
+        (DType::U16, Width::Bytes) if wide => Plan::Wide(Operands::WordsByBytes),
+        (DType::U16, Width::Words) if wide => Plan::Wide(Operands::WordsByWords),
         _ => Plan::Reference,
     }
 }
@@ -118,7 +131,7 @@ fn conv(cx: &mut Lower<'_>, chain: &Chain, c: &Conv) -> Result<()> {
     }
     let depthwise = wd[1] == 1 && c.group == xd[1] && wd[0] == xd[1] && c.group > 1;
     let geometry =
-        Geometry { window, groups: c.group, k: wd[1], channels: wd[0], layout: Layout::ChannelsLast, depthwise };
+        Geometry { window, elem, groups: c.group, k: wd[1], channels: wd[0], layout: Layout::ChannelsLast, depthwise };
     // Weights are [out, in / group, taps...].
     let taps = kernel[0] * kernel[1];
     let at = move |channel: usize, tap: usize, k: usize| (channel * wd[1] + k) * taps + tap;
@@ -140,7 +153,7 @@ fn matmul(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let n = if m.trans_b { bd[0] } else { bd[1] };
     let rows = ad[..ad.len() - 1].iter().product();
     let window = Window::dense(rows, k * elem);
-    let geometry = Geometry { window, groups: 1, k, channels: n, layout: Layout::Plain, depthwise: false };
+    let geometry = Geometry { window, elem, groups: 1, k, channels: n, layout: Layout::Plain, depthwise: false };
     let at = move |channel: usize, _: usize, i: usize| if m.trans_b { channel * k + i } else { i * n + channel };
     match plan(cx.g, chain) {
         Plan::Integer => integer(cx, chain, geometry, at),
@@ -169,7 +182,7 @@ fn batched(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
         padded.iter_mut().zip(tensor.f32s()?.iter()).for_each(|(p, b)| *p = *b);
     }
     let batch = broadcast_batches(&yd[..rank - 2], &ad[..ad.len() - 2], &bd[..bd.len() - 2]);
-    let bias = cx.out.constants.f32s(&padded);
+    let bias = cx.out.constants.numbers(&padded);
     let (a, b) = (cx.place(a, Layout::Plain)?, cx.place(b, Layout::Plain)?);
     let y = cx.define(chain.output, Layout::Plain)?;
     let kind = Kind::FMatMul(FMatMul { row, a, b, trans_b: m.trans_b, batch, m: rows, k, n, bias, y, clamp });
@@ -196,99 +209,174 @@ fn broadcast_batches(y: &[usize], a: &[usize], b: &[usize]) -> Vec<(usize, usize
     (0..count).map(|i| (index(i, a), index(i, b))).collect()
 }
 
-fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, usize, usize) -> usize) -> Result<()> {
-    let node = cx.g.node(chain.mac);
-    let (x, w) = (cx.input(chain.mac, 0)?, cx.input(chain.mac, 1)?);
-    let zero_point = cx.g.ty(x).quant()?.affine()?.zero_point;
-    // Widths below 8 are unpacked here; less their zero points they fit i8 (`plan`).
-    let weights: Vec<i8> = weights::centred(constant(cx.g, w)?)?.into_iter().map(|v| v as i8).collect();
-    let bias = match node.input(2) {
-        Some(v) => constant(cx.g, v)?.ints()?,
-        None => vec![0; geo.channels],
-    };
-    let taps = geo.window.taps();
-    let per_group = geo.channels / geo.groups;
-    // sum (x - z) * w = sum x * w - z * sum w: the second part joins the bias. Modulo 2^32, as the kernels sum.
-    let folded = |channel: usize| -> i32 {
-        let sum: i64 = (0..taps)
-            .flat_map(|t| (0..geo.k).map(move |k| (t, k)))
-            .map(|(t, k)| i64::from(weights[at(channel, t, k)]))
-            .sum();
-        bias.get(channel).copied().unwrap_or(0).wrapping_sub(i64::from(zero_point).wrapping_mul(sum)) as i32
-    };
-    let place = cx.place(x, geo.layout)?;
-    let zero = cx.out.constants.add(&vec![zero_point as u8; geo.window.pixel + lowbit_kernels::SLACK]);
+/// What a multiply-accumulate reads, in the order that kernels walk.
+struct Numbers<W, B> {
+    x: Place,
+    /// A pixel of zero points.
+    zero: Place,
+    /// `[channel][tap][k]`.
+    weights: Vec<W>,
+    /// One a channel, with the input offset folded in.
+    bias: Vec<B>,
+}
+
+/// The kernels of one arithmetic, and the steps they make.
+struct Family<A: 'static, D: 'static, W: 'static, E> {
+    gemm: &'static gemm::Gemm<A>,
+    depthwise: &'static dwconv::Dw<D, W>,
+    gemm_step: fn(Gemm<A, E>) -> Kind,
+    depthwise_step: fn(Dw<D, W, E>) -> Kind,
+    /// Multiply-accumulates that one tile should have.
+    tile: usize,
+}
+
+/// Packs a layer and makes its step; `epilogue` is told which output channel each entry of the multipliers serves.
+fn step<A, D, W: Number, B: Number, E>(
+    cx: &mut Lower<'_>,
+    chain: &Chain,
+    geo: Geometry,
+    family: Family<A, D, W, E>,
+    numbers: Numbers<W, B>,
+    epilogue: impl FnOnce(&mut Lower<'_>, &[Option<usize>]) -> Result<E>,
+) -> Result<()> {
+    let (taps, channels) = (geo.window.taps(), geo.channels);
+    let Numbers { x, zero, weights, bias } = numbers;
     let macs = macs(cx.g, chain.mac);
-    let (g, mac) = (cx.g, chain.mac);
-    if let Some(row) = by_rows(cx, chain, &geo) {
-        let shape = geo.window.row_shape(geo.channels, geo.depthwise);
-        let all = |c: usize| (0..taps).flat_map(move |t| (0..geo.k).map(move |k| (c, t, k)));
-        let order: Vec<i8> = (0..geo.channels).flat_map(all).map(|(c, t, k)| weights[at(c, t, k)]).collect();
-        let w_bytes = (row.packed)(&shape);
-        let mut packed = vec![0i8; w_bytes];
-        (row.pack)(&shape, &order, &mut packed);
-        let channels = geo.channels;
-        let entries: Vec<Option<usize>> = (0..rowconv::padded(channels)).map(|c| (c < channels).then_some(c)).collect();
-        let w = cx.out.constants.i8s(&packed);
-        let bias: Vec<i32> = entries.iter().map(|c| c.map_or(0, folded)).collect();
-        let bias = cx.out.constants.i32s(&bias);
-        if let Epilogue::Requant(requant) = epilogue(cx, chain, &entries, geo.layout)? {
-            let y = cx.define(chain.output, geo.layout)?;
-            let (window, x, fill, depthwise) = (geo.window, place, zero_point as u8, geo.depthwise);
-            let rows = LINES.min(window.output[0].div_ceil(8)).max(1);
-            let kind =
-                Kind::QRow(QRow { row, window, x, fill, channels, depthwise, w, w_bytes, bias, y, requant, rows });
-            cx.step(&chain.nodes, kind, macs);
-            return Ok(());
-        }
-    }
     if geo.depthwise {
-        let row = cx.row_for(dwconv::Q8, |row| sums_exactly(row.needs, g, mac))?;
-        let channels = geo.channels;
-        let order: Vec<i8> =
-            (0..channels).flat_map(|c| (0..taps).map(move |t| (c, t))).map(|(c, t)| weights[at(c, t, 0)]).collect();
-        let w_bytes = (row.packed)(channels, taps);
-        let mut packed = vec![0i8; w_bytes];
-        (row.pack)(&order, channels, taps, &mut packed);
-        let entries: Vec<Option<usize>> = (0..dwconv::padded(channels)).map(|c| (c < channels).then_some(c)).collect();
-        let w = cx.out.constants.i8s(&packed);
-        let bias: Vec<i32> = entries.iter().map(|c| c.map_or(0, folded)).collect();
-        let bias = cx.out.constants.i32s(&bias);
-        let epilogue = epilogue(cx, chain, &entries, geo.layout)?;
+        let row = family.depthwise;
+        let mut packed = vec![W::default(); (row.packed)(channels, taps)];
+        (row.pack)(&weights, channels, taps, &mut packed);
+        let entries = entries(channels, dwconv::padded(channels));
+        let w = cx.out.constants.numbers(&packed);
+        let bias = cx.out.constants.numbers(&by_entry(&entries, &bias));
+        let epilogue = epilogue(cx, &entries)?;
         let y = cx.define(chain.output, geo.layout)?;
-        let kind = Kind::QDw(QDw { row, window: geo.window, x: place, zero, channels, w, w_bytes, bias, y, epilogue });
-        cx.step(&chain.nodes, kind, macs);
+        let (window, w_bytes) = (geo.window, size_of_val(packed.as_slice()));
+        let dw = Dw { row, window, x, zero, channels, w, w_bytes, bias, y, epilogue };
+        cx.step(&chain.nodes, (family.depthwise_step)(dw), macs);
         return Ok(());
     }
-    let row = cx.row_for(gemm::Q8, |row| per_group <= row.most && sums_exactly(row.needs, g, mac))?;
-    let (panels, entries) = panels(geo.groups, per_group, geo.k, row.nr);
-    let panel_bytes = gemm::packed_q8(row.nr, taps, geo.k, row.nr);
-    let mut packed = vec![0i8; panel_bytes * panels.len()];
-    for (panel, out) in panels.iter().zip(packed.chunks_exact_mut(panel_bytes.max(1))) {
-        let of = |c: usize, t: usize, k: usize| weights[at(panel.channel + c, t, k)];
-        gemm::pack_q8(of, panel.cols, taps, geo.k, row.nr, out);
+    let row = family.gemm;
+    let (panels, entries) = panels(&geo, row.nr);
+    let panel = row.packed(row.nr, taps, geo.k);
+    let mut packed = vec![W::default(); panel * panels.len()];
+    for (p, out) in panels.iter().zip(packed.chunks_exact_mut(panel.max(1))) {
+        let of = |c: usize, t: usize, k: usize| weights[((p.channel + c) * taps + t) * geo.k + k];
+        row.pack(of, p.cols, taps, geo.k, out);
     }
-    let w = cx.out.constants.i8s(&packed);
-    let bias: Vec<i32> = entries.iter().map(|c| c.map_or(0, folded)).collect();
-    let bias = cx.out.constants.i32s(&bias);
-    let epilogue = epilogue(cx, chain, &entries, geo.layout)?;
+    let w = cx.out.constants.numbers(&packed);
+    let bias = cx.out.constants.numbers(&by_entry(&entries, &bias));
+    let epilogue = epilogue(cx, &entries)?;
     let y = cx.define(chain.output, geo.layout)?;
-    let cut = cut(geo.window.pixels(), panels.len(), row.mr, row.nr, taps * geo.k, panel_bytes, 1 << 21);
-    let kind = Kind::QGemm(QGemm {
-        row,
-        window: geo.window,
-        x: place,
-        zero,
-        k: geo.k,
-        w,
-        panel_bytes,
-        panels,
-        bias,
-        y,
-        channels: geo.channels,
-        epilogue,
-        cut,
-    });
+    let panel_bytes = panel * size_of::<W>();
+    let cut = cut(geo.window.pixels(), panels.len(), row.mr, row.nr, taps * geo.k, panel_bytes, family.tile);
+    let (window, k) = (geo.window, geo.k);
+    let gemm = Gemm { row, window, x, zero, k, w, panel_bytes, panels, bias, y, channels, epilogue, cut };
+    cx.step(&chain.nodes, (family.gemm_step)(gemm), macs);
+    Ok(())
+}
+
+/// Which channel each of `padded` entries serves.
+fn entries(channels: usize, padded: usize) -> Vec<Option<usize>> {
+    (0..padded).map(|c| (c < channels).then_some(c)).collect()
+}
+
+/// Numbers of channels, put where the entries say; zeros elsewhere.
+fn by_entry<B: Number>(entries: &[Option<usize>], of: &[B]) -> Vec<B> {
+    entries.iter().map(|c| c.and_then(|c| of.get(c).copied()).unwrap_or_default()).collect()
+}
+
+/// Weights in the order `[channel][tap][k]`.
+fn in_order<W: Copy>(geo: &Geometry, weights: &[W], at: impl Fn(usize, usize, usize) -> usize) -> Vec<W> {
+    let mut out = Vec::with_capacity(weights.len());
+    for channel in 0..geo.channels {
+        for tap in 0..geo.window.taps() {
+            out.extend((0..geo.k).map(|k| weights[at(channel, tap, k)]));
+        }
+    }
+    out
+}
+
+/// The weights and the bias of an integer layer, with the input's zero point folded in: of sum (x - z) * w =
+/// sum x * w - z * sum w the second part joins the bias. Modulo 2^64; where kernels sum modulo 2^32, that follows.
+/// Weights are less their own zero points, and fit `W` then (`plan`).
+fn integers<W>(
+    cx: &Lower<'_>,
+    chain: &Chain,
+    geo: &Geometry,
+    zero_point: i32,
+    at: impl Fn(usize, usize, usize) -> usize,
+) -> Result<(Vec<W>, Vec<i64>)>
+where
+    W: Copy + TryFrom<i64>,
+{
+    let name = || cx.g.node(chain.mac).name.clone();
+    let large = |_| Error::new("expected weights that fit their kernel: a defect of the compiler").at_node(name());
+    let centred = weights::centred(constant(cx.g, cx.input(chain.mac, 1)?)?)?;
+    let weights = in_order(geo, &centred, at);
+    let mut bias = match cx.g.node(chain.mac).input(2) {
+        Some(v) => constant(cx.g, v)?.ints()?,
+        None => Vec::new(),
+    };
+    bias.resize(geo.channels, 0);
+    for (bias, w) in bias.iter_mut().zip(weights.chunks_exact((geo.window.taps() * geo.k).max(1))) {
+        let sum: i64 = w.iter().sum();
+        *bias = bias.wrapping_sub(i64::from(zero_point).wrapping_mul(sum));
+    }
+    let weights = weights.into_iter().map(|w| W::try_from(w).map_err(|_| large(()))).collect::<Result<_>>()?;
+    Ok((weights, bias))
+}
+
+fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, usize, usize) -> usize) -> Result<()> {
+    let x = cx.input(chain.mac, 0)?;
+    let zero_point = cx.g.ty(x).quant()?.affine()?.zero_point;
+    let (weights, bias) = integers::<i8>(cx, chain, &geo, zero_point, at)?;
+    let bias: Vec<i32> = bias.into_iter().map(|b| b as i32).collect();
+    let x = cx.place(x, geo.layout)?;
+    if let Some(row) = by_rows(cx, chain, &geo) {
+        return rows(cx, chain, geo, row, x, zero_point as u8, &weights, &bias);
+    }
+    let zero = cx.out.constants.add(&vec![zero_point as u8; geo.window.pixel + SLACK]);
+    let (per_group, layout) = (geo.channels / geo.groups, geo.layout);
+    let (g, mac) = (cx.g, chain.mac);
+    let family = Family {
+        gemm: cx.row_for(gemm::Q8, |row| per_group <= row.most && sums_exactly(row.needs, g, mac))?,
+        depthwise: cx.row_for(dwconv::Q8, |row| sums_exactly(row.needs, g, mac))?,
+        gemm_step: Kind::QGemm,
+        depthwise_step: Kind::QDw,
+        tile: 1 << 21,
+    };
+    let numbers = Numbers { x, zero, weights, bias };
+    step(cx, chain, geo, family, numbers, |cx, entries| epilogue(cx, chain, entries, layout))
+}
+
+/// A layer that [`by_rows`] has a kernel for.
+#[allow(clippy::too_many_arguments, reason = "one layer's numbers, each computed by the one caller")]
+fn rows(
+    cx: &mut Lower<'_>,
+    chain: &Chain,
+    geo: Geometry,
+    row: &'static rowconv::QRow,
+    x: Place,
+    fill: u8,
+    weights: &[i8],
+    bias: &[i32],
+) -> Result<()> {
+    let shape = geo.window.row_shape(geo.channels, geo.depthwise);
+    let w_bytes = (row.packed)(&shape);
+    let mut packed = vec![0i8; w_bytes];
+    (row.pack)(&shape, weights, &mut packed);
+    let entries = entries(geo.channels, rowconv::padded(geo.channels));
+    let w = cx.out.constants.numbers(&packed);
+    let bias = cx.out.constants.numbers(&by_entry(&entries, bias));
+    let Epilogue::Requant(requant) = epilogue(cx, chain, &entries, geo.layout)? else {
+        return Err(Error::new("expected a layer that is requantized: a defect of the compiler"));
+    };
+    let y = cx.define(chain.output, geo.layout)?;
+    let Geometry { window, channels, depthwise, .. } = geo;
+    let rows = LINES.min(window.output[0].div_ceil(8)).max(1);
+    let kind = Kind::QRow(QRow { row, window, x, fill, channels, depthwise, w, w_bytes, bias, y, requant, rows });
+    let macs = macs(cx.g, chain.mac);
     cx.step(&chain.nodes, kind, macs);
     Ok(())
 }
@@ -324,95 +412,45 @@ fn wide(
     cx: &mut Lower<'_>,
     chain: &Chain,
     geo: Geometry,
-    operands: Operands16,
+    operands: Operands,
     at: impl Fn(usize, usize, usize) -> usize,
 ) -> Result<()> {
-    let node = cx.g.node(chain.mac);
-    let (x, w) = (cx.input(chain.mac, 0)?, cx.input(chain.mac, 1)?);
-    let zero_point = cx.g.ty(x).quant()?.affine()?.zero_point;
-    let weights: Vec<i16> = weights::centred(constant(cx.g, w)?)?.into_iter().map(|v| v as i16).collect();
-    let bias = match node.input(2) {
-        Some(v) => constant(cx.g, v)?.ints()?,
-        None => vec![0; geo.channels],
-    };
-    let taps = geo.window.taps();
-    let folded = |channel: Option<usize>| -> i64 {
-        let Some(channel) = channel else { return 0 };
-        let of = |(t, k): (usize, usize)| i64::from(weights[at(channel, t, k)]);
-        let sum: i64 = (0..taps).flat_map(|t| (0..geo.k).map(move |k| (t, k))).map(of).sum();
-        bias.get(channel).copied().unwrap_or(0).wrapping_sub(i64::from(zero_point).wrapping_mul(sum))
-    };
-    let place = cx.place(x, geo.layout)?;
-    let size = operands.size();
-    let pixel: Vec<u8> =
-        (0..geo.window.pixel / size).flat_map(|_| zero_point.to_le_bytes().into_iter().take(size)).collect();
-    let zero = cx.out.constants.add(&pixel);
-    let macs = macs(cx.g, chain.mac);
-    let biases = |cx: &mut Lower<'_>, entries: &[Option<usize>]| {
-        let bytes: Vec<u8> = entries.iter().flat_map(|c| folded(*c).to_le_bytes()).collect();
-        cx.out.constants.add(&bytes)
-    };
-    if geo.depthwise && operands == Operands16::WordsByBytes {
-        let row = cx.row(dwconv::Q16)?;
-        let channels = geo.channels;
-        let order: Vec<i8> = (0..channels)
-            .flat_map(|c| (0..taps).map(move |t| (c, t)))
-            .map(|(c, t)| weights[at(c, t, 0)] as i8)
-            .collect();
-        let mut packed = vec![0i8; dwconv::packed_plain(channels, taps)];
-        dwconv::pack_plain(&order, channels, taps, &mut packed);
-        let entries: Vec<Option<usize>> = (0..dwconv::padded(channels)).map(|c| (c < channels).then_some(c)).collect();
-        let w = cx.out.constants.i8s(&packed);
-        let bias = biases(cx, &entries);
-        let requant = requant16(cx, chain, &entries)?;
-        let y = cx.define(chain.output, geo.layout)?;
-        let kind = Kind::QDw16(QDw16 { row, window: geo.window, x: place, zero, channels, w, bias, y, requant });
-        cx.step(&chain.nodes, kind, macs);
-        return Ok(());
-    }
-    let row = cx.row(operands.table())?;
-    let (mut panels, entries) = panels(geo.groups, geo.channels / geo.groups, geo.k, row.nr);
-    panels.iter_mut().for_each(|p| p.x_offset *= size);
-    let panel_bytes = operands.packed(row.nr, taps, geo.k, row.nr);
-    let mut packed = Vec::with_capacity(panel_bytes * panels.len());
-    for panel in &panels {
-        let of = |c: usize, t: usize, k: usize| weights[at(panel.channel + c, t, k)];
-        match operands {
-            Operands16::WordsByBytes => {
-                let mut out = vec![0i8; panel_bytes];
-                gemm::pack_q16(|c, t, k| of(c, t, k) as i8, panel.cols, taps, geo.k, row.nr, &mut out);
-                packed.extend(out.iter().map(|v| *v as u8));
-            }
-            Operands16::WordsByWords | Operands16::BytesByWords => {
-                let mut out = vec![0i16; panel_bytes / 2];
-                gemm::pack_w16(of, panel.cols, taps, geo.k, row.nr, &mut out);
-                packed.extend(out.iter().flat_map(|v| v.to_le_bytes()));
-            }
+    let tile = 1 << 19;
+    match operands {
+        Operands::WordsByBytes => {
+            let (gemm, depthwise) = (cx.row(gemm::Q16)?, cx.row(dwconv::Q16)?);
+            let (gemm_step, depthwise_step) = (Kind::QGemm16, Kind::QDw16);
+            wide_step::<_, _, i8>(cx, chain, geo, Family { gemm, depthwise, gemm_step, depthwise_step, tile }, at)
+        }
+        Operands::WordsByWords => {
+            let (gemm, depthwise) = (cx.row(gemm::Q16_W16)?, cx.row(dwconv::Q16_W16)?);
+            let (gemm_step, depthwise_step) = (Kind::QGemm16W16, Kind::QDw16W16);
+            wide_step::<_, _, i16>(cx, chain, geo, Family { gemm, depthwise, gemm_step, depthwise_step, tile }, at)
+        }
+        Operands::BytesByWords => {
+            let (gemm, depthwise) = (cx.row(gemm::Q8_W16)?, cx.row(dwconv::Q8_W16)?);
+            let (gemm_step, depthwise_step) = (Kind::QGemm8W16, Kind::QDw8W16);
+            wide_step::<_, _, i16>(cx, chain, geo, Family { gemm, depthwise, gemm_step, depthwise_step, tile }, at)
         }
     }
-    let w = cx.out.constants.add(&packed);
-    let bias = biases(cx, &entries);
-    let requant = requant16(cx, chain, &entries)?;
-    let y = cx.define(chain.output, geo.layout)?;
-    let cut = cut(geo.window.pixels(), panels.len(), row.mr, row.nr, taps * geo.k, panel_bytes, 1 << 19);
-    let kind = Kind::QGemm16(QGemm16 {
-        operands,
-        row,
-        window: geo.window,
-        x: place,
-        zero,
-        k: geo.k,
-        w,
-        panel_bytes,
-        panels,
-        bias,
-        y,
-        channels: geo.channels,
-        requant,
-        cut,
-    });
-    cx.step(&chain.nodes, kind, macs);
-    Ok(())
+}
+
+fn wide_step<A, D, W: Number + TryFrom<i64>>(
+    cx: &mut Lower<'_>,
+    chain: &Chain,
+    geo: Geometry,
+    family: Family<A, D, W, Option<Requant16>>,
+    at: impl Fn(usize, usize, usize) -> usize,
+) -> Result<()> {
+    let x = cx.input(chain.mac, 0)?;
+    let zero_point = cx.g.ty(x).quant()?.affine()?.zero_point;
+    let (weights, bias) = integers::<W>(cx, chain, &geo, zero_point, at)?;
+    let x = cx.place(x, geo.layout)?;
+    let elements = geo.window.pixel / geo.elem;
+    let pixel: Vec<u8> = (0..elements).flat_map(|_| zero_point.to_le_bytes().into_iter().take(geo.elem)).collect();
+    let zero = cx.out.constants.add(&pixel);
+    let numbers = Numbers { x, zero, weights, bias };
+    step(cx, chain, geo, family, numbers, |cx, entries| requant16(cx, chain, entries))
 }
 
 fn requant16(cx: &Lower<'_>, chain: &Chain, entries: &[Option<usize>]) -> Result<Option<Requant16>> {
@@ -435,74 +473,30 @@ fn requant16(cx: &Lower<'_>, chain: &Chain, entries: &[Option<usize>]) -> Result
 }
 
 fn float(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, usize, usize) -> usize) -> Result<()> {
-    let node = cx.g.node(chain.mac);
-    let (x, w) = (cx.input(chain.mac, 0)?, cx.input(chain.mac, 1)?);
-    let weights = constant(cx.g, w)?.f32s()?.into_owned();
-    let bias = match node.input(2) {
-        Some(v) => constant(cx.g, v)?.f32s()?.into_owned(),
-        None => vec![0.0; geo.channels],
-    };
     let Tail::Float { clamp, add } = chain.tail else {
         return Err(Error::new("expected a float tail: a defect of the compiler"));
     };
-    let place = cx.place(x, geo.layout)?;
-    let taps = geo.window.taps();
-    let zero = cx.out.constants.add(&vec![0; geo.window.pixel + lowbit_kernels::SLACK]);
+    let (x, w) = (cx.input(chain.mac, 0)?, cx.input(chain.mac, 1)?);
+    let weights = in_order(&geo, &constant(cx.g, w)?.f32s()?, at);
+    let bias = match cx.g.node(chain.mac).input(2) {
+        Some(v) => constant(cx.g, v)?.f32s()?.into_owned(),
+        None => Vec::new(),
+    };
+    let x = cx.place(x, geo.layout)?;
+    let zero = cx.out.constants.add(&vec![0; geo.window.pixel + SLACK]);
     let add = match add {
         Some((other, second)) => Some((cx.place(other, geo.layout)?, second)),
         None => None,
     };
-    let epilogue = FloatEpilogue { clamp, add };
-    let of_channel = |c: &Option<usize>| c.and_then(|c| bias.get(c).copied()).unwrap_or(0.0);
-    let macs = macs(cx.g, chain.mac);
-    if geo.depthwise {
-        let row = cx.row(dwconv::F32)?;
-        let channels = geo.channels;
-        let order: Vec<f32> =
-            (0..channels).flat_map(|c| (0..taps).map(move |t| (c, t))).map(|(c, t)| weights[at(c, t, 0)]).collect();
-        let mut packed = vec![0.0; dwconv::packed_plain(channels, taps)];
-        dwconv::pack_plain(&order, channels, taps, &mut packed);
-        let entries: Vec<Option<usize>> = (0..dwconv::padded(channels)).map(|c| (c < channels).then_some(c)).collect();
-        let w = cx.out.constants.f32s(&packed);
-        let bias: Vec<f32> = entries.iter().map(of_channel).collect();
-        let bias = cx.out.constants.f32s(&bias);
-        let y = cx.define(chain.output, geo.layout)?;
-        let kind = Kind::FDw(FDw { row, window: geo.window, x: place, zero, channels, w, bias, y, epilogue });
-        cx.step(&chain.nodes, kind, macs);
-        return Ok(());
-    }
-    let row = cx.row(gemm::F32)?;
-    let (mut panels, entries) = panels(geo.groups, geo.channels / geo.groups, geo.k, row.nr);
-    panels.iter_mut().for_each(|p| p.x_offset *= 4);
-    let floats = gemm::packed_f32(row.nr, taps, geo.k, row.nr);
-    let mut packed = vec![0.0; floats * panels.len()];
-    for (panel, out) in panels.iter().zip(packed.chunks_exact_mut(floats.max(1))) {
-        let of = |c: usize, t: usize, k: usize| weights[at(panel.channel + c, t, k)];
-        gemm::pack_f32(of, panel.cols, taps, geo.k, row.nr, out);
-    }
-    let w = cx.out.constants.f32s(&packed);
-    let bias: Vec<f32> = entries.iter().map(of_channel).collect();
-    let bias = cx.out.constants.f32s(&bias);
-    let y = cx.define(chain.output, geo.layout)?;
-    let panel_bytes = floats * 4;
-    let cut = cut(geo.window.pixels(), panels.len(), row.mr, row.nr, taps * geo.k, panel_bytes, 1 << 19);
-    let kind = Kind::FGemm(FGemm {
-        row,
-        window: geo.window,
-        x: place,
-        zero,
-        k: geo.k,
-        w,
-        panel_bytes,
-        panels,
-        bias,
-        y,
-        channels: geo.channels,
-        epilogue,
-        cut,
-    });
-    cx.step(&chain.nodes, kind, macs);
-    Ok(())
+    let family = Family {
+        gemm: cx.row(gemm::F32)?,
+        depthwise: cx.row(dwconv::F32)?,
+        gemm_step: Kind::FGemm,
+        depthwise_step: Kind::FDw,
+        tile: 1 << 19,
+    };
+    let numbers = Numbers { x, zero, weights, bias };
+    step(cx, chain, geo, family, numbers, |_, _| Ok(FloatEpilogue { clamp, add }))
 }
 
 fn constant(g: &Graph, v: ValueId) -> Result<&Tensor> {
@@ -510,14 +504,15 @@ fn constant(g: &Graph, v: ValueId) -> Result<&Tensor> {
 }
 
 /// Panels of all groups, and for each panel entry its output channel (`None` for the padding).
-fn panels(groups: usize, per_group: usize, k: usize, nr: usize) -> (Vec<Panel>, Vec<Option<usize>>) {
+fn panels(geo: &Geometry, nr: usize) -> (Vec<Panel>, Vec<Option<usize>>) {
+    let per_group = geo.channels / geo.groups;
     let mut panels = Vec::new();
     let mut entries = Vec::new();
-    for group in 0..groups {
+    for group in 0..geo.groups {
         for first in (0..per_group).step_by(nr) {
             let cols = nr.min(per_group - first);
             let channel = group * per_group + first;
-            panels.push(Panel { x_offset: group * k, channel, cols });
+            panels.push(Panel { x_offset: group * geo.k * geo.elem, channel, cols });
             entries.extend((0..nr).map(|c| (c < cols).then_some(channel + c)));
         }
     }
@@ -576,9 +571,9 @@ pub fn requant(cx: &mut Lower<'_>, how: How, acc: &Quant, to: ValueId, entries: 
     }
     let constants = &mut cx.out.constants;
     let scales = match (floats.is_empty(), multipliers.is_empty()) {
-        (false, _) => Scales::Float32(constants.f32s(&floats)),
-        (true, false) => Scales::Fixed(constants.i32s(&multipliers), constants.i32s(&shifts)),
-        (true, true) => Scales::Shift(constants.i32s(&shifts)),
+        (false, _) => Scales::Float32(constants.numbers(&floats)),
+        (true, false) => Scales::Fixed(constants.numbers(&multipliers), constants.numbers(&shifts)),
+        (true, true) => Scales::Shift(constants.numbers(&shifts)),
     };
     Ok(Requant { scales, zero_point: out.zero_point, lo: out.qmin, hi: out.qmax })
 }

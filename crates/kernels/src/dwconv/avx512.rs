@@ -63,7 +63,7 @@ const fn column_tap(place: usize) -> usize {
 }
 
 /// # Safety
-/// As [`super::QDw::run`].
+/// As [`super::Dw::run`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub unsafe fn q8(a: &QArgs) {
     let mut w = a.w;
@@ -84,7 +84,7 @@ pub unsafe fn q8(a: &QArgs) {
 /// The channels of a block from `first` on, `P` pixels at once.
 ///
 /// # Safety
-/// As [`super::QDw::run`]; `w` are the block's weights.
+/// As [`super::Dw::run`]; `w` are the block's weights.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn block<const P: usize>(a: &QArgs, first: usize, w: *const i8) {
@@ -380,7 +380,7 @@ fn lanes_of(x: __m512i) -> [__m128i; 4] {
 }
 
 /// # Safety
-/// As [`super::FDw::run`].
+/// As [`super::Dw::run`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub unsafe fn f32(a: &FArgs) {
     for first in (0..a.channels).step_by(64) {
@@ -399,7 +399,7 @@ pub unsafe fn f32(a: &FArgs) {
 /// `V` vectors of channels from `first` on. Four are best: one chain of fused steps would wait for itself.
 ///
 /// # Safety
-/// As [`super::FDw::run`].
+/// As [`super::Dw::run`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn f32_block<const V: usize>(a: &FArgs, first: usize) {

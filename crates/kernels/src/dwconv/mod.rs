@@ -3,7 +3,7 @@
 //! ## Contract
 //! One call computes `pixels` consecutive output pixels of all `channels`. `x[pixel * taps + tap]` leads to that tap's
 //! channels (or to a row of zero points, or zeros for floats, in the padding). Weights are packed by this table's row's
-//! `pack` function into as many bytes as its `packed` says; bias and multipliers have one entry a channel, padded with
+//! `pack` function into as many elements as its `packed` says; bias and multipliers have one entry a channel, padded with
 //! zeros to a multiple of 64 channels. Taps ascend in (kh, kw) order; float: bias first, one fused multiply-add a tap.
 //! Rows of `x` and of an epilogue's other tensor are read in whole registers, up to `SLACK` bytes beyond `channels`.
 //! A call should have a whole row of pixels: what is loaded once a call, and columns that neighbouring 3x3 windows share
@@ -32,17 +32,47 @@ pub static Q8: &[QDw] = &[
 
 /// f32.
 pub static F32: &[FDw] = &[
-    FDw { name: "f32_dwconv__scalar", needs: Features::NONE, run: scalar::f32 },
+    FDw { name: "f32_dwconv__scalar", needs: Features::NONE, packed: packed_plain, pack: pack_plain, run: scalar::f32 },
     #[cfg(target_arch = "x86_64")]
-    FDw { name: "f32_dwconv_64__avx512", needs: crate::x86::AVX512, run: avx512::f32 },
+    FDw {
+        name: "f32_dwconv_64__avx512",
+        needs: crate::x86::AVX512,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: avx512::f32,
+    },
 ];
 
 /// u16 activations by i8 weights, 64-bit accumulators.
-pub static Q16: &[QDw16] = &[QDw16 { name: "u16i8_dwconv__scalar", needs: Features::NONE, run: scalar::q16 }];
+pub static Q16: &[QDw16] = &[QDw16 {
+    name: "u16i8_dwconv__scalar",
+    needs: Features::NONE,
+    packed: packed_plain,
+    pack: pack_plain,
+    run: scalar::q16,
+}];
 
-/// Output pixels of one integer call.
+/// u16 activations by i16 weights, 64-bit accumulators.
+pub static Q16_W16: &[Dw<Q16W16Args, i16>] = &[Dw {
+    name: "u16i16_dwconv__scalar",
+    needs: Features::NONE,
+    packed: packed_plain,
+    pack: pack_plain,
+    run: scalar::w16::<u16>,
+}];
+
+/// u8 activations by i16 weights, 64-bit accumulators.
+pub static Q8_W16: &[Dw<Q8W16Args, i16>] = &[Dw {
+    name: "u8i16_dwconv__scalar",
+    needs: Features::NONE,
+    packed: packed_plain,
+    pack: pack_plain,
+    run: scalar::w16::<u8>,
+}];
+
+/// Output pixels of one call: activations `X` by weights `W`, sums of the bias' type `B`, stored at `Y` as `E` says.
 #[derive(Debug, Clone, Copy)]
-pub struct QArgs {
+pub struct Args<X, W, B, Y, E> {
     /// Output pixels.
     pub pixels: usize,
     /// Channels.
@@ -50,130 +80,57 @@ pub struct QArgs {
     /// Kernel taps.
     pub taps: usize,
     /// `pixels * taps` input pointers.
-    pub x: *const *const u8,
+    pub x: *const *const X,
     /// Packed weights.
-    pub w: *const i8,
-    /// Bias (with the input offset folded in), one a channel.
-    pub bias: *const i32,
-    /// The output's first element (u8, or i32 for [`Epilogue::Accumulator`]).
-    pub y: *mut u8,
+    pub w: *const W,
+    /// Bias (integers: with the input offset folded in), one a channel.
+    pub bias: *const B,
+    /// The output's first element; bytes where the epilogue says what it is.
+    pub y: *mut Y,
     /// Bytes between output pixels.
     pub y_stride: usize,
     /// What is stored.
-    pub epilogue: Epilogue,
+    pub epilogue: E,
 }
 
-/// A row of the integer table.
+/// Output pixels of u8 activations: u8, or i32 for [`Epilogue::Accumulator`].
+pub type QArgs = Args<u8, i8, i32, u8, Epilogue>;
+/// Output pixels of f32.
+pub type FArgs = Args<f32, f32, f32, f32, FloatEpilogue>;
+/// Output pixels of u16 activations: u16, or i64 for [`Epilogue16::Accumulator`].
+pub type Q16Args = Args<u16, i8, i64, u8, Epilogue16>;
+
+/// Output pixels of u16 activations and i16 weights: as [`Q16Args`].
+pub type Q16W16Args = Args<u16, i16, i64, u8, Epilogue16>;
+/// Output pixels of u8 activations and i16 weights: as [`Q16Args`].
+pub type Q8W16Args = Args<u8, i16, i64, u8, Epilogue16>;
+
+/// A row of a table, whose weights are `W`.
 #[derive(Debug, Clone, Copy)]
-pub struct QDw {
+pub struct Dw<A, W> {
     /// Name.
     pub name: &'static str,
     /// CPU needs.
     pub needs: Features,
-    /// Bytes that packed weights take, for (channels, taps).
+    /// Elements that packed weights take, for (channels, taps).
     pub packed: fn(usize, usize) -> usize,
-    /// Packs weights given as `w[channel * taps + tap]` into a zeroed slice of `packed` bytes.
-    pub pack: fn(&[i8], usize, usize, &mut [i8]),
+    /// Packs weights given as `w[channel * taps + tap]` into a zeroed slice of `packed` elements.
+    pub pack: fn(&[W], usize, usize, &mut [W]),
     /// Computes.
     ///
     /// # Safety
     /// The CPU has `needs`; all pointers are valid as the contract says.
-    pub run: unsafe fn(&QArgs),
+    pub run: unsafe fn(&A),
 }
 
-/// Output pixels of one float call. Weights are `w[tap * padded + channel]`, `padded` = channels rounded up to 64.
-#[derive(Debug, Clone, Copy)]
-pub struct FArgs {
-    /// Output pixels.
-    pub pixels: usize,
-    /// Channels.
-    pub channels: usize,
-    /// Kernel taps.
-    pub taps: usize,
-    /// `pixels * taps` input pointers.
-    pub x: *const *const f32,
-    /// Packed weights.
-    pub w: *const f32,
-    /// Bias, one a channel.
-    pub bias: *const f32,
-    /// The output's first element.
-    pub y: *mut f32,
-    /// Bytes between output pixels.
-    pub y_stride: usize,
-    /// What is stored.
-    pub epilogue: FloatEpilogue,
-}
+/// A row of [`Q8`].
+pub type QDw = Dw<QArgs, i8>;
+/// A row of [`F32`].
+pub type FDw = Dw<FArgs, f32>;
+/// A row of [`Q16`].
+pub type QDw16 = Dw<Q16Args, i8>;
 
-/// A row of the float table.
-#[derive(Debug, Clone, Copy)]
-pub struct FDw {
-    /// Name.
-    pub name: &'static str,
-    /// CPU needs.
-    pub needs: Features,
-    /// Computes.
-    ///
-    /// # Safety
-    /// As [`QDw::run`].
-    pub run: unsafe fn(&FArgs),
-}
-
-/// Output pixels of one call on u16 activations. Weights are laid out as in [`FArgs`].
-#[derive(Debug, Clone, Copy)]
-pub struct Q16Args {
-    /// Output pixels.
-    pub pixels: usize,
-    /// Channels.
-    pub channels: usize,
-    /// Kernel taps.
-    pub taps: usize,
-    /// `pixels * taps` input pointers.
-    pub x: *const *const u16,
-    /// Packed weights ([`pack_plain`]).
-    pub w: *const i8,
-    /// Bias (with the input offset folded in), one a channel.
-    pub bias: *const i64,
-    /// The output's first element (u16, or i64 for [`Epilogue16::Accumulator`]).
-    pub y: *mut u8,
-    /// Bytes between output pixels.
-    pub y_stride: usize,
-    /// What is stored.
-    pub epilogue: Epilogue16,
-}
-
-/// A row of the 16-bit table.
-#[derive(Debug, Clone, Copy)]
-pub struct QDw16 {
-    /// Name.
-    pub name: &'static str,
-    /// CPU needs.
-    pub needs: Features,
-    /// Computes.
-    ///
-    /// # Safety
-    /// As [`QDw::run`].
-    pub run: unsafe fn(&Q16Args),
-}
-
-impl Row for QDw {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-    fn needs(&self) -> Features {
-        self.needs
-    }
-}
-
-impl Row for FDw {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-    fn needs(&self) -> Features {
-        self.needs
-    }
-}
-
-impl Row for QDw16 {
+impl<A, W> Row for Dw<A, W> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -188,12 +145,12 @@ pub const fn padded(channels: usize) -> usize {
 }
 
 /// Elements of plainly packed weights.
-pub fn packed_plain(channels: usize, taps: usize) -> usize {
+fn packed_plain(channels: usize, taps: usize) -> usize {
     taps * padded(channels)
 }
 
 /// The plain packing: `out[tap * padded + channel]`.
-pub fn pack_plain<T: Copy>(w: &[T], channels: usize, taps: usize, out: &mut [T]) {
+fn pack_plain<T: Copy>(w: &[T], channels: usize, taps: usize, out: &mut [T]) {
     for (tap, row) in out.chunks_exact_mut(padded(channels).max(1)).enumerate().take(taps) {
         for (slot, &w) in row.iter_mut().zip(w.iter().skip(tap).step_by(taps)).take(channels) {
             *slot = w;

@@ -78,51 +78,13 @@ pub unsafe fn table_u8(n: usize, x: *const u8, table: *const u8, y: *mut u8) {
     }
 }
 
-/// Division by a scale and rounding, for many elements.
-///
-/// A division takes longer than all else, so the product with the reciprocal is rounded instead where that is certain to
-/// give the same. Product and quotient differ by three roundings, less than 2^-22 of the value: unless a tie is that
-/// near, they round to the same integer. The margin here is twice as wide, for it is itself rounded.
-#[derive(Clone, Copy)]
-struct Quotients {
-    scale: __m512,
-    reciprocal: __m512,
-    margin: __m512,
-    top: __m512,
-}
-
-impl Quotients {
-    /// For quantization to a type.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn new(to: &Affine) -> Self {
-        let reciprocal = 1.0 / to.scale;
-        // Subnormal numbers are rounded more coarsely: with these no product is certain.
-        let ordinary = to.scale.is_normal() && reciprocal.is_normal();
-        Quotients {
-            scale: _mm512_set1_ps(to.scale),
-            reciprocal: _mm512_set1_ps(reciprocal),
-            margin: _mm512_set1_ps(if ordinary { 1.0 / (1 << 21) as f32 } else { f32::INFINITY }),
-            top: _mm512_set1_ps((to.qmax - to.zero_point) as f32),
-        }
-    }
-
-    /// Sixteen quotients rounded half to even: exact up to `top`, the least i32 where they are too small, 0 for NaN.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn apply(self, x: __m512) -> __m512i {
-        let t = _mm512_mul_ps(x, self.reciprocal);
-        let rounded = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(t);
-        let away = _mm512_abs_ps(_mm512_sub_ps(t, rounded));
-        // False for NaN, infinities and whatever is too large to have a fraction.
-        let limit = _mm512_fnmadd_ps(_mm512_abs_ps(t), self.margin, _mm512_set1_ps(0.5));
-        if _mm512_cmp_ps_mask::<_CMP_LT_OQ>(away, limit) == !0 {
-            return _mm512_cvtps_epi32(_mm512_min_ps(rounded, self.top));
-        }
-        let t = _mm512_div_ps(x, self.scale);
-        let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(t, t);
-        _mm512_maskz_cvtps_epi32(number, _mm512_min_ps(t, self.top))
-    }
+/// Sixteen quotients rounded half to even: exact up to `top`, the least i32 where they are too small, 0 for NaN.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn quotients(x: __m512, scale: __m512, top: __m512) -> __m512i {
+    let t = _mm512_div_ps(x, scale);
+    let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(t, t);
+    _mm512_maskz_cvtps_epi32(number, _mm512_min_ps(t, top))
 }
 
 /// # Safety
@@ -130,11 +92,11 @@ impl Quotients {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub unsafe fn quantize_u8(n: usize, x: *const f32, y: *mut u8, to: &Affine) {
     let bytes = Bytes::new(to.zero_point, to.qmin, to.qmax);
-    let quotients = Quotients::new(to);
+    let (scale, top) = (_mm512_set1_ps(to.scale), _mm512_set1_ps((to.qmax - to.zero_point) as f32));
     for i in (0..n).step_by(64) {
         // SAFETY: inputs are readable for 64 elements (256 bytes) from any element on, the output is written within n.
         unsafe {
-            let part = |j: usize| quotients.apply(_mm512_loadu_ps(x.add(i + 16 * j)));
+            let part = |j: usize| quotients(_mm512_loadu_ps(x.add(i + 16 * j)), scale, top);
             store_bytes(y.add(i), (n - i).min(64), bytes.pack(part(0), part(1), part(2), part(3)));
         }
     }
@@ -144,14 +106,14 @@ pub unsafe fn quantize_u8(n: usize, x: *const f32, y: *mut u8, to: &Affine) {
 /// As [`add_u8`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub unsafe fn quantize_u16(n: usize, x: *const f32, y: *mut u16, to: &Affine) {
-    let quotients = Quotients::new(to);
+    let (scale, top) = (_mm512_set1_ps(to.scale), _mm512_set1_ps((to.qmax - to.zero_point) as f32));
     let zero_point = _mm512_set1_epi32(to.zero_point);
     let (lo, hi) = (_mm512_set1_epi32(to.qmin), _mm512_set1_epi32(to.qmax));
     for i in (0..n).step_by(16) {
         let mask = first16(n - i);
         // SAFETY: as in `quantize_u8`.
         unsafe {
-            let q = _mm512_add_epi32(quotients.apply(_mm512_maskz_loadu_ps(mask, x.add(i))), zero_point);
+            let q = _mm512_add_epi32(quotients(_mm512_maskz_loadu_ps(mask, x.add(i)), scale, top), zero_point);
             let q = _mm512_min_epi32(_mm512_max_epi32(q, lo), hi);
             _mm256_mask_storeu_epi16(y.add(i).cast(), mask, _mm512_cvtepi32_epi16(q));
         }

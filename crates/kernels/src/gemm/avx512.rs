@@ -22,7 +22,7 @@ pub const MR: usize = 6;
 pub const NR: usize = 64;
 
 /// # Safety
-/// As [`super::QGemm::run`].
+/// As [`super::Gemm::run`].
 pub unsafe fn q8(a: &QArgs) {
     static TILES: [[unsafe fn(&QArgs); NR / 16]; MR] = [
         [q8_tile::<1, 1, 1>, q8_tile::<1, 2, 1>, q8_tile::<1, 3, 1>, q8_tile::<1, 4, 1>],
@@ -41,7 +41,7 @@ pub unsafe fn q8(a: &QArgs) {
 /// Tiles of `P` rows a group: up to `6 * P` rows of `64 / P` channels, computed in whole groups.
 ///
 /// # Safety
-/// As [`super::QGemm::run`].
+/// As [`super::Gemm::run`].
 pub unsafe fn q8_narrow<const P: usize>(a: &QArgs) {
     let tile = match a.rows.div_ceil(P) {
         0 => return,
@@ -57,7 +57,7 @@ pub unsafe fn q8_narrow<const P: usize>(a: &QArgs) {
 }
 
 /// # Safety
-/// As [`super::FGemm::run`].
+/// As [`super::Gemm::run`].
 pub unsafe fn f32(a: &FArgs) {
     static TILES: [[unsafe fn(&FArgs); NR / 16]; MR] = [
         [f32_tile::<1, 1>, f32_tile::<1, 2>, f32_tile::<1, 3>, f32_tile::<1, 4>],
@@ -112,7 +112,7 @@ macro_rules! rescale {
 /// A tile of `G` groups of `P` rows. A group has `V` registers, `W = V / P` for each of its rows.
 ///
 /// # Safety
-/// As [`super::QGemm::run`], with `a.rows` in the last of the groups and `a.cols` in the last of the `W` vectors.
+/// As [`super::Gemm::run`], with `a.rows` in the last of the groups and `a.cols` in the last of the `W` vectors.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn q8_tile<const G: usize, const V: usize, const P: usize>(a: &QArgs) {
     // SAFETY: the caller's promise, passed on; multipliers have an entry for each channel of a panel.
@@ -261,7 +261,7 @@ unsafe fn q8_join<const G: usize, const V: usize, const P: usize>(
 }
 
 /// # Safety
-/// As [`super::FGemm::run`], with `a.rows == R` and `a.cols` in the last of `V` vectors.
+/// As [`super::Gemm::run`], with `a.rows == R` and `a.cols` in the last of `V` vectors.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn f32_tile<const R: usize, const V: usize>(a: &FArgs) {
     // SAFETY: by the contract each of the `taps * MR` pointers leads to `k` elements; the panel has NR weights a step,

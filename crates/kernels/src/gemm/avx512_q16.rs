@@ -18,7 +18,7 @@ const STEPS: usize = 1 << 14;
 const _: () = assert!(STEPS as i64 * 4 * 255 * 128 <= i32::MAX as i64);
 
 /// # Safety
-/// As [`super::QGemm16::run`].
+/// As [`super::Gemm::run`].
 pub unsafe fn q16(a: &Q16Args) {
     static TILES: [[unsafe fn(&Q16Args); NR / 16]; MR] = [
         [tile::<1, 1>, tile::<1, 2>],
@@ -35,7 +35,7 @@ pub unsafe fn q16(a: &Q16Args) {
 }
 
 /// # Safety
-/// As [`super::QGemm16::run`], with `a.rows == R` and `a.cols` in the last of `V` vectors.
+/// As [`super::Gemm::run`], with `a.rows == R` and `a.cols` in the last of `V` vectors.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn tile<const R: usize, const V: usize>(a: &Q16Args) {
     // SAFETY: by the contract each of the `taps * MR` pointers leads to `k` elements, readable in groups of 4; the

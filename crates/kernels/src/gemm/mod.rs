@@ -6,9 +6,9 @@
 //! the tap lies in the padding. A dense layer has one tap. The caller fills all `mr` pointers of each tap; those beyond
 //! `rows` may repeat any valid pointer. Tile: `1 <= rows <= mr`, `1 <= cols <= nr`; only `rows x cols` are stored.
 //!
-//! Weights are packed by the compiler ([`pack_q8`], [`pack_q16`], [`pack_f32`]) into panels of `nr` channels, channels
-//! and `k` padded with zeros: integer `[tap][k / 4][nr][4]`, float `[tap][k][nr]`; a panel takes what `packed_*` says of
-//! `nr` channels. Bias and multipliers have one entry a channel, padded to whole panels. Input rows are read in groups
+//! Weights are packed by the compiler ([`Gemm::pack`]) into panels of `nr` channels, `[tap][k / group][nr][group]`, channels
+//! and `k` padded with zeros; bytes go in groups of 4, words and floats of 1. A panel takes what [`Gemm::packed`] says of `nr`
+//! channels. Bias and multipliers have one entry a channel, padded to whole panels. Input rows are read in groups
 //! of 4 elements (integer), so up to 3 beyond the last channel are read and meet zero weights. The other tensor of an
 //! epilogue is read in whole registers. Inputs and weights that start at multiples of 64 bytes are read fastest.
 //!
@@ -20,6 +20,8 @@
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_q16;
+#[cfg(target_arch = "x86_64")]
+mod avx512_w16;
 mod scalar;
 
 use crate::requant::{Epilogue, FloatEpilogue};
@@ -29,13 +31,22 @@ use lowbit_arithmetic::Rescale;
 /// u8 activations by i8 weights, 32-bit accumulators. Of one instruction set the widest tile comes first, the narrower
 /// ones for layers of few channels follow.
 pub static Q8: &[QGemm] = &[
-    QGemm { name: "u8i8_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, most: ANY, run: scalar::q8::<4, 8> },
+    QGemm {
+        name: "u8i8_gemm_4x8__scalar",
+        needs: Features::NONE,
+        mr: 4,
+        nr: 8,
+        group: 4,
+        most: ANY,
+        run: scalar::q8::<4, 8>,
+    },
     #[cfg(target_arch = "x86_64")]
     QGemm {
         name: "u8i8_gemm_6x64__avx512vnni",
         needs: crate::x86::AVX512_VNNI,
         mr: avx512::MR,
         nr: avx512::NR,
+        group: 4,
         most: ANY,
         run: avx512::q8,
     },
@@ -45,6 +56,7 @@ pub static Q8: &[QGemm] = &[
         needs: crate::x86::AVX512_VNNI,
         mr: 2 * avx512::MR,
         nr: avx512::NR / 2,
+        group: 4,
         most: avx512::NR / 2,
         run: avx512::q8_narrow::<2>,
     },
@@ -54,77 +66,147 @@ pub static Q8: &[QGemm] = &[
         needs: crate::x86::AVX512_VNNI,
         mr: 4 * avx512::MR,
         nr: avx512::NR / 4,
+        group: 4,
         most: avx512::NR / 4,
         run: avx512::q8_narrow::<4>,
     },
 ];
 
-/// [`QGemm::most`] of a row for layers of any width.
+/// [`Gemm::most`] of a row for layers of any width.
 const ANY: usize = usize::MAX;
 
 /// f32.
 pub static F32: &[FGemm] = &[
-    FGemm { name: "f32_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, run: scalar::f32::<4, 8> },
+    FGemm {
+        name: "f32_gemm_4x8__scalar",
+        needs: Features::NONE,
+        mr: 4,
+        nr: 8,
+        group: 1,
+        most: ANY,
+        run: scalar::f32::<4, 8>,
+    },
     #[cfg(target_arch = "x86_64")]
     FGemm {
         name: "f32_gemm_6x64__avx512",
         needs: crate::x86::AVX512,
         mr: avx512::MR,
         nr: avx512::NR,
+        group: 1,
+        most: ANY,
         run: avx512::f32,
     },
 ];
 
 /// u16 activations by i8 weights, 64-bit accumulators.
 pub static Q16: &[QGemm16] = &[
-    QGemm16 { name: "u16i8_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, run: scalar::q16::<4, 8> },
+    QGemm16 {
+        name: "u16i8_gemm_4x8__scalar",
+        needs: Features::NONE,
+        mr: 4,
+        nr: 8,
+        group: 4,
+        most: ANY,
+        run: scalar::q16::<4, 8>,
+    },
     #[cfg(target_arch = "x86_64")]
     QGemm16 {
         name: "u16i8_gemm_6x32__avx512vnni",
         needs: crate::x86::AVX512_VNNI,
         mr: avx512_q16::MR,
         nr: avx512_q16::NR,
+        group: 4,
+        most: ANY,
         run: avx512_q16::q16,
     },
 ];
 
-/// u16 activations by i16 weights, 64-bit accumulators. [`Q16Args`] and packing ([`pack_w16`]) as for [`Q16`], with words
-/// where that has bytes of weights.
-pub static Q16_W16: &[QGemm16] =
-    &[QGemm16 { name: "u16i16_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, run: scalar::w16::<u16, 4, 8> }];
+/// u16 activations by i16 weights, 64-bit accumulators.
+pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
+    Gemm {
+        name: "u16i16_gemm_4x8__scalar",
+        needs: Features::NONE,
+        mr: 4,
+        nr: 8,
+        group: 1,
+        most: ANY,
+        run: scalar::w16::<4, 8, u16>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Gemm {
+        name: "u16i16_gemm_4x16__avx512",
+        needs: crate::x86::AVX512,
+        mr: avx512_w16::MR,
+        nr: avx512_w16::NR,
+        group: 1,
+        most: ANY,
+        run: avx512_w16::u16_by_words,
+    },
+];
 
-/// u8 activations by i16 weights, 64-bit accumulators: as [`Q16_W16`], with bytes where that has words of activations.
-pub static Q8_W16: &[QGemm16] =
-    &[QGemm16 { name: "u8i16_gemm_4x8__scalar", needs: Features::NONE, mr: 4, nr: 8, run: scalar::w16::<u8, 4, 8> }];
+/// u8 activations by i16 weights, 64-bit accumulators.
+pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
+    Gemm {
+        name: "u8i16_gemm_4x8__scalar",
+        needs: Features::NONE,
+        mr: 4,
+        nr: 8,
+        group: 1,
+        most: ANY,
+        run: scalar::w16::<4, 8, u8>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Gemm {
+        name: "u8i16_gemm_4x16__avx512",
+        needs: crate::x86::AVX512,
+        mr: avx512_w16::MR,
+        nr: avx512_w16::NR,
+        group: 1,
+        most: ANY,
+        run: avx512_w16::u8_by_words,
+    },
+];
 
-/// One integer tile: u8 activations, i8 weights, i32 accumulators.
+/// One tile: activations `X` by weights `W`, sums of the bias' type `B`, stored at `Y` as the epilogue `E` says.
 #[derive(Debug, Clone, Copy)]
-pub struct QArgs {
+pub struct Args<X, W, B, Y, E> {
     /// Output pixels of this tile.
     pub rows: usize,
     /// Output channels of this tile.
     pub cols: usize,
     /// `taps * mr` input pointers.
-    pub x: *const *const u8,
+    pub x: *const *const X,
     /// Kernel taps.
     pub taps: usize,
     /// Input channels a tap.
     pub k: usize,
     /// This panel's weights.
-    pub w: *const i8,
-    /// This panel's bias.
-    pub bias: *const i32,
-    /// The output's first element (u8, or i32 for [`Epilogue::Accumulator`]).
-    pub y: *mut u8,
+    pub w: *const W,
+    /// This panel's bias (integers: with the input offset folded in).
+    pub bias: *const B,
+    /// The output's first element; bytes where the epilogue says what it is.
+    pub y: *mut Y,
     /// Bytes between output rows.
     pub y_stride: usize,
     /// What is stored.
-    pub epilogue: Epilogue,
+    pub epilogue: E,
 }
 
-/// A row of the integer table.
+/// A tile of u8 activations: u8, or i32 for [`Epilogue::Accumulator`].
+pub type QArgs = Args<u8, i8, i32, u8, Epilogue>;
+/// A tile of f32.
+pub type FArgs = Args<f32, f32, f32, f32, FloatEpilogue>;
+/// A tile of u16 activations: u16, or i64 for [`Epilogue16::Accumulator`].
+pub type Q16Args = Args<u16, i8, i64, u8, Epilogue16>;
+
+/// A tile of u16 activations and i16 weights: as [`Q16Args`].
+pub type Q16W16Args = Args<u16, i16, i64, u8, Epilogue16>;
+/// A tile of u8 activations and i16 weights: as [`Q16Args`].
+pub type Q8W16Args = Args<u8, i16, i64, u8, Epilogue16>;
+
+/// A row of a table.
 #[derive(Debug, Clone, Copy)]
-pub struct QGemm {
+pub struct Gemm<A> {
     /// Name.
     pub name: &'static str,
     /// CPU needs.
@@ -133,82 +215,23 @@ pub struct QGemm {
     pub mr: usize,
     /// Output channels a tile.
     pub nr: usize,
+    /// Weights of a channel that lie together.
+    pub group: usize,
     /// Output channels of the widest layer (of one group) for which this row is meant.
     pub most: usize,
     /// Computes one tile.
     ///
     /// # Safety
     /// The CPU has `needs`; all pointers are valid as the contract says.
-    pub run: unsafe fn(&QArgs),
+    pub run: unsafe fn(&A),
 }
 
-/// One float tile.
-#[derive(Debug, Clone, Copy)]
-pub struct FArgs {
-    /// Output pixels of this tile.
-    pub rows: usize,
-    /// Output channels of this tile.
-    pub cols: usize,
-    /// `taps * mr` input pointers.
-    pub x: *const *const f32,
-    /// Kernel taps.
-    pub taps: usize,
-    /// Input channels a tap.
-    pub k: usize,
-    /// This panel's weights.
-    pub w: *const f32,
-    /// This panel's bias.
-    pub bias: *const f32,
-    /// The output's first element.
-    pub y: *mut f32,
-    /// Bytes between output rows.
-    pub y_stride: usize,
-    /// What is stored.
-    pub epilogue: FloatEpilogue,
-}
-
-/// A row of the float table.
-#[derive(Debug, Clone, Copy)]
-pub struct FGemm {
-    /// Name.
-    pub name: &'static str,
-    /// CPU needs.
-    pub needs: Features,
-    /// Output pixels a tile.
-    pub mr: usize,
-    /// Output channels a tile.
-    pub nr: usize,
-    /// Computes one tile.
-    ///
-    /// # Safety
-    /// As [`QGemm::run`].
-    pub run: unsafe fn(&FArgs),
-}
-
-/// One tile of u16 activations.
-#[derive(Debug, Clone, Copy)]
-pub struct Q16Args {
-    /// Output pixels of this tile.
-    pub rows: usize,
-    /// Output channels of this tile.
-    pub cols: usize,
-    /// `taps * mr` input pointers.
-    pub x: *const *const u16,
-    /// Kernel taps.
-    pub taps: usize,
-    /// Input channels a tap.
-    pub k: usize,
-    /// This panel's weights.
-    pub w: *const i8,
-    /// This panel's bias (with the input offset folded in).
-    pub bias: *const i64,
-    /// The output's first element (u16, or i64 for [`Epilogue16::Accumulator`]).
-    pub y: *mut u8,
-    /// Bytes between output rows.
-    pub y_stride: usize,
-    /// What is stored.
-    pub epilogue: Epilogue16,
-}
+/// A row of [`Q8`].
+pub type QGemm = Gemm<QArgs>;
+/// A row of [`F32`].
+pub type FGemm = Gemm<FArgs>;
+/// A row of [`Q16`].
+pub type QGemm16 = Gemm<Q16Args>;
 
 /// What a kernel with 64-bit accumulators stores.
 #[derive(Debug, Clone, Copy)]
@@ -228,25 +251,7 @@ pub enum Epilogue16 {
     },
 }
 
-/// A row of the 16-bit table.
-#[derive(Debug, Clone, Copy)]
-pub struct QGemm16 {
-    /// Name.
-    pub name: &'static str,
-    /// CPU needs.
-    pub needs: Features,
-    /// Output pixels a tile.
-    pub mr: usize,
-    /// Output channels a tile.
-    pub nr: usize,
-    /// Computes one tile.
-    ///
-    /// # Safety
-    /// As [`QGemm::run`].
-    pub run: unsafe fn(&Q16Args),
-}
-
-impl Row for QGemm {
+impl<A> Row for Gemm<A> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -255,110 +260,30 @@ impl Row for QGemm {
     }
 }
 
-impl Row for FGemm {
-    fn name(&self) -> &'static str {
-        self.name
+impl<A> Gemm<A> {
+    /// Elements of packed weights: whole panels.
+    pub const fn packed(&self, channels: usize, taps: usize, k: usize) -> usize {
+        channels.next_multiple_of(self.nr) * taps * k.next_multiple_of(self.group)
     }
-    fn needs(&self) -> Features {
-        self.needs
-    }
-}
 
-impl Row for QGemm16 {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-    fn needs(&self) -> Features {
-        self.needs
-    }
-}
-
-/// Bytes of packed integer weights: whole panels of `nr` channels.
-pub const fn packed_q8(channels: usize, taps: usize, k: usize, nr: usize) -> usize {
-    channels.next_multiple_of(nr) * taps * k.next_multiple_of(4)
-}
-
-/// Packs the weight of each (channel, tap, k) for [`Q8`].
-pub fn pack_q8(
-    w: impl Fn(usize, usize, usize) -> i8,
-    channels: usize,
-    taps: usize,
-    k: usize,
-    nr: usize,
-    out: &mut [i8],
-) {
-    pack(w, channels, taps, k, nr, 4, out);
-}
-
-/// Bytes of packed weights for 16-bit activations: as for 8 bits.
-pub const fn packed_q16(channels: usize, taps: usize, k: usize, nr: usize) -> usize {
-    packed_q8(channels, taps, k, nr)
-}
-
-/// Packs the weight of each (channel, tap, k) for [`Q16`].
-pub fn pack_q16(
-    w: impl Fn(usize, usize, usize) -> i8,
-    channels: usize,
-    taps: usize,
-    k: usize,
-    nr: usize,
-    out: &mut [i8],
-) {
-    pack(w, channels, taps, k, nr, 4, out);
-}
-
-/// Bytes of packed 16-bit weights.
-pub const fn packed_w16(channels: usize, taps: usize, k: usize, nr: usize) -> usize {
-    2 * packed_q8(channels, taps, k, nr)
-}
-
-/// Packs the weight of each (channel, tap, k) for [`Q16_W16`] and [`Q8_W16`]; `out` counts weights, not bytes.
-pub fn pack_w16(
-    w: impl Fn(usize, usize, usize) -> i16,
-    channels: usize,
-    taps: usize,
-    k: usize,
-    nr: usize,
-    out: &mut [i16],
-) {
-    pack(w, channels, taps, k, nr, 4, out);
-}
-
-/// Elements of packed float weights.
-pub const fn packed_f32(channels: usize, taps: usize, k: usize, nr: usize) -> usize {
-    channels.next_multiple_of(nr) * taps * k
-}
-
-/// Packs the weight of each (channel, tap, k) for [`F32`].
-pub fn pack_f32(
-    w: impl Fn(usize, usize, usize) -> f32,
-    channels: usize,
-    taps: usize,
-    k: usize,
-    nr: usize,
-    out: &mut [f32],
-) {
-    pack(w, channels, taps, k, nr, 1, out);
-}
-
-/// Panels of `nr` channels: `[panel][tap][k / group][nr][group]`, the rest zeros.
-fn pack<T: Default>(
-    w: impl Fn(usize, usize, usize) -> T,
-    channels: usize,
-    taps: usize,
-    k: usize,
-    nr: usize,
-    group: usize,
-    out: &mut [T],
-) {
-    let mut slots = out.iter_mut();
-    for panel in (0..channels).step_by(nr) {
-        for tap in 0..taps {
-            for first in (0..k).step_by(group) {
-                for channel in panel..panel + nr {
-                    for i in first..first + group {
-                        let Some(slot) = slots.next() else { return };
-                        *slot = if channel < channels && i < k { w(channel, tap, i) } else { T::default() };
+    /// Packs the weight of each (channel, tap, k) into as many elements as [`Gemm::packed`] says.
+    pub fn pack<T: Default>(
+        &self,
+        w: impl Fn(usize, usize, usize) -> T,
+        channels: usize,
+        taps: usize,
+        k: usize,
+        out: &mut [T],
+    ) {
+        let mut slots = out.iter_mut();
+        for panel in (0..channels).step_by(self.nr) {
+            for tap in 0..taps {
+                for first in (0..k).step_by(self.group) {
+                    for channel in panel..panel + self.nr {
+                        for i in first..first + self.group {
+                            let Some(slot) = slots.next() else { return };
+                            *slot = if channel < channels && i < k { w(channel, tap, i) } else { T::default() };
+                        }
                     }
                 }
             }

@@ -1,137 +1,75 @@
 //! The plain rows.
 
-use super::{Epilogue16, FArgs, Q16Args, QArgs};
+use super::{Args, Epilogue16, FArgs, Q16Args, QArgs};
 use crate::requant::rounding_of;
 use lowbit_arithmetic::{fma, requantize};
 
 /// # Safety
-/// As [`super::QGemm::run`].
+/// As [`super::Gemm::run`].
 pub unsafe fn q8<const MR: usize, const NR: usize>(a: &QArgs) {
-    // SAFETY: by the contract `x` has `taps * MR` pointers to `k` readable bytes, the panel has `taps * k.next_multiple_of(4) * NR`
-    // weights and NR biases, and `rows <= MR` by `cols <= NR` outputs are writable.
-    unsafe {
-        let mut acc = [[0i32; NR]; MR];
-        for row in &mut acc {
-            for (channel, acc) in row.iter_mut().enumerate() {
-                *acc = *a.bias.add(channel);
-            }
-        }
-        let tap_bytes = a.k.next_multiple_of(4) * NR;
-        for tap in 0..a.taps {
-            let w = a.w.add(tap * tap_bytes);
-            for (row, acc) in acc.iter_mut().enumerate().take(a.rows) {
-                let x = *a.x.add(tap * MR + row);
-                for k in 0..a.k {
-                    let x = i32::from(*x.add(k));
-                    let w = w.add(k / 4 * 4 * NR + k % 4);
-                    for (channel, acc) in acc.iter_mut().enumerate() {
-                        *acc = acc.wrapping_add(x * i32::from(*w.add(channel * 4)));
-                    }
-                }
-            }
-        }
-        for (row, acc) in acc.iter().enumerate().take(a.rows) {
-            for (channel, &acc) in acc.iter().enumerate().take(a.cols) {
-                a.epilogue.store(acc, row, channel, a.y, a.y_stride);
-            }
-        }
-    }
+    let step = |acc: i32, x: u8, w: i8| acc.wrapping_add(i32::from(x) * i32::from(w));
+    // SAFETY: the caller's promise; the places are those of the tile.
+    unsafe { tile::<MR, NR, 4, _, _, _, _, _>(a, step, |acc, r, c| a.epilogue.store(acc, r, c, a.y, a.y_stride)) }
 }
 
 /// # Safety
-/// As [`super::FGemm::run`].
+/// As [`super::Gemm::run`].
 pub unsafe fn f32<const MR: usize, const NR: usize>(a: &FArgs) {
-    // SAFETY: as in `q8`; the panel has `taps * k * NR` weights.
+    let step = |acc: f32, x: f32, w: f32| fma(x, w, acc);
+    // SAFETY: as in `q8`.
+    unsafe { tile::<MR, NR, 1, _, _, _, _, _>(a, step, |acc, r, c| a.epilogue.store(acc, r, c, a.y, a.y_stride)) }
+}
+
+/// # Safety
+/// As [`super::Gemm::run`].
+pub unsafe fn q16<const MR: usize, const NR: usize>(a: &Q16Args) {
+    let step = |acc: i64, x: u16, w: i8| acc.wrapping_add(i64::from(i32::from(x) * i32::from(w)));
+    // SAFETY: as in `q8`.
+    unsafe { tile::<MR, NR, 4, _, _, _, _, _>(a, step, |acc, r, c| a.epilogue.store(acc, r, c, a.y, a.y_stride)) }
+}
+
+/// # Safety
+/// As [`super::Gemm::run`].
+#[inline(always)]
+pub unsafe fn w16<const MR: usize, const NR: usize, X: Copy + Into<i32>>(a: &Args<X, i16, i64, u8, Epilogue16>) {
+    // 65535 * -32768 fits 32 bits.
+    let step = |acc: i64, x: X, w: i16| acc.wrapping_add(i64::from(x.into() * i32::from(w)));
+    // SAFETY: as in `q8`.
+    unsafe { tile::<MR, NR, 1, _, _, _, _, _>(a, step, |acc, r, c| a.epilogue.store(acc, r, c, a.y, a.y_stride)) }
+}
+
+/// One tile: every sum by its steps in order, then `store` with the row and the channel.
+///
+/// # Safety
+/// As [`super::Gemm::run`].
+#[inline(always)]
+unsafe fn tile<const MR: usize, const NR: usize, const GROUP: usize, X: Copy, W: Copy, B: Copy, Y, E>(
+    a: &Args<X, W, B, Y, E>,
+    step: impl Fn(B, X, W) -> B,
+    store: impl Fn(B, usize, usize),
+) {
+    // SAFETY: by the contract `x` has `taps * MR` pointers to `k` readable elements, the panel has NR weights for each tap
+    // and each of `k` rounded up to whole groups, and NR biases.
     unsafe {
-        let mut acc = [[0.0f32; NR]; MR];
-        for row in &mut acc {
-            for (channel, acc) in row.iter_mut().enumerate() {
-                *acc = *a.bias.add(channel);
-            }
-        }
+        let bias: [B; NR] = core::array::from_fn(|channel| *a.bias.add(channel));
+        let mut acc = [bias; MR];
+        let per_tap = a.k.next_multiple_of(GROUP) * NR;
         for tap in 0..a.taps {
-            let w = a.w.add(tap * a.k * NR);
+            let w = a.w.add(tap * per_tap);
             for (row, acc) in acc.iter_mut().enumerate().take(a.rows) {
                 let x = *a.x.add(tap * MR + row);
                 for k in 0..a.k {
                     let x = *x.add(k);
+                    let w = w.add(k / GROUP * GROUP * NR + k % GROUP);
                     for (channel, acc) in acc.iter_mut().enumerate() {
-                        *acc = fma(x, *w.add(k * NR + channel), *acc);
+                        *acc = step(*acc, x, *w.add(channel * GROUP));
                     }
                 }
             }
         }
         for (row, acc) in acc.iter().enumerate().take(a.rows) {
             for (channel, &acc) in acc.iter().enumerate().take(a.cols) {
-                a.epilogue.store(acc, row, channel, a.y, a.y_stride);
-            }
-        }
-    }
-}
-
-/// # Safety
-/// As [`super::QGemm16::run`].
-pub unsafe fn q16<const MR: usize, const NR: usize>(a: &Q16Args) {
-    // SAFETY: as in `q8`.
-    unsafe {
-        let mut acc = [[0i64; NR]; MR];
-        for row in &mut acc {
-            for (channel, acc) in row.iter_mut().enumerate() {
-                *acc = *a.bias.add(channel);
-            }
-        }
-        for tap in 0..a.taps {
-            let w = a.w.add(tap * a.k.next_multiple_of(4) * NR);
-            for (row, acc) in acc.iter_mut().enumerate().take(a.rows) {
-                let x = *a.x.add(tap * MR + row);
-                for k in 0..a.k {
-                    let x = i32::from(*x.add(k));
-                    let w = w.add(k / 4 * 4 * NR + k % 4);
-                    for (channel, acc) in acc.iter_mut().enumerate() {
-                        *acc = acc.wrapping_add(i64::from(x * i32::from(*w.add(channel * 4))));
-                    }
-                }
-            }
-        }
-        for (row, acc) in acc.iter().enumerate().take(a.rows) {
-            for (channel, &acc) in acc.iter().enumerate().take(a.cols) {
-                a.epilogue.store(acc, row, channel, a.y, a.y_stride);
-            }
-        }
-    }
-}
-
-/// As [`q16`], with activations of `T` and weights of 16 bits behind the arguments' pointers.
-///
-/// # Safety
-/// As [`super::QGemm16::run`].
-pub unsafe fn w16<T: Copy + Into<i32>, const MR: usize, const NR: usize>(a: &Q16Args) {
-    // SAFETY: as in `q8`; the tables that hold this row say what the pointers lead to, and packed weights are aligned.
-    unsafe {
-        let (x_of, w_of) = (a.x.cast::<*const T>(), a.w.cast::<i16>());
-        let mut acc = [[0i64; NR]; MR];
-        for row in &mut acc {
-            for (channel, acc) in row.iter_mut().enumerate() {
-                *acc = *a.bias.add(channel);
-            }
-        }
-        for tap in 0..a.taps {
-            let w = w_of.add(tap * a.k.next_multiple_of(4) * NR);
-            for (row, acc) in acc.iter_mut().enumerate().take(a.rows) {
-                let x = *x_of.add(tap * MR + row);
-                for k in 0..a.k {
-                    let x: i32 = (*x.add(k)).into();
-                    let w = w.add(k / 4 * 4 * NR + k % 4);
-                    for (channel, acc) in acc.iter_mut().enumerate() {
-                        // 65535 * -32768 fits 32 bits.
-                        *acc = acc.wrapping_add(i64::from(x * i32::from(*w.add(channel * 4))));
-                    }
-                }
-            }
-        }
-        for (row, acc) in acc.iter().enumerate().take(a.rows) {
-            for (channel, &acc) in acc.iter().enumerate().take(a.cols) {
-                a.epilogue.store(acc, row, channel, a.y, a.y_stride);
+                store(acc, row, channel);
             }
         }
     }

@@ -46,17 +46,12 @@ pub fn depthwise_packed(shape: &Shape) -> usize {
     period(shape.channels) * PHASE
 }
 
-/// The channel at a place of a phase in block order.
-const fn block_channel(phase: usize, register: usize, lane: usize, byte: usize, channels: usize) -> usize {
-    (phase * 64 + lane * 16 + register * 4 + byte) % channels
-}
-
 /// Packs `[phase][taps / 4][byte of the block in block order][4]`.
 pub fn depthwise_pack(shape: &Shape, w: &[i8], out: &mut [i8]) {
     for (phase, out) in out.chunks_exact_mut(PHASE).enumerate() {
         for (i, slot) in out.iter_mut().enumerate() {
             let (group, register, lane, byte, tap) = (i / 256, i / 64 % 4, i / 16 % 4, i / 4 % 4, i % 4);
-            let channel = block_channel(phase, register, lane, byte, shape.channels);
+            let channel = (phase * 64 + lane * 16 + register * 4 + byte) % shape.channels;
             let tap = group * 4 + tap;
             *slot = if tap < 9 { w.get(channel * 9 + tap).copied().unwrap_or(0) } else { 0 };
         }
@@ -69,29 +64,32 @@ pub fn depthwise_pack(shape: &Shape, w: &[i8], out: &mut [i8]) {
 pub unsafe fn depthwise(a: &QArgs) {
     let ones = [_mm512_set1_epi32(1); 4];
     for phase in 0..period(a.shape.channels) {
+        let fours = fours(phase, a.shape.channels);
         // SAFETY: there is a multiplier for every channel.
-        let block = |from: *const i32| unsafe { block(from, phase, a.shape.channels) };
+        let block = |from: *const i32| unsafe { block(from, &fours) };
+        // SAFETY: and a bias.
+        let bias = block(a.bias);
         // SAFETY: the caller's promise.
         unsafe {
             match a.requant.scales {
                 Scales::Float32(m) => {
                     let m = block(m.cast());
-                    depthwise_by::<Float16>(a, phase, m, m);
+                    depthwise_by::<Float16>(a, phase, bias, m, m);
                 }
                 Scales::Fixed(m, shift) => {
                     let (m, shift) = (block(m), block(shift));
                     if shift.iter().all(|&shift| Fixed16::fits(shift)) {
-                        depthwise_by::<Fixed16>(a, phase, m, shift);
+                        depthwise_by::<Fixed16>(a, phase, bias, m, shift);
                     } else {
-                        depthwise_by::<Wide16>(a, phase, m, shift);
+                        depthwise_by::<Wide16>(a, phase, bias, m, shift);
                     }
                 }
                 Scales::Shift(shift) => {
                     let shift = block(shift);
                     if shift.iter().all(|&shift| Shift16::fits(shift)) {
-                        depthwise_by::<Shift16>(a, phase, ones, shift);
+                        depthwise_by::<Shift16>(a, phase, bias, ones, shift);
                     } else {
-                        depthwise_by::<Wide16>(a, phase, ones, shift);
+                        depthwise_by::<Wide16>(a, phase, bias, ones, shift);
                     }
                 }
             }
@@ -99,17 +97,30 @@ pub unsafe fn depthwise(a: &QArgs) {
     }
 }
 
+/// The first channel of each four of a phase.
+fn fours(phase: usize, channels: usize) -> [usize; 16] {
+    let mut at = phase * 64 % channels;
+    core::array::from_fn(|_| {
+        let here = at;
+        at += 4;
+        if at >= channels {
+            at -= channels;
+        }
+        here
+    })
+}
+
 /// A phase's integers in block order, one a channel.
 ///
 /// # Safety
-/// `from` leads to an integer for each of the channels, which are a multiple of 4.
+/// `from` leads to four integers from each of `fours` on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn block(from: *const i32, phase: usize, channels: usize) -> [__m512i; 4] {
+unsafe fn block(from: *const i32, fours: &[usize; 16]) -> [__m512i; 4] {
     let mut out = [_mm512_setzero_si512(); 4];
     unroll!(4, j => {
-        // SAFETY: four channels from a multiple of 4 on exist.
-        let lane = |lane: usize| unsafe { _mm_loadu_si128(from.add(block_channel(phase, j, lane, 0, channels)).cast()) };
+        // SAFETY: the caller's promise.
+        let lane = |lane: usize| unsafe { _mm_loadu_si128(from.add(fours[4 * lane + j]).cast()) };
         let x = _mm512_castsi128_si512(lane(0));
         let x = _mm512_inserti32x4::<1>(x, lane(1));
         let x = _mm512_inserti32x4::<2>(x, lane(2));
@@ -122,22 +133,29 @@ unsafe fn block(from: *const i32, phase: usize, channels: usize) -> [__m512i; 4]
 /// As [`super::QRow::run`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn depthwise_by<S: Rescale16>(a: &QArgs, phase: usize, m: [__m512i; 4], shift: [__m512i; 4]) {
+unsafe fn depthwise_by<S: Rescale16>(
+    a: &QArgs,
+    phase: usize,
+    bias: [__m512i; 4],
+    m: [__m512i; 4],
+    shift: [__m512i; 4],
+) {
     // SAFETY: the caller's promise.
     unsafe {
         match a.shape.stride {
-            1 => depthwise_phase::<S, 1>(a, phase, m, shift),
-            _ => depthwise_phase::<S, 2>(a, phase, m, shift),
+            1 => depthwise_phase::<S, 1>(a, phase, bias, m, shift),
+            _ => depthwise_phase::<S, 2>(a, phase, bias, m, shift),
         }
     }
 }
 
 /// # Safety
-/// As [`super::QRow::run`], at `STRIDE`, 1 or 2; multipliers are the phase's in block order.
+/// As [`super::QRow::run`], at `STRIDE`, 1 or 2; bias and multipliers are the phase's in block order.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn depthwise_phase<S: Rescale16, const STRIDE: usize>(
     a: &QArgs,
     phase: usize,
+    bias: [__m512i; 4],
     m: [__m512i; 4],
     shift: [__m512i; 4],
 ) {
@@ -149,7 +167,6 @@ unsafe fn depthwise_phase<S: Rescale16, const STRIDE: usize>(
     // SAFETY: the shape suits, so there are three rows. A block reads up to 128 bytes from its own first byte of a row
     // under a tap on, which is within the slack; weights are whole registers; outputs are written within n.
     unsafe {
-        let bias = block(a.bias, phase, channels);
         let w = a.w.add(phase * PHASE);
         let by = [
             S::new(m[0], shift[0], top),

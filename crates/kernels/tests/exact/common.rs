@@ -2,6 +2,7 @@
 
 use lowbit_arithmetic::requant::offset_and_clamp;
 use lowbit_arithmetic::{AddRescale, Method, Rescale, requantize};
+use lowbit_kernels::gemm::Epilogue16;
 use lowbit_kernels::requant::{AddParams, Epilogue, FloatEpilogue, Requant, Residual, Scales};
 use lowbit_kernels::{Features, Row};
 
@@ -257,6 +258,65 @@ impl Case {
     }
 }
 
+/// As [`Case`], for 64-bit accumulators.
+pub struct Case16 {
+    method: Method,
+    scales: Vec<Rescale>,
+    pub epilogue: Epilogue16,
+}
+
+impl Case16 {
+    pub fn random(random: &mut Random, padded: usize) -> Box<Self> {
+        let method = random.pick(&[Method::Float32, Method::Fixed, Method::Shift]);
+        let scales = (0..padded).map(|_| random.rescale(method)).collect();
+        let mut case = Box::new(Case16 { method, scales, epilogue: Epilogue16::Accumulator });
+        let (zero_point, lo, hi) = random.range(65535);
+        if !random.chance(3) {
+            case.epilogue = Epilogue16::Requant { scales: case.scales.as_ptr(), zero_point, lo, hi };
+        }
+        case
+    }
+    /// Bytes an element.
+    pub fn size(&self) -> usize {
+        if matches!(self.epilogue, Epilogue16::Accumulator) { 8 } else { 2 }
+    }
+    /// The stored bytes of one accumulator.
+    pub fn expected(&self, acc: i64, channel: usize) -> Vec<u8> {
+        match self.epilogue {
+            Epilogue16::Accumulator => acc.to_le_bytes().to_vec(),
+            Epilogue16::Requant { zero_point, lo, hi, .. } => {
+                let rounding = self.method.default_rounding();
+                let q = requantize(acc, self.scales[channel], rounding, zero_point, lo, hi, 0);
+                (q as u16).to_le_bytes().to_vec()
+            }
+        }
+    }
+}
+
+/// As [`Case`], for floats.
+pub struct FloatCase {
+    other: Vec<f32>,
+    other_stride: usize,
+    pub epilogue: FloatEpilogue,
+}
+
+impl FloatCase {
+    /// The other tensor has numbers of any kind if `odd`.
+    pub fn random(random: &mut Random, rows: usize, cols: usize, odd: bool) -> Self {
+        let other_stride = cols + random.below(5);
+        let n = rows * other_stride;
+        let other = if odd { random.floats(n) } else { random.plains(n) };
+        let bounds = [(f32::NEG_INFINITY, f32::INFINITY), (0.0, f32::INFINITY), (0.0, 6.0), (-1.0, 3.5)];
+        let add = random.chance(2).then(|| (other.as_ptr(), other_stride * 4, random.pick(&bounds)));
+        let epilogue = FloatEpilogue { clamp: random.pick(&bounds), add };
+        FloatCase { other, other_stride, epilogue }
+    }
+    /// The stored value of one accumulator.
+    pub fn expected(&self, acc: f32, row: usize, channel: usize) -> f32 {
+        expected_float(&self.epilogue, acc, self.other[row * self.other_stride + channel])
+    }
+}
+
 /// The sum of two stored values.
 pub fn sum(q1: i32, q2: i32, by: &AddParams) -> i32 {
     let rounding = match by.rescale {
@@ -268,7 +328,7 @@ pub fn sum(q1: i32, q2: i32, by: &AddParams) -> i32 {
 }
 
 /// What a float epilogue must store.
-pub fn expected_float(epilogue: &FloatEpilogue, acc: f32, other: f32) -> f32 {
+fn expected_float(epilogue: &FloatEpilogue, acc: f32, other: f32) -> f32 {
     let clamp = |x: f32, (lo, hi): (f32, f32)| {
         if x < lo {
             lo

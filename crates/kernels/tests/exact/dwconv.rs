@@ -1,11 +1,10 @@
 //! Depthwise convolutions.
 
-use crate::common::{Case, Random, expected_float, runnable, same};
-use lowbit_arithmetic::{Method, Rescale, fma, requantize};
+use crate::common::{Case, Case16, FloatCase, Random, runnable, same};
+use lowbit_arithmetic::fma;
 use lowbit_kernels::SLACK;
-use lowbit_kernels::dwconv::{self, FArgs, Q16Args, QArgs};
+use lowbit_kernels::dwconv::{self, Args, FArgs, Q16Args, QArgs};
 use lowbit_kernels::gemm::Epilogue16;
-use lowbit_kernels::requant::FloatEpilogue;
 
 /// (pixels, channels, taps): every number of channels up to 140 and of taps up to 25.
 fn shapes(random: &mut Random) -> Vec<(usize, usize, usize)> {
@@ -105,18 +104,12 @@ fn words() {
             let data = random.words(3 * channels + SLACK + 64);
             let x = inputs(random, &data, pixels, taps, channels);
             let plain = random.weights(channels * taps);
-            let mut w = vec![0; dwconv::packed_plain(channels, taps)];
-            dwconv::pack_plain(&plain, channels, taps, &mut w);
+            let mut w = vec![0; (row.packed)(channels, taps)];
+            (row.pack)(&plain, channels, taps, &mut w);
             let padded = dwconv::padded(channels);
             let bias: Vec<i64> = (0..padded).map(|_| random.next() as i64 >> random.pick(&[8, 16, 30, 60])).collect();
-            let method = random.pick(&[Method::Float32, Method::Fixed, Method::Shift]);
-            let scales: Vec<Rescale> = (0..padded).map(|_| random.rescale(method)).collect();
-            let (zero_point, lo, hi) = random.range(65535);
-            let (epilogue, size) = if random.chance(3) {
-                (Epilogue16::Accumulator, 8)
-            } else {
-                (Epilogue16::Requant { scales: scales.as_ptr(), zero_point, lo, hi }, 2)
-            };
+            let case = Case16::random(random, padded);
+            let size = case.size();
             let y_stride = channels * size + random.below(7);
             let mut y = vec![0xa5u8; pixels * y_stride + 64];
             let args = Q16Args {
@@ -128,7 +121,7 @@ fn words() {
                 bias: bias.as_ptr(),
                 y: y.as_mut_ptr(),
                 y_stride,
-                epilogue,
+                epilogue: case.epilogue,
             };
             // SAFETY: as above.
             unsafe { (row.run)(&args) };
@@ -142,14 +135,7 @@ fn words() {
                         acc += i64::from(x) * i64::from(plain[channel * taps + tap]);
                     }
                     let at = pixel * y_stride + channel * size;
-                    match epilogue {
-                        Epilogue16::Accumulator => expected[at..at + 8].copy_from_slice(&acc.to_le_bytes()),
-                        Epilogue16::Requant { .. } => {
-                            let rounding = method.default_rounding();
-                            let q = requantize(acc, scales[channel], rounding, zero_point, lo, hi, 0);
-                            expected[at..at + 2].copy_from_slice(&(q as u16).to_le_bytes());
-                        }
-                    }
+                    expected[at..at + size].copy_from_slice(&case.expected(acc, channel));
                 }
             }
             assert_eq!(expected, y, "{} {pixels} pixels, {channels} channels, {taps} taps", row.name);
@@ -167,15 +153,11 @@ fn floats() {
             let data = some(3 * channels + SLACK + 64);
             let plain = some(channels * taps);
             let mut bias = some(channels);
-            let other_stride = channels + 3;
-            let other = some(pixels * other_stride);
             let x = inputs(random, &data, pixels, taps, channels);
-            let mut w = vec![0.0; dwconv::packed_plain(channels, taps)];
-            dwconv::pack_plain(&plain, channels, taps, &mut w);
+            let mut w = vec![0.0; (row.packed)(channels, taps)];
+            (row.pack)(&plain, channels, taps, &mut w);
             bias.resize(dwconv::padded(channels), 0.0);
-            let bounds = [(f32::NEG_INFINITY, f32::INFINITY), (0.0, f32::INFINITY), (0.0, 6.0), (-1.0, 3.5)];
-            let add = random.chance(2).then(|| (other.as_ptr(), other_stride * 4, random.pick(&bounds)));
-            let epilogue = FloatEpilogue { clamp: random.pick(&bounds), add };
+            let case = FloatCase::random(random, pixels, channels, odd);
             let y_stride = channels + random.below(7);
             let mut y = vec![-7.25f32; pixels * y_stride + 16];
             let args = FArgs {
@@ -187,7 +169,7 @@ fn floats() {
                 bias: bias.as_ptr(),
                 y: y.as_mut_ptr(),
                 y_stride: y_stride * 4,
-                epilogue,
+                epilogue: case.epilogue,
             };
             // SAFETY: as above.
             unsafe { (row.run)(&args) };
@@ -200,11 +182,72 @@ fn floats() {
                         let x = unsafe { *x[pixel * taps + tap].add(channel) };
                         acc = fma(x, plain[channel * taps + tap], acc);
                     }
-                    expected[pixel * y_stride + channel] =
-                        expected_float(&epilogue, acc, other[pixel * other_stride + channel]);
+                    expected[pixel * y_stride + channel] = case.expected(acc, pixel, channel);
                 }
             }
             same(row.name, &expected, &y, |_| format!("{pixels} pixels, {channels} channels, {taps} taps"));
         }
     }
+}
+
+/// Words as weights, by activations of either width.
+fn weights_of_words<X: Copy + Into<i64>>(
+    table: &'static [dwconv::Dw<Args<X, i16, i64, u8, Epilogue16>, i16>],
+    data: impl Fn(&mut Random, usize) -> Vec<X>,
+) {
+    for row in runnable(table) {
+        let random = &mut Random(21);
+        for (pixels, channels, taps) in shapes(random) {
+            let data = data(random, 3 * channels + SLACK + 64);
+            let x = inputs(random, &data, pixels, taps, channels);
+            let plain: Vec<i16> = (0..channels * taps)
+                .map(|_| if random.chance(3) { random.pick(&[-32768, 32767]) } else { random.next() as i16 })
+                .collect();
+            let mut w = vec![0; (row.packed)(channels, taps)];
+            (row.pack)(&plain, channels, taps, &mut w);
+            let padded = dwconv::padded(channels);
+            let bias: Vec<i64> = (0..padded).map(|_| random.next() as i64 >> 20).collect();
+            let case = Case16::random(random, padded);
+            let size = case.size();
+            let mut y = vec![0xa5u8; pixels * channels * size + 64];
+            let args = Args {
+                pixels,
+                channels,
+                taps,
+                x: x.as_ptr(),
+                w: w.as_ptr(),
+                bias: bias.as_ptr(),
+                y: y.as_mut_ptr(),
+                y_stride: channels * size,
+                epilogue: case.epilogue,
+            };
+            // SAFETY: as above.
+            unsafe { (row.run)(&args) };
+            let mut expected = vec![0xa5u8; y.len()];
+            for pixel in 0..pixels {
+                for channel in 0..channels {
+                    let mut acc = bias[channel];
+                    for tap in 0..taps {
+                        // SAFETY: the pointer leads to all channels.
+                        let x: i64 = unsafe { *x[pixel * taps + tap].add(channel) }.into();
+                        acc += x * i64::from(plain[channel * taps + tap]);
+                    }
+                    let bytes = case.expected(acc, channel);
+                    let at = (pixel * channels + channel) * size;
+                    expected[at..at + bytes.len()].copy_from_slice(&bytes);
+                }
+            }
+            assert_eq!(expected, y, "{} {pixels} pixels, {channels} channels, {taps} taps", row.name);
+        }
+    }
+}
+
+#[test]
+fn words_by_words() {
+    weights_of_words(dwconv::Q16_W16, |random, n| random.words(n));
+}
+
+#[test]
+fn bytes_by_words() {
+    weights_of_words(dwconv::Q8_W16, |random, n| random.bytes(n));
 }

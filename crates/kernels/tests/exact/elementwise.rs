@@ -120,7 +120,7 @@ fn affine(random: &mut Random, max: i32) -> Affine {
     Affine { scale, zero_point, qmin, qmax }
 }
 
-/// Every neighbour of a tie: where a quotient and a product with the reciprocal may round to different integers.
+/// Neighbours of ties, where a product with the reciprocal would round to other integers than the quotient.
 #[test]
 fn quantization_near_ties() {
     let random = &mut Random(9);

@@ -1,10 +1,9 @@
 //! Matrix products.
 
-use crate::common::{Case, Random, expected_float, runnable, same};
-use lowbit_arithmetic::{Method, Rescale, fma, requantize};
+use crate::common::{Case, Case16, FloatCase, Random, runnable, same};
+use lowbit_arithmetic::fma;
 use lowbit_kernels::SLACK;
-use lowbit_kernels::gemm::{self, Epilogue16, FArgs, Q16Args, QArgs};
-use lowbit_kernels::requant::FloatEpilogue;
+use lowbit_kernels::gemm::{self, Args, Epilogue16, FArgs, Q16Args, QArgs};
 
 /// Every tile size up to the row's with random depths, then every depth and number of taps with random sizes.
 fn shapes(random: &mut Random, mr: usize, nr: usize) -> Vec<(usize, usize, usize, usize)> {
@@ -48,8 +47,8 @@ fn integers() {
             let x = inputs(random, &data, row.mr, rows, taps, k);
             let plain = random.weights(cols * taps * k);
             let weight = |channel: usize, tap: usize, k_: usize| plain[(channel * taps + tap) * k + k_];
-            let mut w = vec![1; gemm::packed_q8(cols, taps, k, row.nr)];
-            gemm::pack_q8(weight, cols, taps, k, row.nr, &mut w);
+            let mut w = vec![1; row.packed(cols, taps, k)];
+            row.pack(weight, cols, taps, k, &mut w);
             let mut bias = random.bias(cols);
             bias.resize(row.nr, 0);
             let case = Case::random(random, rows, cols, row.nr);
@@ -102,20 +101,13 @@ fn words() {
             let x = inputs(random, &data, row.mr, rows, taps, k);
             let plain = random.weights(cols * taps * k);
             let weight = |channel: usize, tap: usize, k_: usize| plain[(channel * taps + tap) * k + k_];
-            let mut w = vec![1; gemm::packed_q16(cols, taps, k, row.nr)];
-            gemm::pack_q16(weight, cols, taps, k, row.nr, &mut w);
+            let mut w = vec![1; row.packed(cols, taps, k)];
+            row.pack(weight, cols, taps, k, &mut w);
             let mut bias: Vec<i64> =
                 (0..row.nr).map(|_| random.next() as i64 >> random.pick(&[8, 16, 30, 60])).collect();
             bias[0] = random.pick(&[i64::MAX / 2, i64::MIN / 2, 0]);
-            let method = random.pick(&[Method::Float32, Method::Fixed, Method::Shift]);
-            let mut scales: Vec<Rescale> = (0..cols).map(|_| random.rescale(method)).collect();
-            scales.resize(row.nr, scales[0]);
-            let (zero_point, lo, hi) = random.range(65535);
-            let (epilogue, size) = if random.chance(3) {
-                (Epilogue16::Accumulator, 8)
-            } else {
-                (Epilogue16::Requant { scales: scales.as_ptr(), zero_point, lo, hi }, 2)
-            };
+            let case = Case16::random(random, row.nr);
+            let size = case.size();
             let y_stride = cols * size + random.below(7);
             let mut y = vec![0xa5u8; rows * y_stride + 64];
             let args = Q16Args {
@@ -128,7 +120,7 @@ fn words() {
                 bias: bias.as_ptr(),
                 y: y.as_mut_ptr(),
                 y_stride,
-                epilogue,
+                epilogue: case.epilogue,
             };
             // SAFETY: as above.
             unsafe { (row.run)(&args) };
@@ -145,14 +137,7 @@ fn words() {
                     }
                     let acc = acc as i64;
                     let at = r * y_stride + channel * size;
-                    match epilogue {
-                        Epilogue16::Accumulator => expected[at..at + 8].copy_from_slice(&acc.to_le_bytes()),
-                        Epilogue16::Requant { .. } => {
-                            let rounding = method.default_rounding();
-                            let q = requantize(acc, scales[channel], rounding, zero_point, lo, hi, 0);
-                            expected[at..at + 2].copy_from_slice(&(q as u16).to_le_bytes());
-                        }
-                    }
+                    expected[at..at + size].copy_from_slice(&case.expected(acc, channel));
                 }
             }
             assert_eq!(expected, y, "{} {rows}x{cols}, {taps} taps of {k}", row.name);
@@ -171,15 +156,11 @@ fn floats() {
             let plain = some(cols * taps * k);
             let mut bias = some(cols);
             bias.resize(row.nr, 0.0);
-            let other_stride = cols + random.below(5);
-            let other = if odd { random.floats(rows * other_stride) } else { random.plains(rows * other_stride) };
             let x = inputs(random, &data, row.mr, rows, taps, k);
             let weight = |channel: usize, tap: usize, k_: usize| plain[(channel * taps + tap) * k + k_];
-            let mut w = vec![1.0; gemm::packed_f32(cols, taps, k, row.nr)];
-            gemm::pack_f32(weight, cols, taps, k, row.nr, &mut w);
-            let bounds = [(f32::NEG_INFINITY, f32::INFINITY), (0.0, f32::INFINITY), (0.0, 6.0), (-1.0, 3.5)];
-            let add = random.chance(2).then(|| (other.as_ptr(), other_stride * 4, random.pick(&bounds)));
-            let epilogue = FloatEpilogue { clamp: random.pick(&bounds), add };
+            let mut w = vec![1.0; row.packed(cols, taps, k)];
+            row.pack(weight, cols, taps, k, &mut w);
+            let case = FloatCase::random(random, rows, cols, odd);
             let y_stride = cols + random.below(7);
             let mut y = vec![-7.25f32; rows * y_stride + 16];
             let args = FArgs {
@@ -192,7 +173,7 @@ fn floats() {
                 bias: bias.as_ptr(),
                 y: y.as_mut_ptr(),
                 y_stride: y_stride * 4,
-                epilogue,
+                epilogue: case.epilogue,
             };
             // SAFETY: as above.
             unsafe { (row.run)(&args) };
@@ -206,11 +187,10 @@ fn floats() {
                             acc = fma(unsafe { *x[tap * row.mr + r].add(i) }, weight(channel, tap, i), acc);
                         }
                     }
-                    expected[r * y_stride + channel] =
-                        expected_float(&epilogue, acc, other[r * other_stride + channel]);
+                    expected[r * y_stride + channel] = case.expected(acc, r, channel);
                 }
             }
-            same(row.name, &expected, &y, |_| format!("{rows}x{cols}, {taps} taps of {k}, {epilogue:?}"));
+            same(row.name, &expected, &y, |_| format!("{rows}x{cols}, {taps} taps of {k}, {:?}", case.epilogue));
         }
     }
 }
@@ -224,8 +204,8 @@ fn words_at_their_largest() {
         {
             let data = vec![x_value; k + SLACK];
             let x = vec![data.as_ptr(); row.mr];
-            let mut w = vec![0; gemm::packed_q16(row.nr, 1, k, row.nr)];
-            gemm::pack_q16(|_, _, _| weight, row.nr, 1, k, row.nr, &mut w);
+            let mut w = vec![0; row.packed(row.nr, 1, k)];
+            row.pack(|_, _, _| weight, row.nr, 1, k, &mut w);
             let bias = vec![-3i64; row.nr];
             let mut y = vec![0i64; row.mr * row.nr];
             let args = Q16Args {
@@ -248,54 +228,67 @@ fn words_at_their_largest() {
     }
 }
 
-#[test]
-fn weights_of_words() {
-    for (table, wide) in [(gemm::Q16_W16, true), (gemm::Q8_W16, false)] {
-        for row in runnable(table) {
-            let random = &mut Random(4);
-            for (rows, cols, taps, k) in shapes(random, row.mr, row.nr) {
-                let (words, bytes) = (random.words(3 * k + SLACK + 64), random.bytes(3 * k + SLACK + 64));
-                let plain: Vec<i16> = (0..cols * taps * k)
-                    .map(|_| if random.chance(3) { random.pick(&[-32768, 32767]) } else { random.next() as i16 })
-                    .collect();
-                let bias: Vec<i64> = (0..row.nr).map(|_| random.next() as i64 >> 20).collect();
-                let x16 = inputs(random, &words, row.mr, rows, taps, k);
-                let x8 = inputs(random, &bytes, row.mr, rows, taps, k);
-                let weight = |channel: usize, tap: usize, i: usize| plain[(channel * taps + tap) * k + i];
-                let mut w = vec![1i16; gemm::packed_w16(cols, taps, k, row.nr) / 2];
-                gemm::pack_w16(weight, cols, taps, k, row.nr, &mut w);
-                let mut y = vec![7i64; rows * cols];
-                let args = Q16Args {
-                    rows,
-                    cols,
-                    x: if wide { x16.as_ptr() } else { x8.as_ptr().cast() },
-                    taps,
-                    k,
-                    w: w.as_ptr().cast(),
-                    bias: bias.as_ptr(),
-                    y: y.as_mut_ptr().cast(),
-                    y_stride: cols * 8,
-                    epilogue: Epilogue16::Accumulator,
-                };
-                // SAFETY: as above.
-                unsafe { (row.run)(&args) };
-                for r in 0..rows {
-                    for channel in 0..cols {
-                        let mut acc = bias[channel];
-                        for tap in 0..taps {
-                            for i in 0..k {
-                                let at = tap * row.mr + r;
-                                // SAFETY: the pointer leads to k elements.
-                                let x = unsafe {
-                                    if wide { i64::from(*x16[at].add(i)) } else { i64::from(*x8[at].add(i)) }
-                                };
-                                acc += x * i64::from(weight(channel, tap, i));
-                            }
+/// Words as weights, by activations of either width.
+fn weights_of_words<X: Copy + Into<i64>>(
+    table: &'static [gemm::Gemm<Args<X, i16, i64, u8, Epilogue16>>],
+    data: impl Fn(&mut Random, usize) -> Vec<X>,
+) {
+    for row in runnable(table) {
+        let random = &mut Random(4);
+        for (rows, cols, taps, k) in shapes(random, row.mr, row.nr) {
+            let data = data(random, 3 * k + SLACK + 64);
+            let plain: Vec<i16> = (0..cols * taps * k)
+                .map(|_| if random.chance(3) { random.pick(&[-32768, 32767]) } else { random.next() as i16 })
+                .collect();
+            let bias: Vec<i64> = (0..row.nr).map(|_| random.next() as i64 >> 20).collect();
+            let x = inputs(random, &data, row.mr, rows, taps, k);
+            let weight = |channel: usize, tap: usize, i: usize| plain[(channel * taps + tap) * k + i];
+            let mut w = vec![1i16; row.packed(cols, taps, k)];
+            row.pack(weight, cols, taps, k, &mut w);
+            let case = Case16::random(random, row.nr);
+            let size = case.size();
+            let mut y = vec![0xa5u8; rows * cols * size + 64];
+            let args = Args {
+                rows,
+                cols,
+                x: x.as_ptr(),
+                taps,
+                k,
+                w: w.as_ptr(),
+                bias: bias.as_ptr(),
+                y: y.as_mut_ptr(),
+                y_stride: cols * size,
+                epilogue: case.epilogue,
+            };
+            // SAFETY: as above.
+            unsafe { (row.run)(&args) };
+            let mut expected = vec![0xa5u8; y.len()];
+            for r in 0..rows {
+                for channel in 0..cols {
+                    let mut acc = bias[channel];
+                    for tap in 0..taps {
+                        for i in 0..k {
+                            // SAFETY: the pointer leads to k elements.
+                            let x: i64 = unsafe { *x[tap * row.mr + r].add(i) }.into();
+                            acc += x * i64::from(weight(channel, tap, i));
                         }
-                        assert_eq!(acc, y[r * cols + channel], "{} {rows}x{cols}, {taps} taps of {k}", row.name);
                     }
+                    let bytes = case.expected(acc, channel);
+                    let at = (r * cols + channel) * size;
+                    expected[at..at + bytes.len()].copy_from_slice(&bytes);
                 }
             }
+            assert_eq!(expected, y, "{} {rows}x{cols}, {taps} taps of {k}", row.name);
         }
     }
+}
+
+#[test]
+fn words_by_words() {
+    weights_of_words(gemm::Q16_W16, |random, n| random.words(n));
+}
+
+#[test]
+fn bytes_by_words() {
+    weights_of_words(gemm::Q8_W16, |random, n| random.bytes(n));
 }

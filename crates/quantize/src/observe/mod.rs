@@ -9,7 +9,7 @@ mod mse;
 mod percentile;
 mod scale;
 
-pub use histogram::{BINS, Histogram};
+pub use histogram::{BINS, Histogram, check_finite};
 pub use scale::{Affine, Bounds, Fit, Range, choose, fit, largest};
 
 use lowbit_ir::suggest::did_you_mean;

@@ -93,8 +93,8 @@ fn scale_along(t: Option<&Tensor>, axis: usize, factor: &[f64]) -> Result<Tensor
 }
 
 /// Which output and input channel a weight joins.
-struct InputMap {
-    outputs: usize,
+pub(crate) struct InputMap {
+    pub(crate) outputs: usize,
     /// Elements of one input channel of one output channel (Conv), or columns (MatMul).
     inner: usize,
     /// Input channels of a group.
@@ -105,7 +105,7 @@ struct InputMap {
 }
 
 impl InputMap {
-    fn new(op: &Op, dims: &[usize]) -> Self {
+    pub(crate) fn new(op: &Op, dims: &[usize]) -> Self {
         let dim = |i: usize| dims.get(i).copied().unwrap_or(1).max(1);
         match op {
             Op::Conv(Conv { group, .. }) => InputMap {
@@ -123,7 +123,7 @@ impl InputMap {
         }
     }
 
-    fn of(&self, i: usize) -> (usize, usize) {
+    pub(crate) fn of(&self, i: usize) -> (usize, usize) {
         match self.matrix {
             Some(true) => (i / self.inner, i % self.inner),
             Some(false) => (i % self.inner, i / self.inner),

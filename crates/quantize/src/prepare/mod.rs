@@ -11,7 +11,7 @@ mod fold_constants;
 mod fold_pad;
 mod fold_scale;
 mod global_pools;
-mod linear;
+pub(crate) mod linear;
 mod recognize_activations;
 mod recognize_layer_norm;
 mod remove_identities;
