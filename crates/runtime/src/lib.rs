@@ -5,6 +5,7 @@
 //! `unsafe` lives here because kernels take pointers; every pointer comes from a place that [`Program::new`] has checked
 //! against the arena or the constants.
 
+mod elements;
 pub mod exec;
 pub mod floatenv;
 pub mod isa;

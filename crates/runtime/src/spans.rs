@@ -164,6 +164,7 @@ fn indices(of: &Indices) -> Result<()> {
     fits(of.channels >= 1 && of.pixels >= 1, "samples of at least one element")
 }
 
+#[allow(clippy::type_complexity, reason = "a kernel's arguments are named by the numbers they lead to")]
 impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
     fn padded(&self) -> usize {
         product([self.panels.len(), self.row.nr])
