@@ -154,11 +154,11 @@ impl<'a> Lane<'a> {
             p99_ms: at(0.99),
             runs: self.times.len(),
             threads: self.session.threads(),
-            isa: program.isa.name,
-            batch: program.inputs.first().and_then(|p| p.ty.shape.0.first()?.known()).unwrap_or(1),
-            inputs: program.inputs.iter().map(|p| format!("{}: {}", p.name, p.ty)).collect(),
+            isa: program.isa().name,
+            batch: program.inputs().first().and_then(|p| p.ty.shape.0.first()?.known()).unwrap_or(1),
+            inputs: program.inputs().iter().map(|p| format!("{}: {}", p.name, p.ty)).collect(),
             macs: program.macs(),
-            memory_bytes: program.arena + program.consts.len(),
+            memory_bytes: program.arena() + program.consts().len(),
             reference_steps: reference_steps(program),
             cpu: lowbit_runtime::isa::cpu_name(),
         }
@@ -203,12 +203,12 @@ pub fn profile(program: &Arc<Program>, inputs: &[Tensor], threads: usize, effort
         percent: 100.0 * ns as f64 / total.max(1) as f64,
         macs: step.macs,
     };
-    Ok(program.steps.iter().zip(&nanoseconds).map(step).collect())
+    Ok(program.steps().iter().zip(&nanoseconds).map(step).collect())
 }
 
 /// Puts the inputs where the program expects them. Each run needs that anew: what an input lies in is used again.
 fn fill(session: &mut Session, inputs: &[Tensor]) -> Result<()> {
-    let expected = session.program().inputs.len();
+    let expected = session.program().inputs().len();
     if inputs.len() != expected {
         return Err(Error::new(format!("expected {expected} inputs, found {}", inputs.len())));
     }
