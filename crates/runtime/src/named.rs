@@ -60,15 +60,15 @@ fn in_order<N: AsRef<str>, T: Borrow<Tensor>>(
     program: &Program,
     inputs: impl IntoIterator<Item = (N, T)>,
 ) -> Result<Vec<Tensor>> {
-    let names = || program.inputs.iter().map(|port| port.name.as_str());
+    let names = || program.inputs().iter().map(|port| port.name.as_str());
     let listed = |e: Error| {
-        let ports: Vec<String> = program.inputs.iter().map(|port| format!("'{}' {}", port.name, port.ty)).collect();
+        let ports: Vec<String> = program.inputs().iter().map(|port| format!("'{}' {}", port.name, port.ty)).collect();
         match ports.is_empty() {
             true => e.hint("the program has no inputs"),
             false => e.hint(format!("the inputs are {}", ports.join(", "))),
         }
     };
-    let mut slots: Vec<Option<Tensor>> = vec![None; program.inputs.len()];
+    let mut slots: Vec<Option<Tensor>> = vec![None; program.inputs().len()];
     for (name, tensor) in inputs {
         let name = name.as_ref();
         let Some(slot) = names().position(|n| n == name).and_then(|place| slots.get_mut(place)) else {
