@@ -97,11 +97,10 @@ fn integer_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>)
     let rescale = *rescale;
     let Some(x) = g.node(mac).input(0).map(|x| g.ty(x).dtype) else { return plain };
     // Which kernel sums is decided by the activations, and each kernel stores one width.
-    let fits = match (x, g.ty(acc).dtype, g.ty(to).dtype) {
-        (DType::U8, DType::I32, DType::U8) => true,
-        (DType::U16, DType::I32 | DType::I64, DType::U16) => true,
-        _ => false,
-    };
+    let fits = matches!(
+        (x, g.ty(acc).dtype, g.ty(to).dtype),
+        (DType::U8, DType::I32, DType::U8) | (DType::U16, DType::I32 | DType::I64, DType::U16)
+    );
     if !fits || !per_tensor(g, to) || rescale.rounding != rescale.method.default_rounding() {
         return plain;
     }
