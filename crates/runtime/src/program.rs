@@ -5,18 +5,20 @@
 //! step touches lies within its memory, what a step writes it does not read, kernels are rows of their tables and need
 //! no more than the program's instruction set.
 
-pub use crate::elements::{
-    AccumulatorRow, Entries, Indices, Integer, Map, MapFn, Narrow, PairAny, QuantizeAny, RequantAny, Zip, ZipFn,
-};
 use crate::isa::Isa;
-use crate::memory::{ALIGN, Aligned};
-use lowbit_arithmetic::{Rescale, Rounding};
+use crate::memory::Aligned;
+use lowbit_arithmetic::{Affine, Rescale, Rounding};
 use lowbit_ir::{Customs, Error, Op, Result, Type};
+use lowbit_kernels::elementwise::{BinaryFn, MulParams, UnaryFn};
 use lowbit_kernels::isa::Kernel;
 use lowbit_kernels::requant::AddParams;
-use lowbit_kernels::{SLACK, dwconv, gemm, pool, rowconv, rows};
+use lowbit_kernels::{elementwise, pool, rowconv, rows};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+mod layers;
+
+pub use layers::*;
 
 /// An address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -195,6 +197,122 @@ pub enum Kind {
     Reference(Box<Reference>),
 }
 
+/// A kernel for accumulators, by their width.
+#[derive(Debug, Clone, Copy)]
+pub enum AccumulatorRow {
+    /// i32.
+    Narrow(&'static Kernel<elementwise::DequantizeAccFn>),
+    /// i64.
+    Wide(&'static Kernel<elementwise::DequantizeWideFn>),
+}
+
+impl AccumulatorRow {
+    /// Bytes an accumulator.
+    pub fn size(&self) -> usize {
+        match self {
+            AccumulatorRow::Narrow(_) => 4,
+            AccumulatorRow::Wide(_) => 8,
+        }
+    }
+}
+
+/// Integers to read, by their width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Integer {
+    U8,
+    U16,
+    I16,
+    I32,
+    I64,
+}
+
+impl Integer {
+    /// Bytes an element.
+    pub fn size(self) -> usize {
+        match self {
+            Integer::U8 => 1,
+            Integer::U16 | Integer::I16 => 2,
+            Integer::I32 => 4,
+            Integer::I64 => 8,
+        }
+    }
+}
+
+/// Integers to store, by their width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Narrow {
+    U8,
+    U16,
+    I16,
+}
+
+impl Narrow {
+    /// Bytes an element.
+    pub fn size(self) -> usize {
+        match self {
+            Narrow::U8 => 1,
+            Narrow::U16 | Narrow::I16 => 2,
+        }
+    }
+}
+
+impl From<Narrow> for Integer {
+    fn from(narrow: Narrow) -> Self {
+        match narrow {
+            Narrow::U8 => Integer::U8,
+            Narrow::U16 => Integer::U16,
+            Narrow::I16 => Integer::I16,
+        }
+    }
+}
+
+/// Which of some entries (channels) an element takes that lies at `i` in memory: entry `i / inner % count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entries {
+    /// How many there are.
+    pub count: usize,
+    /// Neighbours that share one.
+    pub inner: usize,
+}
+
+/// Where an element lies in its sample's row-major order, which stochastic rounding asks: in memory a sample is `pixels`
+/// runs of `channels` elements, in row-major order it is `channels` runs of `pixels`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Indices {
+    /// Elements of a run.
+    pub channels: usize,
+    /// Runs of a sample.
+    pub pixels: usize,
+}
+
+impl Indices {
+    /// For roundings that do not ask: one run.
+    pub const NONE: Indices = Indices { channels: usize::MAX, pixels: 1 };
+
+    /// The index of the element at `i` in memory, what a neighbour adds to it, and how many neighbours do.
+    pub fn at(&self, i: usize) -> (u64, u64, usize) {
+        let in_sample = i % product([self.channels, self.pixels]);
+        let (pixel, channel) = (in_sample / self.channels, in_sample % self.channels);
+        ((channel * self.pixels + pixel) as u64, self.pixels as u64, self.channels - channel)
+    }
+}
+
+impl Entries {
+    /// The same for all.
+    pub const ONE: Entries = Entries { count: 1, inner: 1 };
+
+    /// The entry of the element at `i` in memory, what a neighbour adds to it, and how many neighbours do.
+    pub fn at(&self, i: usize) -> (usize, usize, usize) {
+        match self {
+            Entries { count: 1, .. } => (0, 0, usize::MAX),
+            Entries { count, inner: 1 } => (i % count, 1, count - i % count),
+            Entries { count, inner } => (i / inner % count, 0, inner - i % inner),
+        }
+    }
+}
+
 /// Where output pixels find their input pixels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
@@ -324,243 +442,6 @@ impl Window {
     }
 }
 
-/// Output channels that one panel of packed weights makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Panel {
-    /// Bytes from an input pixel to the first channel that this panel's group reads.
-    pub x_offset: usize,
-    /// First output channel.
-    pub channel: usize,
-    /// Output channels.
-    pub cols: usize,
-}
-
-/// How a matrix product is cut into tiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
-    /// Blocks of `mr` pixels a tile.
-    pub blocks: usize,
-    /// Panels a tile.
-    pub panels: usize,
-}
-
-/// Places of per-channel multipliers, see [`lowbit_kernels::requant::Scales`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scales {
-    /// One f32 a channel.
-    Float32(Place),
-    /// Multiplier and shift a channel.
-    Fixed(Place, Place),
-    /// Shift a channel.
-    Shift(Place),
-}
-
-/// What an integer multiply-accumulate stores.
-#[derive(Debug, Clone, Copy)]
-pub enum Epilogue {
-    /// i32 accumulators.
-    Accumulator,
-    /// u8.
-    Requant(Requant),
-    /// u8, after adding another tensor of the output's layout.
-    RequantAdd(Requant, Place, AddParams),
-}
-
-/// See [`lowbit_kernels::requant::Requant`].
-#[derive(Debug, Clone, Copy)]
-pub struct Requant {
-    /// Multipliers.
-    pub scales: Scales,
-    /// Added after rounding.
-    pub zero_point: i32,
-    /// Lowest stored value.
-    pub lo: i32,
-    /// Highest stored value.
-    pub hi: i32,
-}
-
-/// See [`lowbit_kernels::requant::FloatEpilogue`].
-#[derive(Debug, Clone, Copy)]
-pub struct FloatEpilogue {
-    /// First clamp.
-    pub clamp: (f32, f32),
-    /// Another tensor of the output's layout, then the second clamp.
-    pub add: Option<(Place, (f32, f32))>,
-}
-
-/// Convolution or dense layer: a kernel row with arguments `A`, and what is stored.
-#[derive(Debug)]
-pub struct Gemm<A: 'static, E> {
-    /// Kernel row.
-    pub row: &'static gemm::Gemm<A>,
-    /// Input pixels.
-    pub window: Window,
-    /// Input.
-    pub x: Place,
-    /// A pixel of zero points.
-    pub zero: Place,
-    /// Input channels a tap.
-    pub k: usize,
-    /// Packed weights, panel after panel.
-    pub w: Place,
-    /// Bytes a panel.
-    pub panel_bytes: usize,
-    /// Panels; bias and multipliers have `nr` entries for each.
-    pub panels: Vec<Panel>,
-    /// Bias.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// Output channels, all groups.
-    pub channels: usize,
-    /// What is stored.
-    pub epilogue: E,
-    /// Tiles.
-    pub cut: Cut,
-}
-
-/// Depthwise convolution: a kernel row with arguments `A` and weights `W`, and what is stored; a tile is one output row.
-#[derive(Debug)]
-pub struct Dw<A: 'static, W: 'static, E> {
-    /// Kernel row.
-    pub row: &'static dwconv::Dw<A, W>,
-    /// Input pixels.
-    pub window: Window,
-    /// Input.
-    pub x: Place,
-    /// A pixel of zero points.
-    pub zero: Place,
-    /// Channels.
-    pub channels: usize,
-    /// Packed weights.
-    pub w: Place,
-    /// Bytes of packed weights.
-    pub w_bytes: usize,
-    /// Bias.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// What is stored.
-    pub epilogue: E,
-}
-
-/// Of u8 activations.
-pub type QGemm = Gemm<gemm::QArgs, Epilogue>;
-/// Of f32.
-pub type FGemm = Gemm<gemm::FArgs, FloatEpilogue>;
-/// Of u16 activations, accumulated in 64 bits.
-pub type QGemm16 = Gemm<gemm::Q16Args, Epilogue16>;
-/// Of u8 activations.
-pub type QDw = Dw<dwconv::QArgs, i8, Epilogue>;
-/// Of f32.
-pub type FDw = Dw<dwconv::FArgs, f32, FloatEpilogue>;
-/// Of u16 activations, accumulated in 64 bits.
-pub type QDw16 = Dw<dwconv::Q16Args, i8, Epilogue16>;
-
-/// Of u16 activations and i16 weights, accumulated in 64 bits.
-pub type QGemm16W16 = Gemm<gemm::Q16W16Args, Epilogue16>;
-/// Of u8 activations and i16 weights, accumulated in 64 bits.
-pub type QGemm8W16 = Gemm<gemm::Q8W16Args, Epilogue16>;
-/// Of u16 activations and i16 weights, accumulated in 64 bits.
-pub type QDw16W16 = Dw<dwconv::Q16W16Args, i16, Epilogue16>;
-/// Of u8 activations and i16 weights, accumulated in 64 bits.
-pub type QDw8W16 = Dw<dwconv::Q8W16Args, i16, Epilogue16>;
-
-/// What a layer of 16-bit activations or weights stores: u16, or the i64 accumulators for want of a change of scale.
-pub type Epilogue16 = Option<Requant16>;
-
-/// Rescaling of 64-bit accumulators to u16.
-#[derive(Debug, Clone)]
-pub struct Requant16 {
-    /// One change of scale a channel, padded as the bias is.
-    pub scales: Vec<Rescale>,
-    /// Added after rounding.
-    pub zero_point: i32,
-    /// Lowest stored value.
-    pub lo: i32,
-    /// Highest stored value.
-    pub hi: i32,
-}
-
-/// Integer convolution whose input rows are copied with their padding; a tile is `rows` output rows.
-#[derive(Debug)]
-pub struct QRow {
-    /// Kernel row.
-    pub row: &'static rowconv::QRow,
-    /// Input pixels, neighbouring columns of which are neighbours in the window too.
-    pub window: Window,
-    /// Input.
-    pub x: Place,
-    /// What the padding holds: the input's zero point.
-    pub fill: u8,
-    /// Output channels.
-    pub channels: usize,
-    /// Whether every channel has its own kernel.
-    pub depthwise: bool,
-    /// Packed weights.
-    pub w: Place,
-    /// Bytes of packed weights.
-    pub w_bytes: usize,
-    /// Bias.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// What is stored.
-    pub requant: Requant,
-    /// Output rows a tile.
-    pub rows: usize,
-}
-
-impl QRow {
-    /// The sizes that its kernel asks for.
-    pub fn shape(&self) -> rowconv::Shape {
-        self.window.row_shape(self.channels, self.depthwise)
-    }
-
-    /// Bytes of scratch before the copied rows: one pointer a kernel row.
-    pub fn pointers_bytes(&self) -> usize {
-        (self.window.kernel[0] * size_of::<*const u8>()).next_multiple_of(ALIGN)
-    }
-
-    /// Input rows that this many output rows read.
-    pub fn lines(&self, rows: usize) -> usize {
-        let w = &self.window;
-        rows.saturating_sub(1) * w.strides[0] + w.kernel[0].saturating_sub(1) * w.dilations[0] + 1
-    }
-
-    /// Bytes from one copied input row to the next.
-    pub fn line_bytes(&self) -> usize {
-        (self.shape().row_bytes(self.window.output[1]) + SLACK).next_multiple_of(ALIGN)
-    }
-}
-
-/// Float product of two activations, `a [batch, m, k]` by `b [batch, k, n]` or `[batch, n, k]`; a tile is one panel.
-#[derive(Debug)]
-pub struct FMatMul {
-    /// Kernel row.
-    pub row: &'static gemm::FGemm,
-    /// Left operand.
-    pub a: Place,
-    /// Right operand.
-    pub b: Place,
-    /// Whether `b` is [n, k].
-    pub trans_b: bool,
-    /// For each output matrix, which matrices of `a` and `b` it takes (broadcasting).
-    pub batch: Vec<(usize, usize)>,
-    /// Rows.
-    pub m: usize,
-    /// Inner size.
-    pub k: usize,
-    /// Columns.
-    pub n: usize,
-    /// Bias, one a column, padded to panels.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// Clamp.
-    pub clamp: (f32, f32),
-}
-
 /// Pooling; a tile is one output row.
 #[derive(Debug)]
 pub struct Pool {
@@ -620,6 +501,172 @@ pub struct AverageAny {
     pub to: Narrow,
     /// Any rounding.
     pub rounding: Rounding,
+}
+
+/// A function of one element over `n` contiguous elements.
+#[derive(Debug)]
+pub struct Map {
+    /// Which function.
+    pub f: MapFn,
+    /// Input.
+    pub x: Place,
+    /// Output.
+    pub y: Place,
+    /// Elements.
+    pub n: usize,
+}
+
+/// A function of one element, with its parameters.
+#[derive(Debug)]
+pub enum MapFn {
+    /// f32 to u8.
+    Quantize8(&'static Kernel<elementwise::QuantizeFn<u8>>, Affine),
+    /// f32 to u16.
+    Quantize16(&'static Kernel<elementwise::QuantizeFn<u16>>, Affine),
+    /// u8 to f32.
+    Dequantize8(&'static Kernel<elementwise::DequantizeFn<u8>>, Affine),
+    /// u16 to f32.
+    Dequantize16(&'static Kernel<elementwise::DequantizeFn<u16>>, Affine),
+    /// u8 to u8 by a table of 256.
+    Table8(&'static Kernel<elementwise::TableFn<u8>>, Place),
+    /// u16 to u16 by a table of 65,536.
+    Table16(&'static Kernel<elementwise::TableFn<u16>>, Place),
+    /// f32 to f32.
+    Unary(&'static Kernel<elementwise::UnaryRun>, UnaryFn),
+    /// f32 limited to a range.
+    Clamp(&'static Kernel<elementwise::ClampFn>, f32, f32),
+    /// i32 accumulators to u8, default roundings; as many multipliers as there are entries, of which neighbours take
+    /// neighbours.
+    RequantAcc(&'static Kernel<elementwise::RequantAccFn>, Requant, usize),
+    /// Integers to integers with any rounding.
+    RequantAny(&'static Kernel<elementwise::RequantAnyFn>, RequantAny),
+    /// f32 to integers with any rounding.
+    QuantizeAny(&'static Kernel<elementwise::QuantizeAnyFn>, QuantizeAny),
+}
+
+/// A requantization with any rounding.
+#[derive(Debug)]
+pub struct RequantAny {
+    /// Input.
+    pub from: Integer,
+    /// Output.
+    pub to: Narrow,
+    /// Subtracted first.
+    pub zero_in: i32,
+    /// One change of scale an entry.
+    pub rescales: Vec<Rescale>,
+    /// Which element takes which.
+    pub entries: Entries,
+    /// Any rounding.
+    pub rounding: Rounding,
+    /// For stochastic rounding.
+    pub indices: Indices,
+    /// Added after rounding.
+    pub zero_point: i32,
+    /// Lowest stored value.
+    pub lo: i32,
+    /// Highest stored value.
+    pub hi: i32,
+}
+
+/// A quantization with any rounding.
+#[derive(Debug)]
+pub struct QuantizeAny {
+    /// Output.
+    pub to: Narrow,
+    /// What the integers mean.
+    pub affine: Affine,
+    /// Any rounding.
+    pub rounding: Rounding,
+    /// For stochastic rounding.
+    pub indices: Indices,
+}
+
+impl MapFn {
+    /// Bytes an input and an output element.
+    pub fn sizes(&self) -> (usize, usize) {
+        match self {
+            MapFn::Quantize8(..) => (4, 1),
+            MapFn::Quantize16(..) => (4, 2),
+            MapFn::Dequantize8(..) => (1, 4),
+            MapFn::Dequantize16(..) => (2, 4),
+            MapFn::Table8(..) => (1, 1),
+            MapFn::Table16(..) => (2, 2),
+            MapFn::Unary(..) | MapFn::Clamp(..) => (4, 4),
+            MapFn::RequantAcc(..) => (4, 1),
+            MapFn::RequantAny(_, how) => (how.from.size(), how.to.size()),
+            MapFn::QuantizeAny(_, how) => (4, how.to.size()),
+        }
+    }
+}
+
+/// A function of two elements over `rows` runs of `n`; a row stride of 0 repeats an operand's run.
+#[derive(Debug)]
+pub struct Zip {
+    /// Which function.
+    pub f: ZipFn,
+    /// Left operand and the elements between its runs.
+    pub a: (Place, usize),
+    /// Right operand and the elements between its runs.
+    pub b: (Place, usize),
+    /// Output, contiguous.
+    pub y: Place,
+    /// Runs.
+    pub rows: usize,
+    /// Elements a run.
+    pub n: usize,
+}
+
+/// A function of two elements, with its parameters.
+#[derive(Debug)]
+pub enum ZipFn {
+    /// Sum of u8.
+    Add8(&'static Kernel<elementwise::AddFn<u8>>, AddParams),
+    /// Sum of u16.
+    Add16(&'static Kernel<elementwise::AddFn<u16>>, AddParams),
+    /// Product of u8.
+    Mul8(&'static Kernel<elementwise::MulFn<u8>>, MulParams),
+    /// Product of u16.
+    Mul16(&'static Kernel<elementwise::MulFn<u16>>, MulParams),
+    /// Sum or product of integers of any width with any rounding.
+    Any(&'static Kernel<elementwise::PairAnyFn>, PairAny),
+    /// f32; steps of 0 repeat one element of an operand along the run.
+    Binary(&'static Kernel<elementwise::BinaryRun>, BinaryFn, usize, usize),
+}
+
+/// A function of two integers with any rounding.
+#[derive(Debug, Clone, Copy)]
+pub struct PairAny {
+    /// Operands: u8 or u16.
+    pub from: [Narrow; 2],
+    /// Output.
+    pub to: Narrow,
+    /// What is done.
+    pub how: elementwise::Pair,
+    /// Any rounding.
+    pub rounding: Rounding,
+    /// For stochastic rounding.
+    pub indices: Indices,
+}
+
+impl ZipFn {
+    /// Bytes an element of each operand and of the output.
+    pub fn sizes(&self) -> [usize; 3] {
+        match self {
+            ZipFn::Add8(..) | ZipFn::Mul8(..) => [1; 3],
+            ZipFn::Add16(..) | ZipFn::Mul16(..) => [2; 3],
+            ZipFn::Any(_, PairAny { from: [a, b], to, .. }) => [a.size(), b.size(), to.size()],
+            ZipFn::Binary(..) => [4; 3],
+        }
+    }
+
+    /// Whether each operand advances along a run.
+    pub fn steps(&self) -> (usize, usize) {
+        match self {
+            ZipFn::Add8(..) | ZipFn::Mul8(..) | ZipFn::Add16(..) | ZipFn::Mul16(..) | ZipFn::Any(..) => (1, 1),
+            ZipFn::Binary(_, _, a, b) => (*a, *b),
+        }
+    }
 }
 
 /// General data movement: the output is contiguous over `dims`, the input offset of an element is the sum over the axes
@@ -946,6 +993,27 @@ mod tests {
         };
         program(scalar(), pool(4)).unwrap();
         refused(scalar(), pool(5), "pixels of whole channels");
+    }
+
+    #[test]
+    fn indices_and_entries_are_those_of_row_major_order() {
+        // Two samples of 3 channels and 4 pixels, channels last.
+        let (channels, pixels) = (3, 4);
+        let indices = Indices { channels, pixels };
+        let entries = Entries { count: channels, inner: 1 };
+        for (i, (sample, pixel, channel)) in
+            (0..2).flat_map(|s| (0..pixels).flat_map(move |p| (0..channels).map(move |c| (s, p, c)))).enumerate()
+        {
+            let (index, step, near) = indices.at(i);
+            assert_eq!((index, step, near), ((channel * pixels + pixel) as u64, 4, 3 - channel), "{sample}");
+            assert_eq!(entries.at(i), (channel, 1, 3 - channel));
+            // The same in row-major order.
+            let plain = (sample * channels + channel) * pixels + pixel;
+            assert_eq!(Indices { channels: 12, pixels: 1 }.at(plain).0, index);
+            assert_eq!(Entries { count: channels, inner: pixels }.at(plain), (channel, 0, pixels - pixel));
+        }
+        assert_eq!(Entries::ONE.at(17), (0, 0, usize::MAX));
+        assert_eq!(Indices::NONE.at(17).1, 1);
     }
 
     #[test]

@@ -164,7 +164,9 @@ fn indices(of: &Indices) -> Result<()> {
     fits(of.channels >= 1 && of.pixels >= 1, "samples of at least one element")
 }
 
-#[allow(clippy::type_complexity, reason = "a kernel's arguments are named by the numbers they lead to")]
+/// A row of a product's table.
+type GemmRow<X, W, B, Y, K> = gemm::Gemm<gemm::Args<X, W, B, Y, K>>;
+
 impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
     fn padded(&self) -> usize {
         product([self.panels.len(), self.row.nr])
@@ -187,7 +189,7 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
         product([self.window.taps(), self.row.mr, size_of::<*const u8>()])
     }
 
-    fn check(&self, table: &'static [gemm::Gemm<gemm::Args<X, W, B, Y, K>>], isa: Features) -> Result<()> {
+    fn check(&self, table: &'static [GemmRow<X, W, B, Y, K>], isa: Features) -> Result<()> {
         row(self.row, table, isa)?;
         pixels(&self.window, size_of::<X>())?;
         let (nr, taps) = (self.row.nr, self.window.taps());

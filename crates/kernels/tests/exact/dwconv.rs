@@ -190,11 +190,11 @@ fn floats() {
     }
 }
 
-/// A row whose weights are words.
-type ByWords<X> = dwconv::Dw<Args<X, i16, i64, u8, Epilogue16>, i16>;
+/// A row with words as weights.
+type Words<X> = dwconv::Dw<Args<X, i16, i64, u8, Epilogue16>, i16>;
 
 /// Words as weights, by activations of either width.
-fn weights_of_words<X: Copy + Into<i64>>(table: &'static [ByWords<X>], data: impl Fn(&mut Random, usize) -> Vec<X>) {
+fn weights_of_words<X: Copy + Into<i64>>(table: &'static [Words<X>], data: impl Fn(&mut Random, usize) -> Vec<X>) {
     for row in runnable(table) {
         let random = &mut Random(21);
         for (pixels, channels, taps) in shapes(random) {

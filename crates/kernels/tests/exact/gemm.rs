@@ -179,8 +179,8 @@ fn floats() {
             unsafe { (row.run)(&args) };
             let mut expected = vec![-7.25f32; y.len()];
             for r in 0..rows {
-                for channel in 0..cols {
-                    let mut acc = bias[channel];
+                for (channel, start) in bias.iter().enumerate().take(cols) {
+                    let mut acc = *start;
                     for tap in 0..taps {
                         for i in 0..k {
                             // SAFETY: the pointer leads to k elements.
@@ -228,11 +228,11 @@ fn words_at_their_largest() {
     }
 }
 
-/// A row whose weights are words.
-type ByWords<X> = gemm::Gemm<Args<X, i16, i64, u8, Epilogue16>>;
+/// A row with words as weights.
+type Words<X> = gemm::Gemm<Args<X, i16, i64, u8, Epilogue16>>;
 
 /// Words as weights, by activations of either width.
-fn weights_of_words<X: Copy + Into<i64>>(table: &'static [ByWords<X>], data: impl Fn(&mut Random, usize) -> Vec<X>) {
+fn weights_of_words<X: Copy + Into<i64>>(table: &'static [Words<X>], data: impl Fn(&mut Random, usize) -> Vec<X>) {
     for row in runnable(table) {
         let random = &mut Random(4);
         for (rows, cols, taps, k) in shapes(random, row.mr, row.nr) {
@@ -264,8 +264,8 @@ fn weights_of_words<X: Copy + Into<i64>>(table: &'static [ByWords<X>], data: imp
             unsafe { (row.run)(&args) };
             let mut expected = vec![0xa5u8; y.len()];
             for r in 0..rows {
-                for (channel, bias) in bias.iter().enumerate().take(cols) {
-                    let mut acc = *bias;
+                for (channel, start) in bias.iter().enumerate().take(cols) {
+                    let mut acc = *start;
                     for tap in 0..taps {
                         for i in 0..k {
                             // SAFETY: the pointer leads to k elements.
