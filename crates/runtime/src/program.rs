@@ -10,7 +10,7 @@ use lowbit_ir::{Customs, Error, Op, Result, Type};
 use lowbit_kernels::elementwise::{BinaryFn, MulParams, UnaryFn};
 use lowbit_kernels::isa::Kernel;
 use lowbit_kernels::requant::AddParams;
-use lowbit_kernels::{SLACK, dwconv, elementwise, gemm, pool, rowconv, rows};
+use lowbit_kernels::{SLACK, copy, dwconv, elementwise, gemm, pool, rowconv, rows};
 use std::sync::Arc;
 
 /// An address.
@@ -96,6 +96,8 @@ pub enum Kind {
     FDw(FDw),
     /// Float matrix product of two activations.
     FMatMul(FMatMul),
+    /// Integer matrix product of two activations.
+    QMatMul(QMatMul),
     /// Pooling.
     Pool(Pool),
     /// A function of one element.
@@ -154,7 +156,7 @@ pub enum Kind {
     /// A matrix transposition per batch: `y[b][c][r] = x[b][r][c]`.
     Transpose {
         /// Kernel row.
-        row: &'static Kernel<lowbit_kernels::copy::TransposeFn>,
+        row: &'static Kernel<copy::TransposeFn>,
         /// Input.
         x: Place,
         /// Output.
@@ -505,6 +507,61 @@ pub struct FMatMul {
     pub y: Place,
     /// Clamp.
     pub clamp: (f32, f32),
+}
+
+/// Integer product of two activations of u8, shaped as in [`FMatMul`]; a tile is one panel, which it packs itself.
+#[derive(Debug)]
+pub struct QMatMul {
+    /// Kernel row.
+    pub row: &'static gemm::QGemm,
+    /// Brings `b` into the order of a panel.
+    pub transpose: &'static Kernel<copy::TransposeFn>,
+    /// Left operand.
+    pub a: Place,
+    /// A row of `a` that holds its zero point only; none if that is 0.
+    pub zero: Option<Place>,
+    /// Right operand.
+    pub b: Place,
+    /// Zero point of `b`.
+    pub b_zero: u8,
+    /// Whether `b` is [n, k].
+    pub trans_b: bool,
+    /// For each output matrix, which matrices of `a` and `b` it takes (broadcasting).
+    pub batch: Vec<(usize, usize)>,
+    /// Rows.
+    pub m: usize,
+    /// Inner size.
+    pub k: usize,
+    /// Columns.
+    pub n: usize,
+    /// Bias, one a column, padded to panels.
+    pub bias: Place,
+    /// Output.
+    pub y: Place,
+    /// What is stored.
+    pub epilogue: Epilogue,
+}
+
+impl QMatMul {
+    /// Bytes of the pointers that scratch begins with.
+    pub fn pointers_bytes(&self) -> usize {
+        (gemm::DIGITS * self.row.mr * size_of::<*const u8>()).next_multiple_of(ALIGN)
+    }
+
+    /// Bytes of one column of a panel.
+    pub fn column_bytes(&self) -> usize {
+        self.k.next_multiple_of(self.row.group)
+    }
+
+    /// Bytes of one tap of a panel.
+    pub fn panel_bytes(&self) -> usize {
+        self.row.packed(self.row.nr, 1, self.k)
+    }
+
+    /// Bytes of one number a column of a panel.
+    pub fn bias_bytes(&self) -> usize {
+        (self.row.nr * 4).next_multiple_of(ALIGN)
+    }
 }
 
 /// Pooling; a tile is one output row.

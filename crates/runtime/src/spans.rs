@@ -1,10 +1,11 @@
 //! What every step touches: its spans for the check and the memory plan, its scratch, the facts its pointers rest on.
 
 use crate::program::{
-    Dw, Epilogue, Epilogue16, FloatEpilogue, Gemm, Kind, MapFn, Place, PoolKind, QRow, Scales, Span, type_bytes,
+    Dw, Epilogue, Epilogue16, FloatEpilogue, Gemm, Kind, MapFn, Place, PoolKind, QMatMul, QRow, Scales, Span,
+    type_bytes,
 };
 use lowbit_ir::{Error, Result, Type};
-use lowbit_kernels::{dwconv, rowconv};
+use lowbit_kernels::{dwconv, gemm, rowconv};
 
 fn read(place: Place, bytes: usize) -> Span {
     Span { place, bytes, written: false }
@@ -246,6 +247,48 @@ impl QRow {
     }
 }
 
+impl QMatMul {
+    fn spans(&self) -> Vec<Span> {
+        let padded = self.n.next_multiple_of(self.row.nr);
+        let y_bytes = product([self.batch.len(), self.m, self.n, self.epilogue.size()]);
+        let of = |f: fn(&(usize, usize)) -> usize| self.batch.iter().map(f).max().map_or(0, |m| m + 1);
+        let mut out = self.epilogue.spans(padded, y_bytes);
+        out.extend(self.zero.map(|zero| read(zero, self.k)));
+        out.extend([
+            read(self.a, product([of(|b| b.0), self.m, self.k])),
+            read(self.b, product([of(|b| b.1), self.k, self.n])),
+            read(self.bias, product([padded, 4])),
+            write(self.y, y_bytes),
+        ]);
+        out
+    }
+
+    /// Pointers; the bias with the zero point of `a` folded in, and what is folded; columns of `b`, the same as a panel,
+    /// the panel's digits.
+    fn scratch(&self) -> usize {
+        self.pointers_bytes() + 2 * self.bias_bytes() + product([2 + gemm::DIGITS, self.panel_bytes()])
+    }
+
+    fn check(&self) -> Result<()> {
+        fits(self.row.group == 4 && self.panel_bytes() == self.row.nr * self.column_bytes(), "weights in groups of 4")
+    }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        let mut out = self.epilogue.places_mut();
+        out.extend(&mut self.zero);
+        out.extend([&mut self.a, &mut self.b, &mut self.bias, &mut self.y]);
+        out
+    }
+}
+
+/// The product of sizes; the largest number if it is no number, which no memory has room for.
+fn product<const N: usize>(sizes: [usize; N]) -> usize {
+    match sizes.contains(&0) {
+        true => 0,
+        false => sizes.into_iter().fold(1, usize::saturating_mul),
+    }
+}
+
 impl Kind {
     /// Everything this step reads and writes.
     pub fn spans(&self) -> Vec<Span> {
@@ -258,6 +301,7 @@ impl Kind {
             Kind::QDw16(s) => out = s.spans(),
             Kind::FDw(s) => out = s.spans(),
             Kind::QRow(s) => out = s.spans(),
+            Kind::QMatMul(s) => out = s.spans(),
             Kind::FMatMul(s) => {
                 let of = |f: fn(&(usize, usize)) -> usize| s.batch.iter().map(f).max().map_or(0, |m| m + 1);
                 out.extend([
@@ -339,6 +383,7 @@ impl Kind {
             Kind::QDw16(s) => s.scratch(),
             Kind::FDw(s) => s.scratch(),
             Kind::QRow(s) => s.pointers_bytes() + s.lines(s.rows) * s.line_bytes(),
+            Kind::QMatMul(s) => s.scratch(),
             Kind::FMatMul(s) => (s.row.mr * pointer).next_multiple_of(64) + s.k * s.row.nr * 4,
             Kind::Pool(s) => s.window.taps() * pointer,
             Kind::Map(_)
@@ -364,6 +409,7 @@ impl Kind {
             Kind::QDw16(s) => s.check(),
             Kind::FDw(s) => s.check(),
             Kind::QRow(s) => s.check(),
+            Kind::QMatMul(s) => s.check(),
             Kind::Pool(s) => {
                 fits(s.channels * s.kind.size() <= s.window.pixel, "channels within a pixel")?;
                 match &s.kind {
@@ -405,6 +451,7 @@ impl Kind {
             Kind::QDw16(s) => out = s.places_mut(),
             Kind::FDw(s) => out = s.places_mut(),
             Kind::QRow(s) => out = s.places_mut(),
+            Kind::QMatMul(s) => out = s.places_mut(),
             Kind::FMatMul(s) => out.extend([&mut s.a, &mut s.b, &mut s.bias, &mut s.y]),
             Kind::Pool(s) => out.extend([&mut s.x, &mut s.y]),
             Kind::Map(s) => {
