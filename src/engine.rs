@@ -58,7 +58,7 @@ impl Loaded {
     /// A session for inputs of these sizes.
     fn session(&mut self, inputs: &[Tensor]) -> Result<&mut Session> {
         let fits = |s: &Session| {
-            let ports = &s.program().inputs;
+            let ports = s.program().inputs();
             ports.len() == inputs.len() && ports.iter().zip(inputs).all(|(p, t)| p.ty.shape == t.ty().shape)
         };
         if self.session.as_ref().is_some_and(fits) {

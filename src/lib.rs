@@ -1,12 +1,33 @@
 //! lowbit: a quantization workflow and integer compiler for neural networks.
 //!
 //! ```text
-//! import -> prepare -> annotate -> calibrate -> refine -> realize -> compile -> run
+//! import -> prepare -> equalize -> annotate -> calibrate -> refine -> realize -> compile -> run
 //! ```
 //!
 //! [`Model`] is a file or a graph; [`Model::quantize`] makes a [`Quantized`] of it, [`Model::compile`] a program.
 //! [`data`] reads samples, [`evaluate`] measures accuracy, [`verify`] proves that every executor gives the same bits,
 //! [`bench`] times, [`inspect`] describes.
+//!
+//! ```
+//! use lowbit::data::Dataset;
+//! use lowbit::{Config, Model, Quantize, Target};
+//!
+//! # fn main() -> lowbit::Result<()> {
+//! let model = Model::load("demo/model.onnx")?;
+//! let images = Dataset::open("demo/calibration", &model.inputs(), model.stored_preprocess()?.as_ref())?;
+//! let config = Config { samples: 16, ..Config::default() };
+//! let quantized = model.quantize(Quantize::default().data(&images).config(config))?;
+//! assert_eq!(quantized.report.integer_macs_percent, 100.0);
+//!
+//! let program = quantized.compile(Target::host())?;
+//! let sample = images.sample(0)?;
+//! let (name, pixels) = &sample.inputs[0];
+//! let logits = program.session().run([(name, pixels)])?;
+//! assert_eq!(logits[0].dims(), [1, 12]);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The crates behind are re-exported whole: [`ir`], [`frontend`], [`quantization`], [`compiler`], [`runtime`].
 #![forbid(unsafe_code)]
 
@@ -30,5 +51,10 @@ pub use lowbit_kernels as kernels;
 pub use lowbit_quantize as quantization;
 pub use lowbit_quantize::{Config, Report, Rules};
 pub use lowbit_runtime as runtime;
-pub use lowbit_runtime::{Isa, Program, Session};
+pub use lowbit_runtime::{Isa, NamedSession, Program, Session};
 pub use model::{Model, Quantize, Quantized};
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,6 +1,6 @@
 //! Models: load, quantize, save, compile.
 
-use crate::data::InputSpec;
+use crate::data::{InputSpec, Overrides, Preprocess, preprocess};
 use crate::engine::Compiled;
 use lowbit_compile::{Target, compile};
 use lowbit_frontend::ImportOptions;
@@ -10,6 +10,7 @@ use lowbit_ir::{Customs, Dim, Engine, Error, Graph, Op, Result, Tensor, ValueId,
 use lowbit_quantize::realize::LeftFloat;
 use lowbit_quantize::{Config, Options, Prepare, Report, Rules, Samples, prepare, realize};
 use lowbit_runtime::Program;
+use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -110,6 +111,11 @@ impl Model {
         self.graph.meta.properties.get(meta::PREPROCESS).map(String::as_str)
     }
 
+    /// The same, read.
+    pub fn stored_preprocess(&self) -> Result<Option<Preprocess>> {
+        preprocess::resolve(None, self.preprocess(), &Overrides::default())
+    }
+
     /// Makes it store an image preprocessing.
     pub fn set_preprocess(&mut self, json: String) {
         self.graph.meta.properties.insert(meta::PREPROCESS.into(), json);
@@ -140,8 +146,8 @@ impl Model {
     }
 
     /// Compiles it for a target, and for a batch of 1 where the model leaves the batch open.
-    pub fn compile(&self, target: &Target) -> Result<Arc<Program>> {
-        compile(&with_batch(&self.lowered()?.0, None)?, target)
+    pub fn compile(&self, target: impl Borrow<Target>) -> Result<Arc<Program>> {
+        compile(&with_batch(&self.lowered()?.0, None)?, target.borrow())
     }
 
     /// Quantizes a float model.
@@ -193,8 +199,8 @@ impl Quantized {
     }
 
     /// Compiles the integer program, for a batch of 1 where the model leaves the batch open.
-    pub fn compile(&self, target: &Target) -> Result<Arc<Program>> {
-        compile(&with_batch(&self.integer, None)?, target)
+    pub fn compile(&self, target: impl Borrow<Target>) -> Result<Arc<Program>> {
+        compile(&with_batch(&self.integer, None)?, target.borrow())
     }
 }
 

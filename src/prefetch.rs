@@ -19,12 +19,15 @@ pub struct Prefetch<'a> {
     data: &'a Dataset,
     /// Which samples are read, in order.
     order: Vec<usize>,
-    window: Mutex<Window>,
+    ahead: ReadAhead,
     seen: Box<dyn Fn() + Sync + Send + 'a>,
 }
 
-/// What is decoded at the moment.
-#[derive(Default)]
+/// The samples of a list that are decoded at the moment.
+#[derive(Debug, Default)]
+pub(crate) struct ReadAhead(Mutex<Window>);
+
+#[derive(Debug, Default)]
 struct Window {
     /// Read ahead, not yet asked for.
     ahead: HashMap<usize, Result<Sample>>,
@@ -35,13 +38,53 @@ struct Window {
     bytes: usize,
     /// The last sample asked for, to guess the next ones from.
     last: Option<usize>,
+    /// How many were read at once the last time.
+    size: usize,
+}
+
+impl ReadAhead {
+    /// Sample `i` of `len`; `read` decodes one.
+    pub(crate) fn get(&self, i: usize, len: usize, read: impl Fn(usize) -> Result<Sample> + Sync) -> Result<Sample> {
+        let mut window = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let step = window.last.and_then(|last| i.checked_sub(last)).filter(|d| *d > 0).unwrap_or(1);
+        window.last = Some(i);
+        if let Some(sample) = window.kept.get(&i) {
+            return Ok(sample.clone());
+        }
+        if !window.ahead.contains_key(&i) {
+            // Whoever reads in even steps finds the next ones here, twice as many each time; whoever jumps starts a new
+            // window, so that no more is decoded in vain than was of use.
+            let guessed = window.ahead.is_empty();
+            window.size = if guessed { (2 * window.size).clamp(1, AHEAD) } else { 1 };
+            window.ahead = decode((i..len).step_by(step).take(window.size).collect(), &read);
+        }
+        let outside = || Err(Error::new(format!("expected a sample number below {len}, found {i}")));
+        let sample = window.ahead.remove(&i).unwrap_or_else(outside)?;
+        let bytes: usize = sample.inputs.iter().map(|(_, tensor)| tensor.bytes().len()).sum();
+        let again = !window.asked.insert(i);
+        if again && window.bytes + bytes <= KEPT_BYTES {
+            window.bytes += bytes;
+            window.kept.insert(i, sample.clone());
+        }
+        Ok(sample)
+    }
+}
+
+/// Decodes samples on all cores.
+fn decode(wanted: Vec<usize>, read: &(impl Fn(usize) -> Result<Sample> + Sync)) -> HashMap<usize, Result<Sample>> {
+    let per = wanted.len().div_ceil(cores()).max(1);
+    std::thread::scope(|scope| {
+        let part = |part: &'_ [usize]| part.iter().map(|i| (*i, read(*i))).collect::<Vec<_>>();
+        let threads: Vec<_> = wanted.chunks(per).map(|chunk| scope.spawn(move || part(chunk))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    })
 }
 
 impl<'a> Prefetch<'a> {
     /// An even spread of `n` samples over the data set (0: all of them).
     pub fn new(data: &'a Dataset, n: usize) -> Self {
         let n = if n == 0 { data.len() } else { n };
-        Prefetch { data, order: data.spread(n), window: Mutex::default(), seen: Box::new(|| ()) }
+        Prefetch { data, order: data.spread(n), ahead: ReadAhead::default(), seen: Box::new(|| ()) }
     }
 
     /// Calls `seen` for every sample handed out, for progress.
@@ -63,37 +106,7 @@ impl<'a> Prefetch<'a> {
     /// Sample `i` of the spread, with its label and name.
     pub fn get(&self, i: usize) -> Result<Sample> {
         (self.seen)();
-        let mut window = self.window.lock().unwrap_or_else(|e| e.into_inner());
-        let step = window.last.and_then(|last| i.checked_sub(last)).filter(|d| *d > 0).unwrap_or(1);
-        window.last = Some(i);
-        if let Some(sample) = window.kept.get(&i) {
-            return Ok(sample.clone());
-        }
-        if !window.ahead.contains_key(&i) {
-            // Whoever reads in even steps finds the next ones here; whoever jumps starts a new window.
-            window.ahead = self.read((i..self.order.len()).step_by(step).take(AHEAD).collect());
-        }
-        let outside = || Err(Error::new(format!("expected a sample number below {}, found {i}", self.order.len())));
-        let sample = window.ahead.remove(&i).unwrap_or_else(outside)?;
-        let bytes: usize = sample.inputs.iter().map(|(_, tensor)| tensor.bytes().len()).sum();
-        let again = !window.asked.insert(i);
-        if again && window.bytes + bytes <= KEPT_BYTES {
-            window.bytes += bytes;
-            window.kept.insert(i, sample.clone());
-        }
-        Ok(sample)
-    }
-
-    /// Decodes samples on all cores.
-    fn read(&self, wanted: Vec<usize>) -> HashMap<usize, Result<Sample>> {
-        let per = wanted.len().div_ceil(cores()).max(1);
-        let read = |part: &[usize]| -> Vec<(usize, Result<Sample>)> {
-            part.iter().filter_map(|k| Some((*k, self.data.sample(*self.order.get(*k)?)))).collect()
-        };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = wanted.chunks(per).map(|part| scope.spawn(move || read(part))).collect();
-            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
-        })
+        self.ahead.get(i, self.order.len(), |i| self.data.sample(self.order[i]))
     }
 }
 
@@ -104,5 +117,27 @@ impl Samples for Prefetch<'_> {
 
     fn sample(&self, i: usize) -> Result<Vec<Tensor>> {
         Ok(self.get(i)?.inputs.into_iter().map(|(_, tensor)| tensor).collect())
+    }
+}
+
+/// Calibration takes a data set as it is, and reads ahead of itself.
+impl Samples for Dataset {
+    fn len(&self) -> usize {
+        Dataset::len(self)
+    }
+
+    fn sample(&self, i: usize) -> Result<Vec<Tensor>> {
+        let sample = self.ahead.get(i, Dataset::len(self), |i| Dataset::sample(self, i))?;
+        Ok(sample.inputs.into_iter().map(|(_, tensor)| tensor).collect())
+    }
+}
+
+impl Samples for &Dataset {
+    fn len(&self) -> usize {
+        Dataset::len(self)
+    }
+
+    fn sample(&self, i: usize) -> Result<Vec<Tensor>> {
+        Samples::sample(*self, i)
     }
 }

@@ -15,6 +15,7 @@ pub mod resize;
 
 pub use preprocess::{Channels, Overrides, PRESETS, Preprocess, Preset};
 
+use crate::prefetch::ReadAhead;
 use idx::Idx;
 use images::Folder;
 use lowbit_frontend::files;
@@ -32,6 +33,8 @@ pub struct Dataset {
     source: Source,
     labels: Option<Vec<u32>>,
     len: usize,
+    /// What calibration has decoded.
+    pub(crate) ahead: ReadAhead,
 }
 
 /// What a model's input takes. The first dimension is the batch.
@@ -150,7 +153,7 @@ impl Dataset {
         if matches!(source, Source::Random) {
             random::check(inputs)?;
         }
-        Ok(Dataset { inputs: inputs.to_vec(), source, labels, len })
+        Ok(Dataset { inputs: inputs.to_vec(), source, labels, len, ahead: ReadAhead::default() })
     }
 
     /// Number of samples; never 0.

@@ -255,6 +255,46 @@ fn wide_convs(out: &mut Vec<Case>) {
     }
 }
 
+/// Every width of activations into every other, with and without a residual: what a kernel stores is not what it reads.
+fn mixed_widths(out: &mut Vec<Case>) {
+    let widths = [DType::U8, DType::I8, DType::U16, DType::I16];
+    for (i, (from, to)) in widths.iter().flat_map(|from| widths.iter().map(move |to| (*from, *to))).enumerate() {
+        for residual in [false, true] {
+            let r = &mut Random((700 + i as u64) << 32);
+            let channels = r.pick(&[3, 20]);
+            let quantized = |r: &mut Random, dtype: DType, scale: f32| {
+                let (lo, hi) = dtype.range().unwrap();
+                let quant = Quant::per_tensor(scale, r.int(lo / 2, hi / 2) as i32, lo, hi);
+                Type::quantized(dtype, vec![1, channels, 5, 4], quant)
+            };
+            let mut b = Build::new(&format!("conv.{from}.{to}{}", if residual { ".residual" } else { "" }));
+            let ty = quantized(r, from, 0.01);
+            let x = r.ints(&ty);
+            let x = b.input(x);
+            let conv = Conv { strides: vec![1, 1], pads: vec![1; 4], dilations: vec![1, 1], group: 1 };
+            let w = r.ints(&Type::quantized(
+                DType::I8,
+                vec![channels, channels, 3, 3],
+                Quant::per_tensor(0.02, 0, -127, 127),
+            ));
+            let w = b.g.add_const("w", w);
+            let acc = b.op("acc", Op::Conv(conv), &[x, w]);
+            // A scale that uses the whole of the output's range.
+            let wide = |dtype: DType| if dtype.bits() == 16 { 65536.0 } else { 256.0 };
+            let scale = 0.01 * 0.02 * wide(from) * 127.0 * 4.0 / wide(to);
+            let ty = quantized(r, to, scale);
+            let mut y = b.op_as("y", Op::Requantize(rescale(Method::Float32)), &[acc], ty.clone());
+            if residual {
+                let other = r.ints(&ty);
+                let other = b.input(other);
+                let sum = quantized(r, to, scale * 1.5);
+                y = b.op_as("sum", Op::QAdd(rescale(Method::Float32)), &[y, other], sum);
+            }
+            out.push(b.case(&[y]));
+        }
+    }
+}
+
 /// Float convolutions with the clamps and residuals that fuse.
 fn float_convs(out: &mut Vec<Case>) {
     for seed in 0..60 {
@@ -436,6 +476,13 @@ fn pools(out: &mut Vec<Case>) {
         let flat = b.op("flat", Op::Flatten { axis: 1 }, &[global]);
         out.push(b.case(&[max, avg, flat]));
     }
+    // More than 32 bits hold sums of.
+    let mut b = Build::new("pool.large");
+    let ty = Type::quantized(DType::U8, vec![1, 1, 2912, 2912], Quant::per_tensor(1.0, 0, 0, 255));
+    let x = b.input(Tensor::from_bytes(ty, vec![255u8; 2912 * 2912].into()).unwrap());
+    let ty = Type::quantized(DType::U8, vec![], Quant::per_tensor(2.0, 3, 0, 255));
+    let y = b.op_as("y", Op::QAvgPool(QAvgPool { pool: None, rescale: rescale(Method::Float32) }), &[x], ty);
+    out.push(b.case(&[y]));
     let r = &mut Random(3999 << 32);
     let mut b = Build::new("reduce");
     let x = r.floats(&[2, 5, 6, 7]);
@@ -618,6 +665,135 @@ fn movement(out: &mut Vec<Case>) {
         let indices = b.g.add_const("indices", indices);
         outputs.push(b.op("gather", Op::Gather { axis: 1 }, &[x, indices]));
         out.push(b.case(&outputs));
+    }
+}
+
+/// More axes than anybody writes: moved, and broadcast.
+fn more_axes(out: &mut Vec<Case>) {
+    let r = &mut Random(6000 << 32);
+    let backwards: Vec<usize> = (0..18).rev().collect();
+    for (name, dims) in [
+        ("few", (0..18).map(|i| if i % 7 == 3 { 2 + i / 7 } else { 1 }).collect::<Vec<usize>>()),
+        ("all", vec![2; 18]),
+        ("mixed", (0..18).map(|i| if i < 8 { 1 } else { 1 + (i + 1) % 3 }).collect()),
+    ] {
+        let mut b = Build::new(&format!("more_axes.{name}"));
+        let x = r.floats(&dims);
+        let x = b.input(x);
+        let turned = b.op("turned", Op::Transpose { perm: backwards.clone() }, &[x]);
+        // Every other axis broadcast, which no run of elements can say.
+        let comb: Vec<usize> = dims.iter().enumerate().map(|(i, d)| if i % 2 == 0 { 1 } else { *d }).collect();
+        let y = r.floats(&comb);
+        let y = b.input(y);
+        let sum = b.op("sum", Op::Binary(Binary::Add), &[x, y]);
+        out.push(b.case(&[turned, sum]));
+    }
+}
+
+const ROUNDINGS: [Rounding; 6] = [
+    Rounding::HalfEven,
+    Rounding::HalfUp,
+    Rounding::HalfAway,
+    Rounding::TowardZero,
+    Rounding::Floor,
+    Rounding::Stochastic { seed: 11 },
+];
+
+/// Names of cases whose every node has a kernel begin so.
+pub const KERNELS: &str = "kernels.";
+
+/// Every rounding of everything that rounds, in both layouts, with accumulators that two nodes read.
+fn roundings(out: &mut Vec<Case>) {
+    for (i, (rounding, method)) in
+        ROUNDINGS.iter().flat_map(|r| [Method::Float32, Method::Fixed].map(|m| (*r, m))).enumerate()
+    {
+        let how = Rescale { method, rounding };
+        for channels_last in [false, true] {
+            let r = &mut Random((7000 + 2 * i as u64 + u64::from(channels_last)) << 32);
+            let lies = if channels_last { "last" } else { "plain" };
+            let mut b = Build::new(&format!("{KERNELS}rounding.{rounding}.{method}.{lies}"));
+            let dims = [2, 5, 4, 3];
+            let x = r.floats(&dims);
+            let mut x = b.input(x);
+            if channels_last {
+                x = b.op("pool", Op::MaxPool(one_pixel()), &[x]);
+            }
+            let signed = r.below(2) == 0;
+            let t = r.narrow(&dims, signed);
+            let q = b.op_as("q", Op::Quantize { rounding }, &[x], t);
+            let wide = Quant::per_tensor(0.0003, 30000, 0, 65535);
+            let t = Type::quantized(DType::U16, dims.to_vec(), wide.clone());
+            let q16 = b.op_as("q16", Op::Quantize { rounding }, &[x], t);
+            let per_channel = r.below(2) == 0;
+            let wq = match per_channel {
+                true => Quant::per_channel((0..6).map(|c| 0.01 + 0.003 * c as f32).collect(), 0, -127, 127),
+                false => Quant::per_tensor(0.02, 0, -127, 127),
+            };
+            let w = r.ints(&Type::quantized(DType::I8, vec![6, 5, 3, 3], wq));
+            let w = b.g.add_const("w", w);
+            let conv = Conv { strides: vec![1, 1], pads: vec![1; 4], dilations: vec![1, 1], group: 1 };
+            let acc = b.op("acc", Op::Conv(conv.clone()), &[q, w]);
+            let acc16 = b.op("acc16", Op::Conv(conv), &[q16, w]);
+            let out_dims = [2, 6, 4, 3];
+            let mut narrow = |b: &mut Build, name: &str, from: ValueId, scale: f32| {
+                let mut t = r.narrow(&out_dims, signed);
+                t.quant.as_mut().unwrap().scale = [scale].into();
+                b.op_as(name, Op::Requantize(how), &[from], t)
+            };
+            let y = narrow(&mut b, "y", acc, 0.2);
+            let again = narrow(&mut b, "again", acc, 0.5);
+            let small = narrow(&mut b, "small", acc16, 0.1);
+            let t = Type::quantized(DType::U16, out_dims.to_vec(), Quant::per_tensor(0.01, 20000, 10, 60000));
+            let large = b.op_as("large", Op::Requantize(how), &[acc16], t.clone());
+            let larger = b.op_as("larger", Op::Requantize(how), &[y], t.clone());
+            let smaller = narrow(&mut b, "smaller", large, 0.7);
+            let re = narrow(&mut b, "re", y, 0.3);
+            let sum = b.op_as("sum", Op::QAdd(how), &[y, again], b.g.ty(re).clone());
+            let mixed = b.op_as("mixed", Op::QAdd(how), &[large, small], t.clone());
+            let product = b.op_as("product", Op::QMul(how), &[again, re], b.g.ty(y).clone());
+            let global = b.op_as("global", Op::QAvgPool(QAvgPool { pool: None, rescale: how }), &[sum], t.clone());
+            let pool = Pool { kernel: vec![2, 3], pads: vec![1, 1, 0, 1], ..one_pixel() };
+            let pool = QAvgPool { pool: Some(pool), rescale: how };
+            let pooled = b.op_as("pooled", Op::QAvgPool(pool.clone()), &[product], b.g.ty(y).clone());
+            let pooled16 = b.op_as("pooled16", Op::QAvgPool(pool), &[larger], t.clone());
+            // One factor a channel, which is broadcast.
+            let gated = b.op_as("gated", Op::QMul(how), &[mixed, global], t);
+            let real = b.op("real", Op::Dequantize, &[acc16]);
+            out.push(b.case(&[smaller, pooled, pooled16, gated, real, re]));
+        }
+    }
+}
+
+/// Weights of 16 bits, unsigned and asymmetric ones, into accumulators that are rescaled or made real.
+fn weights(out: &mut Vec<Case>) {
+    let kinds =
+        [(DType::I16, 0), (DType::U8, 128), (DType::U8, 7), (DType::I8, 9), (DType::I16, -31), (DType::U16, 32768)];
+    let inputs = [DType::U8, DType::I8, DType::U16, DType::I16];
+    for (i, ((wt, zero), xt)) in kinds.iter().flat_map(|k| inputs.map(|x| (*k, x))).enumerate() {
+        let r = &mut Random((8000 + i as u64) << 32);
+        let mut b = Build::new(&format!("{KERNELS}weights.{wt}.{zero}.{xt}"));
+        let (group, per_group, outs) = r.pick(&[(1, 5, 9), (2, 3, 4), (6, 1, 6)]);
+        let range = |dtype: DType| dtype.range().unwrap();
+        let (lo, hi) = range(xt);
+        let x = Quant::per_tensor(0.01, r.int(lo / 2, hi / 2) as i32, lo, hi);
+        let x = r.ints(&Type::quantized(xt, vec![2, group * per_group, 5, 4], x));
+        let x = b.input(x);
+        let (lo, hi) = range(wt);
+        let mut wq = Quant::per_channel((0..outs).map(|c| 0.001 + 0.0003 * c as f32).collect(), 0, lo, hi);
+        wq.zero_point = vec![zero; outs].into();
+        // A twentieth of the range, so that bytes are enough for some.
+        let (lo, hi) = if wt.bits() == 16 { (i64::from(zero) - 3000, i64::from(zero) + 3000) } else { (lo, hi) };
+        let data: Vec<i64> =
+            (0..outs * per_group * 9).map(|_| r.int(lo.max(range(wt).0), hi.min(range(wt).1))).collect();
+        let w = Tensor::from_ints(Type::quantized(wt, vec![outs, per_group, 3, 3], wq), &data).unwrap();
+        let w = b.g.add_const("w", w);
+        let conv = Conv { strides: vec![1, 1], pads: vec![1; 4], dilations: vec![1, 1], group };
+        let acc = b.op("acc", Op::Conv(conv), &[x, w]);
+        let dims = b.g.ty(acc).shape.dims().unwrap();
+        let y = Quant::per_tensor(if wt.bits() == 16 { 0.5 } else { 0.05 }, 100, 0, 255);
+        let y = b.op_as("y", Op::Requantize(rescale(Method::Float32)), &[acc], Type::quantized(DType::U8, dims, y));
+        let real = b.op("real", Op::Dequantize, &[acc]);
+        out.push(b.case(&[y, real]));
     }
 }
 
@@ -941,6 +1117,7 @@ pub fn cases() -> Vec<Case> {
     let mut out = Vec::new();
     integer_convs(&mut out);
     wide_convs(&mut out);
+    mixed_widths(&mut out);
     float_convs(&mut out);
     dense(&mut out);
     products(&mut out);
@@ -952,5 +1129,8 @@ pub fn cases() -> Vec<Case> {
     requantizes(&mut out);
     many_axes(&mut out);
     large_pools(&mut out);
+    more_axes(&mut out);
+    roundings(&mut out);
+    weights(&mut out);
     out
 }

@@ -3,7 +3,7 @@
 use crate::requant::{
     Method, ScaleError, check_scale, exponent, power_of_two_shift, scaled_by_power_of_two, shift_saturating,
 };
-use crate::rounding::{Rounding, round, shift_right};
+use crate::rounding::{Rounding, round_to_integer, shift_right};
 
 /// The change of scale of both operands of an addition, with one rounding of the sum.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,7 +72,7 @@ impl AddRescale {
     #[inline]
     pub fn apply(self, a: i64, b: i64, r: Rounding, index: u64) -> i64 {
         match self {
-            AddRescale::Float32 { m1, m2 } => round((a as f32 * m1) + (b as f32 * m2), r, index) as i64,
+            AddRescale::Float32 { m1, m2 } => round_to_integer((a as f32 * m1) + (b as f32 * m2), r, index),
             AddRescale::Fixed { m1, m2, shift } => match (i32::try_from(a), i32::try_from(b)) {
                 // Two products below 2^62: the sum fits 64 bits.
                 (Ok(a), Ok(b)) if shift >= 0 => {

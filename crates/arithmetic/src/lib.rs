@@ -25,4 +25,4 @@ pub use add::AddRescale;
 pub use float::{fma, sqrt};
 pub use lanes::Lanes;
 pub use requant::{Affine, Method, Rescale, ScaleError, dequantize, dequantize_wide, quantize, requantize};
-pub use rounding::{Rounding, round, round_f64, shift_right, shift_right_wide};
+pub use rounding::{Rounding, round, round_f64, round_to_integer, shift_right, shift_right_wide};

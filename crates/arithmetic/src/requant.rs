@@ -6,7 +6,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use crate::rounding::{Rounding, round, shift_right, shift_right_wide};
+use crate::rounding::{Rounding, round_to_integer, shift_right, shift_right_wide};
 
 /// One channel of a quantized type: real = scale * (q - zero_point), qmin <= q <= qmax.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,8 +58,7 @@ pub enum Rescale {
 /// Quantizes one real number: one division, one rounding, clamp; NaN becomes the zero point.
 #[inline]
 pub fn quantize(x: f32, to: &Affine, r: Rounding, index: u64) -> i32 {
-    // `as` saturates and sends NaN to zero, which is what the definition asks for.
-    let q = round(x / to.scale, r, index) as i64;
+    let q = round_to_integer(x / to.scale, r, index);
     offset_and_clamp(q, to.zero_point, to.qmin, to.qmax)
 }
 
@@ -137,7 +136,7 @@ impl Rescale {
     #[inline]
     pub fn apply(self, acc: i64, r: Rounding, index: u64) -> i64 {
         match self {
-            Rescale::Float32 { m } => round(acc as f32 * m, r, index) as i64,
+            Rescale::Float32 { m } => round_to_integer(acc as f32 * m, r, index),
             Rescale::Fixed { m, shift } => match i32::try_from(acc) {
                 // A 32-bit accumulator times 31 bits fits 64 bits.
                 Ok(acc) if shift >= 0 => shift_right(i64::from(acc) * i64::from(m), shift as u32, r, index),

@@ -72,6 +72,29 @@ pub fn round(x: f32, r: Rounding, index: u64) -> f32 {
     (if go_away { away } else { truncated }).copysign(x)
 }
 
+/// [`round`] and the conversion of its result to an integer, which saturates and sends NaN to zero.
+///
+/// The same numbers, reached without a branch on the operand: what it is cannot be guessed, and guessing costs more than
+/// all of the arithmetic.
+#[inline]
+pub fn round_to_integer(x: f32, r: Rounding, index: u64) -> i64 {
+    let truncated = x as i64;
+    // Exact wherever x is no integer; of an integer 0, beyond 64 bits of the sign of x, which saturates alike.
+    let rest = x - truncated as f32;
+    let (up, down) = match r {
+        Rounding::HalfEven => {
+            let odd = truncated & 1 != 0;
+            ((rest > 0.5) | ((rest == 0.5) & odd), (rest < -0.5) | ((rest == -0.5) & odd))
+        }
+        Rounding::HalfUp => (rest >= 0.5, rest < -0.5),
+        Rounding::HalfAway => (rest >= 0.5, rest <= -0.5),
+        Rounding::TowardZero => (false, false),
+        Rounding::Floor => (false, rest < 0.0),
+        Rounding::Stochastic { .. } => return round(x, r, index) as i64,
+    };
+    truncated.saturating_add(i64::from(up) - i64::from(down))
+}
+
 /// Rounds to an integral f64; `Stochastic` compares with 53 bits of the hash.
 #[inline]
 pub fn round_f64(x: f64, r: Rounding, index: u64) -> f64 {

@@ -4,7 +4,7 @@ use lowbit_arithmetic::requant::{dequantize_wide, offset_and_clamp};
 use lowbit_arithmetic::rounding::hash;
 use lowbit_arithmetic::{
     AddRescale, Affine, Method, Rescale, Rounding, ScaleError, dequantize, quantize, requantize, round, round_f64,
-    shift_right, shift_right_wide,
+    round_to_integer, shift_right, shift_right_wide,
 };
 
 const ROUNDINGS: [Rounding; 6] = [
@@ -111,6 +111,22 @@ fn stochastic_shifts_past_the_hash() {
         let x = (u128::from(hash(12, i)) << 63 | u128::from(hash(13, i))) as i128;
         assert_eq!(shift_right_wide(x, 128, r, i), i128::from((x as u128) > h << 64));
         assert_eq!(shift_right_wide(-x, 128, r, i), i128::from((-x) as u128 > h << 64) - 1);
+    }
+}
+
+/// `round` says what it is; this one is only quicker.
+#[test]
+fn rounding_to_an_integer_is_rounding() {
+    let halves = (-40_000..=40_000).map(|i| i as f32 * 0.25);
+    let near = [0.5f32, 1.5, 2.5, 8_388_607.5, 8_388_608.0, 16_777_216.0, 9.223_372e18, 1.2e19, 1e30, f32::MAX];
+    let near = near.into_iter().flat_map(|x| [x.next_down(), x, x.next_up()]).flat_map(|x| [x, -x]);
+    let special = [0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MIN_POSITIVE, 1e-45, -1e-45];
+    let any = (0..1u32 << 16).map(|i| f32::from_bits(i << 16 | (hash(3, i.into()) as u32 >> 16)));
+    for (i, x) in halves.chain(near).chain(special).chain(any).enumerate() {
+        for r in ROUNDINGS {
+            let index = i as u64;
+            assert_eq!(round_to_integer(x, r, index), round(x, r, index) as i64, "{x:?} {r}");
+        }
     }
 }
 

@@ -4,13 +4,15 @@ use lowbit_ir::Result;
 use lowbit_kernels::SLACK;
 use lowbit_runtime::Place;
 use lowbit_runtime::memory::{ALIGN, Aligned};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Bytes so far. Equal entries are stored once.
 #[derive(Debug, Default)]
 pub struct Constants {
     bytes: Vec<u8>,
     known: HashMap<Vec<u8>, Place>,
+    /// Where each entry ends, by where it starts.
+    ends: BTreeMap<usize, usize>,
 }
 
 /// Entries up to this size are looked up before they are stored again: zero pixels, biases, tables.
@@ -26,6 +28,7 @@ impl Constants {
         let at = self.bytes.len().next_multiple_of(ALIGN);
         self.bytes.resize(at, 0);
         self.bytes.extend_from_slice(bytes);
+        self.ends.insert(at, self.bytes.len());
         let place = Place::Const(at);
         if bytes.len() <= SHARED {
             self.known.insert(bytes.to_vec(), place);
@@ -38,6 +41,11 @@ impl Constants {
         let mut bytes = Vec::with_capacity(size_of_val(data));
         data.iter().for_each(|v| v.write(&mut bytes));
         self.add(&bytes)
+    }
+
+    /// Bytes from a place to the end of the entry that it lies in.
+    pub fn rest(&self, at: usize) -> usize {
+        self.ends.range(..=at).next_back().map_or(0, |(_, end)| end.saturating_sub(at))
     }
 
     /// All of them, aligned.
@@ -64,4 +72,4 @@ macro_rules! numbers {
     };
 }
 
-numbers!(i8 i32 i64 f32);
+numbers!(i8 i16 i32 i64 f32);

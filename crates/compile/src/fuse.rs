@@ -95,12 +95,12 @@ fn integer_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>)
         return plain;
     };
     let rescale = *rescale;
-    let pair = (g.ty(acc).dtype, g.ty(to).dtype);
-    let fits = match pair {
-        (DType::I32, DType::U8) => true,
-        (DType::I32 | DType::I64, DType::U16) => g.node(mac).input(0).is_some_and(|x| g.ty(x).dtype == DType::U16),
-        _ => false,
-    };
+    let Some(x) = g.node(mac).input(0).map(|x| g.ty(x).dtype) else { return plain };
+    // Which kernel sums is decided by the activations, and each kernel stores one width.
+    let fits = matches!(
+        (x, g.ty(acc).dtype, g.ty(to).dtype),
+        (DType::U8, DType::I32, DType::U8) | (DType::U16, DType::I32 | DType::I64, DType::U16)
+    );
     if !fits || !per_tensor(g, to) || rescale.rounding != rescale.method.default_rounding() {
         return plain;
     }

@@ -10,6 +10,7 @@ pub mod lower;
 pub mod passes;
 pub mod plan;
 pub mod target;
+pub mod weights;
 
 pub use passes::PASSES;
 pub use target::Target;

@@ -6,8 +6,9 @@
 use crate::lower::Lowered;
 use lowbit_ir::{Error, Result};
 use lowbit_kernels::SLACK;
-use lowbit_runtime::Place;
 use lowbit_runtime::memory::ALIGN;
+use lowbit_runtime::program::Span;
+use lowbit_runtime::{Place, Step};
 
 /// Bits of a virtual place that hold the offset.
 const OFFSET_BITS: u32 = 40;
@@ -26,6 +27,9 @@ fn buffer_of(place: Place) -> Option<usize> {
 
 /// Settles all places of a lowered program and returns the arena's size.
 pub fn plan(lowered: &mut Lowered) -> Result<usize> {
+    for step in &lowered.steps {
+        check_spans(step, lowered)?;
+    }
     let lives = lifetimes(lowered);
     let (offsets, arena) = offsets(&lowered.buffers, &lives)?;
     let settle = |place: &mut Place| {
@@ -36,6 +40,28 @@ pub fn plan(lowered: &mut Lowered) -> Result<usize> {
     lowered.steps.iter_mut().flat_map(|s| s.kind.places_mut()).for_each(settle);
     lowered.inputs.iter_mut().chain(&mut lowered.outputs).map(|(_, place)| place).for_each(settle);
     Ok(arena)
+}
+
+/// Refuses a step that reaches beyond a buffer or a constant. The arena alone would not show it: the neighbour's bytes
+/// lie within it too.
+fn check_spans(step: &Step, lowered: &Lowered) -> Result<()> {
+    for span in step.kind.spans() {
+        let Span { place, bytes, .. } = span;
+        let room = match place {
+            Place::Arena(at) => lowered
+                .buffers
+                .get(at >> OFFSET_BITS)
+                .map_or(0, |size| size.saturating_sub(at & ((1 << OFFSET_BITS) - 1))),
+            Place::Const(at) => lowered.constants.rest(at),
+        };
+        if bytes > room {
+            return Err(Error::new(format!(
+                "expected a step within its buffers, found {bytes} bytes where there are {room}: a defect of the compiler"
+            ))
+            .at_node(step.name.clone()));
+        }
+    }
+    Ok(())
 }
 
 /// First and last step that touch each buffer. Inputs live from before the first step, outputs beyond the last.
@@ -88,6 +114,30 @@ fn offsets(sizes: &[usize], lives: &[Option<(usize, usize)>]) -> Result<(Vec<usi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lowbit_runtime::Kind;
+
+    #[test]
+    fn a_step_beyond_its_buffer_is_refused() {
+        let copy = |bytes: usize, from: Place| {
+            let y = virtual_place(1);
+            let kind = Kind::CopyRows { x: from, y, rows: 1, bytes, x_stride: bytes, y_stride: bytes };
+            let steps = vec![Step { name: "copy".into(), kind, macs: 0 }];
+            Lowered { steps, buffers: vec![64, 64, 64], ..Lowered::default() }
+        };
+        plan(&mut copy(64, virtual_place(0))).unwrap();
+        for (bytes, from) in [(65, virtual_place(0)), (60, virtual_place(0).plus(8)), (8, virtual_place(3))] {
+            let error = plan(&mut copy(bytes, from)).unwrap_err().to_string();
+            assert!(error.contains("node 'copy': expected a step within its buffers"), "{error}");
+        }
+        let mut constants = copy(8, Place::Const(0));
+        constants.constants.add(&[1; 8]);
+        constants.constants.add(&[2; 8]);
+        plan(&mut constants).unwrap();
+        let mut longer = copy(9, Place::Const(0));
+        longer.constants.add(&[1; 8]);
+        longer.constants.add(&[2; 8]);
+        plan(&mut longer).unwrap_err();
+    }
 
     #[test]
     fn buffers_share_bytes_only_when_apart_in_time() {

@@ -17,7 +17,12 @@ fn passes_rewrite_as_written() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let checked = check_dir(
         &dir,
-        &[("absorb-relu", |g| run("absorb-relu", g)), ("fold", |g| run("fold", g)), ("unsign", |g| run("unsign", g))],
+        &[
+            ("absorb-relu", |g| run("absorb-relu", g)),
+            ("accumulators", |g| run("accumulators", g)),
+            ("fold", |g| run("fold", g)),
+            ("unsign", |g| run("unsign", g)),
+        ],
     );
-    assert_eq!(checked.unwrap(), 4);
+    assert_eq!(checked.unwrap(), 6);
 }

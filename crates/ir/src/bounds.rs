@@ -65,6 +65,9 @@ pub fn check(g: &Graph) -> Result<Vec<(NodeId, MacBound)>> {
     let mut bounds = Vec::new();
     let mut wrong: Vec<(&str, String)> = Vec::new();
     for (id, node) in g.nodes() {
+        if let Err(e) = average(g, node) {
+            wrong.push((&node.name, e.message().to_string()));
+        }
         match bound(g, node) {
             Ok(None) => {}
             Ok(Some(b)) => {
@@ -127,6 +130,28 @@ pub fn bound(g: &Graph, node: &Node) -> Result<Option<MacBound>> {
         }
     }
     sums.narrow().map(Some)
+}
+
+/// Smallest and largest sum that an integer average makes of a window; `None` for other operators, and where the window
+/// is still open.
+pub fn average(g: &Graph, node: &Node) -> Result<Option<(i64, i64)>> {
+    let (Op::QAvgPool(pool), Some(x)) = (&node.op, node.input(0)) else { return Ok(None) };
+    let ty = g.ty(x);
+    let sizes = match &pool.pool {
+        Some(pool) => Some(pool.kernel.clone()),
+        None => ty.shape.0.iter().skip(2).map(crate::Dim::known).collect(),
+    };
+    let Some(sizes) = sizes else { return Ok(None) };
+    let taps = sizes.iter().try_fold(1i128, |n, size| n.checked_mul(*size as i128));
+    let q = ty.quant()?;
+    let zero = i128::from(q.affine()?.zero_point);
+    // A window may lie in the padding with some of its taps, which add nothing.
+    let (low, high) = ((i128::from(q.qmin) - zero).min(0), (i128::from(q.qmax) - zero).max(0));
+    let sum = |most: i128| taps.and_then(|taps| i64::try_from(taps.checked_mul(most)?).ok());
+    match (sum(low), sum(high)) {
+        (Some(low), Some(high)) => Ok(Some((low, high))),
+        (None, _) | (_, None) => Err(Error::new(format!("the sum of a window of {sizes:?} of {ty} can leave 64 bits"))),
+    }
 }
 
 /// What is known of the first operand.
@@ -348,6 +373,33 @@ mod tests {
         assert_eq!((b.pair_sum, b.any_pair_sum), (51000, 51000));
         assert!(!b.pairs_fit_i16());
         assert_eq!(b.bits_needed(), 17);
+    }
+
+    #[test]
+    fn averages_by_hand() {
+        use crate::op::{Pool, QAvgPool, Rescale};
+        let of = |dims: &[usize], kernel: Option<usize>| {
+            let mut g = Graph::new("g");
+            let quant = Quant::per_tensor(1., 10, 0, 255);
+            let x = g.add_input("x", Type::quantized(DType::U8, dims.to_vec(), quant.clone()));
+            let pool = kernel.map(|k| Pool {
+                kernel: vec![k],
+                strides: vec![1],
+                pads: vec![0; 2],
+                dilations: vec![1],
+                ceil_mode: false,
+                count_include_pad: false,
+            });
+            let op = Op::QAvgPool(QAvgPool { pool, rescale: Rescale::default() });
+            let ty = Type::quantized(DType::U8, vec![], quant);
+            let y = crate::infer::apply_as(&mut g, "y", op, &[Some(x)], ty).unwrap();
+            g.outputs.push(y);
+            check(&g).and_then(|_| average(&g, g.nodes().next().unwrap().1))
+        };
+        assert_eq!(of(&[1, 2, 5], None).unwrap(), Some((-50, 1225)));
+        assert_eq!(of(&[1, 2, 5], Some(3)).unwrap(), Some((-30, 735)));
+        let error = of(&[1, 1, usize::MAX / 8], None).unwrap_err().to_string();
+        assert!(error.contains("node 'y'") && error.contains("can leave 64 bits"), "{error}");
     }
 
     #[test]

@@ -141,12 +141,42 @@ fn width(q: &Quant) -> u32 {
 
 /// How an operator changes scales, if it does.
 fn method(op: &Op) -> Option<Method> {
-    if let Op::Requantize(r) | Op::QAdd(r) | Op::QMul(r) = op {
-        Some(r.method)
-    } else if let Op::QAvgPool(q) = op {
-        Some(q.rescale.method)
-    } else {
-        None
+    match op {
+        Op::Requantize(r) | Op::QAdd(r) | Op::QMul(r) => Some(r.method),
+        Op::QAvgPool(q) => Some(q.rescale.method),
+        Op::Conv(_)
+        | Op::MatMul(_)
+        | Op::BatchNorm { .. }
+        | Op::LayerNorm { .. }
+        | Op::Softmax { .. }
+        | Op::Relu
+        | Op::Clip { .. }
+        | Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Where
+        | Op::Cast { .. }
+        | Op::MaxPool(_)
+        | Op::AvgPool(_)
+        | Op::GlobalAvgPool
+        | Op::Reduce(_)
+        | Op::Concat { .. }
+        | Op::Split { .. }
+        | Op::Slice(_)
+        | Op::Pad(_)
+        | Op::Reshape { .. }
+        | Op::Flatten { .. }
+        | Op::Squeeze { .. }
+        | Op::Unsqueeze { .. }
+        | Op::Transpose { .. }
+        | Op::Gather { .. }
+        | Op::Expand { .. }
+        | Op::Resize(_)
+        | Op::Identity
+        | Op::Quantize { .. }
+        | Op::Dequantize
+        | Op::Table
+        | Op::Simulate(_)
+        | Op::Custom(_) => None,
     }
 }
 

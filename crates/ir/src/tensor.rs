@@ -169,6 +169,17 @@ impl Tensor {
             .collect())
     }
 
+    /// Refuses integers outside `q.qmin..=q.qmax`, which storage wider than the range can hold.
+    pub fn check_range(&self, q: &Quant) -> Result<()> {
+        if self.ty.dtype.range() == Some((q.qmin, q.qmax)) {
+            return Ok(());
+        }
+        match self.ints()?.into_iter().find(|v| !(q.qmin..=q.qmax).contains(v)) {
+            Some(bad) => Err(Error::new(format!("expected integers in {}..{}, found {bad}", q.qmin, q.qmax))),
+            None => Ok(()),
+        }
+    }
+
     /// The same bytes under another shape of as many elements.
     pub fn reshaped(&self, dims: &[usize]) -> Result<Self> {
         Self::from_bytes(self.ty.with_shape(dims.to_vec()), self.bytes.clone())

@@ -21,6 +21,12 @@ impl Features {
         Features(self.0 | other.0)
     }
 
+    /// Whether products of bytes made with this set add up pairs that saturate to 16 bits: x86 has no other byte product
+    /// (`vpmaddubsw`) before VNNI. A row of such needs is only right where the sums of pairs are proven to fit.
+    pub const fn saturates_pairs(self) -> bool {
+        (self.has(Features::AVX2) || self.has(Features::AVX512)) && !self.has(Features::AVX512_VNNI)
+    }
+
     /// Whether every feature of `needed` is here.
     pub const fn has(self, needed: Features) -> bool {
         self.0 & needed.0 == needed.0

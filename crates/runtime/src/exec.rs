@@ -7,12 +7,13 @@
 
 use crate::memory::Aligned;
 use crate::program::{
-    Averages, Cut, Dw, Epilogue, Epilogue16, FMatMul, FloatEpilogue, Gather, Gemm, Kind, Map, MapFn, Pad, Panel, Place,
-    Pool, PoolKind, QMatMul, QRow, Reference, Requant, Scales, Window, Zip, ZipFn, type_bytes,
+    AccumulatorRow, Averages, Cut, Dw, Epilogue, Epilogue16, FMatMul, FloatEpilogue, Gather, Gemm, Integer, Kind, Map,
+    MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reference, Requant, Scales, Window, Zip, ZipFn,
+    type_bytes,
 };
 use crate::spans::Store;
 use lowbit_ir::{Customs, Result, Tensor, Type, interp};
-use lowbit_kernels::{copy, dwconv, gemm, pool, requant, rowconv};
+use lowbit_kernels::{copy, dwconv, elementwise, gemm, pool, requant, rowconv};
 
 /// Elements of an element-by-element step that one tile covers.
 const RUN: usize = 16 * 1024;
@@ -52,20 +53,25 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// How many tiles a step has; at least one.
+/// How many tiles a step has; those of an empty output may be none.
 pub fn tiles(kind: &Kind) -> usize {
     let ceil = |n: usize, by: usize| n.div_ceil(by.max(1)).max(1);
     match kind {
         Kind::QGemm(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
         Kind::QGemm16(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
+        Kind::QGemm16W16(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
+        Kind::QGemm8W16(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
         Kind::FGemm(s) => gemm_tiles(s.window.pixels(), s.row.mr, s.panels.len(), s.cut),
-        Kind::QDw(s) => s.window.batch * s.window.output[0],
-        Kind::QDw16(s) => s.window.batch * s.window.output[0],
+        Kind::QDw(s) => s.window.rows(),
+        Kind::QDw16(s) => s.window.rows(),
+        Kind::QRow(s) if s.window.pixels() == 0 => 0,
         Kind::QRow(s) => s.window.batch * ceil(s.window.output[0], s.rows),
-        Kind::FDw(s) => s.window.batch * s.window.output[0],
-        Kind::FMatMul(s) => s.batch.len() * ceil(s.n, s.row.nr),
-        Kind::QMatMul(s) => s.batch.len() * ceil(s.n, s.row.nr),
-        Kind::Pool(s) => s.window.batch * s.window.output[0],
+        Kind::QDw16W16(s) => s.window.rows(),
+        Kind::QDw8W16(s) => s.window.rows(),
+        Kind::FDw(s) => s.window.rows(),
+        Kind::FMatMul(s) => s.batch.len() * s.n.div_ceil(s.row.nr),
+        Kind::QMatMul(s) => s.batch.len() * s.n.div_ceil(s.row.nr),
+        Kind::Pool(s) => s.window.rows(),
         Kind::Map(s) => ceil(s.n, RUN),
         Kind::Zip(s) => ceil(s.rows, runs_of(s.n)),
         Kind::DequantizeAcc { rows, channels, .. } => ceil(*rows, runs_of(*channels)),
@@ -99,10 +105,14 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
         match kind {
             Kind::QGemm(s) => matmul(s, tile, memory, scratch.cast()),
             Kind::QGemm16(s) => matmul(s, tile, memory, scratch.cast()),
+            Kind::QGemm16W16(s) => matmul(s, tile, memory, scratch.cast()),
+            Kind::QGemm8W16(s) => matmul(s, tile, memory, scratch.cast()),
             Kind::FGemm(s) => matmul(s, tile, memory, scratch.cast()),
             Kind::QDw(s) => depthwise(s, tile, memory, scratch.cast()),
             Kind::QDw16(s) => depthwise(s, tile, memory, scratch.cast()),
             Kind::QRow(s) => qrow(s, tile, memory, scratch),
+            Kind::QDw16W16(s) => depthwise(s, tile, memory, scratch.cast()),
+            Kind::QDw8W16(s) => depthwise(s, tile, memory, scratch.cast()),
             Kind::FDw(s) => depthwise(s, tile, memory, scratch.cast()),
             Kind::FMatMul(s) => fmatmul(s, tile, memory, scratch),
             Kind::QMatMul(s) => qmatmul(s, tile, memory, scratch),
@@ -112,14 +122,13 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
             Kind::DequantizeAcc { row, x, y, rows, channels, scale, scale_step } => {
                 let per = runs_of(*channels);
                 for r in tile * per..((tile + 1) * per).min(*rows) {
-                    let at = r * channels * 4;
-                    (row.run)(
-                        *channels,
-                        memory.at(x.plus(at)),
-                        memory.at(*scale),
-                        *scale_step,
-                        memory.at_mut(y.plus(at)),
-                    );
+                    let (x, y) = (x.plus(r * channels * row.size()), memory.at_mut(y.plus(r * channels * 4)));
+                    match row {
+                        AccumulatorRow::Narrow(k) => {
+                            (k.run)(*channels, memory.at(x), memory.at(*scale), *scale_step, y);
+                        }
+                        AccumulatorRow::Wide(k) => (k.run)(*channels, memory.at(x), memory.at(*scale), *scale_step, y),
+                    }
                 }
             }
             Kind::Softmax { row, x, y, rows, n } => {
@@ -358,7 +367,7 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
             taps: s.window.taps(),
             k: s.k,
             w: memory.at(s.w.plus(b.panel * s.panel_bytes)),
-            bias: memory.at(s.bias.plus(b.panel * nr * E::BIAS)),
+            bias: memory.at(s.bias.plus(b.panel * nr * size_of::<B>())),
             y: memory.at_mut(s.y.plus(at)),
             y_stride,
             epilogue: s.epilogue.at(b.panel * nr, at, y_stride, memory),
@@ -550,13 +559,10 @@ unsafe fn pack_panel(s: &QMatMul, b: *const u8, first: usize, cols: usize, scrat
 
 unsafe fn qmatmul(s: &QMatMul, tile: usize, memory: &Memory<'_>, scratch: *mut u8) {
     let (mr, nr, size) = (s.row.mr, s.row.nr, s.epilogue.size());
-    let panels = s.n.div_ceil(nr).max(1);
+    let panels = s.n.div_ceil(nr);
     let (matrix, first_col) = (tile / panels, tile % panels * nr);
     let (a_index, b_index) = s.batch[matrix];
     let cols = nr.min(s.n - first_col);
-    if cols == 0 || s.m == 0 {
-        return;
-    }
     let pointers: *mut *const u8 = scratch.cast();
     let bias: *mut i32 = scratch.wrapping_add(s.pointers_bytes()).cast();
     let folded: *mut i32 = bias.wrapping_byte_add(s.bias_bytes());
@@ -619,20 +625,45 @@ unsafe fn pooling(s: &Pool, tile: usize, memory: &Memory<'_>, pointers: *mut *co
             // A window that lies wholly in the padding is refused by type inference.
             continue;
         }
-        let y = s.y.plus((first + ox) * s.channels * s.kind.size());
+        let y = s.y.plus((first + ox) * s.channels * s.kind.sizes().1);
         fn args<T>(s: &Pool, taps: usize, x: *mut *const u8, y: *mut T) -> pool::Args<T> {
             pool::Args { channels: s.channels, taps, x: x.cast_const().cast(), y }
         }
         let count = |include_pad: bool| if include_pad { kh * kw } else { taps };
-        let average = |a: &Averages| a.by_count[count(a.include_pad)];
+        // There is one for every count (Kind::check).
+        let average = |a: &Averages| a.at(count(a.include_pad)).copied();
         // SAFETY: the pointers lead into checked spans; the output pixel is this tile's own.
         unsafe {
             match &s.kind {
                 PoolKind::MaxU8(k) => (k.run)(&args(s, taps, pointers, memory.at_mut(y))),
                 PoolKind::MaxU16(k) => (k.run)(&args(s, taps, pointers, memory.at_mut(y))),
                 PoolKind::MaxF32(k) => (k.run)(&args(s, taps, pointers, memory.at_mut(y))),
-                PoolKind::AvgU8(k, a) => (k.run)(&args(s, taps, pointers, memory.at_mut(y)), &average(a)),
-                PoolKind::AvgU16(k, a) => (k.run)(&args(s, taps, pointers, memory.at_mut(y)), &average(a)),
+                PoolKind::AvgU8(k, a) => {
+                    let Some(by) = average(a) else { continue };
+                    (k.run)(&args(s, taps, pointers, memory.at_mut(y)), &by);
+                }
+                PoolKind::AvgU16(k, a) => {
+                    let Some(by) = average(a) else { continue };
+                    (k.run)(&args(s, taps, pointers, memory.at_mut(y)), &by);
+                }
+                PoolKind::AvgAny(k, a, how) => {
+                    let Some(by) = average(a) else { continue };
+                    let pixels = w.output[0] * w.output[1];
+                    let x = match how.from {
+                        Narrow::U8 => pool::Taps::U8(pointers.cast_const()),
+                        Narrow::U16 | Narrow::I16 => pool::Taps::U16(pointers.cast_const().cast()),
+                    };
+                    (k.run)(&pool::AvgAny {
+                        channels: s.channels,
+                        taps,
+                        x,
+                        by,
+                        rounding: how.rounding,
+                        index: ((first + ox) % pixels) as u64,
+                        index_step: pixels as u64,
+                        y: stored(how.to, y, memory),
+                    });
+                }
                 PoolKind::AvgF32(k, pad) => (k.run)(&args(s, taps, pointers, memory.at_mut(y)), count(*pad) as f32),
             }
         }
@@ -655,17 +686,85 @@ unsafe fn map(s: &Map, tile: usize, memory: &Memory<'_>) {
             MapFn::Table16(k, table) => (k.run)(n, memory.at(x), memory.at(*table), memory.at_mut(y)),
             MapFn::Unary(k, f) => (k.run)(*f, n, memory.at(x), memory.at_mut(y)),
             MapFn::Clamp(k, lo, hi) => (k.run)(n, memory.at(x), memory.at_mut(y), *lo, *hi),
+            MapFn::RequantAcc(k, how, entries) => {
+                let mut done = 0;
+                while done < n {
+                    let entry = (from + done) % entries;
+                    let run = (entries - entry).min(n - done);
+                    let (x, y) = (memory.at(x.plus(done * 4)), memory.at_mut(y.plus(done)));
+                    (k.run)(run, x, y, &requant_at(how, entry, memory));
+                    done += run;
+                }
+            }
+            MapFn::RequantAny(k, how) => {
+                let mut done = 0;
+                while done < n {
+                    let (entry, rescale_step, alike) = how.entries.at(from + done);
+                    let (index, index_step, near) = how.indices.at(from + done);
+                    let run = alike.min(near).min(n - done);
+                    (k.run)(&elementwise::RequantAny {
+                        n: run,
+                        x: integers(how.from, x.plus(done * x_size), memory),
+                        zero_in: how.zero_in,
+                        rescale: how.rescales[entry..].as_ptr(),
+                        rescale_step,
+                        rounding: how.rounding,
+                        index,
+                        index_step,
+                        zero_point: how.zero_point,
+                        lo: how.lo,
+                        hi: how.hi,
+                        y: stored(how.to, y.plus(done * y_size), memory),
+                    });
+                    done += run;
+                }
+            }
+            MapFn::QuantizeAny(k, how) => {
+                let mut done = 0;
+                while done < n {
+                    let (index, index_step, near) = how.indices.at(from + done);
+                    let run = near.min(n - done);
+                    (k.run)(&elementwise::QuantizeAny {
+                        n: run,
+                        x: memory.at(x.plus(done * 4)),
+                        to: how.affine,
+                        rounding: how.rounding,
+                        index,
+                        index_step,
+                        y: stored(how.to, y.plus(done * y_size), memory),
+                    });
+                    done += run;
+                }
+            }
         }
+    }
+}
+
+fn integers(of: Integer, at: Place, memory: &Memory<'_>) -> elementwise::Integers {
+    match of {
+        Integer::U8 => elementwise::Integers::U8(memory.at(at)),
+        Integer::U16 => elementwise::Integers::U16(memory.at(at)),
+        Integer::I16 => elementwise::Integers::I16(memory.at(at)),
+        Integer::I32 => elementwise::Integers::I32(memory.at(at)),
+        Integer::I64 => elementwise::Integers::I64(memory.at(at)),
+    }
+}
+
+fn stored(of: Narrow, at: Place, memory: &Memory<'_>) -> elementwise::Stored {
+    match of {
+        Narrow::U8 => elementwise::Stored::U8(memory.at_mut(at)),
+        Narrow::U16 => elementwise::Stored::U16(memory.at_mut(at)),
+        Narrow::I16 => elementwise::Stored::I16(memory.at_mut(at)),
     }
 }
 
 unsafe fn zip(s: &Zip, tile: usize, memory: &Memory<'_>) {
     let per = runs_of(s.n);
-    let size = s.f.size();
+    let [a_size, b_size, y_size] = s.f.sizes();
     for row in tile * per..((tile + 1) * per).min(s.rows) {
-        let a = s.a.0.plus(row * s.a.1 * size);
-        let b = s.b.0.plus(row * s.b.1 * size);
-        let y = s.y.plus(row * s.n * size);
+        let a = s.a.0.plus(row * s.a.1 * a_size);
+        let b = s.b.0.plus(row * s.b.1 * b_size);
+        let y = s.y.plus(row * s.n * y_size);
         // SAFETY: a row's runs lie within the checked spans.
         unsafe {
             match &s.f {
@@ -673,6 +772,24 @@ unsafe fn zip(s: &Zip, tile: usize, memory: &Memory<'_>) {
                 ZipFn::Add16(k, p) => (k.run)(s.n, memory.at(a), memory.at(b), memory.at_mut(y), p),
                 ZipFn::Mul8(k, p) => (k.run)(s.n, memory.at(a), memory.at(b), memory.at_mut(y), p),
                 ZipFn::Mul16(k, p) => (k.run)(s.n, memory.at(a), memory.at(b), memory.at_mut(y), p),
+                ZipFn::Any(k, how) => {
+                    let mut done = 0;
+                    while done < s.n {
+                        let (index, index_step, near) = how.indices.at(row * s.n + done);
+                        let run = near.min(s.n - done);
+                        (k.run)(&elementwise::PairAny {
+                            n: run,
+                            a: integers(how.from[0].into(), a.plus(done * a_size), memory),
+                            b: integers(how.from[1].into(), b.plus(done * b_size), memory),
+                            how: how.how,
+                            rounding: how.rounding,
+                            index,
+                            index_step,
+                            y: stored(how.to, y.plus(done * y_size), memory),
+                        });
+                        done += run;
+                    }
+                }
                 ZipFn::Binary(k, f, a_step, b_step) => {
                     (k.run)(*f, s.n, memory.at(a), *a_step, memory.at(b), *b_step, memory.at_mut(y));
                 }
@@ -682,14 +799,14 @@ unsafe fn zip(s: &Zip, tile: usize, memory: &Memory<'_>) {
 }
 
 unsafe fn gather(s: &Gather, memory: &Memory<'_>) {
-    let mut coords = [0usize; 16];
-    let count: usize = s.tables.iter().map(Vec::len).product();
+    let mut coords = [0usize; Gather::AXES];
+    let count = s.count();
     let x: *const u8 = memory.at(s.x);
     let y: *mut u8 = memory.at_mut(s.y);
     for i in 0..count {
         let from: usize = s.tables.iter().zip(&coords).map(|(t, c)| t[*c]).sum();
-        // SAFETY: the largest offset of every axis together with a run lies within the input, and count * run within
-        // the output (Program::new).
+        // SAFETY: there are no more axes than coordinates, the largest offset of every axis together with a run lies
+        // within the input, and count * run within the output (Program::new).
         unsafe { std::ptr::copy_nonoverlapping(x.add(from), y.add(i * s.run), s.run) };
         for (c, t) in coords.iter_mut().zip(&s.tables).rev() {
             *c += 1;

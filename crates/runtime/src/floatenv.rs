@@ -1,7 +1,10 @@
 //! The float environment: rounding to nearest even, subnormals kept.
 //!
 //! A host process may have set flush-to-zero or another rounding mode, and threads inherit it. Promised bits need the
-//! default, so a run sets it on entry, on every thread, and gives the host its own back on exit.
+//! default, so a run sets it on entry, on every thread, and gives the host its own back on exit. Where setting it is not
+//! written yet, another environment is refused.
+
+use lowbit_ir::Result;
 
 /// Holds the default float environment until dropped.
 #[derive(Debug)]
@@ -32,16 +35,22 @@ fn set_mxcsr(value: u32) {
 impl DefaultFloat {
     /// Sets the default environment on this thread.
     #[cfg(target_arch = "x86_64")]
-    pub fn enter() -> Self {
+    pub fn enter() -> Result<Self> {
         let saved = mxcsr();
         set_mxcsr(DEFAULT_MXCSR);
-        DefaultFloat { saved }
+        Ok(DefaultFloat { saved })
     }
 
-    /// Nothing to do: no vector rows are written for this architecture yet, and Rust assumes the default.
+    /// Refuses a thread that is in another environment.
     #[cfg(not(target_arch = "x86_64"))]
-    pub fn enter() -> Self {
-        DefaultFloat {}
+    pub fn enter() -> Result<Self> {
+        match lowbit_arithmetic::float::environment_is_ieee() {
+            true => Ok(DefaultFloat {}),
+            false => Err(lowbit_ir::Error::new(
+                "this thread's floats flush subnormal numbers to zero or do not round to nearest even",
+            )
+            .hint("reset the mode: a library built with -ffast-math sets it, fesetround the rounding")),
+        }
     }
 }
 
@@ -64,7 +73,7 @@ mod tests {
         set_mxcsr(DEFAULT_MXCSR | 0x8040);
         assert_eq!(tiny(), 0.0);
         {
-            let _default = DefaultFloat::enter();
+            let _default = DefaultFloat::enter().unwrap();
             assert_ne!(tiny(), 0.0);
         }
         assert_eq!(tiny(), 0.0);

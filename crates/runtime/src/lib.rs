@@ -1,7 +1,8 @@
 //! Programs and how they run on this machine.
 //!
 //! Reading order: [`isa`] (what the CPU has), [`program`] (steps over one arena), [`memory`] (aligned bytes),
-//! [`pool`] (threads that enter once per run), [`exec`] (one step, one tile), [`session`] (inputs in, outputs out).
+//! [`pool`] (threads that enter once per run), [`exec`] (one step, one tile), [`session`] (inputs in, outputs out),
+//! [`named`] (the same by name, from a shared program).
 //! `unsafe` lives here because kernels take pointers; every pointer comes from a place that [`Program::new`] has checked
 //! against the arena or the constants.
 
@@ -9,6 +10,7 @@ pub mod exec;
 pub mod floatenv;
 pub mod isa;
 pub mod memory;
+pub mod named;
 pub mod pool;
 pub mod profile;
 pub mod program;
@@ -16,6 +18,7 @@ pub mod session;
 mod spans;
 
 pub use isa::Isa;
+pub use named::NamedSession;
 pub use pool::Pool;
 pub use program::{Kind, Place, Port, Program, Step};
 pub use session::Session;

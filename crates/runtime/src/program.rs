@@ -1,17 +1,24 @@
 //! A compiled program: steps over one arena of bytes, with every address decided.
 //!
-//! A [`Place`] is an offset into the arena or into the constants. [`Program::new`] checks that every span a step touches
-//! lies within its memory, which is what the pointers in [`exec`](crate::exec) rest on.
+//! A [`Place`] is an offset into the arena or into the constants. [`Program::new`] is the only way to make a program and
+//! nothing changes one afterwards, so what it checks is what the pointers in [`exec`](crate::exec) rest on: every span a
+//! step touches lies within its memory, what a step writes it does not read, kernels are rows of their tables and need
+//! no more than the program's instruction set.
 
 use crate::isa::Isa;
-use crate::memory::{ALIGN, Aligned};
-use lowbit_arithmetic::{Affine, Rescale};
+use crate::memory::Aligned;
+use lowbit_arithmetic::{Affine, Rescale, Rounding};
 use lowbit_ir::{Customs, Error, Op, Result, Type};
 use lowbit_kernels::elementwise::{BinaryFn, MulParams, UnaryFn};
 use lowbit_kernels::isa::Kernel;
 use lowbit_kernels::requant::AddParams;
-use lowbit_kernels::{SLACK, copy, dwconv, elementwise, gemm, pool, rowconv, rows};
+use lowbit_kernels::{elementwise, pool, rowconv, rows};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+mod layers;
+
+pub use layers::*;
 
 /// An address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,24 +53,15 @@ pub struct Port {
 /// A program for one machine kind, shared by any number of sessions.
 #[derive(Debug)]
 pub struct Program {
-    /// The model's name.
-    pub name: String,
-    /// The row set it was compiled for.
-    pub isa: Isa,
-    /// What runs, in order.
-    pub steps: Vec<Step>,
-    /// Bytes of activations.
-    pub arena: usize,
-    /// Weights, biases, tables.
-    pub consts: Aligned,
-    /// In the graph's order.
-    pub inputs: Vec<Port>,
-    /// In the graph's order.
-    pub outputs: Vec<Port>,
-    /// Resolves the user's operators in reference steps.
-    pub customs: Customs,
-    /// Bytes of scratch a thread, from the steps.
-    pub scratch: usize,
+    name: String,
+    isa: Isa,
+    steps: Vec<Step>,
+    arena: usize,
+    consts: Aligned,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    customs: Customs,
+    scratch: usize,
 }
 
 /// One kernel call over the whole of its output, divided into tiles that any thread may take.
@@ -92,6 +90,14 @@ pub enum Kind {
     QRow(QRow),
     /// Depthwise convolution of 16-bit activations.
     QDw16(QDw16),
+    /// Convolution or dense layer of 16-bit activations and weights.
+    QGemm16W16(QGemm16W16),
+    /// Convolution or dense layer of 16-bit weights.
+    QGemm8W16(QGemm8W16),
+    /// Depthwise convolution of 16-bit activations and weights.
+    QDw16W16(QDw16W16),
+    /// Depthwise convolution of 16-bit weights.
+    QDw8W16(QDw8W16),
     /// Float depthwise convolution.
     FDw(FDw),
     /// Float matrix product of two activations.
@@ -104,10 +110,10 @@ pub enum Kind {
     Map(Map),
     /// A function of two elements.
     Zip(Zip),
-    /// i32 accumulators `[rows, channels]` to f32.
+    /// Accumulators `[rows, channels]` to f32.
     DequantizeAcc {
         /// Kernel row.
-        row: &'static Kernel<elementwise::DequantizeAccFn>,
+        row: AccumulatorRow,
         /// Accumulators.
         x: Place,
         /// f32 output.
@@ -156,7 +162,7 @@ pub enum Kind {
     /// A matrix transposition per batch: `y[b][c][r] = x[b][r][c]`.
     Transpose {
         /// Kernel row.
-        row: &'static Kernel<copy::TransposeFn>,
+        row: &'static Kernel<lowbit_kernels::copy::TransposeFn>,
         /// Input.
         x: Place,
         /// Output.
@@ -191,6 +197,122 @@ pub enum Kind {
     Pad(Pad),
     /// An operator without a kernel: the interpreter runs it. Allocates; the compiler lists these.
     Reference(Box<Reference>),
+}
+
+/// A kernel for accumulators, by their width.
+#[derive(Debug, Clone, Copy)]
+pub enum AccumulatorRow {
+    /// i32.
+    Narrow(&'static Kernel<elementwise::DequantizeAccFn>),
+    /// i64.
+    Wide(&'static Kernel<elementwise::DequantizeWideFn>),
+}
+
+impl AccumulatorRow {
+    /// Bytes an accumulator.
+    pub fn size(&self) -> usize {
+        match self {
+            AccumulatorRow::Narrow(_) => 4,
+            AccumulatorRow::Wide(_) => 8,
+        }
+    }
+}
+
+/// Integers to read, by their width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Integer {
+    U8,
+    U16,
+    I16,
+    I32,
+    I64,
+}
+
+impl Integer {
+    /// Bytes an element.
+    pub fn size(self) -> usize {
+        match self {
+            Integer::U8 => 1,
+            Integer::U16 | Integer::I16 => 2,
+            Integer::I32 => 4,
+            Integer::I64 => 8,
+        }
+    }
+}
+
+/// Integers to store, by their width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Narrow {
+    U8,
+    U16,
+    I16,
+}
+
+impl Narrow {
+    /// Bytes an element.
+    pub fn size(self) -> usize {
+        match self {
+            Narrow::U8 => 1,
+            Narrow::U16 | Narrow::I16 => 2,
+        }
+    }
+}
+
+impl From<Narrow> for Integer {
+    fn from(narrow: Narrow) -> Self {
+        match narrow {
+            Narrow::U8 => Integer::U8,
+            Narrow::U16 => Integer::U16,
+            Narrow::I16 => Integer::I16,
+        }
+    }
+}
+
+/// Which of some entries (channels) an element takes that lies at `i` in memory: entry `i / inner % count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entries {
+    /// How many there are.
+    pub count: usize,
+    /// Neighbours that share one.
+    pub inner: usize,
+}
+
+/// Where an element lies in its sample's row-major order, which stochastic rounding asks: in memory a sample is `pixels`
+/// runs of `channels` elements, in row-major order it is `channels` runs of `pixels`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Indices {
+    /// Elements of a run.
+    pub channels: usize,
+    /// Runs of a sample.
+    pub pixels: usize,
+}
+
+impl Indices {
+    /// For roundings that do not ask: one run.
+    pub const NONE: Indices = Indices { channels: usize::MAX, pixels: 1 };
+
+    /// The index of the element at `i` in memory, what a neighbour adds to it, and how many neighbours do.
+    pub fn at(&self, i: usize) -> (u64, u64, usize) {
+        let in_sample = i % product([self.channels, self.pixels]);
+        let (pixel, channel) = (in_sample / self.channels, in_sample % self.channels);
+        ((channel * self.pixels + pixel) as u64, self.pixels as u64, self.channels - channel)
+    }
+}
+
+impl Entries {
+    /// The same for all.
+    pub const ONE: Entries = Entries { count: 1, inner: 1 };
+
+    /// The entry of the element at `i` in memory, what a neighbour adds to it, and how many neighbours do.
+    pub fn at(&self, i: usize) -> (usize, usize, usize) {
+        match self {
+            Entries { count: 1, .. } => (0, 0, usize::MAX),
+            Entries { count, inner: 1 } => (i % count, 1, count - i % count),
+            Entries { count, inner } => (i / inner % count, 0, inner - i % inner),
+        }
+    }
 }
 
 /// Where output pixels find their input pixels.
@@ -241,17 +363,34 @@ impl Window {
 
     /// Kernel taps.
     pub fn taps(&self) -> usize {
-        self.kernel[0] * self.kernel[1]
+        product([self.kernel[0], self.kernel[1]])
     }
 
     /// Output pixels of all images.
     pub fn pixels(&self) -> usize {
-        self.batch * self.output[0] * self.output[1]
+        product([self.batch, self.output[0], self.output[1]])
+    }
+
+    /// Output rows of all images; none if they are empty.
+    pub fn rows(&self) -> usize {
+        if self.output[1] == 0 { 0 } else { product([self.batch, self.output[0]]) }
     }
 
     /// Bytes of all input pixels.
     pub fn input_bytes(&self) -> usize {
-        self.batch * self.input[0] * self.input[1] * self.pixel
+        product([self.batch, self.input[0], self.input[1], self.pixel])
+    }
+
+    /// Whether every position that a tap can have, and the bytes before it, are numbers: they are added up without a
+    /// check.
+    pub fn is_countable(&self) -> bool {
+        (0..2).all(|i| {
+            let last = self.output[i].max(1) - 1;
+            let Some(reach) = self.kernel[i].checked_sub(1) else { return false };
+            let far = product([last, self.strides[i]]).saturating_add(product([reach, self.dilations[i]]));
+            let all = far.saturating_add(self.input[i]).saturating_add(self.pads[i]).saturating_add(1);
+            product([all, self.pixel.max(1)]) < isize::MAX as usize
+        })
     }
 
     /// Image, row and column of an output pixel.
@@ -270,6 +409,30 @@ impl Window {
         }
     }
 
+    /// Every number of taps that lie inside the image at some position, in ascending order; with padding counted in,
+    /// that is all taps everywhere.
+    pub fn counts(&self, include_pad: bool) -> BTreeSet<usize> {
+        if self.pixels() == 0 {
+            return BTreeSet::new();
+        }
+        if include_pad {
+            return [self.taps()].into();
+        }
+        let along = |i: usize| -> BTreeSet<usize> {
+            let (pad, dilation) = (self.pads[i], self.dilations[i].max(1));
+            let inside = |position: usize| {
+                let start = position * self.strides[i];
+                // The first tap inside, and the first one behind.
+                let first = pad.saturating_sub(start).div_ceil(dilation);
+                let end = (pad + self.input[i]).saturating_sub(start).div_ceil(dilation).min(self.kernel[i]);
+                end.saturating_sub(first)
+            };
+            (0..self.output[i]).map(inside).collect()
+        };
+        let (high, wide) = (along(0), along(1));
+        high.iter().flat_map(|h| wide.iter().map(move |w| h * w)).collect()
+    }
+
     /// Byte offset of the input pixel under a tap; `None` in the padding.
     #[inline]
     pub fn offset(&self, [image, oy, ox]: [usize; 3], ky: usize, kx: usize) -> Option<usize> {
@@ -278,289 +441,6 @@ impl Window {
         let x =
             (ox * self.strides[1] + kx * self.dilations[1]).checked_sub(self.pads[1]).filter(|x| *x < self.input[1])?;
         Some(((image * self.input[0] + y) * self.input[1] + x) * self.pixel)
-    }
-}
-
-/// Output channels that one panel of packed weights makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Panel {
-    /// Bytes from an input pixel to the first channel that this panel's group reads.
-    pub x_offset: usize,
-    /// First output channel.
-    pub channel: usize,
-    /// Output channels.
-    pub cols: usize,
-}
-
-/// How a matrix product is cut into tiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
-    /// Blocks of `mr` pixels a tile.
-    pub blocks: usize,
-    /// Panels a tile.
-    pub panels: usize,
-}
-
-/// Places of per-channel multipliers, see [`lowbit_kernels::requant::Scales`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scales {
-    /// One f32 a channel.
-    Float32(Place),
-    /// Multiplier and shift a channel.
-    Fixed(Place, Place),
-    /// Shift a channel.
-    Shift(Place),
-}
-
-/// What an integer multiply-accumulate stores.
-#[derive(Debug, Clone, Copy)]
-pub enum Epilogue {
-    /// i32 accumulators.
-    Accumulator,
-    /// u8.
-    Requant(Requant),
-    /// u8, after adding another tensor of the output's layout.
-    RequantAdd(Requant, Place, AddParams),
-}
-
-/// See [`lowbit_kernels::requant::Requant`].
-#[derive(Debug, Clone, Copy)]
-pub struct Requant {
-    /// Multipliers.
-    pub scales: Scales,
-    /// Added after rounding.
-    pub zero_point: i32,
-    /// Lowest stored value.
-    pub lo: i32,
-    /// Highest stored value.
-    pub hi: i32,
-}
-
-/// See [`lowbit_kernels::requant::FloatEpilogue`].
-#[derive(Debug, Clone, Copy)]
-pub struct FloatEpilogue {
-    /// First clamp.
-    pub clamp: (f32, f32),
-    /// Another tensor of the output's layout, then the second clamp.
-    pub add: Option<(Place, (f32, f32))>,
-}
-
-/// Convolution or dense layer: a kernel row with arguments `A`, and what is stored.
-#[derive(Debug)]
-pub struct Gemm<A: 'static, E> {
-    /// Kernel row.
-    pub row: &'static gemm::Gemm<A>,
-    /// Input pixels.
-    pub window: Window,
-    /// Input.
-    pub x: Place,
-    /// A pixel of zero points.
-    pub zero: Place,
-    /// Input channels a tap.
-    pub k: usize,
-    /// Packed weights, panel after panel.
-    pub w: Place,
-    /// Bytes a panel.
-    pub panel_bytes: usize,
-    /// Panels; bias and multipliers have `nr` entries for each.
-    pub panels: Vec<Panel>,
-    /// Bias.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// Output channels, all groups.
-    pub channels: usize,
-    /// What is stored.
-    pub epilogue: E,
-    /// Tiles.
-    pub cut: Cut,
-}
-
-/// Depthwise convolution: a kernel row with arguments `A` and weights `W`, and what is stored; a tile is one output row.
-#[derive(Debug)]
-pub struct Dw<A: 'static, W: 'static, E> {
-    /// Kernel row.
-    pub row: &'static dwconv::Dw<A, W>,
-    /// Input pixels.
-    pub window: Window,
-    /// Input.
-    pub x: Place,
-    /// A pixel of zero points.
-    pub zero: Place,
-    /// Channels.
-    pub channels: usize,
-    /// Packed weights.
-    pub w: Place,
-    /// Bytes of packed weights.
-    pub w_bytes: usize,
-    /// Bias.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// What is stored.
-    pub epilogue: E,
-}
-
-/// Of u8 activations.
-pub type QGemm = Gemm<gemm::QArgs, Epilogue>;
-/// Of f32.
-pub type FGemm = Gemm<gemm::FArgs, FloatEpilogue>;
-/// Of u16 activations, accumulated in 64 bits.
-pub type QGemm16 = Gemm<gemm::Q16Args, Epilogue16>;
-/// Of u8 activations.
-pub type QDw = Dw<dwconv::QArgs, i8, Epilogue>;
-/// Of f32.
-pub type FDw = Dw<dwconv::FArgs, f32, FloatEpilogue>;
-/// Of u16 activations, accumulated in 64 bits.
-pub type QDw16 = Dw<dwconv::Q16Args, i8, Epilogue16>;
-
-/// What a layer of 16-bit activations stores: u16, or the i64 accumulators for want of a change of scale.
-pub type Epilogue16 = Option<Requant16>;
-
-/// Rescaling of 64-bit accumulators to u16.
-#[derive(Debug, Clone)]
-pub struct Requant16 {
-    /// One change of scale a channel, padded as the bias is.
-    pub scales: Vec<Rescale>,
-    /// Added after rounding.
-    pub zero_point: i32,
-    /// Lowest stored value.
-    pub lo: i32,
-    /// Highest stored value.
-    pub hi: i32,
-}
-
-/// Integer convolution whose input rows are copied with their padding; a tile is `rows` output rows.
-#[derive(Debug)]
-pub struct QRow {
-    /// Kernel row.
-    pub row: &'static rowconv::QRow,
-    /// Input pixels, neighbouring columns of which are neighbours in the window too.
-    pub window: Window,
-    /// Input.
-    pub x: Place,
-    /// What the padding holds: the input's zero point.
-    pub fill: u8,
-    /// Output channels.
-    pub channels: usize,
-    /// Whether every channel has its own kernel.
-    pub depthwise: bool,
-    /// Packed weights.
-    pub w: Place,
-    /// Bytes of packed weights.
-    pub w_bytes: usize,
-    /// Bias.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// What is stored.
-    pub requant: Requant,
-    /// Output rows a tile.
-    pub rows: usize,
-}
-
-impl QRow {
-    /// The sizes that its kernel asks for.
-    pub fn shape(&self) -> rowconv::Shape {
-        self.window.row_shape(self.channels, self.depthwise)
-    }
-
-    /// Bytes of scratch before the copied rows: one pointer a kernel row.
-    pub fn pointers_bytes(&self) -> usize {
-        (self.window.kernel[0] * size_of::<*const u8>()).next_multiple_of(ALIGN)
-    }
-
-    /// Input rows that this many output rows read.
-    pub fn lines(&self, rows: usize) -> usize {
-        let w = &self.window;
-        rows.saturating_sub(1) * w.strides[0] + w.kernel[0].saturating_sub(1) * w.dilations[0] + 1
-    }
-
-    /// Bytes from one copied input row to the next.
-    pub fn line_bytes(&self) -> usize {
-        (self.shape().row_bytes(self.window.output[1]) + SLACK).next_multiple_of(ALIGN)
-    }
-}
-
-/// Float product of two activations, `a [batch, m, k]` by `b [batch, k, n]` or `[batch, n, k]`; a tile is one panel.
-#[derive(Debug)]
-pub struct FMatMul {
-    /// Kernel row.
-    pub row: &'static gemm::FGemm,
-    /// Left operand.
-    pub a: Place,
-    /// Right operand.
-    pub b: Place,
-    /// Whether `b` is [n, k].
-    pub trans_b: bool,
-    /// For each output matrix, which matrices of `a` and `b` it takes (broadcasting).
-    pub batch: Vec<(usize, usize)>,
-    /// Rows.
-    pub m: usize,
-    /// Inner size.
-    pub k: usize,
-    /// Columns.
-    pub n: usize,
-    /// Bias, one a column, padded to panels.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// Clamp.
-    pub clamp: (f32, f32),
-}
-
-/// Integer product of two activations of u8, shaped as in [`FMatMul`]; a tile is one panel, which it packs itself.
-#[derive(Debug)]
-pub struct QMatMul {
-    /// Kernel row.
-    pub row: &'static gemm::QGemm,
-    /// Brings `b` into the order of a panel.
-    pub transpose: &'static Kernel<copy::TransposeFn>,
-    /// Left operand.
-    pub a: Place,
-    /// A row of `a` that holds its zero point only; none if that is 0.
-    pub zero: Option<Place>,
-    /// Right operand.
-    pub b: Place,
-    /// Zero point of `b`.
-    pub b_zero: u8,
-    /// Whether `b` is [n, k].
-    pub trans_b: bool,
-    /// For each output matrix, which matrices of `a` and `b` it takes (broadcasting).
-    pub batch: Vec<(usize, usize)>,
-    /// Rows.
-    pub m: usize,
-    /// Inner size.
-    pub k: usize,
-    /// Columns.
-    pub n: usize,
-    /// Bias, one a column, padded to panels.
-    pub bias: Place,
-    /// Output.
-    pub y: Place,
-    /// What is stored.
-    pub epilogue: Epilogue,
-}
-
-impl QMatMul {
-    /// Bytes of the pointers that scratch begins with.
-    pub fn pointers_bytes(&self) -> usize {
-        (gemm::DIGITS * self.row.mr * size_of::<*const u8>()).next_multiple_of(ALIGN)
-    }
-
-    /// Bytes of one column of a panel.
-    pub fn column_bytes(&self) -> usize {
-        self.k.next_multiple_of(self.row.group)
-    }
-
-    /// Bytes of one tap of a panel.
-    pub fn panel_bytes(&self) -> usize {
-        self.row.packed(self.row.nr, 1, self.k)
-    }
-
-    /// Bytes of one number a column of a panel.
-    pub fn bias_bytes(&self) -> usize {
-        (self.row.nr * 4).next_multiple_of(ALIGN)
     }
 }
 
@@ -589,20 +469,40 @@ pub enum PoolKind {
     /// Largest f32.
     MaxF32(&'static Kernel<pool::MaxFn<f32>>),
     /// Mean of u8; parameters by the number that a sum is divided by.
-    AvgU8(&'static Kernel<pool::AvgFn<u8>>, Averages),
+    AvgU8(&'static pool::Average<u8>, Averages),
     /// Mean of u16.
-    AvgU16(&'static Kernel<pool::AvgFn<u16>>, Averages),
+    AvgU16(&'static pool::Average<u16>, Averages),
+    /// Mean of integers of any width with any rounding.
+    AvgAny(&'static Kernel<pool::AvgAnyFn>, Averages, AverageAny),
     /// Mean of f32; whether padding counts.
     AvgF32(&'static Kernel<pool::FloatAvgFn>, bool),
 }
 
-/// Integer averages: `by_count[n]` divides by n (index 0 is not used).
+/// Integer averages, by the number that a sum is divided by.
 #[derive(Debug)]
 pub struct Averages {
-    /// Parameters.
-    pub by_count: Vec<pool::QAverage>,
+    /// Parameters for each number of [`Window::counts`], in ascending order.
+    pub by_count: Vec<(usize, pool::QAverage)>,
     /// Whether padding counts.
     pub include_pad: bool,
+}
+
+impl Averages {
+    /// The parameters for one number.
+    pub fn at(&self, count: usize) -> Option<&pool::QAverage> {
+        self.by_count.binary_search_by_key(&count, |(n, _)| *n).ok().and_then(|i| self.by_count.get(i)).map(|(_, a)| a)
+    }
+}
+
+/// What an average with any rounding needs besides.
+#[derive(Debug, Clone, Copy)]
+pub struct AverageAny {
+    /// Input: u8 or u16.
+    pub from: Narrow,
+    /// Output.
+    pub to: Narrow,
+    /// Any rounding.
+    pub rounding: Rounding,
 }
 
 /// A function of one element over `n` contiguous elements.
@@ -637,6 +537,51 @@ pub enum MapFn {
     Unary(&'static Kernel<elementwise::UnaryRun>, UnaryFn),
     /// f32 limited to a range.
     Clamp(&'static Kernel<elementwise::ClampFn>, f32, f32),
+    /// i32 accumulators to u8, default roundings; as many multipliers as there are entries, of which neighbours take
+    /// neighbours.
+    RequantAcc(&'static Kernel<elementwise::RequantAccFn>, Requant, usize),
+    /// Integers to integers with any rounding.
+    RequantAny(&'static Kernel<elementwise::RequantAnyFn>, RequantAny),
+    /// f32 to integers with any rounding.
+    QuantizeAny(&'static Kernel<elementwise::QuantizeAnyFn>, QuantizeAny),
+}
+
+/// A requantization with any rounding.
+#[derive(Debug)]
+pub struct RequantAny {
+    /// Input.
+    pub from: Integer,
+    /// Output.
+    pub to: Narrow,
+    /// Subtracted first.
+    pub zero_in: i32,
+    /// One change of scale an entry.
+    pub rescales: Vec<Rescale>,
+    /// Which element takes which.
+    pub entries: Entries,
+    /// Any rounding.
+    pub rounding: Rounding,
+    /// For stochastic rounding.
+    pub indices: Indices,
+    /// Added after rounding.
+    pub zero_point: i32,
+    /// Lowest stored value.
+    pub lo: i32,
+    /// Highest stored value.
+    pub hi: i32,
+}
+
+/// A quantization with any rounding.
+#[derive(Debug)]
+pub struct QuantizeAny {
+    /// Output.
+    pub to: Narrow,
+    /// What the integers mean.
+    pub affine: Affine,
+    /// Any rounding.
+    pub rounding: Rounding,
+    /// For stochastic rounding.
+    pub indices: Indices,
 }
 
 impl MapFn {
@@ -650,6 +595,9 @@ impl MapFn {
             MapFn::Table8(..) => (1, 1),
             MapFn::Table16(..) => (2, 2),
             MapFn::Unary(..) | MapFn::Clamp(..) => (4, 4),
+            MapFn::RequantAcc(..) => (4, 1),
+            MapFn::RequantAny(_, how) => (how.from.size(), how.to.size()),
+            MapFn::QuantizeAny(_, how) => (4, how.to.size()),
         }
     }
 }
@@ -682,24 +630,42 @@ pub enum ZipFn {
     Mul8(&'static Kernel<elementwise::MulFn<u8>>, MulParams),
     /// Product of u16.
     Mul16(&'static Kernel<elementwise::MulFn<u16>>, MulParams),
+    /// Sum or product of integers of any width with any rounding.
+    Any(&'static Kernel<elementwise::PairAnyFn>, PairAny),
     /// f32; steps of 0 repeat one element of an operand along the run.
     Binary(&'static Kernel<elementwise::BinaryRun>, BinaryFn, usize, usize),
 }
 
+/// A function of two integers with any rounding.
+#[derive(Debug, Clone, Copy)]
+pub struct PairAny {
+    /// Operands: u8 or u16.
+    pub from: [Narrow; 2],
+    /// Output.
+    pub to: Narrow,
+    /// What is done.
+    pub how: elementwise::Pair,
+    /// Any rounding.
+    pub rounding: Rounding,
+    /// For stochastic rounding.
+    pub indices: Indices,
+}
+
 impl ZipFn {
-    /// Bytes an element.
-    pub fn size(&self) -> usize {
+    /// Bytes an element of each operand and of the output.
+    pub fn sizes(&self) -> [usize; 3] {
         match self {
-            ZipFn::Add8(..) | ZipFn::Mul8(..) => 1,
-            ZipFn::Add16(..) | ZipFn::Mul16(..) => 2,
-            ZipFn::Binary(..) => 4,
+            ZipFn::Add8(..) | ZipFn::Mul8(..) => [1; 3],
+            ZipFn::Add16(..) | ZipFn::Mul16(..) => [2; 3],
+            ZipFn::Any(_, PairAny { from: [a, b], to, .. }) => [a.size(), b.size(), to.size()],
+            ZipFn::Binary(..) => [4; 3],
         }
     }
 
     /// Whether each operand advances along a run.
     pub fn steps(&self) -> (usize, usize) {
         match self {
-            ZipFn::Add8(..) | ZipFn::Mul8(..) | ZipFn::Add16(..) | ZipFn::Mul16(..) => (1, 1),
+            ZipFn::Add8(..) | ZipFn::Mul8(..) | ZipFn::Add16(..) | ZipFn::Mul16(..) | ZipFn::Any(..) => (1, 1),
             ZipFn::Binary(_, _, a, b) => (*a, *b),
         }
     }
@@ -719,6 +685,19 @@ pub struct Gather {
     pub tables: Vec<Vec<usize>>,
     /// Bytes copied together.
     pub run: usize,
+}
+
+impl Gather {
+    /// How many axes there can be; the compiler joins them where there are more.
+    pub const AXES: usize = 16;
+
+    /// Runs that are copied.
+    pub fn count(&self) -> usize {
+        match self.tables.iter().any(Vec::is_empty) {
+            true => 0,
+            false => self.tables.iter().map(Vec::len).fold(1, usize::saturating_mul),
+        }
+    }
 }
 
 /// A border: output of `y_bytes` filled with a value, then runs of the input at their offsets.
@@ -762,8 +741,30 @@ pub struct Span {
     pub written: bool,
 }
 
+impl Span {
+    /// Whether they have a byte in common.
+    pub fn meets(&self, other: &Span) -> bool {
+        if self.bytes == 0 || other.bytes == 0 {
+            return false;
+        }
+        let apart = |a: usize, b: usize| a >= b.saturating_add(other.bytes) || b >= a.saturating_add(self.bytes);
+        match (self.place, other.place) {
+            (Place::Arena(a), Place::Arena(b)) | (Place::Const(a), Place::Const(b)) => !apart(a, b),
+            (Place::Arena(_), Place::Const(_)) | (Place::Const(_), Place::Arena(_)) => false,
+        }
+    }
+}
+
+/// The product of sizes; the largest number if it is no number, which no memory has room for.
+pub(crate) fn product<const N: usize>(sizes: [usize; N]) -> usize {
+    match sizes.contains(&0) {
+        true => 0,
+        false => sizes.into_iter().fold(1, usize::saturating_mul),
+    }
+}
+
 impl Program {
-    /// A program whose every span lies within its memory, or an error that names the step.
+    /// A program whose steps keep within their memory and their instruction set, or an error that names the step.
     #[allow(clippy::too_many_arguments, reason = "the parts of a program, each named at the one place that makes one")]
     pub fn new(
         name: String,
@@ -775,7 +776,6 @@ impl Program {
         outputs: Vec<Port>,
         customs: Customs,
     ) -> Result<Arc<Program>> {
-        let scratch = steps.iter().map(|s| s.kind.scratch()).max().unwrap_or(0);
         let check = |span: Span, what: &str| {
             let (at, limit) = match span.place {
                 Place::Arena(at) => (at, arena),
@@ -792,15 +792,74 @@ impl Program {
             }
         };
         for step in &steps {
-            for span in step.kind.spans() {
-                check(span, &step.name)?;
+            let (spans, alignment) = (step.kind.spans(), step.kind.alignment());
+            for (i, span) in spans.iter().enumerate() {
+                check(*span, &step.name)?;
+                let (Place::Arena(at) | Place::Const(at)) = span.place;
+                if at % alignment != 0 {
+                    return Err(Error::new(format!("expected places at multiples of {alignment}, found {span:?}"))
+                        .at_node(step.name.clone()));
+                }
+                // Tiles run at the same time: what one writes no other may read or write.
+                if let Some(other) = spans.iter().enumerate().find(|(j, s)| *j != i && span.written && s.meets(span)) {
+                    return Err(Error::new(format!(
+                        "expected a step to write what it does not read, found {other:?} and {span:?}"
+                    ))
+                    .at_node(step.name.clone()));
+                }
             }
-            step.kind.check().map_err(|e| e.at_node(step.name.clone()))?;
+            step.kind.check(isa.features).map_err(|e| e.at_node(step.name.clone()))?;
         }
         for port in inputs.iter().chain(&outputs) {
             check(Span { place: port.place, bytes: port_bytes(port)?, written: false }, &port.name)?;
         }
+        let scratch = steps.iter().map(|s| s.kind.scratch()).max().unwrap_or(0);
         Ok(Arc::new(Program { name, isa, steps, arena, consts, inputs, outputs, customs, scratch }))
+    }
+
+    /// The model's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The row set it was compiled for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// What runs, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Bytes of activations.
+    pub fn arena(&self) -> usize {
+        self.arena
+    }
+
+    /// Weights, biases, tables.
+    pub fn consts(&self) -> &Aligned {
+        &self.consts
+    }
+
+    /// What goes in, in the graph's order.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// What comes out, in the graph's order.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// Resolves the user's operators in reference steps.
+    pub fn customs(&self) -> &Customs {
+        &self.customs
+    }
+
+    /// Bytes of scratch a thread, from the steps.
+    pub fn scratch(&self) -> usize {
+        self.scratch
     }
 
     /// The steps that the interpreter runs, for want of a kernel.
@@ -828,12 +887,143 @@ pub fn type_bytes(ty: &Type) -> Result<usize> {
 }
 
 impl PoolKind {
-    /// Bytes an element.
-    pub fn size(&self) -> usize {
+    /// Bytes an element of the input and of the output.
+    pub fn sizes(&self) -> (usize, usize) {
         match self {
-            PoolKind::MaxU8(_) | PoolKind::AvgU8(..) => 1,
-            PoolKind::MaxU16(_) | PoolKind::AvgU16(..) => 2,
-            PoolKind::MaxF32(_) | PoolKind::AvgF32(..) => 4,
+            PoolKind::MaxU8(_) | PoolKind::AvgU8(..) => (1, 1),
+            PoolKind::MaxU16(_) | PoolKind::AvgU16(..) => (2, 2),
+            PoolKind::AvgAny(_, _, how) => (how.from.size(), how.to.size()),
+            PoolKind::MaxF32(_) | PoolKind::AvgF32(..) => (4, 4),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lowbit_kernels::{Features, Row, elementwise};
+
+    fn program(isa: Isa, kind: Kind) -> Result<Arc<Program>> {
+        let steps = vec![Step { name: "step".into(), kind, macs: 0 }];
+        Program::new("p".into(), isa, steps, 4096, Aligned::zeroed(256)?, vec![], vec![], Customs::default())
+    }
+
+    fn scalar() -> Isa {
+        Isa { name: "scalar", features: Features::NONE }
+    }
+
+    fn clamp(row: &'static Kernel<elementwise::ClampFn>, x: usize, y: usize, n: usize) -> Kind {
+        Kind::Map(Map { f: MapFn::Clamp(row, 0.0, 1.0), x: Place::Arena(x), y: Place::Arena(y), n })
+    }
+
+    fn refused(isa: Isa, kind: Kind, why: &str) {
+        let error = program(isa, kind).unwrap_err().to_string();
+        assert!(error.contains(why) && error.contains("step"), "{error}");
+    }
+
+    #[test]
+    fn kernels_are_rows_of_their_tables_that_the_instruction_set_has() {
+        program(scalar(), clamp(&elementwise::CLAMP[0], 0, 2048, 512)).unwrap();
+        for row in elementwise::CLAMP.iter().filter(|row| row.needs() != Features::NONE) {
+            refused(scalar(), clamp(row, 0, 2048, 512), "needs more than the program's instruction set");
+            program(Isa { name: "all", features: row.needs() }, clamp(row, 0, 2048, 512)).unwrap();
+        }
+        // A copy of a row says of itself what it likes.
+        let copy = Box::leak(Box::new(elementwise::CLAMP[0]));
+        refused(scalar(), clamp(copy, 0, 2048, 512), "expected a row of the kernel tables");
+    }
+
+    #[test]
+    fn spans_beyond_memory_are_refused_even_where_their_size_is_no_number() {
+        let row = &elementwise::CLAMP[0];
+        for n in [513, 1 << 62, (1 << 62) + 1, usize::MAX] {
+            refused(scalar(), clamp(row, 0, 2048, n), "expected a span within 4096 bytes");
+        }
+        let runs = |rows, stride| {
+            let (x, y) = (Place::Arena(0), Place::Arena(2048));
+            Kind::CopyRows { x, y, rows, bytes: 8, x_stride: 8, y_stride: stride }
+        };
+        program(scalar(), runs(4, 16)).unwrap();
+        refused(scalar(), runs((1 << 61) + 1, 8), "expected a span within");
+        refused(scalar(), runs(5, 1 << 62), "expected a span within");
+        refused(scalar(), runs(4, 4), "runs that lie apart");
+        let mut window = Window::dense(4, 4);
+        (window.strides, window.dilations, window.kernel) = ([1, usize::MAX], [1, usize::MAX], [1, 2]);
+        let kind = PoolKind::MaxF32(&lowbit_kernels::pool::MAX_F32[0]);
+        let pool = Pool { kind, window, channels: 1, x: Place::Arena(0), y: Place::Arena(2048) };
+        refused(scalar(), Kind::Pool(pool), "positions can be counted");
+    }
+
+    #[test]
+    fn counts_are_those_that_walking_finds() {
+        let mut some = 0;
+        for i in 0..3usize.pow(8) {
+            let digit = |place: u32| i / 3usize.pow(place) % 3;
+            let window = Window {
+                batch: 1,
+                input: [1 + digit(0), 2 + digit(1)],
+                output: [1 + digit(2), 3],
+                kernel: [1 + digit(3), 1 + digit(4)],
+                strides: [1 + digit(5), 2],
+                pads: [digit(6), 1],
+                dilations: [1 + digit(7), 2],
+                pixel: 1,
+            };
+            let [kh, kw] = window.kernel;
+            let at = |pixel: usize| {
+                let taps = (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx)));
+                taps.filter(|(ky, kx)| window.offset(window.position(pixel), *ky, *kx).is_some()).count()
+            };
+            let walked: BTreeSet<usize> = (0..window.pixels()).map(at).collect();
+            assert_eq!(window.counts(false), walked, "{window:?}");
+            assert_eq!(window.counts(true), [kh * kw].into());
+            some += usize::from(walked.len() > 1);
+        }
+        assert!(some > 1000);
+    }
+
+    #[test]
+    fn elements_are_aligned() {
+        let row = &elementwise::CLAMP[0];
+        for (x, y) in [(1, 2048), (4, 2048), (0, 2047)] {
+            refused(scalar(), clamp(row, x, y, 4), "multiples of 8");
+        }
+        let pool = |pixel: usize| {
+            let window = Window::dense(4, pixel);
+            let kind = PoolKind::MaxF32(&lowbit_kernels::pool::MAX_F32[0]);
+            Kind::Pool(Pool { kind, window, channels: 1, x: Place::Arena(0), y: Place::Arena(2048) })
+        };
+        program(scalar(), pool(4)).unwrap();
+        refused(scalar(), pool(5), "pixels of whole channels");
+    }
+
+    #[test]
+    fn indices_and_entries_are_those_of_row_major_order() {
+        // Two samples of 3 channels and 4 pixels, channels last.
+        let (channels, pixels) = (3, 4);
+        let indices = Indices { channels, pixels };
+        let entries = Entries { count: channels, inner: 1 };
+        for (i, (sample, pixel, channel)) in
+            (0..2).flat_map(|s| (0..pixels).flat_map(move |p| (0..channels).map(move |c| (s, p, c)))).enumerate()
+        {
+            let (index, step, near) = indices.at(i);
+            assert_eq!((index, step, near), ((channel * pixels + pixel) as u64, 4, 3 - channel), "{sample}");
+            assert_eq!(entries.at(i), (channel, 1, 3 - channel));
+            // The same in row-major order.
+            let plain = (sample * channels + channel) * pixels + pixel;
+            assert_eq!(Indices { channels: 12, pixels: 1 }.at(plain).0, index);
+            assert_eq!(Entries { count: channels, inner: pixels }.at(plain), (channel, 0, pixels - pixel));
+        }
+        assert_eq!(Entries::ONE.at(17), (0, 0, usize::MAX));
+        assert_eq!(Indices::NONE.at(17).1, 1);
+    }
+
+    #[test]
+    fn what_a_step_writes_it_does_not_read() {
+        let row = &elementwise::CLAMP[0];
+        refused(scalar(), clamp(row, 0, 0, 4), "write what it does not read");
+        refused(scalar(), clamp(row, 0, 2040, 512), "write what it does not read");
+        let f = MapFn::Clamp(row, 0.0, 1.0);
+        refused(scalar(), Kind::Map(Map { f, x: Place::Arena(0), y: Place::Const(0), n: 4 }), "cannot be written");
     }
 }

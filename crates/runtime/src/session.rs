@@ -7,6 +7,8 @@ use crate::pool::{Pool, Tiles};
 use crate::program::{Program, port_bytes};
 use bytes::Bytes;
 use lowbit_ir::{Error, Result, Tensor};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -38,15 +40,15 @@ impl Session {
 
     /// A session that shares a pool with others; their runs take turns.
     pub fn with_pool(program: Arc<Program>, pool: Arc<Pool>) -> Result<Session> {
-        if !crate::isa::detect().has(program.isa.features) {
+        if !crate::isa::detect().has(program.isa().features) {
             return Err(Error::new(format!(
                 "the program was compiled for '{}', which this CPU lacks",
-                program.isa.name
+                program.isa().name
             )));
         }
-        let arena = Aligned::zeroed(program.arena)?;
-        let scratch = (0..pool.threads()).map(|_| Aligned::zeroed(program.scratch)).collect::<Result<_>>()?;
-        let tiles = program.steps.iter().map(|s| Tiles::new(tiles(&s.kind))).collect();
+        let arena = Aligned::zeroed(program.arena())?;
+        let scratch = (0..pool.threads()).map(|_| Aligned::zeroed(program.scratch())).collect::<Result<_>>()?;
+        let tiles = program.steps().iter().map(|s| Tiles::new(tiles(&s.kind))).collect();
         Ok(Session { program, pool, arena, scratch, tiles })
     }
 
@@ -61,8 +63,10 @@ impl Session {
     }
 
     /// The bytes of input `i`, to be written before [`Session::execute`].
+    ///
+    /// Integers outside the range of the port's type are not looked for here; what they give is unspecified.
     pub fn input_mut(&mut self, i: usize) -> Result<&mut [u8]> {
-        let port = self.program.inputs.get(i).ok_or_else(|| no_port("input", i, self.program.inputs.len()))?;
+        let port = self.program.inputs().get(i).ok_or_else(|| no_port("input", i, self.program.inputs().len()))?;
         let bytes = port_bytes(port)?;
         match port.place {
             crate::Place::Arena(at) => Ok(&mut self.arena.as_mut_slice()[at..at + bytes]),
@@ -72,11 +76,11 @@ impl Session {
 
     /// The bytes of output `i`, after [`Session::execute`].
     pub fn output(&self, i: usize) -> Result<&[u8]> {
-        let port = self.program.outputs.get(i).ok_or_else(|| no_port("output", i, self.program.outputs.len()))?;
+        let port = self.program.outputs().get(i).ok_or_else(|| no_port("output", i, self.program.outputs().len()))?;
         let bytes = port_bytes(port)?;
         match port.place {
             crate::Place::Arena(at) => Ok(&self.arena.as_slice()[at..at + bytes]),
-            crate::Place::Const(at) => Ok(&self.program.consts.as_slice()[at..at + bytes]),
+            crate::Place::Const(at) => Ok(&self.program.consts().as_slice()[at..at + bytes]),
         }
     }
 
@@ -87,21 +91,28 @@ impl Session {
 
     /// As [`Session::execute`], adding every step's nanoseconds to `profile` (one entry a step).
     pub fn profile(&mut self, profile: &mut Vec<u64>) -> Result<()> {
-        profile.resize(self.program.steps.len(), 0);
+        profile.resize(self.program.steps().len(), 0);
         self.execute_timed(Some(profile))
     }
 
     fn execute_timed(&mut self, profile: Option<&mut Vec<u64>>) -> Result<()> {
         self.tiles.iter_mut().for_each(Tiles::reset);
-        let memory = Memory::new(&mut self.arena, &self.program.consts, &self.program.customs);
+        let memory = Memory::new(&mut self.arena, self.program.consts(), self.program.customs());
         let failed = AtomicBool::new(false);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
         let times = Mutex::new(profile);
-        let scratch: Vec<Scratch> = self.scratch.iter_mut().map(|s| Scratch(s.as_mut_ptr())).collect();
-        let (steps, tiles) = (&self.program.steps, &self.tiles);
+        let (steps, tiles, scratch) = (self.program.steps(), &self.tiles, &self.scratch);
+        let fail = |e: Error| {
+            failed.store(true, Ordering::Relaxed);
+            failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
+        };
         self.pool.run(&|thread| {
-            let _default = DefaultFloat::enter();
-            let scratch = scratch[thread].0;
+            let float = DefaultFloat::enter();
+            if let Err(e) = &float {
+                fail(e.clone());
+            }
+            // The bytes behind the pointer are this thread's for the run: nobody else takes the buffer of its number.
+            let scratch = scratch[thread].as_ptr().cast_mut();
             for (i, (step, tiles)) in steps.iter().zip(tiles).enumerate() {
                 let start = Instant::now();
                 while let Some(tile) = tiles.take() {
@@ -109,12 +120,18 @@ impl Session {
                     if failed.load(Ordering::Relaxed) {
                         continue;
                     }
-                    // SAFETY: the program was made by `Program::new`, the session's memory has its sizes, its features
-                    // were checked in `with_pool`, every tile is taken by one thread, no thread goes on to the next step
-                    // before all tiles are complete, and scratch is the thread's own.
-                    if let Err(e) = unsafe { run_tile(&step.kind, tile.number, &memory, scratch) } {
-                        failed.store(true, Ordering::Relaxed);
-                        failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e.at_node(step.name.clone()));
+                    // A panic is told like an error, and before its tile counts as complete: nothing runs after it. What
+                    // it leaves half done is bytes of the arena, which are no one's after a failure.
+                    let done = catch_unwind(AssertUnwindSafe(|| {
+                        // SAFETY: the program was made by `Program::new`, the session's memory has its sizes, its
+                        // features were checked in `with_pool`, every tile is taken by one thread, no thread goes on to
+                        // the next step before all tiles are complete, and scratch is the thread's own.
+                        unsafe { run_tile(&step.kind, tile.number, &memory, scratch) }
+                    }));
+                    match done {
+                        Ok(Ok(())) => {}
+                        Ok(Err(e)) => fail(e.at_node(step.name.clone())),
+                        Err(panic) => fail(panicked(&*panic).at_node(step.name.clone())),
                     }
                 }
                 tiles.wait();
@@ -133,15 +150,19 @@ impl Session {
 
     /// Runs on tensors in the order of the program's inputs; returns tensors in the order of its outputs.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        if inputs.len() != self.program.inputs.len() {
-            return Err(Error::new(format!("expected {} inputs, found {}", self.program.inputs.len(), inputs.len())));
+        if inputs.len() != self.program.inputs().len() {
+            return Err(Error::new(format!("expected {} inputs, found {}", self.program.inputs().len(), inputs.len())));
         }
         for (i, tensor) in inputs.iter().enumerate() {
-            let port = &self.program.inputs[i];
-            if tensor.dtype() != port.ty.dtype || tensor.ty().shape != port.ty.shape {
+            let port = &self.program.inputs()[i];
+            let other_quant = tensor.ty().quant.as_ref().is_some_and(|q| Some(q) != port.ty.quant.as_ref());
+            if tensor.dtype() != port.ty.dtype || tensor.ty().shape != port.ty.shape || other_quant {
                 return Err(
                     Error::new(format!("expected {}, found {}", port.ty, tensor.ty())).at_value(port.name.clone())
                 );
+            }
+            if let Some(q) = &port.ty.quant {
+                tensor.check_range(q).map_err(|e| e.at_value(port.name.clone()))?;
             }
             self.input_mut(i)?.copy_from_slice(tensor.bytes());
         }
@@ -150,15 +171,16 @@ impl Session {
         let take = |(i, port): (usize, &crate::Port)| {
             Tensor::from_bytes(port.ty.clone(), Bytes::copy_from_slice(self.output(i)?))
         };
-        program.outputs.iter().enumerate().map(take).collect()
+        program.outputs().iter().enumerate().map(take).collect()
     }
 }
 
-/// A thread's scratch pointer, moved into the job.
-struct Scratch(*mut u8);
-
-// SAFETY: each thread uses only the scratch of its own number.
-unsafe impl Sync for Scratch {}
+/// What a panic says, as an error.
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    Error::new(format!("the operator panicked: {}", text.unwrap_or("it did not say why")))
+        .hint("an operator of your own should return an error instead; in one of lowbit's it is a defect")
+}
 
 fn no_port(what: &str, i: usize, count: usize) -> Error {
     Error::new(format!("expected one of {count} {what}s, found number {i}"))

@@ -1,11 +1,11 @@
 //! What every step touches: its spans for the check and the memory plan, its scratch, the facts its pointers rest on.
 
 use crate::program::{
-    Dw, Epilogue, Epilogue16, FloatEpilogue, Gemm, Kind, MapFn, Place, PoolKind, QMatMul, QRow, Scales, Span,
-    type_bytes,
+    AccumulatorRow, AverageAny, Dw, Entries, Epilogue, Epilogue16, FloatEpilogue, Gather, Gemm, Indices, Kind, MapFn,
+    Narrow, Panel, Place, PoolKind, QMatMul, QRow, Scales, Span, Window, ZipFn, product, type_bytes,
 };
 use lowbit_ir::{Error, Result, Type};
-use lowbit_kernels::{dwconv, gemm, rowconv};
+use lowbit_kernels::{Features, Row, copy, dwconv, elementwise, gemm, pool, rowconv, rows};
 
 fn read(place: Place, bytes: usize) -> Span {
     Span { place, bytes, written: false }
@@ -17,9 +17,10 @@ fn write(place: Place, bytes: usize) -> Span {
 
 impl Scales {
     fn spans(self, channels: usize) -> Vec<Span> {
+        let bytes = product([channels, 4]);
         match self {
-            Scales::Float32(p) | Scales::Shift(p) => vec![read(p, channels * 4)],
-            Scales::Fixed(m, s) => vec![read(m, channels * 4), read(s, channels * 4)],
+            Scales::Float32(p) | Scales::Shift(p) => vec![read(p, bytes)],
+            Scales::Fixed(m, s) => vec![read(m, bytes), read(s, bytes)],
         }
     }
 
@@ -31,15 +32,8 @@ impl Scales {
     }
 }
 
-/// What a multiply-accumulate step stores, which also says on what numbers it works.
+/// What a multiply-accumulate step stores.
 pub trait Store {
-    /// Bytes an activation.
-    const X: usize;
-    /// Bytes a weight.
-    const W: usize;
-    /// Bytes a bias.
-    const BIAS: usize;
-
     /// Bytes a stored element.
     fn size(&self) -> usize;
 
@@ -54,10 +48,6 @@ pub trait Store {
 }
 
 impl Store for Epilogue {
-    const X: usize = 1;
-    const W: usize = 1;
-    const BIAS: usize = 4;
-
     fn size(&self) -> usize {
         match self {
             Epilogue::Accumulator => 4,
@@ -95,10 +85,6 @@ impl Store for Epilogue {
 }
 
 impl Store for FloatEpilogue {
-    const X: usize = 4;
-    const W: usize = 4;
-    const BIAS: usize = 4;
-
     fn size(&self) -> usize {
         4
     }
@@ -117,10 +103,6 @@ impl Store for FloatEpilogue {
 }
 
 impl Store for Epilogue16 {
-    const X: usize = 2;
-    const W: usize = 1;
-    const BIAS: usize = 8;
-
     fn size(&self) -> usize {
         if self.is_some() { 2 } else { 8 }
     }
@@ -138,7 +120,17 @@ impl Store for Epilogue16 {
     }
 }
 
-/// An error unless a fact holds.
+/// The next multiple, or the largest number: no memory has room for either.
+fn padded(n: usize, to: usize) -> usize {
+    n.checked_next_multiple_of(to).unwrap_or(usize::MAX)
+}
+
+/// Bytes from the first of `rows` runs to the end of the last.
+fn extent(rows: usize, stride: usize, bytes: usize) -> usize {
+    if rows == 0 { 0 } else { product([rows - 1, stride]).saturating_add(bytes) }
+}
+
+/// Holds, or the program is refused. Sizes that are no numbers have become the largest one, which no memory holds.
 fn fits(holds: bool, what: &str) -> Result<()> {
     match holds {
         true => Ok(()),
@@ -146,35 +138,75 @@ fn fits(holds: bool, what: &str) -> Result<()> {
     }
 }
 
-impl<A, E: Store> Gemm<A, E> {
+/// Whether a kernel is what its table says it is, and may run.
+fn row<R: Row>(row: &'static R, table: &'static [R], allowed: Features) -> Result<()> {
+    if !table.iter().any(|r| std::ptr::eq(r, row)) {
+        return Err(Error::new(format!("expected a row of the kernel tables, found another '{}'", row.name())));
+    }
+    match allowed.has(row.needs()) {
+        true => Ok(()),
+        false => Err(Error::new(format!("the kernel '{}' needs more than the program's instruction set", row.name()))),
+    }
+}
+
+/// What reading pixels of elements of `size` bytes rests on.
+fn pixels(w: &Window, size: usize) -> Result<()> {
+    fits(w.is_countable(), "a window whose positions can be counted")?;
+    fits(w.pixel.is_multiple_of(size), "pixels of whole channels")
+}
+
+/// Whether as many channels have weights whose bytes can be counted, however a kernel packs them.
+fn few_weights(channels: usize, w: &Window) -> bool {
+    product([padded(channels, 64), w.taps(), 64]) < usize::MAX
+}
+
+fn indices(of: &Indices) -> Result<()> {
+    fits(of.channels >= 1 && of.pixels >= 1, "samples of at least one element")
+}
+
+/// A row of a product's table.
+type GemmRow<X, W, B, Y, K> = gemm::Gemm<gemm::Args<X, W, B, Y, K>>;
+
+impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
     fn padded(&self) -> usize {
-        self.panels.len() * self.row.nr
+        product([self.panels.len(), self.row.nr])
     }
 
     fn spans(&self) -> Vec<Span> {
-        let y_bytes = self.window.pixels() * self.channels * self.epilogue.size();
+        let y_bytes = product([self.window.pixels(), self.channels, self.epilogue.size()]);
         let mut out = self.epilogue.spans(self.padded(), y_bytes);
         out.extend([
             read(self.x, self.window.input_bytes()),
             read(self.zero, self.window.pixel),
-            read(self.w, self.panels.len() * self.panel_bytes),
-            read(self.bias, self.padded() * E::BIAS),
+            read(self.w, product([self.panels.len(), self.panel_bytes])),
+            read(self.bias, product([self.padded(), size_of::<B>()])),
             write(self.y, y_bytes),
         ]);
         out
     }
 
     fn scratch(&self) -> usize {
-        self.window.taps() * self.row.mr * size_of::<*const u8>()
+        product([self.window.taps(), self.row.mr, size_of::<*const u8>()])
     }
 
-    fn check(&self) -> Result<()> {
-        let panel = self.row.packed(self.row.nr, self.window.taps(), self.k) * E::W;
-        fits(self.panel_bytes == panel, "whole panels")?;
+    fn check(&self, table: &'static [GemmRow<X, W, B, Y, K>], isa: Features) -> Result<()> {
+        row(self.row, table, isa)?;
+        pixels(&self.window, size_of::<X>())?;
+        let (nr, taps) = (self.row.nr, self.window.taps());
+        // The kernels' own formula for packed weights does not ask whether its products are numbers.
+        let size = product([nr, taps, padded(self.k, self.row.group), size_of::<W>()]);
+        fits(size < usize::MAX, "weights of a size that fits")?;
+        fits(self.panel_bytes == self.row.packed(nr, taps, self.k) * size_of::<W>(), "whole panels")?;
         for p in &self.panels {
-            fits(p.x_offset + self.k * E::X <= self.window.pixel, "channels within a pixel")?;
-            fits(p.cols >= 1 && p.cols <= self.row.nr && p.channel + p.cols <= self.channels, "columns in range")?;
+            let bytes = product([self.k, size_of::<X>()]);
+            fits(p.x_offset.saturating_add(bytes) <= self.window.pixel, "channels within a pixel")?;
+            fits(p.x_offset.is_multiple_of(size_of::<X>()), "whole channels")?;
+            let last = p.channel.saturating_add(p.cols);
+            fits(p.cols >= 1 && p.cols <= nr && last <= self.channels, "columns in range")?;
         }
+        // Two threads may hold two panels.
+        let apart = |p: &[Panel]| p[0].channel + p[0].cols <= p[1].channel;
+        fits(self.panels.windows(2).all(apart), "panels in the order of their channels")?;
         fits(self.epilogue.serves(self.padded()), "a change of scale for every column")?;
         fits(self.cut.blocks > 0 && self.cut.panels > 0, "tiles")
     }
@@ -186,29 +218,33 @@ impl<A, E: Store> Gemm<A, E> {
     }
 }
 
-impl<A, W, E: Store> Dw<A, W, E> {
+#[allow(clippy::type_complexity, reason = "a kernel's arguments are named by the numbers they lead to")]
+impl<X, W, B, Y, K, E: Store> Dw<dwconv::Args<X, W, B, Y, K>, W, E> {
     fn spans(&self) -> Vec<Span> {
-        let padded = dwconv::padded(self.channels);
-        let y_bytes = self.window.pixels() * self.channels * self.epilogue.size();
-        let mut out = self.epilogue.spans(padded, y_bytes);
+        let entries = padded(self.channels, 64);
+        let y_bytes = product([self.window.pixels(), self.channels, self.epilogue.size()]);
+        let mut out = self.epilogue.spans(entries, y_bytes);
         out.extend([
             read(self.x, self.window.input_bytes()),
             read(self.zero, self.window.pixel),
             read(self.w, self.w_bytes),
-            read(self.bias, padded * E::BIAS),
+            read(self.bias, product([entries, size_of::<B>()])),
             write(self.y, y_bytes),
         ]);
         out
     }
 
     fn scratch(&self) -> usize {
-        self.window.taps() * self.window.output[1] * size_of::<*const u8>()
+        product([self.window.taps(), self.window.output[1], size_of::<*const u8>()])
     }
 
-    fn check(&self) -> Result<()> {
-        fits(self.channels * E::X <= self.window.pixel, "channels within a pixel")?;
-        fits(self.epilogue.serves(dwconv::padded(self.channels)), "a change of scale for every channel")?;
-        let bytes = (self.row.packed)(self.channels, self.window.taps()) * E::W;
+    fn check(&self, table: &'static [dwconv::Dw<dwconv::Args<X, W, B, Y, K>, W>], isa: Features) -> Result<()> {
+        row(self.row, table, isa)?;
+        pixels(&self.window, size_of::<X>())?;
+        fits(product([self.channels, size_of::<X>()]) <= self.window.pixel, "channels within a pixel")?;
+        fits(few_weights(self.channels, &self.window), "weights of a size that fits")?;
+        fits(self.epilogue.serves(padded(self.channels, 64)), "a change of scale for every channel")?;
+        let bytes = (self.row.packed)(self.channels, self.window.taps()) * size_of::<W>();
         fits(self.w_bytes == bytes, "whole weights")
     }
 
@@ -221,23 +257,34 @@ impl<A, W, E: Store> Dw<A, W, E> {
 
 impl QRow {
     fn spans(&self) -> Vec<Span> {
-        let padded = rowconv::padded(self.channels);
-        let mut out = self.requant.scales.spans(padded);
+        let entries = padded(self.channels, 64);
+        let mut out = self.requant.scales.spans(entries);
         out.extend([
             read(self.x, self.window.input_bytes()),
             read(self.w, self.w_bytes),
-            read(self.bias, padded * 4),
-            write(self.y, self.window.pixels() * self.channels),
+            read(self.bias, product([entries, 4])),
+            write(self.y, product([self.window.pixels(), self.channels])),
         ]);
         out
     }
 
-    fn check(&self) -> Result<()> {
+    fn scratch(&self) -> usize {
+        self.pointers_bytes().saturating_add(product([self.lines(self.rows), self.line_bytes()]))
+    }
+
+    fn check(&self, isa: Features) -> Result<()> {
+        row(self.row, rowconv::Q8, isa)?;
+        pixels(&self.window, 1)?;
         fits(self.window.dilations[1] == 1, "neighbouring columns")?;
         fits(!self.depthwise || self.channels <= self.window.pixel, "channels within a pixel")?;
+        let k = if self.depthwise { 1 } else { self.window.pixel };
+        fits(
+            few_weights(product([padded(self.channels, 64), padded(k, 64)]), &self.window),
+            "weights of a size that fits",
+        )?;
         fits(self.w_bytes == (self.row.packed)(&self.shape()), "whole weights")?;
         fits((self.row.suits)(&self.shape()), "a shape that suits the kernel")?;
-        fits(self.rows > 0, "tiles")
+        fits(self.rows > 0 && self.rows <= self.window.output[0].max(1), "tiles")
     }
 
     fn places_mut(&mut self) -> Vec<&mut Place> {
@@ -249,15 +296,15 @@ impl QRow {
 
 impl QMatMul {
     fn spans(&self) -> Vec<Span> {
-        let padded = self.n.next_multiple_of(self.row.nr);
+        let entries = padded(self.n, self.row.nr);
         let y_bytes = product([self.batch.len(), self.m, self.n, self.epilogue.size()]);
-        let of = |f: fn(&(usize, usize)) -> usize| self.batch.iter().map(f).max().map_or(0, |m| m + 1);
-        let mut out = self.epilogue.spans(padded, y_bytes);
+        let of = |f: fn(&(usize, usize)) -> usize| self.batch.iter().map(f).max().map_or(0, |m| m.saturating_add(1));
+        let mut out = self.epilogue.spans(entries, y_bytes);
         out.extend(self.zero.map(|zero| read(zero, self.k)));
         out.extend([
             read(self.a, product([of(|b| b.0), self.m, self.k])),
             read(self.b, product([of(|b| b.1), self.k, self.n])),
-            read(self.bias, product([padded, 4])),
+            read(self.bias, product([entries, 4])),
             write(self.y, y_bytes),
         ]);
         out
@@ -269,7 +316,11 @@ impl QMatMul {
         self.pointers_bytes() + 2 * self.bias_bytes() + product([2 + gemm::DIGITS, self.panel_bytes()])
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, isa: Features) -> Result<()> {
+        row(self.row, gemm::Q8, isa)?;
+        row(self.transpose, copy::TRANSPOSE, isa)?;
+        let panels = product([3 + gemm::DIGITS, self.row.nr, padded(self.k, self.row.group)]);
+        fits(panels < usize::MAX, "panels of a size that fits")?;
         fits(self.row.group == 4 && self.panel_bytes() == self.row.nr * self.column_bytes(), "weights in groups of 4")
     }
 
@@ -281,14 +332,6 @@ impl QMatMul {
     }
 }
 
-/// The product of sizes; the largest number if it is no number, which no memory has room for.
-fn product<const N: usize>(sizes: [usize; N]) -> usize {
-    match sizes.contains(&0) {
-        true => 0,
-        false => sizes.into_iter().fold(1, usize::saturating_mul),
-    }
-}
-
 impl Kind {
     /// Everything this step reads and writes.
     pub fn spans(&self) -> Vec<Span> {
@@ -296,28 +339,33 @@ impl Kind {
         match self {
             Kind::QGemm(s) => out = s.spans(),
             Kind::QGemm16(s) => out = s.spans(),
+            Kind::QGemm16W16(s) => out = s.spans(),
+            Kind::QGemm8W16(s) => out = s.spans(),
             Kind::FGemm(s) => out = s.spans(),
             Kind::QDw(s) => out = s.spans(),
             Kind::QDw16(s) => out = s.spans(),
+            Kind::QDw16W16(s) => out = s.spans(),
+            Kind::QDw8W16(s) => out = s.spans(),
             Kind::FDw(s) => out = s.spans(),
             Kind::QRow(s) => out = s.spans(),
             Kind::QMatMul(s) => out = s.spans(),
             Kind::FMatMul(s) => {
-                let of = |f: fn(&(usize, usize)) -> usize| s.batch.iter().map(f).max().map_or(0, |m| m + 1);
+                let of =
+                    |f: fn(&(usize, usize)) -> usize| s.batch.iter().map(f).max().map_or(0, |m| m.saturating_add(1));
                 out.extend([
-                    read(s.a, of(|b| b.0) * s.m * s.k * 4),
-                    read(s.b, of(|b| b.1) * s.k * s.n * 4),
-                    read(s.bias, s.n.next_multiple_of(s.row.nr) * 4),
-                    write(s.y, s.batch.len() * s.m * s.n * 4),
+                    read(s.a, product([of(|b| b.0), s.m, s.k, 4])),
+                    read(s.b, product([of(|b| b.1), s.k, s.n, 4])),
+                    read(s.bias, product([padded(s.n, s.row.nr), 4])),
+                    write(s.y, product([s.batch.len(), s.m, s.n, 4])),
                 ]);
             }
             Kind::Pool(s) => {
                 out.push(read(s.x, s.window.input_bytes()));
-                out.push(write(s.y, s.window.pixels() * s.channels * s.kind.size()));
+                out.push(write(s.y, product([s.window.pixels(), s.channels, s.kind.sizes().1])));
             }
             Kind::Map(s) => {
                 let (x, y) = s.f.sizes();
-                out.extend([read(s.x, s.n * x), write(s.y, s.n * y)]);
+                out.extend([read(s.x, product([s.n, x])), write(s.y, product([s.n, y]))]);
                 match &s.f {
                     MapFn::Table8(_, table) => out.push(read(*table, 256)),
                     MapFn::Table16(_, table) => out.push(read(*table, 2 * 65536)),
@@ -326,43 +374,48 @@ impl Kind {
                     | MapFn::Dequantize8(..)
                     | MapFn::Dequantize16(..)
                     | MapFn::Unary(..)
-                    | MapFn::Clamp(..) => {}
+                    | MapFn::Clamp(..)
+                    | MapFn::RequantAny(..)
+                    | MapFn::QuantizeAny(..) => {}
+                    MapFn::RequantAcc(_, requant, entries) => out.extend(requant.scales.spans(*entries)),
                 }
             }
             Kind::Zip(s) => {
-                let size = s.f.size();
+                let [a_size, b_size, y_size] = s.f.sizes();
                 let (a, b) = s.f.steps();
-                let extent = |stride: usize, step: usize| {
-                    ((s.rows.max(1) - 1) * stride + s.n.saturating_sub(1) * step + usize::from(s.n > 0)) * size
-                };
+                let elements = |step: usize| if s.n == 0 { 0 } else { product([s.n - 1, step]).saturating_add(1) };
                 out.extend([
-                    read(s.a.0, extent(s.a.1, a)),
-                    read(s.b.0, extent(s.b.1, b)),
-                    write(s.y, s.rows * s.n * size),
+                    read(s.a.0, product([extent(s.rows, s.a.1, elements(a)), a_size])),
+                    read(s.b.0, product([extent(s.rows, s.b.1, elements(b)), b_size])),
+                    write(s.y, product([s.rows, s.n, y_size])),
                 ]);
             }
-            Kind::DequantizeAcc { x, y, rows, channels, scale, scale_step, .. } => {
+            Kind::DequantizeAcc { row, x, y, rows, channels, scale, scale_step } => {
                 let scales = if *scale_step == 0 { 1 } else { *channels };
-                out.extend([read(*x, rows * channels * 4), read(*scale, scales * 4), write(*y, rows * channels * 4)]);
+                out.extend([
+                    read(*x, product([*rows, *channels, row.size()])),
+                    read(*scale, product([scales, 4])),
+                    write(*y, product([*rows, *channels, 4])),
+                ]);
             }
-            Kind::Softmax { x, y, rows, n, .. } => out.extend([read(*x, rows * n * 4), write(*y, rows * n * 4)]),
+            Kind::Softmax { x, y, rows, n, .. } => {
+                let bytes = product([*rows, *n, 4]);
+                out.extend([read(*x, bytes), write(*y, bytes)]);
+            }
             Kind::LayerNorm { x, y, scale, bias, rows, n, .. } => {
-                out.extend([read(*x, rows * n * 4), read(*scale, n * 4), write(*y, rows * n * 4)]);
-                out.extend(bias.map(|b| read(b, n * 4)));
+                let bytes = product([*rows, *n, 4]);
+                out.extend([read(*x, bytes), read(*scale, product([*n, 4])), write(*y, bytes)]);
+                out.extend(bias.map(|b| read(b, product([*n, 4]))));
             }
             Kind::Transpose { x, y, elem, batch, rows, cols, .. } => {
-                let bytes = elem * batch * rows * cols;
+                let bytes = product([*elem, *batch, *rows, *cols]);
                 out.extend([read(*x, bytes), write(*y, bytes)]);
             }
             Kind::CopyRows { x, y, rows, bytes, x_stride, y_stride } => {
-                let extent = |stride: usize| if *rows == 0 { 0 } else { (rows - 1) * stride + bytes };
-                out.extend([read(*x, extent(*x_stride)), write(*y, extent(*y_stride))]);
+                out.extend([read(*x, extent(*rows, *x_stride, *bytes)), write(*y, extent(*rows, *y_stride, *bytes))]);
             }
-            Kind::Gather(s) => {
-                let count: usize = s.tables.iter().map(Vec::len).product();
-                out.extend([read(s.x, s.x_bytes), write(s.y, count * s.run)]);
-            }
-            Kind::Pad(s) => out.extend([read(s.x, s.offsets.len() * s.run), write(s.y, s.y_bytes)]),
+            Kind::Gather(s) => out.extend([read(s.x, s.x_bytes), write(s.y, product([s.count(), s.run]))]),
+            Kind::Pad(s) => out.extend([read(s.x, product([s.offsets.len(), s.run])), write(s.y, s.y_bytes)]),
             Kind::Reference(s) => {
                 let bytes = |ty: &Type| type_bytes(ty).unwrap_or(usize::MAX);
                 out.extend(s.inputs.iter().flatten().map(|(p, ty)| read(*p, bytes(ty))));
@@ -378,14 +431,18 @@ impl Kind {
         match self {
             Kind::QGemm(s) => s.scratch(),
             Kind::QGemm16(s) => s.scratch(),
+            Kind::QGemm16W16(s) => s.scratch(),
+            Kind::QGemm8W16(s) => s.scratch(),
             Kind::FGemm(s) => s.scratch(),
             Kind::QDw(s) => s.scratch(),
             Kind::QDw16(s) => s.scratch(),
+            Kind::QDw16W16(s) => s.scratch(),
+            Kind::QDw8W16(s) => s.scratch(),
             Kind::FDw(s) => s.scratch(),
-            Kind::QRow(s) => s.pointers_bytes() + s.lines(s.rows) * s.line_bytes(),
+            Kind::QRow(s) => s.scratch(),
             Kind::QMatMul(s) => s.scratch(),
-            Kind::FMatMul(s) => (s.row.mr * pointer).next_multiple_of(64) + s.k * s.row.nr * 4,
-            Kind::Pool(s) => s.window.taps() * pointer,
+            Kind::FMatMul(s) => padded(s.row.mr * pointer, 64).saturating_add(product([s.k, s.row.nr, 4])),
+            Kind::Pool(s) => product([s.window.taps(), pointer]),
             Kind::Map(_)
             | Kind::Zip(_)
             | Kind::DequantizeAcc { .. }
@@ -399,44 +456,143 @@ impl Kind {
         }
     }
 
-    /// Facts that the pointers rest on besides the spans.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// What every place must be a multiple of: kernels read and write whole elements, byte moves bytes.
+    pub(crate) fn alignment(&self) -> usize {
         match self {
-            Kind::QGemm(s) => s.check(),
-            Kind::QGemm16(s) => s.check(),
-            Kind::FGemm(s) => s.check(),
-            Kind::QDw(s) => s.check(),
-            Kind::QDw16(s) => s.check(),
-            Kind::FDw(s) => s.check(),
-            Kind::QRow(s) => s.check(),
-            Kind::QMatMul(s) => s.check(),
-            Kind::Pool(s) => {
-                fits(s.channels * s.kind.size() <= s.window.pixel, "channels within a pixel")?;
-                match &s.kind {
-                    PoolKind::AvgU8(_, a) | PoolKind::AvgU16(_, a) => {
-                        fits(a.by_count.len() > s.window.taps(), "an average for every count")
-                    }
-                    PoolKind::MaxU8(_) | PoolKind::MaxU16(_) | PoolKind::MaxF32(_) | PoolKind::AvgF32(..) => Ok(()),
-                }
-            }
-            Kind::Gather(s) => {
-                let far: usize = s.tables.iter().map(|t| t.iter().copied().max().unwrap_or(0)).sum();
-                let empty = s.tables.iter().any(Vec::is_empty);
-                fits(empty || far + s.run <= s.x_bytes, "offsets within the input")
-            }
-            Kind::Pad(s) => {
-                fits(s.offsets.iter().all(|o| o + s.run <= s.y_bytes), "runs within the output")?;
-                fits(matches!(s.elem, 1 | 2 | 4 | 8) && s.y_bytes % s.elem == 0, "whole elements")
-            }
-            Kind::FMatMul(_)
+            Kind::CopyRows { .. } | Kind::Gather(_) | Kind::Pad(_) | Kind::Reference(_) => 1,
+            Kind::QGemm(_)
+            | Kind::QGemm16(_)
+            | Kind::QGemm16W16(_)
+            | Kind::QGemm8W16(_)
+            | Kind::QDw16W16(_)
+            | Kind::QDw8W16(_)
+            | Kind::FGemm(_)
+            | Kind::QDw(_)
+            | Kind::QRow(_)
+            | Kind::QDw16(_)
+            | Kind::FDw(_)
+            | Kind::FMatMul(_)
+            | Kind::QMatMul(_)
+            | Kind::Pool(_)
             | Kind::Map(_)
             | Kind::Zip(_)
             | Kind::DequantizeAcc { .. }
             | Kind::Softmax { .. }
             | Kind::LayerNorm { .. }
-            | Kind::Transpose { .. }
-            | Kind::CopyRows { .. }
-            | Kind::Reference(_) => Ok(()),
+            | Kind::Transpose { .. } => 8,
+        }
+    }
+
+    /// Facts that the pointers rest on besides the spans, and that every kernel is a row of its table which needs no
+    /// more than `isa`.
+    pub(crate) fn check(&self, isa: Features) -> Result<()> {
+        match self {
+            Kind::QGemm(s) => s.check(gemm::Q8, isa),
+            Kind::QGemm16(s) => s.check(gemm::Q16, isa),
+            Kind::QGemm16W16(s) => s.check(gemm::Q16_W16, isa),
+            Kind::QGemm8W16(s) => s.check(gemm::Q8_W16, isa),
+            Kind::FGemm(s) => s.check(gemm::F32, isa),
+            Kind::QDw(s) => s.check(dwconv::Q8, isa),
+            Kind::QDw16(s) => s.check(dwconv::Q16, isa),
+            Kind::QDw16W16(s) => s.check(dwconv::Q16_W16, isa),
+            Kind::QDw8W16(s) => s.check(dwconv::Q8_W16, isa),
+            Kind::FDw(s) => s.check(dwconv::F32, isa),
+            Kind::QRow(s) => s.check(isa),
+            Kind::FMatMul(s) => row(s.row, gemm::F32, isa),
+            Kind::QMatMul(s) => s.check(isa),
+            Kind::Pool(s) => {
+                match &s.kind {
+                    PoolKind::MaxU8(k) => row(*k, pool::MAX_U8, isa)?,
+                    PoolKind::MaxU16(k) => row(*k, pool::MAX_U16, isa)?,
+                    PoolKind::MaxF32(k) => row(*k, pool::MAX_F32, isa)?,
+                    PoolKind::AvgU8(k, _) => row(*k, pool::AVG_U8, isa)?,
+                    PoolKind::AvgU16(k, _) => row(*k, pool::AVG_U16, isa)?,
+                    PoolKind::AvgAny(k, ..) => row(*k, pool::AVG_ANY, isa)?,
+                    PoolKind::AvgF32(k, _) => row(*k, pool::AVG_F32, isa)?,
+                }
+                pixels(&s.window, s.kind.sizes().0)?;
+                fits(product([s.channels, s.kind.sizes().0]) <= s.window.pixel, "channels within a pixel")?;
+                match &s.kind {
+                    PoolKind::AvgAny(.., AverageAny { from: Narrow::I16, .. }) => fits(false, "unsigned activations"),
+                    PoolKind::AvgU8(_, a) | PoolKind::AvgU16(_, a) | PoolKind::AvgAny(_, a, _) => {
+                        let counts = s.window.counts(a.include_pad);
+                        fits(counts.iter().all(|n| *n == 0 || a.at(*n).is_some()), "an average for every count")
+                    }
+                    PoolKind::MaxU8(_) | PoolKind::MaxU16(_) | PoolKind::MaxF32(_) | PoolKind::AvgF32(..) => Ok(()),
+                }
+            }
+            Kind::Map(s) => match &s.f {
+                MapFn::Quantize8(k, _) => row(*k, elementwise::QUANTIZE8, isa),
+                MapFn::Quantize16(k, _) => row(*k, elementwise::QUANTIZE16, isa),
+                MapFn::Dequantize8(k, _) => row(*k, elementwise::DEQUANTIZE8, isa),
+                MapFn::Dequantize16(k, _) => row(*k, elementwise::DEQUANTIZE16, isa),
+                MapFn::Table8(k, _) => row(*k, elementwise::TABLE8, isa),
+                MapFn::Table16(k, _) => row(*k, elementwise::TABLE16, isa),
+                MapFn::Unary(k, _) => row(*k, elementwise::UNARY, isa),
+                MapFn::Clamp(k, ..) => row(*k, elementwise::CLAMP, isa),
+                MapFn::RequantAcc(k, _, entries) => {
+                    row(*k, elementwise::REQUANT_ACC, isa)?;
+                    fits(*entries >= 1, "at least one multiplier")
+                }
+                MapFn::RequantAny(k, how) => {
+                    row(*k, elementwise::REQUANT_ANY, isa)?;
+                    let Entries { count, inner } = how.entries;
+                    fits(count >= 1 && inner >= 1 && how.rescales.len() >= count, "a change of scale for every entry")?;
+                    indices(&how.indices)
+                }
+                MapFn::QuantizeAny(k, how) => {
+                    row(*k, elementwise::QUANTIZE_ANY, isa)?;
+                    indices(&how.indices)
+                }
+            },
+            Kind::Zip(s) => {
+                match &s.f {
+                    ZipFn::Add8(k, _) => row(*k, elementwise::QADD, isa)?,
+                    ZipFn::Add16(k, _) => row(*k, elementwise::QADD16, isa)?,
+                    ZipFn::Mul8(k, _) => row(*k, elementwise::QMUL, isa)?,
+                    ZipFn::Mul16(k, _) => row(*k, elementwise::QMUL16, isa)?,
+                    ZipFn::Any(k, how) => {
+                        row(*k, elementwise::PAIR_ANY, isa)?;
+                        indices(&how.indices)?;
+                    }
+                    ZipFn::Binary(k, ..) => row(*k, elementwise::BINARY, isa)?,
+                }
+                let (a, b) = s.f.steps();
+                fits(a <= 1 && b <= 1, "operands that advance by one element or none")
+            }
+            Kind::DequantizeAcc { row: k, scale_step, .. } => {
+                match k {
+                    AccumulatorRow::Narrow(k) => row(*k, elementwise::DEQUANTIZE_ACC, isa)?,
+                    AccumulatorRow::Wide(k) => row(*k, elementwise::DEQUANTIZE_WIDE, isa)?,
+                }
+                fits(*scale_step <= 1, "scales that advance by one or none")
+            }
+            Kind::Softmax { row: k, rows: count, n, .. } => {
+                row(*k, rows::SOFTMAX, isa)?;
+                fits(*count == 0 || *n >= 1, "rows of at least one element")
+            }
+            Kind::LayerNorm { row: k, rows: count, n, .. } => {
+                row(*k, rows::LAYER_NORM, isa)?;
+                fits(*count == 0 || *n >= 1, "rows of at least one element")
+            }
+            Kind::Transpose { row: k, elem, .. } => {
+                row(*k, copy::TRANSPOSE, isa)?;
+                fits(matches!(elem, 1 | 2 | 4 | 8), "elements of 1, 2, 4 or 8 bytes")
+            }
+            Kind::CopyRows { rows, bytes, y_stride, .. } => {
+                fits(*rows <= 1 || y_stride >= bytes, "runs that lie apart in the output")
+            }
+            Kind::Gather(s) => {
+                let most = |t: &Vec<usize>| t.iter().copied().max().unwrap_or(0);
+                let far = s.tables.iter().map(most).fold(s.run, usize::saturating_add);
+                fits(s.tables.len() <= Gather::AXES, "few enough axes")?;
+                fits(s.count() == 0 || far <= s.x_bytes, "offsets within the input")
+            }
+            Kind::Pad(s) => {
+                fits(s.offsets.iter().all(|o| o.saturating_add(s.run) <= s.y_bytes), "runs within the output")?;
+                fits(matches!(s.elem, 1 | 2 | 4 | 8) && s.y_bytes % s.elem == 0, "whole elements")
+            }
+            Kind::Reference(_) => Ok(()),
         }
     }
 
@@ -446,9 +602,13 @@ impl Kind {
         match self {
             Kind::QGemm(s) => out = s.places_mut(),
             Kind::QGemm16(s) => out = s.places_mut(),
+            Kind::QGemm16W16(s) => out = s.places_mut(),
+            Kind::QGemm8W16(s) => out = s.places_mut(),
             Kind::FGemm(s) => out = s.places_mut(),
             Kind::QDw(s) => out = s.places_mut(),
             Kind::QDw16(s) => out = s.places_mut(),
+            Kind::QDw16W16(s) => out = s.places_mut(),
+            Kind::QDw8W16(s) => out = s.places_mut(),
             Kind::FDw(s) => out = s.places_mut(),
             Kind::QRow(s) => out = s.places_mut(),
             Kind::QMatMul(s) => out = s.places_mut(),
@@ -463,7 +623,10 @@ impl Kind {
                     | MapFn::Dequantize8(..)
                     | MapFn::Dequantize16(..)
                     | MapFn::Unary(..)
-                    | MapFn::Clamp(..) => {}
+                    | MapFn::Clamp(..)
+                    | MapFn::RequantAny(..)
+                    | MapFn::QuantizeAny(..) => {}
+                    MapFn::RequantAcc(_, requant, _) => out.extend(requant.scales.places_mut()),
                 }
             }
             Kind::Zip(s) => out.extend([&mut s.a.0, &mut s.b.0, &mut s.y]),

@@ -1,25 +1,28 @@
 //! Element by element: functions of one value, of two, and of rows.
 
 use super::layout::elem;
-use super::mac::add_params;
+use super::mac::{add_params, requant};
+use super::movement::joined;
 use super::{Layout, Lower};
 use crate::fuse::limits;
 use lowbit_arithmetic::{Affine, Rescale, Rounding, quantize, requantize};
-use lowbit_ir::op::{Binary, Unary};
-use lowbit_ir::{DType, Error, NodeId, Op, Quant, Result, Type, ValueId};
-use lowbit_kernels::elementwise::{self, BinaryFn, MulParams, UnaryFn};
+use lowbit_ir::op::{Binary, Rescale as How, Unary};
+use lowbit_ir::{DType, Error, Granularity, NodeId, Op, Quant, Result, Type, ValueId};
+use lowbit_kernels::elementwise::{self, BinaryFn, MulParams, Pair, UnaryFn};
 use lowbit_kernels::rows;
-use lowbit_runtime::program::{Gather, Map, MapFn, Zip, ZipFn};
+use lowbit_runtime::program::{
+    AccumulatorRow, Entries, Gather, Indices, Integer, Map, MapFn, Narrow, PairAny, QuantizeAny, RequantAny, Zip, ZipFn,
+};
 use lowbit_runtime::{Kind, Place};
 
 /// A function of one element, in whatever layout its operand lies.
 pub fn map(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
     let (x, y) = (cx.input(id, 0)?, cx.g.node(id).outputs[0]);
-    if matches!(cx.g.node(id).op, Op::Dequantize) && cx.g.ty(x).dtype == DType::I32 {
+    if matches!(cx.g.node(id).op, Op::Dequantize) && matches!(cx.g.ty(x).dtype, DType::I32 | DType::I64) {
         return dequantize_accumulator(cx, id, x, y);
     }
-    let Some(f) = map_fn(cx, id, x, y)? else { return cx.reference(id) };
     let layout = cx.common(&[x]);
+    let Some(f) = map_fn(cx, id, x, y, layout)? else { return cx.reference(id) };
     let n = cx.dims(x)?.iter().product();
     let x = cx.place(x, layout)?;
     let y = cx.define(y, layout)?;
@@ -28,8 +31,9 @@ pub fn map(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
 }
 
 /// The kernel for a node, if there is one.
-fn map_fn(cx: &mut Lower<'_>, id: NodeId, x: ValueId, y: ValueId) -> Result<Option<MapFn>> {
+fn map_fn(cx: &mut Lower<'_>, id: NodeId, x: ValueId, y: ValueId, layout: Layout) -> Result<Option<MapFn>> {
     let (xt, yt) = (cx.g.ty(x).clone(), cx.g.ty(y).clone());
+    let dims = cx.dims(x)?;
     Ok(match (&cx.g.node(id).op, xt.dtype, yt.dtype) {
         (Op::Quantize { rounding: Rounding::HalfEven }, DType::F32, DType::U8) if per_tensor(&yt) => {
             Some(MapFn::Quantize8(cx.row(elementwise::QUANTIZE8)?, yt.quant()?.affine()?))
@@ -37,6 +41,14 @@ fn map_fn(cx: &mut Lower<'_>, id: NodeId, x: ValueId, y: ValueId) -> Result<Opti
         (Op::Quantize { rounding: Rounding::HalfEven }, DType::F32, DType::U16) if per_tensor(&yt) => {
             Some(MapFn::Quantize16(cx.row(elementwise::QUANTIZE16)?, yt.quant()?.affine()?))
         }
+        (Op::Quantize { rounding }, DType::F32, _) if per_tensor(&yt) && !dims.contains(&0) => match narrow(yt.dtype) {
+            Some(to) => {
+                let indices = indices(*rounding, &dims, layout);
+                let how = QuantizeAny { to, affine: yt.quant()?.affine()?, rounding: *rounding, indices };
+                Some(MapFn::QuantizeAny(cx.row(elementwise::QUANTIZE_ANY)?, how))
+            }
+            None => None,
+        },
         (Op::Dequantize, DType::U8, _) if per_tensor(&xt) => {
             Some(MapFn::Dequantize8(cx.row(elementwise::DEQUANTIZE8)?, xt.quant()?.affine()?))
         }
@@ -68,6 +80,7 @@ fn map_fn(cx: &mut Lower<'_>, id: NodeId, x: ValueId, y: ValueId) -> Result<Opti
             };
             Some(table8(cx, f)?)
         }
+        (Op::Requantize(how), ..) => requantize_any(cx, *how, x, y, layout)?,
         (Op::Table, DType::U8, DType::U8) => Some(MapFn::Table8(cx.row(elementwise::TABLE8)?, table(cx, id)?)),
         (Op::Table, DType::U16, DType::U16) => Some(MapFn::Table16(cx.row(elementwise::TABLE16)?, table(cx, id)?)),
         (Op::Unary(f), DType::F32, _) => match unary(*f) {
@@ -76,6 +89,86 @@ fn map_fn(cx: &mut Lower<'_>, id: NodeId, x: ValueId, y: ValueId) -> Result<Opti
         },
         _ => None,
     })
+}
+
+/// Multipliers of a requantization of one scale: as many as a run of elements takes.
+const ALIKE: usize = 1024;
+
+/// A requantization that is no table: of accumulators, to or from 16 bits, with chance.
+fn requantize_any(cx: &mut Lower<'_>, how: How, x: ValueId, y: ValueId, layout: Layout) -> Result<Option<MapFn>> {
+    let (xt, yt) = (cx.g.ty(x).clone(), cx.g.ty(y).clone());
+    let dims = cx.dims(x)?;
+    let (Some(from), Some(to)) = (integer(xt.dtype), narrow(yt.dtype)) else { return Ok(None) };
+    let quant = xt.quant()?;
+    let entries = match quant.granularity {
+        _ if quant.is_per_tensor() => Entries::ONE,
+        Granularity::Channel { axis } => {
+            let inside = layout.axes(dims.len()).into_iter().skip_while(|a| *a != axis).skip(1);
+            Entries { count: quant.scale.len(), inner: inside.map(|a| dims[a]).product() }
+        }
+        Granularity::Tensor | Granularity::Block { .. } => return Ok(None),
+    };
+    let zero_in = quant.zero_point.first().copied().unwrap_or(0);
+    if !per_tensor(&yt) || dims.contains(&0) || quant.zero_point.iter().any(|z| *z != zero_in) {
+        return Ok(None);
+    }
+    let default = how.rounding == how.method.default_rounding();
+    if default && (from, to, zero_in, entries.inner) == (Integer::I32, Narrow::U8, 0, 1) {
+        let list: Vec<Option<usize>> = match quant.is_per_tensor() {
+            true => vec![Some(0); ALIKE],
+            false => (0..entries.count).map(Some).collect(),
+        };
+        let requant = requant(cx, how, quant, y, &list)?;
+        return Ok(Some(MapFn::RequantAcc(cx.row(elementwise::REQUANT_ACC)?, requant, list.len())));
+    }
+    let out = yt.quant()?.affine()?;
+    let rescales = quant.scale.iter().map(|s| Rescale::new(how.method, *s, out.scale)).collect::<Result<_, _>>()?;
+    let indices = indices(how.rounding, &dims, layout);
+    let (zero_point, lo, hi, rounding) = (out.zero_point, out.qmin, out.qmax, how.rounding);
+    let how = RequantAny { from, to, zero_in, rescales, entries, rounding, indices, zero_point, lo, hi };
+    Ok(Some(MapFn::RequantAny(cx.row(elementwise::REQUANT_ANY)?, how)))
+}
+
+/// How a kernel reads integers of a type.
+fn integer(dtype: DType) -> Option<Integer> {
+    match dtype {
+        DType::I32 => Some(Integer::I32),
+        DType::I64 => Some(Integer::I64),
+        narrower => narrow(narrower).map(Integer::from),
+    }
+}
+
+/// How a kernel stores integers of a type.
+pub fn narrow(dtype: DType) -> Option<Narrow> {
+    match dtype {
+        DType::U8 => Some(Narrow::U8),
+        DType::U16 => Some(Narrow::U16),
+        DType::I16 => Some(Narrow::I16),
+        DType::F32
+        | DType::F16
+        | DType::BF16
+        | DType::I8
+        | DType::I32
+        | DType::I64
+        | DType::Bool
+        | DType::I4
+        | DType::U4
+        | DType::I2
+        | DType::U2 => None,
+    }
+}
+
+/// Where elements lie in their sample, for roundings that ask.
+fn indices(rounding: Rounding, dims: &[usize], layout: Layout) -> Indices {
+    match (rounding, layout, dims) {
+        (Rounding::Stochastic { .. }, Layout::ChannelsLast, [_, channels, pixels @ ..]) => {
+            Indices { channels: *channels, pixels: pixels.iter().product() }
+        }
+        (Rounding::Stochastic { .. }, ..) => Indices { channels: dims.iter().skip(1).product(), pixels: 1 },
+        (Rounding::HalfEven | Rounding::HalfUp | Rounding::HalfAway | Rounding::TowardZero | Rounding::Floor, ..) => {
+            Indices::NONE
+        }
+    }
 }
 
 fn per_tensor(ty: &Type) -> bool {
@@ -120,7 +213,10 @@ fn dequantize_accumulator(cx: &mut Lower<'_>, id: NodeId, x: ValueId, y: ValueId
     }
     let (channels, scale_step) = if quant.is_per_tensor() { (count, 0) } else { (quant.scale.len(), 1) };
     let rows = count.checked_div(channels).unwrap_or(0);
-    let row = cx.row(elementwise::DEQUANTIZE_ACC)?;
+    let row = match cx.g.ty(x).dtype {
+        DType::I64 => AccumulatorRow::Wide(cx.row(elementwise::DEQUANTIZE_WIDE)?),
+        _ => AccumulatorRow::Narrow(cx.row(elementwise::DEQUANTIZE_ACC)?),
+    };
     let scale = cx.out.constants.numbers(&quant.scale);
     let x = cx.place(x, layout)?;
     let y = cx.define(y, layout)?;
@@ -133,6 +229,10 @@ pub fn zip(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
     let (a, b, y) = (cx.input(id, 0)?, cx.input(id, 1)?, cx.g.node(id).outputs[0]);
     let dtypes = (cx.g.ty(a).dtype, cx.g.ty(b).dtype, cx.g.ty(y).dtype);
     let known = [a, b, y].iter().all(|v| per_tensor(cx.g.ty(*v)));
+    let widths = match (narrow(dtypes.0), narrow(dtypes.1), narrow(dtypes.2)) {
+        (Some(a), Some(b), Some(y)) => Some([a, b, y]),
+        (None, ..) | (_, None, _) | (.., None) => None,
+    };
     let f = match (&cx.g.node(id).op, dtypes) {
         (Op::QAdd(how), (DType::U8, DType::U8, DType::U8))
             if known && how.rounding == how.method.default_rounding() =>
@@ -154,6 +254,12 @@ pub fn zip(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
         {
             ZipFn::Mul16(cx.row(elementwise::QMUL16)?, mul_params(cx, how.method, a, b, y)?)
         }
+        (Op::QAdd(how), _) if known && widths.is_some() => {
+            pair_any(cx, how.rounding, Pair::Add(add_params(cx.g, *how, a, b, y)?), widths)?
+        }
+        (Op::QMul(how), _) if known && widths.is_some() => {
+            pair_any(cx, how.rounding, Pair::Mul(mul_params(cx, how.method, a, b, y)?), widths)?
+        }
         (Op::Binary(f), (DType::F32, DType::F32, DType::F32)) => match binary(*f) {
             Some(f) => ZipFn::Binary(cx.row(elementwise::BINARY)?, f, 1, 1),
             None => return cx.reference(id),
@@ -161,6 +267,13 @@ pub fn zip(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
         _ => return cx.reference(id),
     };
     broadcast(cx, id, f, a, b, y)
+}
+
+/// A sum or product with another rounding, or of different widths. Where its elements lie is told when the layout is.
+fn pair_any(cx: &Lower<'_>, rounding: Rounding, how: Pair, widths: Option<[Narrow; 3]>) -> Result<ZipFn> {
+    let [a, b, to] = widths.ok_or_else(|| Error::new("expected integers of 8 or 16 bits"))?;
+    let how = PairAny { from: [a, b], to, how, rounding, indices: Indices::NONE };
+    Ok(ZipFn::Any(cx.row(elementwise::PAIR_ANY)?, how))
 }
 
 fn mul_params(
@@ -179,6 +292,9 @@ fn mul_params(
 /// Finds rows over which each operand either runs along or repeats one element; expands an operand where there are none.
 fn broadcast(cx: &mut Lower<'_>, id: NodeId, f: ZipFn, a: ValueId, b: ValueId, y: ValueId) -> Result<()> {
     let yd = cx.dims(y)?;
+    if yd.contains(&0) {
+        return cx.reference(id);
+    }
     let full = |cx: &Lower<'_>, v: ValueId| -> Result<Vec<usize>> {
         let d = cx.dims(v)?;
         Ok(std::iter::repeat_n(1, yd.len() - d.len()).chain(d).collect())
@@ -210,8 +326,7 @@ fn broadcast(cx: &mut Lower<'_>, id: NodeId, f: ZipFn, a: ValueId, b: ValueId, y
     let (split, (a_stride, a_step), (b_stride, b_step)) = match split {
         Some(found) => found,
         None => {
-            let size = f.size();
-            for (place, d) in &mut operands {
+            for ((place, d), size) in operands.iter_mut().zip(f.sizes()) {
                 if *d != order {
                     *place = expand(cx, id, *place, d, &order, size);
                     *d = order.clone();
@@ -224,7 +339,8 @@ fn broadcast(cx: &mut Lower<'_>, id: NodeId, f: ZipFn, a: ValueId, b: ValueId, y
     let n = order[split..].iter().product();
     let f = match f {
         ZipFn::Binary(row, f, _, _) => ZipFn::Binary(row, f, a_step, b_step),
-        f => f,
+        ZipFn::Any(row, how) => ZipFn::Any(row, PairAny { indices: indices(how.rounding, &yd, layout), ..how }),
+        f @ (ZipFn::Add8(..) | ZipFn::Add16(..) | ZipFn::Mul8(..) | ZipFn::Mul16(..)) => f,
     };
     let y = cx.define(y, layout)?;
     let kind = Kind::Zip(Zip { f, a: (operands[0].0, a_stride), b: (operands[1].0, b_stride), y, rows, n });
@@ -258,6 +374,7 @@ fn expand(cx: &mut Lower<'_>, id: NodeId, x: Place, from: &[usize], to: &[usize]
         .collect();
     let y = cx.buffer(to.iter().product::<usize>() * size);
     let x_bytes = from.iter().product::<usize>() * size;
+    let (x, tables) = joined(x, tables);
     cx.step(&[id], Kind::Gather(Gather { x, x_bytes, y, tables, run: size }), 0);
     y
 }

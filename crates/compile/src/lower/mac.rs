@@ -3,11 +3,12 @@
 use super::{Layout, Lower};
 use crate::constants::Number;
 use crate::fuse::{Chain, Tail};
+use crate::weights::{self, Width};
 use lowbit_arithmetic::{AddRescale, Rescale};
 use lowbit_ir::op::{Conv, MatMul, Rescale as How};
 use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Tensor, ValueId, bounds};
 use lowbit_kernels::requant::AddParams;
-use lowbit_kernels::{SLACK, copy, dwconv, gemm, pick, rowconv};
+use lowbit_kernels::{Features, SLACK, copy, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::program::{
     Cut, Dw, Epilogue, FMatMul, FloatEpilogue, Gemm, Panel, QMatMul, QRow, Requant, Requant16, Scales, Window,
 };
@@ -57,28 +58,43 @@ struct Geometry {
 enum Plan {
     /// u8 activations, i8 weights, i32 accumulators.
     Integer,
-    /// u16 activations, i8 weights, i64 accumulators.
-    Wide,
+    /// Activations or weights of 16 bits, i64 accumulators.
+    Wide(Operands),
     /// f32.
     Float,
     /// None of these.
     Reference,
 }
 
+/// What is multiplied into 64 bits.
+#[derive(Debug, Clone, Copy)]
+enum Operands {
+    /// u16 by i8.
+    WordsByBytes,
+    /// u16 by i16.
+    WordsByWords,
+    /// u8 by i16.
+    BytesByWords,
+}
+
 fn plan(g: &Graph, chain: &Chain) -> Plan {
     let node = g.node(chain.mac);
-    let ty = |i: usize| node.input(i).map(|v| g.ty(v));
-    let constant = |i: usize| node.input(i).is_none_or(|v| g.constant(v).is_some());
-    let (Some(x), Some(w), true) = (ty(0), ty(1), constant(1) && constant(2)) else { return Plan::Reference };
-    let one = x.quant.as_ref().is_none_or(Quant::is_per_tensor);
-    let symmetric = w.quant.as_ref().is_none_or(|q| q.zero_point.iter().all(|z| *z == 0));
-    let small = matches!(w.dtype, DType::I8 | DType::I4 | DType::I2) && symmetric && one;
-    match (x.dtype, w.dtype, g.ty(node.outputs[0]).dtype) {
-        (DType::F32, DType::F32, DType::F32) => Plan::Float,
-        (DType::U8, _, DType::I32) if small => Plan::Integer,
-        // Accumulators of 64 bits; only what stays in registers may be declared narrower.
-        (DType::U16, _, DType::I64) if small => Plan::Wide,
-        (DType::U16, _, DType::I32) if small && matches!(chain.tail, Tail::Requant { .. }) => Plan::Wide,
+    let known = |i: usize| node.input(i).is_none_or(|v| g.constant(v).is_some());
+    let (Some(x), Some(w), true) = (node.input(0), node.input(1), known(1) && known(2)) else { return Plan::Reference };
+    let (x, acc) = (g.ty(x), g.ty(node.outputs[0]).dtype);
+    if (x.dtype, g.ty(w).dtype, acc) == (DType::F32, DType::F32, DType::F32) {
+        return Plan::Float;
+    }
+    let (true, Some(width)) = (x.quant.as_ref().is_some_and(Quant::is_per_tensor), weights::width(g, w)) else {
+        return Plan::Reference;
+    };
+    // Accumulators of 64 bits; only what stays in registers may be declared narrower.
+    let wide = acc == DType::I64 || (acc == DType::I32 && matches!(chain.tail, Tail::Requant { .. }));
+    match (x.dtype, width) {
+        (DType::U8, Width::Bytes) if acc == DType::I32 => Plan::Integer,
+        (DType::U8, Width::Bytes | Width::Words) if acc == DType::I64 => Plan::Wide(Operands::BytesByWords),
+        (DType::U16, Width::Bytes) if wide => Plan::Wide(Operands::WordsByBytes),
+        (DType::U16, Width::Words) if wide => Plan::Wide(Operands::WordsByWords),
         _ => Plan::Reference,
     }
 }
@@ -121,7 +137,7 @@ fn conv(cx: &mut Lower<'_>, chain: &Chain, c: &Conv) -> Result<()> {
     let at = move |channel: usize, tap: usize, k: usize| (channel * wd[1] + k) * taps + tap;
     match plan {
         Plan::Integer => integer(cx, chain, geometry, at),
-        Plan::Wide => wide(cx, chain, geometry, at),
+        Plan::Wide(operands) => wide(cx, chain, geometry, operands, at),
         Plan::Float => float(cx, chain, geometry, at),
         Plan::Reference => cx.reference_chain(chain),
     }
@@ -141,7 +157,7 @@ fn matmul(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let at = move |channel: usize, _: usize, i: usize| if m.trans_b { channel * k + i } else { i * n + channel };
     match plan(cx.g, chain) {
         Plan::Integer => integer(cx, chain, geometry, at),
-        Plan::Wide => wide(cx, chain, geometry, at),
+        Plan::Wide(operands) => wide(cx, chain, geometry, operands, at),
         Plan::Float => float(cx, chain, geometry, at),
         Plan::Reference => batched(cx, chain, m),
     }
@@ -198,7 +214,7 @@ fn batched_integer(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let (ad, bd, yd) = (cx.dims(a)?, cx.dims(b)?, cx.dims(acc)?);
     let (rank, k) = (yd.len(), ad[ad.len() - 1]);
     let (rows, n) = (yd[rank - 2], yd[rank - 1]);
-    let row = cx.row_for(gemm::Q8, |row| n <= row.most)?;
+    let row = cx.row_for(gemm::Q8, |row| n <= row.most && sums_exactly(row.needs, cx.g, chain.mac))?;
     let transpose = cx.row(copy::TRANSPOSE)?;
     let entries = entries(n, n.next_multiple_of(row.nr));
     let bias: Vec<i32> = match cx.g.node(chain.mac).input(2) {
@@ -328,32 +344,38 @@ fn in_order<W: Copy>(geo: &Geometry, weights: &[W], at: impl Fn(usize, usize, us
 
 /// The weights and the bias of an integer layer, with the input's zero point folded in: of sum (x - z) * w =
 /// sum x * w - z * sum w the second part joins the bias. Modulo 2^64; where kernels sum modulo 2^32, that follows.
-fn integers(
+/// Weights are less their own zero points, and fit `W` then (`plan`).
+fn integers<W>(
     cx: &Lower<'_>,
     chain: &Chain,
     geo: &Geometry,
     zero_point: i32,
     at: impl Fn(usize, usize, usize) -> usize,
-) -> Result<(Vec<i8>, Vec<i64>)> {
-    // Widths below 8 are unpacked here: their range fits i8.
-    let stored = constant(cx.g, cx.input(chain.mac, 1)?)?.ints()?;
-    let weights: Vec<i8> = in_order(geo, &stored, at).into_iter().map(|w| w as i8).collect();
+) -> Result<(Vec<W>, Vec<i64>)>
+where
+    W: Copy + TryFrom<i64>,
+{
+    let name = || cx.g.node(chain.mac).name.clone();
+    let large = |_| Error::new("expected weights that fit their kernel: a defect of the compiler").at_node(name());
+    let centred = weights::centred(constant(cx.g, cx.input(chain.mac, 1)?)?)?;
+    let weights = in_order(geo, &centred, at);
     let mut bias = match cx.g.node(chain.mac).input(2) {
         Some(v) => constant(cx.g, v)?.ints()?,
         None => Vec::new(),
     };
     bias.resize(geo.channels, 0);
     for (bias, w) in bias.iter_mut().zip(weights.chunks_exact((geo.window.taps() * geo.k).max(1))) {
-        let sum: i64 = w.iter().map(|w| i64::from(*w)).sum();
+        let sum: i64 = w.iter().sum();
         *bias = bias.wrapping_sub(i64::from(zero_point).wrapping_mul(sum));
     }
+    let weights = weights.into_iter().map(|w| W::try_from(w).map_err(|_| large(()))).collect::<Result<_>>()?;
     Ok((weights, bias))
 }
 
 fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, usize, usize) -> usize) -> Result<()> {
     let x = cx.input(chain.mac, 0)?;
     let zero_point = cx.g.ty(x).quant()?.affine()?.zero_point;
-    let (weights, bias) = integers(cx, chain, &geo, zero_point, at)?;
+    let (weights, bias) = integers::<i8>(cx, chain, &geo, zero_point, at)?;
     let bias: Vec<i32> = bias.into_iter().map(|b| b as i32).collect();
     let x = cx.place(x, geo.layout)?;
     if let Some(row) = by_rows(cx, chain, &geo) {
@@ -361,9 +383,10 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     }
     let zero = cx.out.constants.add(&vec![zero_point as u8; geo.window.pixel + SLACK]);
     let (per_group, layout) = (geo.channels / geo.groups, geo.layout);
+    let (g, mac) = (cx.g, chain.mac);
     let family = Family {
-        gemm: cx.row_for(gemm::Q8, |row| per_group <= row.most)?,
-        depthwise: cx.row(dwconv::Q8)?,
+        gemm: cx.row_for(gemm::Q8, |row| per_group <= row.most && sums_exactly(row.needs, g, mac))?,
+        depthwise: cx.row_for(dwconv::Q8, |row| sums_exactly(row.needs, g, mac))?,
         gemm_step: Kind::QGemm,
         depthwise_step: Kind::QDw,
         tile: 1 << 21,
@@ -403,6 +426,16 @@ fn rows(
     Ok(())
 }
 
+/// Whether an integer kernel of these needs sums a layer exactly: if its instructions saturate sums of pairs, the layer's
+/// weights must be proven small enough, whatever order the kernel takes them in.
+fn sums_exactly(needs: Features, g: &Graph, mac: NodeId) -> bool {
+    let pairs_fit = || match bounds::bound(g, g.node(mac)) {
+        Ok(Some(bound)) => bound.any_pair_sum <= i64::from(i16::MAX),
+        Ok(None) | Err(_) => false,
+    };
+    !needs.saturates_pairs() || pairs_fit()
+}
+
 /// Output rows a tile of a convolution by rows: their windows overlap, and what they share is copied once.
 const LINES: usize = 4;
 
@@ -415,25 +448,52 @@ fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry) -> Option<&'static row
     let one_run = geo.layout == Layout::ChannelsLast && gapless;
     let ungrouped = geo.groups == 1 || geo.depthwise;
     let shape = geo.window.row_shape(geo.channels, geo.depthwise);
-    let row = pick(rowconv::Q8, cx.features, |row| (row.suits)(&shape));
+    let row = pick(rowconv::Q8, cx.features, |row| (row.suits)(&shape) && sums_exactly(row.needs, cx.g, chain.mac));
     row.filter(|_| requantized && one_run && ungrouped)
 }
 
-/// As [`integer`], for 16-bit activations: 64-bit accumulators need no proof.
-fn wide(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, usize, usize) -> usize) -> Result<()> {
+/// As [`integer`], for activations or weights of 16 bits: 64-bit accumulators.
+fn wide(
+    cx: &mut Lower<'_>,
+    chain: &Chain,
+    geo: Geometry,
+    operands: Operands,
+    at: impl Fn(usize, usize, usize) -> usize,
+) -> Result<()> {
+    let tile = 1 << 19;
+    match operands {
+        Operands::WordsByBytes => {
+            let (gemm, depthwise) = (cx.row(gemm::Q16)?, cx.row(dwconv::Q16)?);
+            let (gemm_step, depthwise_step) = (Kind::QGemm16, Kind::QDw16);
+            wide_step::<_, _, i8>(cx, chain, geo, Family { gemm, depthwise, gemm_step, depthwise_step, tile }, at)
+        }
+        Operands::WordsByWords => {
+            let (gemm, depthwise) = (cx.row(gemm::Q16_W16)?, cx.row(dwconv::Q16_W16)?);
+            let (gemm_step, depthwise_step) = (Kind::QGemm16W16, Kind::QDw16W16);
+            wide_step::<_, _, i16>(cx, chain, geo, Family { gemm, depthwise, gemm_step, depthwise_step, tile }, at)
+        }
+        Operands::BytesByWords => {
+            let (gemm, depthwise) = (cx.row(gemm::Q8_W16)?, cx.row(dwconv::Q8_W16)?);
+            let (gemm_step, depthwise_step) = (Kind::QGemm8W16, Kind::QDw8W16);
+            wide_step::<_, _, i16>(cx, chain, geo, Family { gemm, depthwise, gemm_step, depthwise_step, tile }, at)
+        }
+    }
+}
+
+fn wide_step<A, D, W: Number + TryFrom<i64>>(
+    cx: &mut Lower<'_>,
+    chain: &Chain,
+    geo: Geometry,
+    family: Family<A, D, W, Option<Requant16>>,
+    at: impl Fn(usize, usize, usize) -> usize,
+) -> Result<()> {
     let x = cx.input(chain.mac, 0)?;
     let zero_point = cx.g.ty(x).quant()?.affine()?.zero_point;
-    let (weights, bias) = integers(cx, chain, &geo, zero_point, at)?;
+    let (weights, bias) = integers::<W>(cx, chain, &geo, zero_point, at)?;
     let x = cx.place(x, geo.layout)?;
-    let pixel: Vec<u8> = (0..geo.window.pixel / 2).flat_map(|_| (zero_point as u16).to_le_bytes()).collect();
+    let elements = geo.window.pixel / geo.elem;
+    let pixel: Vec<u8> = (0..elements).flat_map(|_| zero_point.to_le_bytes().into_iter().take(geo.elem)).collect();
     let zero = cx.out.constants.add(&pixel);
-    let family = Family {
-        gemm: cx.row(gemm::Q16)?,
-        depthwise: cx.row(dwconv::Q16)?,
-        gemm_step: Kind::QGemm16,
-        depthwise_step: Kind::QDw16,
-        tile: 1 << 19,
-    };
     let numbers = Numbers { x, zero, weights, bias };
     step(cx, chain, geo, family, numbers, |cx, entries| requant16(cx, chain, entries))
 }
@@ -537,7 +597,8 @@ fn epilogue(cx: &mut Lower<'_>, chain: &Chain, entries: &[Option<usize>], layout
     }
 }
 
-fn requant(cx: &mut Lower<'_>, how: How, acc: &Quant, to: ValueId, entries: &[Option<usize>]) -> Result<Requant> {
+/// Multipliers from an accumulator to the value `to`; `entries` as in [`epilogue`].
+pub fn requant(cx: &mut Lower<'_>, how: How, acc: &Quant, to: ValueId, entries: &[Option<usize>]) -> Result<Requant> {
     let out = cx.g.ty(to).quant()?.affine()?;
     let mut floats = Vec::new();
     let (mut multipliers, mut shifts) = (Vec::new(), Vec::new());
@@ -568,4 +629,37 @@ pub fn add_params(g: &Graph, how: How, first: ValueId, second: ValueId, sum: Val
     let (a, b, y) = (affine(first)?, affine(second)?, affine(sum)?);
     let rescale = AddRescale::new(how.method, a.scale, b.scale, y.scale)?;
     Ok(AddParams { rescale, z1: a.zero_point, z2: b.zero_point, zero_point: y.zero_point, lo: y.qmin, hi: y.qmax })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lowbit_ir::Type;
+    use lowbit_ir::infer::apply;
+
+    #[test]
+    fn kernels_that_saturate_pairs_take_only_what_fits() {
+        let layer = |weights: [i64; 3]| {
+            let mut g = Graph::new("g");
+            let x = g.add_input("x", Type::quantized(DType::U8, vec![1, 3], Quant::per_tensor(1.0, 7, 0, 255)));
+            let ty = Type::quantized(DType::I8, vec![3, 1], Quant::per_tensor(1.0, 0, -127, 127));
+            let w = g.add_const("w", Tensor::from_ints(ty, &weights).unwrap());
+            let y = apply(&mut g, "y", Op::MatMul(MatMul::default()), &[Some(x), Some(w)]).unwrap();
+            g.outputs.push(y);
+            g
+        };
+        // 255 * (64 + 64) fits 16 bits, 255 * (64 + 65) does not, wherever the two stand.
+        for (weights, fits) in
+            [([64, 1, 64], true), ([64, 1, 65], false), ([-64, 1, -65], false), ([-127, 127, 1], true)]
+        {
+            let g = layer(weights);
+            let mac = g.order()[0];
+            for needs in [Features::AVX2, Features::AVX512, Features::AVX2.and(Features::AVX512)] {
+                assert_eq!(sums_exactly(needs, &g, mac), fits, "{weights:?}");
+            }
+            for needs in [Features::NONE, Features::AVX512.and(Features::AVX512_VNNI)] {
+                assert!(sums_exactly(needs, &g, mac));
+            }
+        }
+    }
 }

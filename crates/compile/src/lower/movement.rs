@@ -62,11 +62,26 @@ fn gather(
         x = x.plus(first);
         tables.pop();
     }
+    let (x, tables) = joined(x, tables);
     // What is read from the moved start on.
     let reach = tables.iter().map(|t| t.iter().copied().max().unwrap_or(0)).sum::<usize>() + run;
     let y = cx.define(y, layout)?;
     cx.step(&[id], Kind::Gather(Gather { x, x_bytes: reach, y, tables, run }), 0);
     Ok(())
+}
+
+/// The same movement over no more axes than a gather has: those of one position go, and where there are still too many,
+/// the two neighbours with the fewest positions become one.
+pub fn joined(x: Place, tables: Vec<Vec<usize>>) -> (Place, Vec<Vec<usize>>) {
+    let (ones, mut tables): (Vec<_>, Vec<_>) = tables.into_iter().partition(|t| t.len() == 1);
+    let start: usize = ones.iter().flatten().sum();
+    while tables.len() > Gather::AXES {
+        let pairs = tables.windows(2).map(|pair| pair[0].len().saturating_mul(pair[1].len())).enumerate();
+        let Some((at, _)) = pairs.min_by_key(|(_, size)| *size) else { break };
+        let inner = tables.remove(at + 1);
+        tables[at] = tables[at].iter().flat_map(|outer| inner.iter().map(move |i| outer + i)).collect();
+    }
+    (x.plus(start), tables)
 }
 
 /// Takes positions along axes, in the operand's own layout.

@@ -1,12 +1,13 @@
 //! Pooling: windows over pixels, channels last.
 
+use super::elementwise::narrow;
 use super::{Layout, Lower};
 use lowbit_arithmetic::Rescale;
 use lowbit_ir::op::{Pool, ReduceKind};
-use lowbit_ir::{DType, NodeId, Op, Quant, Result, ValueId};
+use lowbit_ir::{DType, NodeId, Op, Quant, Result, ValueId, bounds};
 use lowbit_kernels::pool::{self, QAverage};
 use lowbit_runtime::Kind;
-use lowbit_runtime::program::{self, Averages, PoolKind, Window};
+use lowbit_runtime::program::{self, AverageAny, Averages, PoolKind, Window};
 
 /// What is pooled.
 struct Request<'a> {
@@ -37,8 +38,9 @@ pub fn lower(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
         _ => return cx.reference(id),
     };
     let y = g.node(id).outputs[0];
-    let Some(kind) = kernel(cx, &request, x, y)? else { return cx.reference(id) };
-    let Some(window) = window(cx, &request, x, y, kind.size())? else { return cx.reference(id) };
+    let elem = g.ty(x).dtype.bits() / 8;
+    let Some(window) = window(cx, &request, x, y, elem)? else { return cx.reference(id) };
+    let Some(kind) = kernel(cx, &request, id, &window, x, y)? else { return cx.reference(id) };
     let channels = cx.dims(x)?[1];
     let x = cx.place(x, Layout::ChannelsLast)?;
     let y = cx.define(y, Layout::ChannelsLast)?;
@@ -88,55 +90,73 @@ fn window(cx: &Lower<'_>, r: &Request<'_>, x: ValueId, y: ValueId, elem: usize) 
     }))
 }
 
-fn kernel(cx: &Lower<'_>, r: &Request<'_>, x: ValueId, y: ValueId) -> Result<Option<PoolKind>> {
+fn kernel(
+    cx: &Lower<'_>,
+    r: &Request<'_>,
+    id: NodeId,
+    window: &Window,
+    x: ValueId,
+    y: ValueId,
+) -> Result<Option<PoolKind>> {
     let include_pad = r.pool.is_some_and(|p| p.count_include_pad);
     // A partial window at the end counts its own way when padding counts too: left to the interpreter.
     if r.average.is_some() && include_pad && r.pool.is_some_and(|p| p.ceil_mode) {
         return Ok(None);
     }
-    let dtype = cx.g.ty(x).dtype;
-    Ok(match (r.average, dtype) {
+    Ok(match (r.average, cx.g.ty(x).dtype) {
         (None, DType::U8) => Some(PoolKind::MaxU8(cx.row(pool::MAX_U8)?)),
         (None, DType::U16) => Some(PoolKind::MaxU16(cx.row(pool::MAX_U16)?)),
         (None, DType::F32) => Some(PoolKind::MaxF32(cx.row(pool::MAX_F32)?)),
         (Some(Average::Float), DType::F32) => Some(PoolKind::AvgF32(cx.row(pool::AVG_F32)?, include_pad)),
-        (Some(Average::Integer(how)), DType::U8 | DType::U16) if how.rounding == how.method.default_rounding() => {
-            let taps = match r.pool {
-                Some(p) => p.kernel.iter().product(),
-                None => cx.dims(x)?[2..].iter().product::<usize>(),
-            };
-            let Some(averages) = averages(cx, how.method, taps, include_pad, r, x, y)? else { return Ok(None) };
-            Some(match dtype {
-                DType::U8 => PoolKind::AvgU8(cx.row(pool::AVG_U8)?, averages),
-                _ => PoolKind::AvgU16(cx.row(pool::AVG_U16)?, averages),
-            })
+        (Some(Average::Integer(how)), DType::U8 | DType::U16) => {
+            let Some((low, high)) = bounds::average(cx.g, cx.g.node(id))? else { return Ok(None) };
+            let Some(averages) = averages(cx, how.method, window, include_pad, x, y)? else { return Ok(None) };
+            let bits = bounds::bits_needed(low, high);
+            let default = how.rounding == how.method.default_rounding();
+            match (cx.g.ty(x).dtype, cx.g.ty(y).dtype) {
+                (DType::U8, DType::U8) if default => {
+                    Some(PoolKind::AvgU8(cx.row_for(pool::AVG_U8, |row| row.sum_bits >= bits)?, averages))
+                }
+                (DType::U16, DType::U16) if default => {
+                    Some(PoolKind::AvgU16(cx.row_for(pool::AVG_U16, |row| row.sum_bits >= bits)?, averages))
+                }
+                (from, to) => match (narrow(from), narrow(to)) {
+                    (Some(from), Some(to)) => {
+                        let how = AverageAny { from, to, rounding: how.rounding };
+                        Some(PoolKind::AvgAny(cx.row(pool::AVG_ANY)?, averages, how))
+                    }
+                    (None, _) | (_, None) => None,
+                },
+            }
         }
         _ => None,
     })
 }
 
-/// The parameters for every count a window of `taps` can have. A method that cannot divide by some count (a shift, by 3)
-/// leaves the operator to the interpreter, whose word on it is final.
+/// Output rows or columns whose windows are looked at one by one.
+const MOST_POSITIONS: usize = 1 << 24;
+
+/// The parameters for every count that a window has somewhere. A method that cannot divide by one of them (a shift, by
+/// 3) leaves the operator to the interpreter, whose word on it is final.
 fn averages(
     cx: &Lower<'_>,
     method: lowbit_arithmetic::Method,
-    taps: usize,
+    window: &Window,
     include_pad: bool,
-    r: &Request<'_>,
     x: ValueId,
     y: ValueId,
 ) -> Result<Option<Averages>> {
+    if window.output.iter().any(|n| *n > MOST_POSITIONS) {
+        return Ok(None);
+    }
     let affine = |v: ValueId| cx.g.ty(v).quant().and_then(Quant::affine);
     let (from, to) = (affine(x)?, affine(y)?);
-    let padded = r.pool.is_some_and(|p| p.pads.iter().any(|n| *n > 0) || p.ceil_mode);
-    let least = if padded && !include_pad { 1 } else { taps };
     let at = |count: usize| {
-        let rescale = Rescale::for_average(method, from.scale, to.scale, count as u32)?;
-        Ok(QAverage { rescale, zero_in: from.zero_point, zero_out: to.zero_point, lo: to.qmin, hi: to.qmax })
+        let n = u32::try_from(count).ok()?;
+        let rescale = Rescale::for_average(method, from.scale, to.scale, n).ok()?;
+        let by = QAverage { rescale, zero_in: from.zero_point, zero_out: to.zero_point, lo: to.qmin, hi: to.qmax };
+        Some((count, by))
     };
-    let all: Result<Vec<QAverage>, lowbit_arithmetic::ScaleError> = (least..=taps).map(at).collect();
-    let Ok(all) = all else { return Ok(None) };
-    let Some(first) = all.first().copied() else { return Ok(None) };
-    let by_count = std::iter::repeat_n(first, least).chain(all).collect();
-    Ok(Some(Averages { by_count, include_pad }))
+    let by_count: Option<Vec<_>> = window.counts(include_pad).into_iter().map(at).collect();
+    Ok(by_count.map(|by_count| Averages { by_count, include_pad }))
 }

@@ -33,10 +33,48 @@ pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
     Ok(g.sweep() || changed)
 }
 
+/// Whether an operator passes its operand's integers on by a type or a table that goes with theirs. What is rescaled,
+/// multiplied or made real reads each integer for itself.
 fn hands_through(op: &Op) -> bool {
-    use lowbit_ir::op::Category;
-    match op.category() {
-        Category::Transform | Category::Pool | Category::Activation => true,
-        Category::Layer | Category::Normalization | Category::Quantization | Category::Custom => false,
+    match op {
+        Op::Relu
+        | Op::Clip { .. }
+        | Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Where
+        | Op::Cast { .. }
+        | Op::MaxPool(_)
+        | Op::AvgPool(_)
+        | Op::GlobalAvgPool
+        | Op::Reduce(_)
+        | Op::Concat { .. }
+        | Op::Split { .. }
+        | Op::Slice(_)
+        | Op::Pad(_)
+        | Op::Reshape { .. }
+        | Op::Flatten { .. }
+        | Op::Squeeze { .. }
+        | Op::Unsqueeze { .. }
+        | Op::Transpose { .. }
+        | Op::Gather { .. }
+        | Op::Expand { .. }
+        | Op::Resize(_)
+        | Op::Identity
+        // Its first entry is for the lowest integer of its operand's type.
+        | Op::Table
+        // The user's inference may look at the range.
+        | Op::Custom(_) => true,
+        Op::Conv(_)
+        | Op::MatMul(_)
+        | Op::BatchNorm { .. }
+        | Op::LayerNorm { .. }
+        | Op::Softmax { .. }
+        | Op::Quantize { .. }
+        | Op::Dequantize
+        | Op::Requantize(_)
+        | Op::QAdd(_)
+        | Op::QMul(_)
+        | Op::QAvgPool(_)
+        | Op::Simulate(_) => false,
     }
 }

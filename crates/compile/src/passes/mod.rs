@@ -1,6 +1,7 @@
 //! Graph passes before lowering. The list is the order.
 
 mod absorb_relu;
+mod accumulators;
 mod fold;
 mod unsign;
 
@@ -26,5 +27,10 @@ pub static PASSES: &[Pass<Context>] = &[
         name: "unsign",
         summary: "signed activations are stored as unsigned ones, 128 or 32768 higher",
         run: unsign::run,
+    },
+    Pass {
+        name: "accumulators",
+        summary: "accumulators get the width that their kernels sum in",
+        run: accumulators::run,
     },
 ];

@@ -156,4 +156,46 @@ impl Window {
         let outside = (count - 1).checked_mul(stride).is_none_or(|start| start >= size + begin);
         Ok(Dim::Known(if outside { count - 1 } else { count }))
     }
+
+    /// Refuses a window that sees padding alone at some position: it has no largest element and no average.
+    ///
+    /// An open size passes; it is looked at again when it is bound.
+    pub fn refuse_empty(&self, dim: &Dim, positions: &Dim) -> Result<()> {
+        let Window { kernel, stride, begin, end, dilation, .. } = *self;
+        let span = (kernel - 1).saturating_mul(dilation).saturating_add(1);
+        if begin >= span || end >= span {
+            return Err(Error::new(format!(
+                "expected padding narrower than the window ({span}), found {begin} and {end}"
+            )));
+        }
+        let (Dim::Known(size), Dim::Known(count)) = (dim, positions) else { return Ok(()) };
+        let empty = |position: usize| {
+            Err(Error::new(format!(
+                "the window at position {position} sees padding alone (size {size}, dilation {dilation})"
+            ))
+            .hint("less padding, or a dilation of at most the input's size"))
+        };
+        let Some(last) = count.checked_sub(1) else { return Ok(()) };
+        if last.saturating_mul(stride) >= size.saturating_add(begin) {
+            return empty(last);
+        }
+        // Windows that start inside the input see their first tap. Those that start before it see the first tap at or
+        // after the input's start, which taps closer than the input is long cannot miss.
+        if dilation <= *size {
+            return Ok(());
+        }
+        let before = begin.div_ceil(stride).min(*count);
+        if before > MOST_POSITIONS {
+            return Err(Error::new(format!(
+                "expected at most {MOST_POSITIONS} positions in the padding, found {before}"
+            )));
+        }
+        match (0..before).find(|i| (dilation - (begin - i * stride) % dilation) % dilation >= *size) {
+            Some(position) => empty(position),
+            None => Ok(()),
+        }
+    }
 }
+
+/// Positions in the padding that are looked at one by one.
+const MOST_POSITIONS: usize = 1 << 16;

@@ -100,12 +100,44 @@ fn matmul_axis(m: &MatMul, rank: usize) -> usize {
 
 /// The axis of a multiply-accumulate's second operand that makes output channels; `None` for other operators.
 pub fn weight_axis(op: &Op, w: &Shape) -> Option<usize> {
-    if let Op::Conv(_) = op {
-        Some(0)
-    } else if let Op::MatMul(m) = op {
-        Some(matmul_axis(m, w.rank()))
-    } else {
-        None
+    match op {
+        Op::Conv(_) => Some(0),
+        Op::MatMul(m) => Some(matmul_axis(m, w.rank())),
+        Op::BatchNorm { .. }
+        | Op::LayerNorm { .. }
+        | Op::Softmax { .. }
+        | Op::Relu
+        | Op::Clip { .. }
+        | Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Where
+        | Op::Cast { .. }
+        | Op::MaxPool(_)
+        | Op::AvgPool(_)
+        | Op::GlobalAvgPool
+        | Op::Reduce(_)
+        | Op::Concat { .. }
+        | Op::Split { .. }
+        | Op::Slice(_)
+        | Op::Pad(_)
+        | Op::Reshape { .. }
+        | Op::Flatten { .. }
+        | Op::Squeeze { .. }
+        | Op::Unsqueeze { .. }
+        | Op::Transpose { .. }
+        | Op::Gather { .. }
+        | Op::Expand { .. }
+        | Op::Resize(_)
+        | Op::Identity
+        | Op::Quantize { .. }
+        | Op::Dequantize
+        | Op::Requantize(_)
+        | Op::QAdd(_)
+        | Op::QMul(_)
+        | Op::QAvgPool(_)
+        | Op::Table
+        | Op::Simulate(_)
+        | Op::Custom(_) => None,
     }
 }
 

@@ -57,14 +57,9 @@ pub fn pooled(p: &Pool, x: &Shape) -> Result<Shape> {
     for (dim, (((kernel, stride), dilation), (begin, end))) in x.0.iter().skip(2).zip(windows) {
         let (kernel, stride, begin, end, dilation) = (*kernel, *stride, *begin, *end, *dilation);
         let window = Window { kernel, stride, begin, end, dilation, ceil: p.ceil_mode };
-        dims.push(window.positions(dim)?);
-        // A window that sees padding alone has no largest element and no average.
-        let span = (kernel - 1).saturating_mul(dilation).saturating_add(1);
-        if begin >= span || end >= span {
-            return Err(Error::new(format!(
-                "expected padding narrower than the window ({span}), found {begin} and {end}"
-            )));
-        }
+        let positions = window.positions(dim)?;
+        window.refuse_empty(dim, &positions)?;
+        dims.push(positions);
     }
     Ok(Shape(dims))
 }

@@ -80,6 +80,54 @@ fn bad_attributes_are_refused() {
 }
 
 #[test]
+fn windows_that_see_padding_alone_are_refused() {
+    let mut found = [0; 3];
+    let cases = (0..4 * 3 * 5 * 5 * 6 * 7 * 2).map(|i: usize| {
+        let digit = |place: usize, base: usize| i / place % base;
+        (digit(1, 4) + 1, digit(4, 3) + 1, digit(12, 5), digit(60, 5), digit(300, 6) + 1, digit(1800, 7), i >= 12600)
+    });
+    for (kernel, stride, begin, end, dilation, size, ceil_mode) in cases {
+        let pool = Op::MaxPool(Pool {
+            kernel: vec![kernel],
+            strides: vec![stride],
+            pads: vec![begin, end],
+            dilations: vec![dilation],
+            ceil_mode,
+            count_include_pad: false,
+        });
+        let text = format!("1,1,{size}");
+        let result = of(pool, &[&text]);
+        let sees = |position: usize| {
+            let at = |tap: usize| (position * stride + tap * dilation).checked_sub(begin).filter(|at| *at < size);
+            (0..kernel).any(|tap| at(tap).is_some())
+        };
+        if let Some(count) = result.strip_prefix("1x1x").map(|n| n.parse::<usize>().unwrap()) {
+            assert!((0..count).all(sees), "{kernel} {stride} {begin} {end} {dilation} {size} {ceil_mode}");
+            found[0] += 1;
+        } else if let Some(rest) = result.strip_prefix("the window at position ") {
+            let position = rest.split(' ').next().unwrap().parse().unwrap();
+            assert!(!sees(position), "{result}: {kernel} {stride} {begin} {end} {dilation} {size} {ceil_mode}");
+            found[1] += 1;
+        } else {
+            assert!(result.contains("narrower than the window") || result.contains("at least"), "{result}");
+            found[2] += 1;
+        }
+    }
+    assert!(found.iter().all(|n| *n > 1000), "{found:?}");
+    // A window that nobody can walk through is refused, not walked.
+    let far = usize::MAX / 8;
+    let pool = Pool {
+        kernel: vec![2],
+        strides: vec![1],
+        pads: vec![far, far],
+        dilations: vec![far],
+        ceil_mode: false,
+        count_include_pad: false,
+    };
+    assert!(of(Op::MaxPool(pool), &["1,1,3"]).contains("positions in the padding"));
+}
+
+#[test]
 fn accumulators() {
     let x = Type::quantized(DType::U8, shape("N,3,4,4"), Quant::per_tensor(0.5, 3, 0, 255));
     let w = Type::quantized(DType::I8, shape("2,3,1,1"), Quant::per_channel(vec![0.25, 2.0], 0, -127, 127));

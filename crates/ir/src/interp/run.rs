@@ -139,10 +139,6 @@ fn check_input(ty: &Type, tensor: &Tensor, symbols: &mut Bindings) -> Result<Ten
     }
     bind_dims(ty, tensor.dims(), false, symbols)?;
     let Some(q) = &ty.quant else { return Ok(tensor.clone()) };
-    if ty.dtype.range() != Some((q.qmin, q.qmax))
-        && let Some(bad) = tensor.ints()?.into_iter().find(|v| !(q.qmin..=q.qmax).contains(v))
-    {
-        return Err(Error::new(format!("expected integers in {}..{}, found {bad}", q.qmin, q.qmax)));
-    }
+    tensor.check_range(q)?;
     Ok(tensor.with_quant(Some(q.clone())))
 }

@@ -52,6 +52,24 @@ pub static Q16: &[QDw16] = &[QDw16 {
     run: scalar::q16,
 }];
 
+/// u16 activations by i16 weights, 64-bit accumulators.
+pub static Q16_W16: &[Dw<Q16W16Args, i16>] = &[Dw {
+    name: "u16i16_dwconv__scalar",
+    needs: Features::NONE,
+    packed: packed_plain,
+    pack: pack_plain,
+    run: scalar::w16::<u16>,
+}];
+
+/// u8 activations by i16 weights, 64-bit accumulators.
+pub static Q8_W16: &[Dw<Q8W16Args, i16>] = &[Dw {
+    name: "u8i16_dwconv__scalar",
+    needs: Features::NONE,
+    packed: packed_plain,
+    pack: pack_plain,
+    run: scalar::w16::<u8>,
+}];
+
 /// Output pixels of one call: activations `X` by weights `W`, sums of the bias' type `B`, stored at `Y` as `E` says.
 #[derive(Debug, Clone, Copy)]
 pub struct Args<X, W, B, Y, E> {
@@ -81,6 +99,11 @@ pub type QArgs = Args<u8, i8, i32, u8, Epilogue>;
 pub type FArgs = Args<f32, f32, f32, f32, FloatEpilogue>;
 /// Output pixels of u16 activations: u16, or i64 for [`Epilogue16::Accumulator`].
 pub type Q16Args = Args<u16, i8, i64, u8, Epilogue16>;
+
+/// Output pixels of u16 activations and i16 weights: as [`Q16Args`].
+pub type Q16W16Args = Args<u16, i16, i64, u8, Epilogue16>;
+/// Output pixels of u8 activations and i16 weights: as [`Q16Args`].
+pub type Q8W16Args = Args<u8, i16, i64, u8, Epilogue16>;
 
 /// A row of a table, whose weights are `W`.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,7 @@
 //! The plain rows.
 
 use super::{Args, FArgs, Q16Args, QArgs, padded};
+use crate::gemm::Epilogue16;
 use lowbit_arithmetic::fma;
 
 /// # Safety
@@ -23,6 +24,15 @@ pub unsafe fn f32(a: &FArgs) {
 /// As [`super::Dw::run`].
 pub unsafe fn q16(a: &Q16Args) {
     let step = |acc: i64, x: u16, w: i8| acc.wrapping_add(i64::from(i32::from(x) * i32::from(w)));
+    // SAFETY: as in `q8`.
+    unsafe { pixels(a, step, |acc, pixel, c| a.epilogue.store(acc, pixel, c, a.y, a.y_stride)) }
+}
+
+/// # Safety
+/// As [`super::Dw::run`].
+pub unsafe fn w16<X: Copy + Into<i32>>(a: &Args<X, i16, i64, u8, Epilogue16>) {
+    // 65535 * -32768 fits 32 bits.
+    let step = |acc: i64, x: X, w: i16| acc.wrapping_add(i64::from(x.into() * i32::from(w)));
     // SAFETY: as in `q8`.
     unsafe { pixels(a, step, |acc, pixel, c| a.epilogue.store(acc, pixel, c, a.y, a.y_stride)) }
 }

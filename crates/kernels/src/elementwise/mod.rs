@@ -4,7 +4,7 @@
 //! Inputs and output have `n` elements; the output may be one of the inputs of the same element size, element for
 //! element. Integers are the stored, unsigned ones, with zero points and bounds of the storage type's range.
 //! Inputs, multipliers included, are readable [`SLACK`](crate::SLACK) bytes beyond their end.
-//! Roundings are the defaults of each method (half to even where there is a float), but for [`REQUANT_ANY`].
+//! Roundings are the defaults of each method (half to even where there is a float), but for the tables `*_ANY`.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -63,6 +63,55 @@ pub struct RequantAny {
     pub y: Stored,
 }
 
+/// A quantization of floats with any rounding; fields as [`RequantAny`]'s.
+#[derive(Debug, Clone, Copy)]
+pub struct QuantizeAny {
+    /// Elements.
+    pub n: usize,
+    /// What is quantized.
+    pub x: *const f32,
+    /// The type of the results.
+    pub to: Affine,
+    /// Any rounding.
+    pub rounding: Rounding,
+    /// Index of element 0.
+    pub index: u64,
+    /// What an element adds to the index.
+    pub index_step: u64,
+    /// Where the results go.
+    pub y: Stored,
+}
+
+/// A function of two integers with any rounding and any widths; fields as [`RequantAny`]'s.
+#[derive(Debug, Clone, Copy)]
+pub struct PairAny {
+    /// Elements.
+    pub n: usize,
+    /// First operand.
+    pub a: Integers,
+    /// Second operand.
+    pub b: Integers,
+    /// What is done with them; the roundings that the parameters speak of do not count.
+    pub how: Pair,
+    /// Any rounding.
+    pub rounding: Rounding,
+    /// Index of element 0.
+    pub index: u64,
+    /// What an element adds to the index.
+    pub index_step: u64,
+    /// Where the results go.
+    pub y: Stored,
+}
+
+/// A function of two quantized values.
+#[derive(Debug, Clone, Copy)]
+pub enum Pair {
+    /// Their sum.
+    Add(AddParams),
+    /// Their product.
+    Mul(MulParams),
+}
+
 /// A run of integers to read.
 #[derive(Debug, Clone, Copy)]
 pub enum Integers {
@@ -70,6 +119,8 @@ pub enum Integers {
     U8(*const u8),
     /// 16 bits.
     U16(*const u16),
+    /// 16 bits with a sign: what crosses a graph's edge.
+    I16(*const i16),
     /// Accumulators.
     I32(*const i32),
     /// Wide accumulators.
@@ -83,6 +134,8 @@ pub enum Stored {
     U8(*mut u8),
     /// 16 bits.
     U16(*mut u16),
+    /// 16 bits with a sign.
+    I16(*mut i16),
 }
 
 /// The float functions of one element: those of the same names in the graph.
@@ -146,8 +199,14 @@ pub type DequantizeFn<T> = unsafe fn(usize, *const T, *mut f32, &Affine);
 pub type DequantizeAccFn = unsafe fn(usize, *const i32, *const f32, usize, *mut f32);
 /// (n, x, y, how, with one multiplier an element).
 pub type RequantAccFn = unsafe fn(usize, *const i32, *mut u8, &Requant);
+/// As [`DequantizeAccFn`], of wide accumulators.
+pub type DequantizeWideFn = unsafe fn(usize, *const i64, *const f32, usize, *mut f32);
 /// All in one.
 pub type RequantAnyFn = unsafe fn(&RequantAny);
+/// All in one.
+pub type QuantizeAnyFn = unsafe fn(&QuantizeAny);
+/// All in one.
+pub type PairAnyFn = unsafe fn(&PairAny);
 /// (f, n, x, y).
 pub type UnaryRun = unsafe fn(UnaryFn, usize, *const f32, *mut f32);
 /// (f, n, a, its step (0 or 1), b, its step, y).
@@ -223,6 +282,10 @@ pub static DEQUANTIZE_ACC: &[Kernel<DequantizeAccFn>] = &[
     Kernel { name: "i32f32_dequantize__avx512", needs: crate::x86::AVX512, run: avx512::dequantize_acc },
 ];
 
+/// Wide accumulators to f32.
+pub static DEQUANTIZE_WIDE: &[Kernel<DequantizeWideFn>] =
+    &[Kernel { name: "i64f32_dequantize__scalar", needs: Features::NONE, run: scalar::dequantize_wide_acc }];
+
 /// Accumulators to u8.
 pub static REQUANT_ACC: &[Kernel<RequantAccFn>] = &[
     Kernel { name: "i32u8_requantize__scalar", needs: Features::NONE, run: scalar::requant_acc },
@@ -233,6 +296,14 @@ pub static REQUANT_ACC: &[Kernel<RequantAccFn>] = &[
 /// Integers to integers with any rounding.
 pub static REQUANT_ANY: &[Kernel<RequantAnyFn>] =
     &[Kernel { name: "any_requantize__scalar", needs: Features::NONE, run: scalar::requant_any }];
+
+/// Floats to integers with any rounding.
+pub static QUANTIZE_ANY: &[Kernel<QuantizeAnyFn>] =
+    &[Kernel { name: "any_quantize__scalar", needs: Features::NONE, run: scalar::quantize_any }];
+
+/// Sums and products of integers with any rounding.
+pub static PAIR_ANY: &[Kernel<PairAnyFn>] =
+    &[Kernel { name: "any_pair__scalar", needs: Features::NONE, run: scalar::pair_any }];
 
 /// Functions of one float.
 pub static UNARY: &[Kernel<UnaryRun>] = &[

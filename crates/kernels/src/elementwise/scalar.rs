@@ -1,8 +1,9 @@
 //! The plain rows.
 
 use super::unary::{binary, unary as unary_fn};
-use super::{BinaryFn, Integers, MulParams, RequantAny, Stored, UnaryFn};
+use super::{BinaryFn, Integers, MulParams, Pair, PairAny, QuantizeAny, RequantAny, Stored, UnaryFn};
 use crate::requant::{AddParams, Requant, rounding_of};
+use lowbit_arithmetic::requant::offset_and_clamp;
 use lowbit_arithmetic::{Affine, Rounding, dequantize_wide, elementary, quantize, requantize};
 
 // Every row reads and writes by pointer, element by element, as the output may be an input.
@@ -99,6 +100,15 @@ pub unsafe fn dequantize_acc(n: usize, x: *const i32, scale: *const f32, scale_s
 }
 
 /// # Safety
+/// As [`dequantize_acc`].
+pub unsafe fn dequantize_wide_acc(n: usize, x: *const i64, scale: *const f32, scale_step: usize, y: *mut f32) {
+    for i in 0..n {
+        // SAFETY: i < n.
+        unsafe { *y.add(i) = dequantize_wide(*x.add(i), *scale.add(i * scale_step), 0) };
+    }
+}
+
+/// # Safety
 /// Each pointer leads to `n` elements, those of `how` too.
 pub unsafe fn requant_acc(n: usize, x: *const i32, y: *mut u8, how: &Requant) {
     for i in 0..n {
@@ -113,19 +123,81 @@ pub unsafe fn requant_any(a: &RequantAny) {
     for i in 0..a.n {
         // SAFETY: i < n.
         unsafe {
-            let q = match a.x {
-                Integers::U8(x) => i64::from(*x.add(i)),
-                Integers::U16(x) => i64::from(*x.add(i)),
-                Integers::I32(x) => i64::from(*x.add(i)),
-                Integers::I64(x) => *x.add(i),
-            };
+            let q = a.x.at(i);
             let acc = q.saturating_sub(i64::from(a.zero_in));
             let rescale = *a.rescale.add(i * a.rescale_step);
             let index = a.index.wrapping_add(a.index_step.wrapping_mul(i as u64));
             let q = requantize(acc, rescale, a.rounding, a.zero_point, a.lo, a.hi, index);
-            match a.y {
+            a.y.set(i, q);
+        }
+    }
+}
+
+/// # Safety
+/// Each pointer leads to `n` elements.
+pub unsafe fn quantize_any(a: &QuantizeAny) {
+    for i in 0..a.n {
+        let index = a.index.wrapping_add(a.index_step.wrapping_mul(i as u64));
+        // SAFETY: i < n.
+        unsafe { a.y.set(i, quantize(*a.x.add(i), &a.to, a.rounding, index)) };
+    }
+}
+
+/// # Safety
+/// Each pointer leads to `n` elements.
+pub unsafe fn pair_any(a: &PairAny) {
+    let (z1, z2, zero_point, lo, hi) = match a.how {
+        Pair::Add(AddParams { z1, z2, zero_point, lo, hi, .. }) => (z1, z2, zero_point, lo, hi),
+        Pair::Mul(MulParams { z1, z2, zero_point, lo, hi, .. }) => (z1, z2, zero_point, lo, hi),
+    };
+    for i in 0..a.n {
+        let index = a.index.wrapping_add(a.index_step.wrapping_mul(i as u64));
+        // SAFETY: i < n.
+        unsafe {
+            let p = a.a.at(i).saturating_sub(i64::from(z1));
+            let q = a.b.at(i).saturating_sub(i64::from(z2));
+            let v = match a.how {
+                Pair::Add(how) => how.rescale.apply(p, q, a.rounding, index),
+                Pair::Mul(how) => how.rescale.apply(p.saturating_mul(q), a.rounding, index),
+            };
+            a.y.set(i, offset_and_clamp(v, zero_point, lo, hi));
+        }
+    }
+}
+
+impl Integers {
+    /// Element `i`, widened.
+    ///
+    /// # Safety
+    /// There is one.
+    #[inline]
+    unsafe fn at(self, i: usize) -> i64 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Integers::U8(x) => i64::from(*x.add(i)),
+                Integers::U16(x) => i64::from(*x.add(i)),
+                Integers::I16(x) => i64::from(*x.add(i)),
+                Integers::I32(x) => i64::from(*x.add(i)),
+                Integers::I64(x) => *x.add(i),
+            }
+        }
+    }
+}
+
+impl Stored {
+    /// Stores element `i`, whose value the type holds.
+    ///
+    /// # Safety
+    /// There is one.
+    #[inline]
+    pub(crate) unsafe fn set(self, i: usize, q: i32) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
                 Stored::U8(y) => *y.add(i) = q as u8,
                 Stored::U16(y) => *y.add(i) = q as u16,
+                Stored::I16(y) => *y.add(i) = q as i16,
             }
         }
     }

@@ -7,7 +7,7 @@
 //! `rows` may repeat any valid pointer. Tile: `1 <= rows <= mr`, `1 <= cols <= nr`; only `rows x cols` are stored.
 //!
 //! Weights are packed by the compiler ([`Gemm::pack`]) into panels of `nr` channels, `[tap][k / group][nr][group]`, channels
-//! and `k` padded with zeros; integers go in groups of 4, floats of 1. A panel takes what [`Gemm::packed`] says of `nr`
+//! and `k` padded with zeros; bytes go in groups of 4, words and floats of 1. A panel takes what [`Gemm::packed`] says of `nr`
 //! channels. Bias and multipliers have one entry a channel, padded to whole panels. Input rows are read in groups
 //! of 4 elements (integer), so up to 3 beyond the last channel are read and meet zero weights. The other tensor of an
 //! epilogue is read in whole registers. Inputs and weights that start at multiples of 64 bytes are read fastest.
@@ -20,6 +20,8 @@
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_q16;
+#[cfg(target_arch = "x86_64")]
+mod avx512_w16;
 mod scalar;
 
 use crate::requant::{Epilogue, FloatEpilogue};
@@ -119,6 +121,52 @@ pub static Q16: &[QGemm16] = &[
     },
 ];
 
+/// u16 activations by i16 weights, 64-bit accumulators.
+pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
+    Gemm {
+        name: "u16i16_gemm_4x8__scalar",
+        needs: Features::NONE,
+        mr: 4,
+        nr: 8,
+        group: 1,
+        most: ANY,
+        run: scalar::w16::<4, 8, u16>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Gemm {
+        name: "u16i16_gemm_4x16__avx512",
+        needs: crate::x86::AVX512,
+        mr: avx512_w16::MR,
+        nr: avx512_w16::NR,
+        group: 1,
+        most: ANY,
+        run: avx512_w16::u16_by_words,
+    },
+];
+
+/// u8 activations by i16 weights, 64-bit accumulators.
+pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
+    Gemm {
+        name: "u8i16_gemm_4x8__scalar",
+        needs: Features::NONE,
+        mr: 4,
+        nr: 8,
+        group: 1,
+        most: ANY,
+        run: scalar::w16::<4, 8, u8>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Gemm {
+        name: "u8i16_gemm_4x16__avx512",
+        needs: crate::x86::AVX512,
+        mr: avx512_w16::MR,
+        nr: avx512_w16::NR,
+        group: 1,
+        most: ANY,
+        run: avx512_w16::u8_by_words,
+    },
+];
+
 /// One tile: activations `X` by weights `W`, sums of the bias' type `B`, stored at `Y` as the epilogue `E` says.
 #[derive(Debug, Clone, Copy)]
 pub struct Args<X, W, B, Y, E> {
@@ -150,6 +198,11 @@ pub type QArgs = Args<u8, i8, i32, u8, Epilogue>;
 pub type FArgs = Args<f32, f32, f32, f32, FloatEpilogue>;
 /// A tile of u16 activations: u16, or i64 for [`Epilogue16::Accumulator`].
 pub type Q16Args = Args<u16, i8, i64, u8, Epilogue16>;
+
+/// A tile of u16 activations and i16 weights: as [`Q16Args`].
+pub type Q16W16Args = Args<u16, i16, i64, u8, Epilogue16>;
+/// A tile of u8 activations and i16 weights: as [`Q16Args`].
+pub type Q8W16Args = Args<u8, i16, i64, u8, Epilogue16>;
 
 /// A row of a table.
 #[derive(Debug, Clone, Copy)]

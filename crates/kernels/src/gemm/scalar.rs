@@ -28,6 +28,16 @@ pub unsafe fn q16<const MR: usize, const NR: usize>(a: &Q16Args) {
     unsafe { tile::<MR, NR, 4, _, _, _, _, _>(a, step, |acc, r, c| a.epilogue.store(acc, r, c, a.y, a.y_stride)) }
 }
 
+/// # Safety
+/// As [`super::Gemm::run`].
+#[inline(always)]
+pub unsafe fn w16<const MR: usize, const NR: usize, X: Copy + Into<i32>>(a: &Args<X, i16, i64, u8, Epilogue16>) {
+    // 65535 * -32768 fits 32 bits.
+    let step = |acc: i64, x: X, w: i16| acc.wrapping_add(i64::from(x.into() * i32::from(w)));
+    // SAFETY: as in `q8`.
+    unsafe { tile::<MR, NR, 1, _, _, _, _, _>(a, step, |acc, r, c| a.epilogue.store(acc, r, c, a.y, a.y_stride)) }
+}
+
 /// One tile: every sum by its steps in order, then `store` with the row and the channel.
 ///
 /// # Safety

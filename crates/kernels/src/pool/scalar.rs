@@ -1,6 +1,6 @@
 //! The plain rows.
 
-use super::{Args, QAverage};
+use super::{Args, AvgAny, QAverage, Taps};
 use crate::requant::rounding_of;
 use lowbit_arithmetic::pool;
 
@@ -46,6 +46,24 @@ pub unsafe fn avg_u16(args: &Args<u16>, by: &QAverage) {
     for channel in 0..args.channels {
         // SAFETY: `channel` lies within the rows.
         unsafe { *args.y.add(channel) = average(taps(args, channel).map(i32::from), by) as u16 };
+    }
+}
+
+/// # Safety
+/// As [`max`].
+pub unsafe fn avg_any(a: &AvgAny) {
+    let QAverage { rescale, zero_in, zero_out, lo, hi } = a.by;
+    for channel in 0..a.channels {
+        // SAFETY: there are `taps` pointers, each to at least `channels` elements; `channel` lies within the output.
+        unsafe {
+            let tap = |tap: usize| match a.x {
+                Taps::U8(x) => i32::from(*(*x.add(tap)).add(channel)),
+                Taps::U16(x) => i32::from(*(*x.add(tap)).add(channel)),
+            };
+            let index = a.index.wrapping_add(a.index_step.wrapping_mul(channel as u64));
+            let q = pool::average((0..a.taps).map(tap), zero_in, rescale, a.rounding, zero_out, lo, hi, index);
+            a.y.set(channel, q);
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::common::{Case, Case16, FloatCase, Random, runnable, same};
 use lowbit_arithmetic::fma;
 use lowbit_kernels::SLACK;
-use lowbit_kernels::dwconv::{self, FArgs, Q16Args, QArgs};
+use lowbit_kernels::dwconv::{self, Args, FArgs, Q16Args, QArgs};
+use lowbit_kernels::gemm::Epilogue16;
 
 /// (pixels, channels, taps): every number of channels up to 140 and of taps up to 25.
 fn shapes(random: &mut Random) -> Vec<(usize, usize, usize)> {
@@ -187,4 +188,66 @@ fn floats() {
             same(row.name, &expected, &y, |_| format!("{pixels} pixels, {channels} channels, {taps} taps"));
         }
     }
+}
+
+/// A row with words as weights.
+type Words<X> = dwconv::Dw<Args<X, i16, i64, u8, Epilogue16>, i16>;
+
+/// Words as weights, by activations of either width.
+fn weights_of_words<X: Copy + Into<i64>>(table: &'static [Words<X>], data: impl Fn(&mut Random, usize) -> Vec<X>) {
+    for row in runnable(table) {
+        let random = &mut Random(21);
+        for (pixels, channels, taps) in shapes(random) {
+            let data = data(random, 3 * channels + SLACK + 64);
+            let x = inputs(random, &data, pixels, taps, channels);
+            let plain: Vec<i16> = (0..channels * taps)
+                .map(|_| if random.chance(3) { random.pick(&[-32768, 32767]) } else { random.next() as i16 })
+                .collect();
+            let mut w = vec![0; (row.packed)(channels, taps)];
+            (row.pack)(&plain, channels, taps, &mut w);
+            let padded = dwconv::padded(channels);
+            let bias: Vec<i64> = (0..padded).map(|_| random.next() as i64 >> 20).collect();
+            let case = Case16::random(random, padded);
+            let size = case.size();
+            let mut y = vec![0xa5u8; pixels * channels * size + 64];
+            let args = Args {
+                pixels,
+                channels,
+                taps,
+                x: x.as_ptr(),
+                w: w.as_ptr(),
+                bias: bias.as_ptr(),
+                y: y.as_mut_ptr(),
+                y_stride: channels * size,
+                epilogue: case.epilogue,
+            };
+            // SAFETY: as above.
+            unsafe { (row.run)(&args) };
+            let mut expected = vec![0xa5u8; y.len()];
+            for pixel in 0..pixels {
+                for channel in 0..channels {
+                    let mut acc = bias[channel];
+                    for tap in 0..taps {
+                        // SAFETY: the pointer leads to all channels.
+                        let x: i64 = unsafe { *x[pixel * taps + tap].add(channel) }.into();
+                        acc += x * i64::from(plain[channel * taps + tap]);
+                    }
+                    let bytes = case.expected(acc, channel);
+                    let at = (pixel * channels + channel) * size;
+                    expected[at..at + bytes.len()].copy_from_slice(&bytes);
+                }
+            }
+            assert_eq!(expected, y, "{} {pixels} pixels, {channels} channels, {taps} taps", row.name);
+        }
+    }
+}
+
+#[test]
+fn words_by_words() {
+    weights_of_words(dwconv::Q16_W16, |random, n| random.words(n));
+}
+
+#[test]
+fn bytes_by_words() {
+    weights_of_words(dwconv::Q8_W16, |random, n| random.bytes(n));
 }

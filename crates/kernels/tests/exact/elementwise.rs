@@ -6,7 +6,9 @@ use lowbit_arithmetic::{
     Affine, Method, Rescale, Rounding, dequantize, dequantize_wide, elementary, quantize, requantize, round_f64,
 };
 use lowbit_kernels::SLACK;
-use lowbit_kernels::elementwise::{self, BinaryFn, Integers, MulParams, RequantAny, Stored, UnaryFn};
+use lowbit_kernels::elementwise::{
+    self, BinaryFn, Integers, MulParams, Pair, PairAny, QuantizeAny, RequantAny, Stored, UnaryFn,
+};
 use lowbit_kernels::requant::Requant;
 
 /// Lengths around the steps of all rows.
@@ -232,35 +234,37 @@ fn requantization() {
     }
 }
 
+const ROUNDINGS: [Rounding; 6] = [
+    Rounding::HalfEven,
+    Rounding::HalfUp,
+    Rounding::HalfAway,
+    Rounding::TowardZero,
+    Rounding::Floor,
+    Rounding::Stochastic { seed: 5 },
+];
+
 #[test]
 fn requantization_with_any_rounding() {
-    let roundings = [
-        Rounding::HalfEven,
-        Rounding::HalfUp,
-        Rounding::HalfAway,
-        Rounding::TowardZero,
-        Rounding::Floor,
-        Rounding::Stochastic { seed: 5 },
-    ];
     let random = &mut Random(13);
     for row in runnable(elementwise::REQUANT_ANY) {
         for case in 0..600 {
             let n = random.below(40);
             let (bytes, words, narrow) = (random.bytes(n + 1), random.words(n + 1), random.bias(n + 1));
             let wide: Vec<i64> = (0..n).map(|_| random.next() as i64 >> random.pick(&[0, 20, 40])).collect();
-            let x = match case % 4 {
+            let x = match case % 5 {
                 0 => Integers::U8(bytes.as_ptr()),
                 1 => Integers::U16(words.as_ptr()),
                 2 => Integers::I32(narrow.as_ptr()),
+                3 => Integers::I16(words.as_ptr().cast()),
                 _ => Integers::I64(wide.as_ptr()),
             };
             let method = random.pick(&METHODS);
             let rescales: Vec<Rescale> = (0..=n).map(|_| random.rescale(method)).collect();
-            let (rounding, step) = (random.pick(&roundings), random.below(2));
+            let (rounding, step) = (random.pick(&ROUNDINGS), random.below(2));
             let (zero_in, (zero_point, lo, hi)) = (random.range(65535).0, random.range(255));
             let (index, index_step) = (random.next(), random.below(100) as u64);
-            let (mut y8, mut y16) = (vec![9u8; n + 3], vec![9u16; n + 3]);
-            for y in [Stored::U8(y8.as_mut_ptr()), Stored::U16(y16.as_mut_ptr())] {
+            let (mut y8, mut y16, mut signed) = (vec![9u8; n + 3], vec![9u16; n + 3], vec![9i16; n + 3]);
+            for y in [Stored::U8(y8.as_mut_ptr()), Stored::U16(y16.as_mut_ptr()), Stored::I16(signed.as_mut_ptr())] {
                 let rescale = rescales.as_ptr();
                 let args = RequantAny {
                     n,
@@ -281,10 +285,11 @@ fn requantization_with_any_rounding() {
             }
             let (mut expected8, mut expected16) = (vec![9u8; n + 3], vec![9u16; n + 3]);
             for i in 0..n {
-                let q = match case % 4 {
+                let q = match case % 5 {
                     0 => i64::from(bytes[i]),
                     1 => i64::from(words[i]),
                     2 => i64::from(narrow[i]),
+                    3 => i64::from(words[i] as i16),
                     _ => wide[i],
                 };
                 let at = index.wrapping_add(index_step * i as u64);
@@ -292,7 +297,87 @@ fn requantization_with_any_rounding() {
                 let q = requantize(acc, rescales[i * step], rounding, zero_point, lo, hi, at);
                 (expected8[i], expected16[i]) = (q as u8, q as u16);
             }
+            assert!(expected16.iter().zip(&signed).all(|(a, b)| *a as i16 == *b));
             assert_eq!((expected8, expected16), (y8, y16), "{} {n} {method} {rounding}", row.name);
+        }
+    }
+}
+
+#[test]
+fn quantization_with_any_rounding() {
+    let random = &mut Random(17);
+    for row in runnable(elementwise::QUANTIZE_ANY) {
+        for _ in 0..300 {
+            let n = random.below(40);
+            let (x, to, rounding) = (random.floats(n + 1), affine(random, 255), random.pick(&ROUNDINGS));
+            let (index, index_step) = (random.next(), random.below(100) as u64);
+            let mut y = vec![9u8; n + 3];
+            let stored = Stored::U8(y.as_mut_ptr());
+            // SAFETY: as above.
+            unsafe { (row.run)(&QuantizeAny { n, x: x.as_ptr(), to, rounding, index, index_step, y: stored }) };
+            let mut expected = vec![9u8; n + 3];
+            let at = |i: usize| index.wrapping_add(index_step * i as u64);
+            (0..n).for_each(|i| expected[i] = quantize(x[i], &to, rounding, at(i)) as u8);
+            assert_eq!(expected, y, "{} {n} {rounding}", row.name);
+        }
+    }
+}
+
+#[test]
+fn pairs_with_any_rounding_and_widths() {
+    let random = &mut Random(18);
+    for row in runnable(elementwise::PAIR_ANY) {
+        for case in 0..600 {
+            let n = random.below(40);
+            let (bytes, words) = (random.bytes(n + 1), random.words(n + 1));
+            let (method, rounding) = (random.pick(&METHODS), random.pick(&ROUNDINGS));
+            let (index, index_step) = (random.next(), random.below(100) as u64);
+            let add = random.add_params(255);
+            let (zero_point, lo, hi) = random.range(255);
+            let rescale = random.rescale(method);
+            let mul = MulParams { rescale, z1: random.range(255).0, z2: random.range(65535).0, zero_point, lo, hi };
+            let how = if case % 2 == 0 { Pair::Add(add) } else { Pair::Mul(mul) };
+            let (a, b) = (Integers::U8(bytes.as_ptr()), Integers::U16(words.as_ptr()));
+            let mut y = vec![9u16; n + 3];
+            let stored = Stored::U16(y.as_mut_ptr());
+            // SAFETY: as above.
+            unsafe { (row.run)(&PairAny { n, a, b, how, rounding, index, index_step, y: stored }) };
+            let mut expected = vec![9u16; n + 3];
+            for i in 0..n {
+                let (p, q) = (i64::from(bytes[i]), i64::from(words[i]));
+                let at = index.wrapping_add(index_step * i as u64);
+                let (v, zero_point, lo, hi) = match how {
+                    Pair::Add(add) => {
+                        let v = add.rescale.apply(p - i64::from(add.z1), q - i64::from(add.z2), rounding, at);
+                        (v, add.zero_point, add.lo, add.hi)
+                    }
+                    Pair::Mul(mul) => {
+                        let acc = (p - i64::from(mul.z1)) * (q - i64::from(mul.z2));
+                        (mul.rescale.apply(acc, rounding, at), mul.zero_point, mul.lo, mul.hi)
+                    }
+                };
+                expected[i] = lowbit_arithmetic::requant::offset_and_clamp(v, zero_point, lo, hi) as u16;
+            }
+            assert_eq!(expected, y, "{} {n} {rounding} {how:?}", row.name);
+        }
+    }
+}
+
+#[test]
+fn wide_accumulators_to_floats() {
+    let random = &mut Random(19);
+    for row in runnable(elementwise::DEQUANTIZE_WIDE) {
+        for n in 0..60 {
+            let x: Vec<i64> = (0..n).map(|_| random.next() as i64 >> random.pick(&[0, 20, 40])).collect();
+            let scale = random.floats(n + SLACK);
+            for step in [0, 1] {
+                let mut y = vec![9.5; n + 3];
+                // SAFETY: as above.
+                unsafe { (row.run)(n, x.as_ptr(), scale.as_ptr(), step, y.as_mut_ptr()) };
+                let mut expected = vec![9.5; n + 3];
+                (0..n).for_each(|i| expected[i] = dequantize_wide(x[i], scale[i * step], 0));
+                same(row.name, &expected, &y, |_| format!("{n} step {step}"));
+            }
         }
     }
 }

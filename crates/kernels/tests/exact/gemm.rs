@@ -3,7 +3,7 @@
 use crate::common::{Case, Case16, FloatCase, Random, runnable, same};
 use lowbit_arithmetic::fma;
 use lowbit_kernels::SLACK;
-use lowbit_kernels::gemm::{self, Epilogue16, FArgs, Q16Args, QArgs};
+use lowbit_kernels::gemm::{self, Args, Epilogue16, FArgs, Q16Args, QArgs};
 
 /// Every tile size up to the row's with random depths, then every depth and number of taps with random sizes.
 fn shapes(random: &mut Random, mr: usize, nr: usize) -> Vec<(usize, usize, usize, usize)> {
@@ -179,8 +179,8 @@ fn floats() {
             unsafe { (row.run)(&args) };
             let mut expected = vec![-7.25f32; y.len()];
             for r in 0..rows {
-                for channel in 0..cols {
-                    let mut acc = bias[channel];
+                for (channel, start) in bias.iter().enumerate().take(cols) {
+                    let mut acc = *start;
                     for tap in 0..taps {
                         for i in 0..k {
                             // SAFETY: the pointer leads to k elements.
@@ -226,4 +226,69 @@ fn words_at_their_largest() {
             assert!(y.iter().all(|&acc| acc == expected), "{} {k} of {x_value} by {weight}", row.name);
         }
     }
+}
+
+/// A row with words as weights.
+type Words<X> = gemm::Gemm<Args<X, i16, i64, u8, Epilogue16>>;
+
+/// Words as weights, by activations of either width.
+fn weights_of_words<X: Copy + Into<i64>>(table: &'static [Words<X>], data: impl Fn(&mut Random, usize) -> Vec<X>) {
+    for row in runnable(table) {
+        let random = &mut Random(4);
+        for (rows, cols, taps, k) in shapes(random, row.mr, row.nr) {
+            let data = data(random, 3 * k + SLACK + 64);
+            let plain: Vec<i16> = (0..cols * taps * k)
+                .map(|_| if random.chance(3) { random.pick(&[-32768, 32767]) } else { random.next() as i16 })
+                .collect();
+            let bias: Vec<i64> = (0..row.nr).map(|_| random.next() as i64 >> 20).collect();
+            let x = inputs(random, &data, row.mr, rows, taps, k);
+            let weight = |channel: usize, tap: usize, i: usize| plain[(channel * taps + tap) * k + i];
+            let mut w = vec![1i16; row.packed(cols, taps, k)];
+            row.pack(weight, cols, taps, k, &mut w);
+            let case = Case16::random(random, row.nr);
+            let size = case.size();
+            let mut y = vec![0xa5u8; rows * cols * size + 64];
+            let args = Args {
+                rows,
+                cols,
+                x: x.as_ptr(),
+                taps,
+                k,
+                w: w.as_ptr(),
+                bias: bias.as_ptr(),
+                y: y.as_mut_ptr(),
+                y_stride: cols * size,
+                epilogue: case.epilogue,
+            };
+            // SAFETY: as above.
+            unsafe { (row.run)(&args) };
+            let mut expected = vec![0xa5u8; y.len()];
+            for r in 0..rows {
+                for (channel, start) in bias.iter().enumerate().take(cols) {
+                    let mut acc = *start;
+                    for tap in 0..taps {
+                        for i in 0..k {
+                            // SAFETY: the pointer leads to k elements.
+                            let x: i64 = unsafe { *x[tap * row.mr + r].add(i) }.into();
+                            acc += x * i64::from(weight(channel, tap, i));
+                        }
+                    }
+                    let bytes = case.expected(acc, channel);
+                    let at = (r * cols + channel) * size;
+                    expected[at..at + bytes.len()].copy_from_slice(&bytes);
+                }
+            }
+            assert_eq!(expected, y, "{} {rows}x{cols}, {taps} taps of {k}", row.name);
+        }
+    }
+}
+
+#[test]
+fn words_by_words() {
+    weights_of_words(gemm::Q16_W16, |random, n| random.words(n));
+}
+
+#[test]
+fn bytes_by_words() {
+    weights_of_words(gemm::Q8_W16, |random, n| random.bytes(n));
 }

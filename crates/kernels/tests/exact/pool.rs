@@ -2,9 +2,10 @@
 
 use crate::common::{Random, runnable, same};
 use lowbit_arithmetic::pool::{average, max, mean};
-use lowbit_arithmetic::{Method, Rescale};
+use lowbit_arithmetic::{Method, Rescale, Rounding};
 use lowbit_kernels::SLACK;
-use lowbit_kernels::pool::{self, Args, QAverage};
+use lowbit_kernels::elementwise::Stored;
+use lowbit_kernels::pool::{self, Args, AvgAny, QAverage, Taps};
 
 /// (channels, taps), with more taps than 16 bits hold sums of.
 fn shapes(random: &mut Random) -> Vec<(usize, usize)> {
@@ -62,6 +63,28 @@ fn maxima() {
     }
 }
 
+/// Sums at the very edge of what a row says it holds.
+#[test]
+fn averages_at_the_edge() {
+    let (high, low) = (vec![255u8; 1 + SLACK], vec![0u8; 1 + SLACK]);
+    // 255 * 8421504 is the largest such sum below 2^31.
+    let taps = 8_421_504;
+    for row in runnable(pool::AVG_U8) {
+        for (data, zero_in) in [(&high, 0), (&low, 255)] {
+            assert!(row.sum_bits >= 32, "{}", row.name);
+            let x = vec![data.as_ptr(); taps];
+            let rescale = Rescale::for_average(Method::Fixed, 1.0, 2.0, taps as u32).unwrap();
+            let by = QAverage { rescale, zero_in, zero_out: 128, lo: 0, hi: 255 };
+            let mut y = [7];
+            // SAFETY: this CPU has the features, and the buffers are as the contract says.
+            unsafe { (row.run)(&Args { channels: 1, taps, x: x.as_ptr(), y: y.as_mut_ptr() }, &by) };
+            let qs = x.iter().map(|_| i32::from(data[0]));
+            let expected = average(qs, zero_in, rescale, Method::Fixed.default_rounding(), 128, 0, 255, 0);
+            assert_eq!(i32::from(y[0]), expected, "{}", row.name);
+        }
+    }
+}
+
 #[test]
 fn averages() {
     let random = &mut Random(8);
@@ -111,6 +134,41 @@ fn averages() {
             let mut expected = vec![7.5; channels + 3];
             (0..channels).for_each(|c| expected[c] = mean(taps(&x, c), count));
             same(row.name, &expected, &y, |_| format!("{channels} channels, {n} taps"));
+        }
+    }
+}
+
+#[test]
+fn averages_with_any_rounding() {
+    let roundings = [Rounding::HalfEven, Rounding::HalfAway, Rounding::Floor, Rounding::Stochastic { seed: 3 }];
+    let random = &mut Random(9);
+    for (channels, n) in shapes(random) {
+        let method = random.pick(&[Method::Float32, Method::Fixed]);
+        let rescale = Rescale::for_average(method, 0.3, 0.2, n as u32).unwrap();
+        let (bytes, words) = (random.bytes(3 * channels + SLACK), random.words(3 * channels + SLACK));
+        let (x8, x16) = (inputs(random, &bytes, n, channels), inputs(random, &words, n, channels));
+        let (index, index_step) = (random.next(), random.below(100) as u64);
+        let rounding = random.pick(&roundings);
+        let (zero_out, lo, hi) = random.range(255);
+        let by = QAverage { rescale, zero_in: random.range(255).0, zero_out, lo, hi };
+        for row in runnable(pool::AVG_ANY) {
+            for x in [Taps::U8(x8.as_ptr()), Taps::U16(x16.as_ptr())] {
+                let mut y = vec![7u16; channels + 3];
+                let stored = Stored::U16(y.as_mut_ptr());
+                let args = AvgAny { channels, taps: n, x, by, rounding, index, index_step, y: stored };
+                // SAFETY: as above.
+                unsafe { (row.run)(&args) };
+                let mut expected = vec![7u16; channels + 3];
+                for (c, expected) in expected.iter_mut().enumerate().take(channels) {
+                    let at = index.wrapping_add(index_step * c as u64);
+                    let qs: Vec<i32> = match x {
+                        Taps::U8(_) => taps(&x8, c).map(i32::from).collect(),
+                        Taps::U16(_) => taps(&x16, c).map(i32::from).collect(),
+                    };
+                    *expected = average(qs.into_iter(), by.zero_in, rescale, rounding, zero_out, lo, hi, at) as u16;
+                }
+                assert_eq!(expected, y, "{} {channels} channels, {n} taps, {by:?} {rounding}", row.name);
+            }
         }
     }
 }

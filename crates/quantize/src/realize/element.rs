@@ -2,7 +2,7 @@
 
 use super::settle::{self, Sink};
 use super::{Outcome, Realize, operand};
-use lowbit_arithmetic::{AddRescale, quantize};
+use lowbit_arithmetic::{AddRescale, activation};
 use lowbit_ir::op::Unary;
 use lowbit_ir::{Graph, NodeId, Op, Result, Tensor, Type, interp};
 
@@ -51,13 +51,8 @@ pub fn table(g: &mut Graph, id: NodeId, f: Unary, cx: &mut Realize) -> Result<Ou
 /// quantize(f(dequantize(q))) for every q of the input's type, by the functions that everybody computes with.
 fn entries(x: &Type, f: Unary, sink: &Sink) -> Result<Tensor> {
     let (from, to) = (x.quant()?.affine()?, sink.ty.quant()?.affine()?);
-    let reals: Vec<f32> = (from.qmin..=from.qmax).map(|q| lowbit_arithmetic::dequantize(q, &from)).collect();
-    let dims = [reals.len()];
-    let input = Tensor::from_f32(&dims, reals)?;
-    let results = interp::eval(&Op::Unary(f), &[Some(&input)], &[Type::f32(dims.to_vec())], &Default::default())?;
-    let mut table = Vec::with_capacity(input.count());
-    for y in results.iter().flat_map(|t| t.floats()).flat_map(|f| f.into_owned()) {
-        table.push(i64::from(quantize(y, &to, sink.rounding, 0)));
-    }
-    Tensor::from_ints(Type::plain(sink.ty.dtype, dims.to_vec()), &table)
+    let mut table = vec![0; activation::table_len(&from)];
+    activation::table(&from, &to, sink.rounding, |x| interp::unary_f32(f, x), &mut table);
+    let table: Vec<i64> = table.into_iter().map(i64::from).collect();
+    Tensor::from_ints(Type::plain(sink.ty.dtype, vec![table.len()]), &table)
 }

@@ -1,0 +1,80 @@
+//! The public interface as a user meets it: programs shared, sessions by name, data sets as samples.
+
+use lowbit::data::{Dataset, InputSpec, npy};
+use lowbit::quantization::Samples;
+use lowbit::{Model, Program, Session, Target, Tensor};
+use lowbit_ir::{DType, Type};
+use std::path::Path;
+use std::sync::Arc;
+
+fn tensor(values: [f32; 2]) -> Tensor {
+    Tensor::from_floats(Type::plain(DType::F32, vec![1, 2]), values.to_vec()).unwrap()
+}
+
+fn difference() -> Arc<Program> {
+    let text =
+        "graph \"g\" {\n  input %left: f32[Nx2]\n  input %right: f32[Nx2]\n  %y = Sub(%left, %right)\n  output %y\n}\n";
+    Model::from(lowbit_ir::text::parse(text).unwrap()).compile(Target::host()).unwrap()
+}
+
+#[test]
+fn inputs_go_by_name_in_any_order() {
+    let program = difference();
+    let (left, right) = (tensor([5.0, 7.0]), tensor([1.0, 2.0]));
+    let mut session = program.session().threads(2);
+    for _ in 0..2 {
+        let by_name = session.run([("right", &right), ("left", &left)]).unwrap();
+        assert_eq!(by_name[0].floats().unwrap().as_ref(), [4.0, 5.0]);
+    }
+    // Owned names and tensors, as a sample has them.
+    let owned = vec![("left".to_string(), right.clone()), ("right".to_string(), left.clone())];
+    assert_eq!(session.run(owned).unwrap()[0].floats().unwrap().as_ref(), [-4.0, -5.0]);
+    let in_order = session.run_in_order(&[left.clone(), right.clone()]).unwrap();
+    assert_eq!(in_order, Session::new(program).unwrap().run(&[left, right]).unwrap());
+}
+
+#[test]
+fn wrong_names_are_told_with_the_right_ones() {
+    let program = difference();
+    let x = tensor([1.0, 2.0]);
+    let cases: [(&[(&str, &Tensor)], &str); 4] = [
+        (&[("left", &x)], "found none for 'right'"),
+        (&[], "found none for 'left', 'right'"),
+        (&[("left", &x), ("rigth", &x)], "no input is named 'rigth' (did you mean 'right'?)"),
+        (&[("left", &x), ("right", &x), ("left", &x)], "input 'left' is given twice"),
+    ];
+    for (inputs, expected) in cases {
+        let e = program.session().run(inputs.iter().copied()).unwrap_err().to_string();
+        assert!(e.contains(expected) && e.contains("'left' f32[1x2], 'right' f32[1x2]"), "{e}");
+    }
+}
+
+#[test]
+fn threads_share_a_program() {
+    let program = difference();
+    let run = |n: f32| program.session().run([("left", tensor([n, 0.0])), ("right", tensor([1.0, 1.0]))]).unwrap();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3u8).map(|n| scope.spawn(move || run(f32::from(n)))).collect();
+        for (n, thread) in threads.into_iter().enumerate() {
+            assert_eq!(thread.join().unwrap()[0].floats().unwrap()[0], n as f32 - 1.0);
+        }
+    });
+}
+
+#[test]
+fn a_data_set_gives_the_same_samples_in_whatever_order_they_are_asked_for() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("api_samples.npy");
+    let ty = Type::plain(DType::F32, vec![100, 2]);
+    npy::write(&file, &Tensor::from_floats(ty, (0..200u8).map(f32::from).collect()).unwrap()).unwrap();
+    let input = InputSpec { name: "x".into(), dtype: DType::F32, shape: vec![None, Some(2)], below: None };
+    let data = Dataset::open(file.to_str().unwrap(), &[input], None).unwrap();
+    let samples: &dyn Samples = &data;
+    assert_eq!(samples.len(), 100);
+    let even = 0..100;
+    let uneven = (0..64).map(|i| i * 100 / 64);
+    let jumping = [99, 0, 50, 51, 7, 52, 53, 3, 3, 3];
+    for i in even.chain(uneven).chain(jumping) {
+        assert_eq!(samples.sample(i).unwrap(), [tensor([2.0 * i as f32, 2.0 * i as f32 + 1.0])], "{i}");
+    }
+    assert!(samples.sample(100).unwrap_err().to_string().contains("below 100"));
+}
