@@ -95,3 +95,15 @@ fn difference(a: &Tensor, b: &Tensor) -> Option<String> {
         }
     }
 }
+
+#[test]
+fn integer_products_of_activations_have_a_kernel() {
+    let cases: Vec<_> = suite::cases().into_iter().filter(|c| c.name.starts_with("product.")).collect();
+    assert!(cases.len() > 50);
+    for case in cases {
+        let program = lowbit_compile::compile(&case.graph, &Target::isa("scalar").unwrap()).unwrap();
+        let reference: Vec<&str> = program.reference_steps().map(|s| s.name.as_str()).collect();
+        assert!(!reference.contains(&"acc"), "{}: {reference:?}", case.name);
+        assert!(program.steps().iter().any(|s| s.name.starts_with("acc")), "{}", case.name);
+    }
+}

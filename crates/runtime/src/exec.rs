@@ -8,7 +8,8 @@
 use crate::memory::Aligned;
 use crate::program::{
     AccumulatorRow, Averages, Cut, Dw, Epilogue, Epilogue16, FMatMul, FloatEpilogue, Gather, Gemm, Integer, Kind, Map,
-    MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QRow, Reference, Requant, Scales, Window, Zip, ZipFn, type_bytes,
+    MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reference, Requant, Scales, Window, Zip, ZipFn,
+    type_bytes,
 };
 use crate::spans::Store;
 use lowbit_ir::{Customs, Result, Tensor, Type, interp};
@@ -69,6 +70,7 @@ pub fn tiles(kind: &Kind) -> usize {
         Kind::QDw8W16(s) => s.window.rows(),
         Kind::FDw(s) => s.window.rows(),
         Kind::FMatMul(s) => s.batch.len() * s.n.div_ceil(s.row.nr),
+        Kind::QMatMul(s) => s.batch.len() * s.n.div_ceil(s.row.nr),
         Kind::Pool(s) => s.window.rows(),
         Kind::Map(s) => ceil(s.n, RUN),
         Kind::Zip(s) => ceil(s.rows, runs_of(s.n)),
@@ -113,6 +115,7 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
             Kind::QDw8W16(s) => depthwise(s, tile, memory, scratch.cast()),
             Kind::FDw(s) => depthwise(s, tile, memory, scratch.cast()),
             Kind::FMatMul(s) => fmatmul(s, tile, memory, scratch),
+            Kind::QMatMul(s) => qmatmul(s, tile, memory, scratch),
             Kind::Pool(s) => pooling(s, tile, memory, scratch.cast()),
             Kind::Map(s) => map(s, tile, memory),
             Kind::Zip(s) => zip(s, tile, memory),
@@ -514,6 +517,89 @@ unsafe fn fmatmul(s: &FMatMul, tile: usize, memory: &Memory<'_>, scratch: *mut u
                 y_stride: s.n * 4,
                 epilogue: requant::FloatEpilogue { clamp: s.clamp, add: None },
             });
+        }
+    }
+}
+
+/// Packs columns of a matrix `b` as one panel: digits of `b` less its zero point, tap after tap. Returns the panel and its
+/// taps, of which there are mostly fewer than there can be.
+///
+/// # Safety
+/// `b` leads to a whole matrix, which has `cols` columns from `first` on, and `cols` is at most a panel's; `scratch` has
+/// room for `2 + DIGITS` panels.
+unsafe fn pack_panel(s: &QMatMul, b: *const u8, first: usize, cols: usize, scratch: *mut u8) -> (*const i8, usize) {
+    let (nr, column, bytes) = (s.row.nr, s.column_bytes(), s.panel_bytes());
+    // SAFETY: the scratch holds the columns, then the panel as stored, then its digits, each of `bytes` = nr * column bytes;
+    // they do not overlap, and each is written before it is read as a slice.
+    unsafe {
+        let (columns, stored, packed) = (scratch, scratch.add(bytes), scratch.add(2 * bytes));
+        // What is missing in a column or in the panel stands for a weight of 0.
+        if column > s.k || cols < nr {
+            columns.write_bytes(s.b_zero, bytes);
+        }
+        match s.trans_b {
+            true => {
+                for c in 0..cols {
+                    b.add((first + c) * s.k).copy_to_nonoverlapping(columns.add(c * column), s.k);
+                }
+            }
+            false => (s.transpose.run)(1, s.k, cols, b.add(first), s.n, columns, column),
+        }
+        // Whole groups of 4 bytes change places.
+        (s.transpose.run)(4, nr, column / 4, columns, column, stored, nr * 4);
+        let stored = std::slice::from_raw_parts(stored.cast_const(), bytes);
+        let taps = gemm::digits(stored, s.b_zero).min(gemm::DIGITS);
+        for tap in 0..taps {
+            let to = packed.add(tap * bytes).cast();
+            gemm::centre(stored, s.b_zero, tap, std::slice::from_raw_parts_mut(to, bytes));
+        }
+        (packed.cast_const().cast(), taps)
+    }
+}
+
+unsafe fn qmatmul(s: &QMatMul, tile: usize, memory: &Memory<'_>, scratch: *mut u8) {
+    let (mr, nr, size) = (s.row.mr, s.row.nr, s.epilogue.size());
+    let panels = s.n.div_ceil(nr);
+    let (matrix, first_col) = (tile / panels, tile % panels * nr);
+    let (a_index, b_index) = s.batch[matrix];
+    let cols = nr.min(s.n - first_col);
+    let pointers: *mut *const u8 = scratch.cast();
+    let bias: *mut i32 = scratch.wrapping_add(s.pointers_bytes()).cast();
+    let folded: *mut i32 = bias.wrapping_byte_add(s.bias_bytes());
+    let y_stride = s.n * size;
+    // SAFETY: the scratch holds pointers for DIGITS taps, two numbers a column and the panels (Kind::scratch); a, b, the row of
+    // zero points, the bias and y are checked spans, and the step's kernel takes panels of this form (Kind::check).
+    unsafe {
+        let b = memory.at(s.b.plus(b_index * s.k * s.n));
+        let (w, taps) = pack_panel(s, b, first_col, cols, folded.byte_add(s.bias_bytes()).cast());
+        // Every digit reads the same input.
+        let point = |at: &dyn Fn(usize) -> *const u8| {
+            for tap in 0..taps {
+                (0..mr).for_each(|row| *pointers.add(tap * mr + row) = at(row));
+            }
+        };
+        let run = |rows: usize, cols: usize, bias: *const i32, y: *mut u8, y_stride: usize, epilogue| {
+            let x = pointers.cast_const();
+            (s.row.run)(&gemm::QArgs { rows, cols, x, taps, k: s.k, w, bias, y, y_stride, epilogue });
+        };
+        bias.copy_from_nonoverlapping(memory.at(s.bias.plus(first_col * 4)), nr);
+        // Of sum (a - z) * w = sum a * w - z * sum w the second part is the product with a row of zero points.
+        if let Some(zero) = s.zero {
+            point(&|_| memory.at(zero));
+            run(1, nr, bias.cast_const(), folded.cast(), nr * 4, requant::Epilogue::Accumulator);
+            for c in 0..nr {
+                // It comes with the bias added.
+                let product = (*folded.add(c)).wrapping_sub(*bias.add(c));
+                *bias.add(c) = (*bias.add(c)).wrapping_sub(product);
+            }
+        }
+        let a: *const u8 = memory.at(s.a.plus(a_index * s.m * s.k));
+        for first in (0..s.m).step_by(mr) {
+            let rows = mr.min(s.m - first);
+            point(&|row| a.add((first + row.min(rows - 1)) * s.k));
+            let at = (matrix * s.m + first) * y_stride + first_col * size;
+            let epilogue = s.epilogue.at(first_col, at, y_stride, memory);
+            run(rows, cols, bias.cast_const(), memory.at_mut(s.y.plus(at)), y_stride, epilogue);
         }
     }
 }

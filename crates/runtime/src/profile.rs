@@ -18,6 +18,7 @@ impl Kind {
             Kind::QDw8W16(s) => s.row.name,
             Kind::FDw(s) => s.row.name,
             Kind::FMatMul(s) => s.row.name,
+            Kind::QMatMul(s) => s.row.name,
             Kind::Pool(s) => match s.kind {
                 PoolKind::MaxU8(row) => row.name,
                 PoolKind::MaxU16(row) => row.name,

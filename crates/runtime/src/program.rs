@@ -102,6 +102,8 @@ pub enum Kind {
     FDw(FDw),
     /// Float matrix product of two activations.
     FMatMul(FMatMul),
+    /// Integer matrix product of two activations.
+    QMatMul(QMatMul),
     /// Pooling.
     Pool(Pool),
     /// A function of one element.

@@ -2,7 +2,7 @@
 
 use crate::program::{
     AccumulatorRow, AverageAny, Dw, Entries, Epilogue, Epilogue16, FloatEpilogue, Gather, Gemm, Indices, Kind, MapFn,
-    Narrow, Panel, Place, PoolKind, QRow, Scales, Span, Window, ZipFn, product, type_bytes,
+    Narrow, Panel, Place, PoolKind, QMatMul, QRow, Scales, Span, Window, ZipFn, product, type_bytes,
 };
 use lowbit_ir::{Error, Result, Type};
 use lowbit_kernels::{Features, Row, copy, dwconv, elementwise, gemm, pool, rowconv, rows};
@@ -294,6 +294,44 @@ impl QRow {
     }
 }
 
+impl QMatMul {
+    fn spans(&self) -> Vec<Span> {
+        let entries = padded(self.n, self.row.nr);
+        let y_bytes = product([self.batch.len(), self.m, self.n, self.epilogue.size()]);
+        let of = |f: fn(&(usize, usize)) -> usize| self.batch.iter().map(f).max().map_or(0, |m| m.saturating_add(1));
+        let mut out = self.epilogue.spans(entries, y_bytes);
+        out.extend(self.zero.map(|zero| read(zero, self.k)));
+        out.extend([
+            read(self.a, product([of(|b| b.0), self.m, self.k])),
+            read(self.b, product([of(|b| b.1), self.k, self.n])),
+            read(self.bias, product([entries, 4])),
+            write(self.y, y_bytes),
+        ]);
+        out
+    }
+
+    /// Pointers; the bias with the zero point of `a` folded in, and what is folded; columns of `b`, the same as a panel,
+    /// the panel's digits.
+    fn scratch(&self) -> usize {
+        self.pointers_bytes() + 2 * self.bias_bytes() + product([2 + gemm::DIGITS, self.panel_bytes()])
+    }
+
+    fn check(&self, isa: Features) -> Result<()> {
+        row(self.row, gemm::Q8, isa)?;
+        row(self.transpose, copy::TRANSPOSE, isa)?;
+        let panels = product([3 + gemm::DIGITS, self.row.nr, padded(self.k, self.row.group)]);
+        fits(panels < usize::MAX, "panels of a size that fits")?;
+        fits(self.row.group == 4 && self.panel_bytes() == self.row.nr * self.column_bytes(), "weights in groups of 4")
+    }
+
+    fn places_mut(&mut self) -> Vec<&mut Place> {
+        let mut out = self.epilogue.places_mut();
+        out.extend(&mut self.zero);
+        out.extend([&mut self.a, &mut self.b, &mut self.bias, &mut self.y]);
+        out
+    }
+}
+
 impl Kind {
     /// Everything this step reads and writes.
     pub fn spans(&self) -> Vec<Span> {
@@ -310,6 +348,7 @@ impl Kind {
             Kind::QDw8W16(s) => out = s.spans(),
             Kind::FDw(s) => out = s.spans(),
             Kind::QRow(s) => out = s.spans(),
+            Kind::QMatMul(s) => out = s.spans(),
             Kind::FMatMul(s) => {
                 let of =
                     |f: fn(&(usize, usize)) -> usize| s.batch.iter().map(f).max().map_or(0, |m| m.saturating_add(1));
@@ -401,6 +440,7 @@ impl Kind {
             Kind::QDw8W16(s) => s.scratch(),
             Kind::FDw(s) => s.scratch(),
             Kind::QRow(s) => s.scratch(),
+            Kind::QMatMul(s) => s.scratch(),
             Kind::FMatMul(s) => padded(s.row.mr * pointer, 64).saturating_add(product([s.k, s.row.nr, 4])),
             Kind::Pool(s) => product([s.window.taps(), pointer]),
             Kind::Map(_)
@@ -432,6 +472,7 @@ impl Kind {
             | Kind::QDw16(_)
             | Kind::FDw(_)
             | Kind::FMatMul(_)
+            | Kind::QMatMul(_)
             | Kind::Pool(_)
             | Kind::Map(_)
             | Kind::Zip(_)
@@ -458,6 +499,7 @@ impl Kind {
             Kind::FDw(s) => s.check(dwconv::F32, isa),
             Kind::QRow(s) => s.check(isa),
             Kind::FMatMul(s) => row(s.row, gemm::F32, isa),
+            Kind::QMatMul(s) => s.check(isa),
             Kind::Pool(s) => {
                 match &s.kind {
                     PoolKind::MaxU8(k) => row(*k, pool::MAX_U8, isa)?,
@@ -569,6 +611,7 @@ impl Kind {
             Kind::QDw8W16(s) => out = s.places_mut(),
             Kind::FDw(s) => out = s.places_mut(),
             Kind::QRow(s) => out = s.places_mut(),
+            Kind::QMatMul(s) => out = s.places_mut(),
             Kind::FMatMul(s) => out.extend([&mut s.a, &mut s.b, &mut s.bias, &mut s.y]),
             Kind::Pool(s) => out.extend([&mut s.x, &mut s.y]),
             Kind::Map(s) => {

@@ -8,9 +8,9 @@ use lowbit_arithmetic::{AddRescale, Rescale};
 use lowbit_ir::op::{Conv, MatMul, Rescale as How};
 use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Tensor, ValueId, bounds};
 use lowbit_kernels::requant::AddParams;
-use lowbit_kernels::{Features, SLACK, dwconv, gemm, pick, rowconv};
+use lowbit_kernels::{Features, SLACK, copy, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::program::{
-    Cut, Dw, Epilogue, FMatMul, FloatEpilogue, Gemm, Panel, QRow, Requant, Requant16, Scales, Window,
+    Cut, Dw, Epilogue, FMatMul, FloatEpilogue, Gemm, Panel, QMatMul, QRow, Requant, Requant16, Scales, Window,
 };
 use lowbit_runtime::{Kind, Place};
 
@@ -163,8 +163,11 @@ fn matmul(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     }
 }
 
-/// A product of two activations: floats have a kernel, all else is left to the interpreter.
+/// A product of two activations: floats and u8 have kernels, all else is left to the interpreter.
 fn batched(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
+    if bytes(cx.g, chain) {
+        return batched_integer(cx, chain, m);
+    }
     let (a, b) = (cx.input(chain.mac, 0)?, cx.input(chain.mac, 1)?);
     let (ad, bd, yd) = (cx.dims(a)?, cx.dims(b)?, cx.dims(chain.output)?);
     let bias = cx.g.node(chain.mac).input(2);
@@ -188,6 +191,48 @@ fn batched(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let kind = Kind::FMatMul(FMatMul { row, a, b, trans_b: m.trans_b, batch, m: rows, k, n, bias, y, clamp });
     let macs = macs(cx.g, chain.mac);
     cx.step(&chain.nodes, kind, macs);
+    Ok(())
+}
+
+/// Whether a chain is a product of two matrices of u8 whose sums are proven to fit 32 bits.
+fn bytes(g: &Graph, chain: &Chain) -> bool {
+    let node = g.node(chain.mac);
+    let known = node.input(2).is_none_or(|v| g.constant(v).is_some());
+    let byte = |v: ValueId| {
+        let ty = g.ty(v);
+        let zero = ty.quant.as_ref().filter(|q| q.is_per_tensor()).is_some_and(|q| q.affine().is_ok());
+        ty.dtype == DType::U8 && zero && ty.shape.0.len() >= 2
+    };
+    let fits = || matches!(bounds::bound(g, node), Ok(Some(b)) if b.fits(g.ty(node.outputs[0])));
+    let acc = g.ty(node.outputs[0]).dtype == DType::I32;
+    acc && known && (0..2).all(|i| node.input(i).is_some_and(byte)) && fits()
+}
+
+/// A product that [`bytes`] are the operands of.
+fn batched_integer(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
+    let (a, b, acc) = (cx.input(chain.mac, 0)?, cx.input(chain.mac, 1)?, cx.g.node(chain.mac).outputs[0]);
+    let (ad, bd, yd) = (cx.dims(a)?, cx.dims(b)?, cx.dims(acc)?);
+    let (rank, k) = (yd.len(), ad[ad.len() - 1]);
+    let (rows, n) = (yd[rank - 2], yd[rank - 1]);
+    let row = cx.row_for(gemm::Q8, |row| n <= row.most && sums_exactly(row.needs, cx.g, chain.mac))?;
+    let transpose = cx.row(copy::TRANSPOSE)?;
+    let entries = entries(n, n.next_multiple_of(row.nr));
+    let bias: Vec<i32> = match cx.g.node(chain.mac).input(2) {
+        Some(v) => constant(cx.g, v)?.ints()?.iter().map(|b| *b as i32).collect(),
+        None => Vec::new(),
+    };
+    let bias = cx.out.constants.numbers(&by_entry(&entries, &bias));
+    let batch = broadcast_batches(&yd[..rank - 2], &ad[..ad.len() - 2], &bd[..bd.len() - 2]);
+    let zero_point = |v: ValueId| Ok::<_, Error>(cx.g.ty(v).quant()?.affine()?.zero_point as u8);
+    let (a_zero, b_zero) = (zero_point(a)?, zero_point(b)?);
+    let zero = (a_zero != 0).then(|| cx.out.constants.add(&vec![a_zero; k + SLACK]));
+    let (a, b) = (cx.place(a, Layout::Plain)?, cx.place(b, Layout::Plain)?);
+    let epilogue = epilogue(cx, chain, &entries, Layout::Plain)?;
+    let y = cx.define(chain.output, Layout::Plain)?;
+    let trans_b = m.trans_b;
+    let step = QMatMul { row, transpose, a, zero, b, b_zero, trans_b, batch, m: rows, k, n, bias, y, epilogue };
+    let macs = macs(cx.g, chain.mac);
+    cx.step(&chain.nodes, Kind::QMatMul(step), macs);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use super::{Place, Window};
 use crate::memory::ALIGN;
 use lowbit_arithmetic::Rescale;
 use lowbit_kernels::requant::AddParams;
-use lowbit_kernels::{SLACK, dwconv, gemm, rowconv};
+use lowbit_kernels::{Kernel, SLACK, copy, dwconv, gemm, rowconv};
 
 /// Output channels that one panel of packed weights makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,4 +241,59 @@ pub struct FMatMul {
     pub y: Place,
     /// Clamp.
     pub clamp: (f32, f32),
+}
+
+/// Integer product of two activations of u8, shaped as in [`FMatMul`]; a tile is one panel, which it packs itself.
+#[derive(Debug)]
+pub struct QMatMul {
+    /// Kernel row.
+    pub row: &'static gemm::QGemm,
+    /// Brings `b` into the order of a panel.
+    pub transpose: &'static Kernel<copy::TransposeFn>,
+    /// Left operand.
+    pub a: Place,
+    /// A row of `a` that holds its zero point only; none if that is 0.
+    pub zero: Option<Place>,
+    /// Right operand.
+    pub b: Place,
+    /// Zero point of `b`.
+    pub b_zero: u8,
+    /// Whether `b` is [n, k].
+    pub trans_b: bool,
+    /// For each output matrix, which matrices of `a` and `b` it takes (broadcasting).
+    pub batch: Vec<(usize, usize)>,
+    /// Rows.
+    pub m: usize,
+    /// Inner size.
+    pub k: usize,
+    /// Columns.
+    pub n: usize,
+    /// Bias, one a column, padded to panels.
+    pub bias: Place,
+    /// Output.
+    pub y: Place,
+    /// What is stored.
+    pub epilogue: Epilogue,
+}
+
+impl QMatMul {
+    /// Bytes of the pointers that scratch begins with.
+    pub fn pointers_bytes(&self) -> usize {
+        (gemm::DIGITS * self.row.mr * size_of::<*const u8>()).next_multiple_of(ALIGN)
+    }
+
+    /// Bytes of one column of a panel.
+    pub fn column_bytes(&self) -> usize {
+        self.k.next_multiple_of(self.row.group)
+    }
+
+    /// Bytes of one tap of a panel.
+    pub fn panel_bytes(&self) -> usize {
+        self.row.packed(self.row.nr, 1, self.k)
+    }
+
+    /// Bytes of one number a column of a panel.
+    pub fn bias_bytes(&self) -> usize {
+        (self.row.nr * 4).next_multiple_of(ALIGN)
+    }
 }
