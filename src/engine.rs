@@ -3,7 +3,7 @@
 use crate::model::sized_for;
 use lowbit_compile::{Target, compile};
 use lowbit_ir::{Engine, Error, Graph, Outputs, Result, Run, Tensor, ValueId};
-use lowbit_runtime::{Pool, Session};
+use lowbit_runtime::{Pool, Program, Session};
 use std::sync::Arc;
 
 /// Runs graphs as programs on this machine.
@@ -39,15 +39,24 @@ impl Engine for Compiled {
     }
 
     fn load(&self, graph: &Graph, taps: &[ValueId]) -> Result<Box<dyn Run>> {
+        Ok(Box::new(self.load_compiled(graph, taps)))
+    }
+}
+
+impl Compiled {
+    /// As [`Engine::load`], with the program to look at.
+    pub fn load_compiled(&self, graph: &Graph, taps: &[ValueId]) -> Loaded {
         let mut g = graph.clone();
         let outputs = g.outputs.len();
         // A tap is one more output: whatever would fuse it away sees that somebody wants it.
         g.outputs.extend_from_slice(taps);
-        Ok(Box::new(Loaded { engine: self.clone(), graph: g, outputs, session: None }))
+        Loaded { engine: self.clone(), graph: g, outputs, session: None }
     }
 }
 
-struct Loaded {
+/// A graph on the compiled engine.
+#[derive(Debug)]
+pub struct Loaded {
     engine: Compiled,
     graph: Graph,
     outputs: usize,
@@ -55,6 +64,11 @@ struct Loaded {
 }
 
 impl Loaded {
+    /// The program that ran last; none before the first run.
+    pub fn program(&self) -> Option<&Program> {
+        self.session.as_ref().map(|s| &**s.program())
+    }
+
     /// A session for inputs of these sizes.
     fn session(&mut self, inputs: &[Tensor]) -> Result<&mut Session> {
         let fits = |s: &Session| {

@@ -36,6 +36,7 @@ pub mod data;
 pub mod engine;
 pub mod evaluate;
 pub mod inspect;
+pub mod left;
 pub mod listing;
 pub mod model;
 pub mod prefetch;

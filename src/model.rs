@@ -23,6 +23,7 @@ pub const CONFIG: &str = "lowbit.config";
 pub struct Model {
     graph: Graph,
     customs: Customs,
+    remarks: Vec<String>,
 }
 
 /// A quantized model and the account of how it came about.
@@ -82,7 +83,8 @@ impl Model {
     /// Loads a model file and gives open dimensions of its inputs their sizes.
     pub fn load_with(path: impl AsRef<Path>, shapes: &[(String, Vec<usize>)]) -> Result<Model> {
         let options = ImportOptions { shapes: shapes.to_vec() };
-        Ok(Model::from(lowbit_frontend::load(path.as_ref(), &options)?))
+        let (graph, remarks) = lowbit_frontend::load_with_remarks(path.as_ref(), &options)?;
+        Ok(Model { remarks: lowbit_frontend::remark_lines(&remarks), ..Model::from(graph) })
     }
 
     /// The same with operators of the user's.
@@ -94,6 +96,11 @@ impl Model {
     /// The graph as loaded.
     pub fn graph(&self) -> &Graph {
         &self.graph
+    }
+
+    /// What was read differently than the file says it, such as another element type: a line each, for people.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// Whether it has quantized values.
@@ -174,7 +181,7 @@ impl Model {
         found.qdq.meta.properties.insert(CONFIG.into(), options.config.to_toml()?);
         Ok(Some(Quantized {
             float: found.float,
-            model: Model { graph: found.qdq, customs: self.customs.clone() },
+            model: Model { graph: found.qdq, customs: self.customs.clone(), remarks: Vec::new() },
             integer: found.integer,
             report: found.report,
         }))
@@ -188,7 +195,7 @@ impl Model {
 
 impl From<Graph> for Model {
     fn from(graph: Graph) -> Self {
-        Model { graph, customs: Customs::default() }
+        Model { graph, customs: Customs::default(), remarks: Vec::new() }
     }
 }
 

@@ -124,6 +124,11 @@ impl Account<'_> {
                 format::share(self.report.integer_macs_percent)
             ),
         );
+        if !self.report.equalized.is_empty() {
+            let largest = self.report.equalized.iter().map(|e| e.largest).fold(1.0, f64::max);
+            let groups = format::counted(self.report.equalized.len(), "group");
+            fact("equalized", format!("{groups} of channels (largest factor {largest:.1})"));
+        }
         fact("written", self.output.display().to_string());
         out.push_str(&facts.print(paper, 0));
         Ok(())

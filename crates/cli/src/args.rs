@@ -1,13 +1,18 @@
 //! Arguments that verbs share.
 
+use crate::output::tell;
 use crate::progress::Progress;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use lowbit::bench::{self, ReferenceStep};
+use lowbit::compiler::compile;
 use lowbit::data::{Channels, Dataset, Overrides, PRESETS, Preprocess, preprocess};
 use lowbit::frontend::files;
 use lowbit::ir::suggest::did_you_mean;
+use lowbit::left::{Left, left_float};
+use lowbit::model::sized_for;
 use lowbit::prefetch::Prefetch;
-use lowbit::{Compiled, Config, Error, Isa, Model, Result, Target};
+use lowbit::{Compiled, Config, Error, Graph, Isa, Model, Result, Target, Tensor};
 use std::path::{Path, PathBuf};
 
 /// More threads than this are a slip of the keyboard.
@@ -26,10 +31,35 @@ pub struct ModelArguments {
 }
 
 impl ModelArguments {
-    /// Reads it.
+    /// Reads it, and says on standard error what was read differently than the file says it.
     pub fn load(&self) -> Result<Model> {
+        load(&self.path, &self.shapes)
+    }
+
+    /// Reads it for a verb that tells the remarks itself.
+    pub fn load_silently(&self) -> Result<Model> {
         Model::load_with(&self.path, &self.shapes)
     }
+}
+
+/// Reads a model, and says on standard error what was read differently than the file says it.
+pub fn load(path: &Path, shapes: &[(String, Vec<usize>)]) -> Result<Model> {
+    let model = Model::load_with(path, shapes)?;
+    model.remarks().iter().for_each(|line| tell(&format!("note: '{}': {line}", path.display())));
+    Ok(model)
+}
+
+/// The graph that is compiled; and, of a quantized model, what stays float.
+pub fn lowered(model: &Model) -> Result<(Graph, Option<Vec<Left>>)> {
+    let (graph, left) = model.lowered()?;
+    let left = model.is_quantized().then(|| left_float(&graph, &left));
+    Ok((graph, left))
+}
+
+/// What the interpreter runs in the program of a graph for inputs like these.
+pub fn reference_steps(graph: &Graph, inputs: &[Tensor], target: &Target) -> Result<Vec<ReferenceStep>> {
+    let sized = sized_for(graph, inputs, &target.customs)?;
+    Ok(bench::reference_steps(&*compile(&sized, target)?))
 }
 
 /// How images become inputs.

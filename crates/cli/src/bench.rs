@@ -9,6 +9,7 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use lowbit::bench::{Effort, StepTime, Timing, noise, profile, time};
 use lowbit::compiler::compile;
+use lowbit::left::Left;
 use lowbit::model::with_batch;
 use lowbit::{Config, Error, Result};
 use serde::Serialize;
@@ -42,6 +43,9 @@ pub struct Arguments {
 struct Found<'a> {
     model: &'a Path,
     integer: bool,
+    /// What a quantized model would have on integers and stays float.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_float: Option<Vec<Left>>,
     #[serde(flatten)]
     timing: Timing,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,7 +57,7 @@ struct Found<'a> {
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let progress = Progress::new();
     let model = arguments.model.load()?;
-    let (graph, _) = model.lowered()?;
+    let (graph, left_float) = args::lowered(&model)?;
     let graph = with_batch(&graph, arguments.batch)?;
     let (program, inputs) = (compile(&graph, &arguments.machine.target())?, noise(&graph)?);
     let effort = Effort { warm_up: Effort::default().warm_up.min(arguments.seconds), duration: arguments.seconds };
@@ -66,6 +70,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let found = Found {
         model: &arguments.model.path,
         integer: model.is_quantized(),
+        left_float,
         timing,
         profile,
         config: args::stored_config(&model)?,
@@ -99,6 +104,7 @@ impl Found<'_> {
         ms("p99", t.p99_ms, String::new());
         let _ = write!(out, "\n{}", table.print(paper, 0));
         let _ = writeln!(out, "memory  {} of activations and constants", format::bytes(t.memory_bytes as u64));
+        out.push_str(&format::left_float(self.left_float.as_deref()));
         out.push_str(&format::reference_steps(&t.reference_steps, paper));
         if let Some(steps) = &self.profile {
             let _ = write!(out, "\n{}", steps_table(steps, paper));

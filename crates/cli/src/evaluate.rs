@@ -6,8 +6,10 @@ use crate::output::{Outcome, Paper};
 use crate::progress::Progress;
 use crate::table::{Side, Table};
 use clap::Args;
+use lowbit::bench::ReferenceStep;
 use lowbit::evaluate::{Evaluation, evaluate};
-use lowbit::{Config, Error, Model, Result};
+use lowbit::left::Left;
+use lowbit::{Config, Error, Model, Result, Tensor};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +45,14 @@ struct Found<'a> {
     random: bool,
     #[serde(flatten)]
     evaluation: Evaluation,
+    /// What a quantized model would have on integers and stays float.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_float: Option<Vec<Left>>,
+    /// The same of the reference, if that is quantized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference_left_float: Option<Vec<Left>>,
+    /// What the interpreter runs for want of a kernel.
+    reference_steps: Vec<ReferenceStep>,
     threads: usize,
     isa: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,7 +63,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let progress = Progress::new();
     let model = arguments.model.load()?;
     let reference = match &arguments.reference {
-        Some(path) => Some(Model::load_with(path, &arguments.model.shapes)?),
+        Some(path) => Some(args::load(path, &arguments.model.shapes)?),
         None => None,
     };
     if let Some(reference) = &reference {
@@ -68,9 +78,12 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         ))
         .hint("class sub-folders, a labels.csv, an array named label in the .npz, or --reference FLOAT.onnx"));
     }
-    let graph = model.lowered()?.0;
-    let other = reference.map(|r| r.lowered()).transpose()?.map(|(g, _)| g);
+    let (graph, left_float) = args::lowered(&model)?;
+    let other = reference.as_ref().map(args::lowered).transpose()?;
+    let (other, reference_left_float) = other.map_or((None, None), |(graph, left)| (Some(graph), left));
     let samples = args::spread(&data, arguments.samples.unwrap_or(0), &progress);
+    let first: Vec<Tensor> = data.sample(0)?.inputs.into_iter().map(|(_, tensor)| tensor).collect();
+    let reference_steps = args::reference_steps(&graph, &first, &arguments.machine.target())?;
     progress.stage("evaluate", Some(samples.count()));
     let evaluation = evaluate(&graph, other.as_ref(), &arguments.machine.engine()?, &samples)?;
     drop(samples);
@@ -80,6 +93,9 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         data: &arguments.data,
         random: data.is_random(),
         evaluation,
+        left_float,
+        reference_left_float,
+        reference_steps,
         threads: arguments.machine.threads(),
         isa: arguments.machine.isa().name,
         config: args::stored_config(&model)?,
@@ -128,6 +144,12 @@ impl Found<'_> {
             Some(config) => format!("config  {}\n", format::config(config)?),
             None => String::new(),
         };
-        Ok(format!("{}: {on}\n{config}\n{}", paper.bold(&self.model.display().to_string()), table.print(paper, 0)))
+        let mut left = format::left_float(self.left_float.as_deref());
+        if self.reference_left_float.is_some() {
+            left += &format!("reference, {}", format::left_float(self.reference_left_float.as_deref()));
+        }
+        let slow = format::reference_steps(&self.reference_steps, paper);
+        let title = paper.bold(&self.model.display().to_string());
+        Ok(format!("{title}: {on}\n{config}{left}\n{}{slow}", table.print(paper, 0)))
     }
 }

@@ -4,6 +4,7 @@ use crate::output::Paper;
 use crate::table::{Side, Table, clip};
 use lowbit::bench::ReferenceStep;
 use lowbit::data::Preprocess;
+use lowbit::left::Left;
 use lowbit::{Config, Error, Result};
 
 /// `1,008`.
@@ -99,6 +100,23 @@ pub fn reference_steps(steps: &[ReferenceStep], paper: &Paper) -> String {
     }
 }
 
+/// What a quantized model has left float: count, share, the first few with their reasons; nothing of a float model.
+pub fn left_float(left: Option<&[Left]>) -> String {
+    const SHOWN: usize = 3;
+    let Some(left) = left else { return String::new() };
+    if left.is_empty() {
+        return "left float: nothing\n".into();
+    }
+    let macs = left.iter().map(|l| l.macs_percent).sum();
+    let mut shown: Vec<String> =
+        left.iter().take(SHOWN).map(|l| format!("{} '{}' ({})", l.op, clip(&l.node, 40), l.reason)).collect();
+    if left.len() > SHOWN {
+        shown.push(format!("and {} more (--json lists all)", count((left.len() - SHOWN) as u64)));
+    }
+    let nodes = counted(left.len(), "node");
+    format!("left float: {nodes}, {} % of the multiply-accumulates: {}\n", share(macs), shown.join(", "))
+}
+
 /// What a configuration has that the default has not: `samples = 100, weight_bits = 4`.
 pub fn config(config: &Config) -> Result<String> {
     let values = |c: &Config| serde_json::to_value(c).map_err(|e| Error::new(e.to_string()));
@@ -158,6 +176,21 @@ mod tests {
         assert_eq!(bar(f64::INFINITY, 40.0, 4), "████");
         assert_eq!(bar(f64::NAN, 40.0, 4), "");
         assert_eq!(bar(-3.0, 40.0, 4), "");
+    }
+
+    #[test]
+    fn what_is_left_float_is_told_shortly() {
+        let left = |i: usize| Left {
+            node: format!("n{i}"),
+            op: "Softmax",
+            reason: "Softmax has no integer form".into(),
+            macs_percent: 0.5,
+        };
+        let many: Vec<Left> = (0..5).map(left).collect();
+        let told = left_float(Some(&many));
+        assert!(told.starts_with("left float: 5 nodes, 2.5 % of the multiply-accumulates: Softmax 'n0' ("), "{told}");
+        assert!(told.contains("'n2'") && !told.contains("'n3'") && told.contains("and 2 more"), "{told}");
+        assert_eq!((left_float(Some(&[])).as_str(), left_float(None).as_str()), ("left float: nothing\n", ""));
     }
 
     #[test]

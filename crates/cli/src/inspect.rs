@@ -7,7 +7,7 @@ use crate::table::{Side, Table, clip};
 use clap::Args;
 use lowbit::inspect::{Summary, inspect};
 use lowbit::ir::text::{Constants, print_with};
-use lowbit::quantization::LeftFloat;
+use lowbit::left::Left;
 use lowbit::{Config, Result};
 use serde::Serialize;
 use std::path::Path;
@@ -42,30 +42,37 @@ struct Found<'a> {
     /// What the model would have on integers and stays float.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_float: Option<Vec<Left>>,
+    /// What was read differently than the file says it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     graph: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Left {
-    node: String,
-    reason: String,
-}
-
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
-    let model = arguments.model.load()?;
-    let lowered = arguments.lowered.then(|| model.lowered()).transpose()?;
-    let graph = lowered.as_ref().map_or(model.graph(), |(g, _)| g);
-    let left = |(_, left): &(lowbit::Graph, Vec<LeftFloat>)| {
-        left.iter().map(|l| Left { node: l.node.clone(), reason: l.reason.clone() }).collect()
+    let model = arguments.model.load_silently()?;
+    let mut notes = model.remarks().to_vec();
+    // A quantized model that cannot be lowered is described all the same, unless that is what was asked for.
+    let lowered = match arguments.lowered || model.is_quantized() {
+        false => None,
+        true => match args::lowered(&model) {
+            Err(e) if !arguments.lowered => {
+                notes.push(format!("it cannot be lowered, so what stays float is unknown: {e}"));
+                None
+            }
+            lowered => Some(lowered?),
+        },
     };
+    let (lowered, left_float) = lowered.map_or((None, None), |(graph, left)| (Some(graph), left));
+    let graph = lowered.as_ref().filter(|_| arguments.lowered).unwrap_or(model.graph());
     let found = Found {
         model: &arguments.model.path,
         quantized: model.is_quantized(),
         nodes: graph.nodes().count(),
         summary: inspect(graph)?,
         config: args::stored_config(&model)?,
-        left_float: lowered.as_ref().map(left),
+        left_float,
+        notes,
         graph: arguments.graph.then(|| print_with(graph, Constants::Elided)),
     };
     let text = match &found.graph {
@@ -103,9 +110,9 @@ impl Found<'_> {
         if let Some(config) = &self.config {
             fact("config", format::config(config)?);
         }
-        for left in self.left_float.iter().flatten() {
-            fact("left float", format!("{}: {}", left.node, left.reason));
-        }
+        let left = format::left_float(self.left_float.as_deref());
+        fact("left float", left.trim_start_matches("left float: ").trim_end().into());
+        self.notes.iter().for_each(|note| fact("note", note.clone()));
         for (key, value) in &s.properties {
             let line = value.split_whitespace().collect::<Vec<_>>().join(" ");
             fact("property", format!("{key} = {}", clip(&line, WIDTH)));

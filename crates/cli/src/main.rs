@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     let found = match &arguments.verb {
         Verb::Quantize(a) => quantize::run(a, &paper),
         Verb::Evaluate(a) => evaluate::run(a, &paper),
-        Verb::Run(a) => run::run(a),
+        Verb::Run(a) => run::run(a, &paper),
         Verb::Bench(a) => bench::run(a, &paper),
         Verb::Verify(a) => verify::run(a, &paper),
         Verb::Inspect(a) => inspect::run(a, &paper),

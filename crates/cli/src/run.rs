@@ -2,12 +2,14 @@
 
 use crate::args::{self, ImageArguments, MachineArguments, ModelArguments};
 use crate::format;
-use crate::output::{Outcome, tell};
+use crate::output::{Outcome, Paper, tell};
 use crate::progress::Progress;
 use clap::Args;
+use lowbit::bench::{self, ReferenceStep};
 use lowbit::data::npy;
 use lowbit::ir::suggest::did_you_mean;
-use lowbit::ir::{Engine, Run, Tensor, ValueId};
+use lowbit::ir::{Run, Tensor, ValueId};
+use lowbit::left::Left;
 use lowbit::{Error, Graph, Model, Result};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -56,6 +58,11 @@ struct Found<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_finite: Vec<NotFinite>,
     outputs: Vec<Written>,
+    /// What a quantized model would have on integers and stays float.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_float: Option<Vec<Left>>,
+    /// What the interpreter runs for want of a kernel.
+    reference_steps: Vec<ReferenceStep>,
     threads: usize,
     isa: &'static str,
 }
@@ -78,20 +85,20 @@ struct NotFinite {
     first: usize,
 }
 
-pub fn run(arguments: &Arguments) -> Result<Outcome> {
+pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     if arguments.output.exists() && !arguments.output.is_dir() {
         return Err(Error::new(format!("expected a folder for the outputs, found '{}'", arguments.output.display()))
             .hint("--output DIR; each output is written there as <name>.npy"));
     }
     let model = arguments.model.load()?;
-    let (graph, _) = model.lowered()?;
+    let (graph, left_float) = args::lowered(&model)?;
     let mut read = graph.outputs.clone();
     if arguments.values {
         let computed = graph.nodes().flat_map(|(_, n)| n.outputs.iter().copied());
         read.extend(computed.filter(|v| !graph.is_output(*v)));
     }
     let taps = read.get(graph.outputs.len()..).unwrap_or_default();
-    let mut run = arguments.machine.engine()?.load(&graph, taps)?;
+    let mut run = arguments.machine.engine()?.load_compiled(&graph, taps);
     let files = if arguments.data.is_none() { input_files(&graph, &arguments.input)? } else { Vec::new() };
     let (inputs, outputs) = match &arguments.data {
         None => {
@@ -99,8 +106,9 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
             let found = run.run(&inputs)?;
             (inputs, found.outputs.into_iter().chain(found.taps).collect())
         }
-        Some(data) => run_on_data(arguments, &model, data, &mut *run)?,
+        Some(data) => run_on_data(arguments, &model, data, &mut run)?,
     };
+    let reference_steps = run.program().map(|p| bench::reference_steps(p)).unwrap_or_default();
     let not_finite = not_finite(&graph, &inputs);
     for n in &not_finite {
         tell(&format!(
@@ -132,11 +140,20 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         written.push(Written { name: name.to_string(), ty: tensor.ty().to_string(), file });
     }
     let text: String = written.iter().map(|o| format!("{}: {}  {}\n", o.name, o.ty, o.file.display())).collect();
+    let text = text + &format::left_float(left_float.as_deref()) + &format::reference_steps(&reference_steps, paper);
     let outputs = written.split_off(given.len());
     let machine = &arguments.machine;
     let model = &arguments.model.path;
-    let found =
-        Found { model, inputs: written, not_finite, outputs, threads: machine.threads(), isa: machine.isa().name };
+    let found = Found {
+        model,
+        inputs: written,
+        not_finite,
+        outputs,
+        left_float,
+        reference_steps,
+        threads: machine.threads(),
+        isa: machine.isa().name,
+    };
     Outcome::new(text, &found)
 }
 

@@ -5,9 +5,11 @@ use crate::format;
 use crate::output::{Outcome, Paper};
 use crate::progress::Progress;
 use clap::Args;
-use lowbit::Result;
+use lowbit::bench::ReferenceStep;
 use lowbit::ir::Customs;
+use lowbit::left::Left;
 use lowbit::verify::{Verification, verify};
+use lowbit::{Result, Target, Tensor};
 use serde::Serialize;
 use std::path::Path;
 
@@ -35,6 +37,11 @@ struct Found<'a> {
     data: &'a str,
     #[serde(flatten)]
     verification: Verification,
+    /// What a quantized model would have on integers and stays float.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_float: Option<Vec<Left>>,
+    /// What the interpreter runs on this machine's best instruction set for want of a kernel: there it agrees with itself.
+    reference_steps: Vec<ReferenceStep>,
 }
 
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
@@ -43,19 +50,30 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let preprocess = arguments.images.resolve(&model)?;
     // Noise is as good as data here: bits are compared, not accuracy.
     let data = lowbit::data::Dataset::open(&arguments.data, &model.inputs(), preprocess.as_ref())?;
-    let (graph, _) = model.lowered()?;
+    let (graph, left_float) = args::lowered(&model)?;
+    let first: Vec<Tensor> = data.sample(0)?.inputs.into_iter().map(|(_, tensor)| tensor).collect();
+    let reference_steps = args::reference_steps(&graph, &first, &Target::host())?;
     let samples = args::spread(&data, arguments.samples, &progress);
     progress.stage("verify", Some(samples.count()));
     let verification = verify(&graph, &Customs::default(), &samples)?;
     drop(samples);
     drop(progress);
-    Found { model: &arguments.model.path, data: &arguments.data, verification }.outcome(paper)
+    let (model, data) = (arguments.model.path.as_path(), arguments.data.as_str());
+    Found { model, data, verification, left_float, reference_steps }.outcome(paper)
 }
 
 impl Found<'_> {
     /// A difference is a failure that is told like a result.
     fn outcome(&self, paper: &Paper) -> Result<Outcome> {
-        Ok(Outcome { success: self.verification.identical, ..Outcome::new(self.text(paper), self)? })
+        Ok(Outcome {
+            success: self.verification.identical,
+            ..Outcome::new(self.text(paper) + &self.notes(paper), self)?
+        })
+    }
+
+    /// What of the model the comparison says less about.
+    fn notes(&self, paper: &Paper) -> String {
+        format::left_float(self.left_float.as_deref()) + &format::reference_steps(&self.reference_steps, paper)
     }
 
     fn text(&self, paper: &Paper) -> String {
@@ -102,7 +120,9 @@ mod tests {
         let mut verification =
             Verification { identical: false, samples: 2, executors, values: 9, difference: Some(difference) };
         let outcome = |verification| {
-            Found { model: Path::new("m.onnx"), data: "random", verification }.outcome(&Paper::new(true)).unwrap()
+            let (model, data) = (Path::new("m.onnx"), "random");
+            let found = Found { model, data, verification, left_float: None, reference_steps: Vec::new() };
+            found.outcome(&Paper::new(true)).unwrap()
         };
         let failed = outcome(verification.clone());
         assert!(!failed.success);

@@ -26,6 +26,7 @@ fn quantize_accounts_for_itself() {
     assert_eq!(told["config"]["samples"], 24);
     assert_eq!(told["config"]["weight_bits"], 8);
     assert_eq!(told["left_float"].as_array().unwrap().len(), 0);
+    assert!(told["equalized"][0]["largest"].as_f64().unwrap() > 1.0);
     let (before, after) = (told["bytes_before"].as_u64().unwrap(), told["bytes_after"].as_u64().unwrap());
     assert!(after * 3 < before, "{before} {after}");
     assert!(told["latency"]["float"]["median_ms"].as_f64().unwrap() > 0.0);
@@ -58,6 +59,7 @@ fn quantize_is_readable() {
         "points on 12 samples of",
         "agreement",
         "left float: nothing",
+        "of channels (largest factor ",
         "worst 10 layers",
     ] {
         assert!(printed.contains(part), "{part}\n{printed}");
@@ -261,6 +263,110 @@ graph "words" {
     let printed = text(&quantize);
     assert!(printed.contains("run by the interpreter") && printed.contains("no kernel of Gather"), "{printed}");
     assert_eq!(json(&["verify", &out])["identical"], true);
+}
+
+#[test]
+fn what_a_quantized_file_leaves_float_is_told_by_every_verb() {
+    let folder = Folder::new();
+    let (model, q, out) = (folder.path("scores.onnx"), folder.path("q.onnx"), folder.path("out"));
+    let graph = lowbit::ir::text::parse(
+        r#"
+graph "scores" {
+  input %x: f32[Nx4]
+  const %w: f32[4x3] = [1, -2, 3, -4, 5, -6, 7, -8, 9, -10, 11, -12]
+  const %v: f32[3x3] = [1, 2, 3, 4, 5, 6, 7, 8, 9]
+  %h: f32[Nx3] = MatMul(%x, %w)
+  %p: f32[Nx3] = Softmax(%h) {axis -1}
+  %y: f32[Nx3] = MatMul(%p, %v)
+  output %y
+}
+"#,
+    );
+    lowbit::frontend::save(&graph.unwrap(), Path::new(&model)).unwrap();
+    json(&["quantize", &model, "--data", "random", "--samples", "4", "-o", &q, "--no-report"]);
+    let verbs: [&[&str]; 5] = [
+        &["evaluate", &q, "--data", "random", "--samples", "2", "--reference", &model],
+        &["bench", &q, "--seconds", "0.02"],
+        &["run", &q, "--data", "random", "--samples", "1", "--output", &out],
+        &["verify", &q, "--samples", "1"],
+        &["inspect", &q],
+    ];
+    for verb in verbs {
+        let told = json(verb);
+        let left = &told["left_float"][0];
+        assert_eq!((&left["op"], &left["macs_percent"]), (&"Softmax".into(), &0.0.into()), "{verb:?}: {told}");
+        assert_eq!(left["reason"], "Softmax has no integer form");
+        let printed = text(verb);
+        assert!(printed.contains("left float") && printed.contains("(Softmax has no integer form)"), "{printed}");
+    }
+    for verb in [&["bench", &model, "--seconds", "0.02"][..], &["inspect", &model]] {
+        assert!(json(verb).get("left_float").is_none(), "a float model leaves nothing float");
+    }
+}
+
+#[test]
+fn slow_steps_are_told_by_every_verb_that_runs() {
+    let folder = Folder::new();
+    let (model, out) = (folder.path("words.onnx"), folder.path("out"));
+    let graph = lowbit::ir::text::parse(
+        r#"
+graph "words" {
+  input %ids: i64[Nx4]
+  const %table: f32[5x2] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+  %looked.up: f32[Nx4x2] = Gather(%table, %ids) {axis 0}
+  output %looked.up
+}
+"#,
+    );
+    lowbit::frontend::save(&graph.unwrap(), Path::new(&model)).unwrap();
+    let verbs: [&[&str]; 3] = [
+        &["evaluate", &model, "--data", "random", "--samples", "2", "--reference", &model],
+        &["run", &model, "--data", "random", "--samples", "1", "--output", &out],
+        &["verify", &model, "--samples", "1"],
+    ];
+    for verb in verbs {
+        assert_eq!(json(verb)["reference_steps"][0]["op"], "Gather", "{verb:?}");
+        assert!(text(verb).contains("run by the interpreter"), "{verb:?}");
+    }
+}
+
+#[test]
+fn types_that_were_read_as_others_are_told() {
+    let folder = Folder::new();
+    let (model, q, out) = (folder.path("double.onnx"), folder.path("q.onnx"), folder.path("out"));
+    let graph = "graph \"g\" {\n  input %pixels: f32[1x4]\n  %y: f32[1x4] = Relu(%pixels)\n  output %y\n}\n";
+    let mut bytes = lowbit::frontend::export(&lowbit::ir::text::parse(graph).unwrap()).unwrap();
+    // The input's name, and behind it its type: a message in a message, whose first field is the element type.
+    let name = b"\x0a\x06pixels\x12";
+    let is_typed = |at: &usize| bytes[*at..].starts_with(name) && bytes[at + name.len() + 1] == 0x0a;
+    let at = (0..bytes.len() - name.len() - 5).find(is_typed).unwrap() + name.len();
+    assert_eq!(bytes[at + 3..at + 5], [0x08, 1], "f32");
+    bytes[at + 4] = 11;
+    std::fs::write(&model, bytes).unwrap();
+
+    let line = "f64 became f32: 1 input ('pixels')";
+    assert_eq!(json(&["inspect", &model])["notes"][0], line);
+    let inspected = run(&["inspect", &model]);
+    assert!(inspected.stdout.contains(line) && inspected.stderr.is_empty(), "{inspected:?}");
+    let verbs: [&[&str]; 5] = [
+        &["quantize", &model, "--data", "random", "--samples", "2", "-o", &q, "--no-report"],
+        &["run", &model, "--data", "random", "--samples", "1", "--output", &out],
+        &["evaluate", &model, "--data", "random", "--samples", "1", "--reference", &float_twin(&folder)],
+        &["bench", &model, "--seconds", "0.02"],
+        &["verify", &model, "--samples", "1"],
+    ];
+    for verb in verbs {
+        let ran = run(verb);
+        assert_eq!(ran.stderr.matches(line).count(), 1, "{verb:?}: {ran:?}");
+    }
+}
+
+/// A float model with the inputs and outputs of the double one.
+fn float_twin(folder: &Folder) -> String {
+    let graph = "graph \"g\" {\n  input %pixels: f32[1x4]\n  %y: f32[1x4] = Relu(%pixels)\n  output %y\n}\n";
+    let path = folder.path("float.onnx");
+    lowbit::frontend::save(&lowbit::ir::text::parse(graph).unwrap(), Path::new(&path)).unwrap();
+    path
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub struct Declined {
 /// Puts placeholders where the rules want narrow values; gives back what the rules declined, in graph order.
 pub fn annotate(g: &mut Graph, config: &Config, rules: &Rules) -> Result<Vec<Declined>> {
     config.check()?;
+    rules.check()?;
     let mut cx = Annotator { g, config, simulated: HashMap::new(), decisions: HashMap::new(), rule: "outputs".into() };
     if config.output == Output::Narrow {
         cx.narrow_outputs()?;

@@ -106,6 +106,14 @@ fn a_rule_that_declines_is_told_in_the_report() {
 }
 
 #[test]
+fn a_rule_for_no_operator_is_refused() {
+    let g = graph(NET);
+    let rules = Rules::standard().override_op("Cnv", |_, _| Ok(Decision::Float("never asked".into())));
+    let e = run_pipeline(&g, &Options { rules, ..Options::default() }, &Random(3).samples(&g, 1)).unwrap_err();
+    assert!(e.to_string().contains("'Cnv', which does not exist (did you mean 'Conv'?)"), "{e}");
+}
+
+#[test]
 fn bias_correction_brings_the_means_back() {
     let g = graph(NET);
     let samples = Random(3).samples(&g, 16);

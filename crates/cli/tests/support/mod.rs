@@ -21,6 +21,7 @@ pub fn demo(path: &str) -> String {
 }
 
 /// What a command printed, and its exit code.
+#[derive(Debug)]
 pub struct Ran {
     pub stdout: String,
     pub stderr: String,

@@ -11,7 +11,9 @@ mod pool;
 
 use crate::annotate::{Annotator, Call, Decision};
 use lowbit_ir::op::{Binary, ReduceKind, ResizeMode};
-use lowbit_ir::{Op, Result};
+use lowbit_ir::suggest::did_you_mean;
+use lowbit_ir::text::OPERATORS;
+use lowbit_ir::{Error, Op, Result};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -118,6 +120,8 @@ impl Rules {
     }
 
     /// Replaces the rule of the operator of this name, such as `Conv`.
+    ///
+    /// A name that no operator has is an error of [`annotate`](crate::annotate::annotate), before any rule is applied.
     #[must_use]
     pub fn override_op(
         mut self,
@@ -126,6 +130,18 @@ impl Rules {
     ) -> Self {
         self.overrides.insert(op.to_string(), Arc::new(rule));
         self
+    }
+
+    /// Whether every rule of the user's is for an operator that there is.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.overrides.keys().find(|name| !OPERATORS.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => Err(Error::new(format!(
+                "a rule overrides the operator '{name}', which does not exist{}",
+                did_you_mean(name, &OPERATORS)
+            ))
+            .hint("the names that lowbit list ops gives")),
+        }
     }
 
     /// Applies the rule in force; gives its name and what it decided.

@@ -1,0 +1,38 @@
+//! What a model would have on integers, and stays float.
+
+use crate::model::with_batch;
+use lowbit_ir::{Graph, Node, NodeId};
+use lowbit_quantize::realize::LeftFloat;
+use lowbit_quantize::report::macs;
+use serde::Serialize;
+
+/// A node of a quantized model that stays float.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Left {
+    /// Name of the node.
+    pub node: String,
+    /// Its operator.
+    pub op: &'static str,
+    /// Why.
+    pub reason: String,
+    /// Its share of all multiply-accumulates for a batch of one, 0..=100; 0 where other sizes are open.
+    pub macs_percent: f64,
+}
+
+/// What the lowered graph of a quantized model has left, as [`Model::lowered`](crate::Model::lowered) gives both.
+pub fn left_float(graph: &Graph, left: &[LeftFloat]) -> Vec<Left> {
+    let sized = with_batch(graph, None).ok();
+    let work = |id: NodeId| sized.as_ref().map_or(0, |g| macs(g, id));
+    let total: u64 = graph.nodes().map(|(id, _)| work(id)).sum();
+    let percent = |part: u64| if total == 0 { 0.0 } else { 100.0 * part as f64 / total as f64 };
+    let reason = |node: &Node| left.iter().find(|l| l.node == node.name).map(|l| l.reason.clone());
+    let described = |(id, node): (NodeId, &Node)| {
+        Some(Left {
+            node: node.name.clone(),
+            op: node.op.name(),
+            reason: reason(node)?,
+            macs_percent: percent(work(id)),
+        })
+    };
+    graph.nodes().filter_map(described).collect()
+}
