@@ -108,7 +108,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         }
         Some(data) => run_on_data(arguments, &model, data, &mut run)?,
     };
-    let reference_steps = run.program().map(|p| bench::reference_steps(p)).unwrap_or_default();
+    let reference_steps = run.program().map(bench::reference_steps).unwrap_or_default();
     let not_finite = not_finite(&graph, &inputs);
     for n in &not_finite {
         tell(&format!(
