@@ -134,7 +134,7 @@ pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
     },
     #[cfg(target_arch = "x86_64")]
     Gemm {
-        name: "u16i16_gemm_4x16__avx512",
+        name: "u16i16_gemm_6x16__avx512",
         needs: crate::x86::AVX512,
         mr: avx512_w16::MR,
         nr: avx512_w16::NR,
@@ -157,7 +157,7 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
     },
     #[cfg(target_arch = "x86_64")]
     Gemm {
-        name: "u8i16_gemm_4x16__avx512",
+        name: "u8i16_gemm_6x16__avx512",
         needs: crate::x86::AVX512,
         mr: avx512_w16::MR,
         nr: avx512_w16::NR,

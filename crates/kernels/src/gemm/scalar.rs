@@ -30,7 +30,6 @@ pub unsafe fn q16<const MR: usize, const NR: usize>(a: &Q16Args) {
 
 /// # Safety
 /// As [`super::Gemm::run`].
-#[inline(always)]
 pub unsafe fn w16<const MR: usize, const NR: usize, X: Copy + Into<i32>>(a: &Args<X, i16, i64, u8, Epilogue16>) {
     // 65535 * -32768 fits 32 bits.
     let step = |acc: i64, x: X, w: i16| acc.wrapping_add(i64::from(x.into() * i32::from(w)));
