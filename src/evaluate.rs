@@ -80,8 +80,9 @@ pub fn evaluate(
         if let Some(label) = sample.label {
             if classes > 1 && label as usize >= classes {
                 return Err(named(
-                    Error::new(format!("expected a label below {classes}, the number of classes, found {label}"))
-                        .hint("data with the classes of this model"),
+                    Error::new(format!("expected a label below {classes}, the number of classes, found {label}")).hint(
+                        "data with the classes of this model; or leave the labels out and compare with a reference",
+                    ),
                 ));
             }
             labels += 1;

@@ -167,6 +167,12 @@ impl Dataset {
         self.labels.is_some()
     }
 
+    /// The same samples without their labels, for a model that has other classes.
+    #[must_use]
+    pub fn without_labels(self) -> Dataset {
+        Dataset { labels: None, ..self }
+    }
+
     /// Whether this is noise, which a caller should say loudly.
     pub fn is_random(&self) -> bool {
         matches!(self.source, Source::Random)

@@ -170,6 +170,9 @@ pub fn accuracy(root: &Path, names: &[&str]) -> Result<()> {
         let mut command = Command::new(&bench.lowbit);
         command.arg("evaluate").arg(bench.integer(s)).arg("--data").arg(bench.data(s.test)?);
         command.arg("--reference").arg(bench.float(s));
+        if !s.labelled {
+            command.arg("--no-labels");
+        }
         if s.samples > 0 {
             command.args(["--samples", &s.samples.to_string()]);
         }

@@ -26,6 +26,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FLOAT.onnx")]
     reference: Option<PathBuf>,
 
+    /// Compare with the reference alone: the labels of the data are another model's
+    #[arg(long, requires = "reference")]
+    no_labels: bool,
+
     /// Samples, evenly spread over the data; all unless given
     #[arg(long, value_name = "N", value_parser = args::samples)]
     samples: Option<usize>,
@@ -70,7 +74,8 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         check_alike(&model, reference)?;
     }
     let preprocess = arguments.images.resolve(&model)?;
-    let data = args::open(&arguments.data, &model, preprocess.as_ref(), &progress)?;
+    let opened = args::open(&arguments.data, &model, preprocess.as_ref(), &progress)?;
+    let data = if arguments.no_labels { opened.without_labels() } else { opened };
     if !data.has_labels() && reference.is_none() {
         return Err(Error::new(format!(
             "expected data with labels, or a reference; '{}' has no labels",

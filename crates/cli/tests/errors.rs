@@ -216,6 +216,13 @@ fn labels_and_scores_that_make_no_sense_are_refused() {
         npz::write(Path::new(&data), &[("image", &images), ("label", &label)]).unwrap();
         ["evaluate", &model, "--data", &data].map(str::to_owned)
     };
+    let apart = |label: &[i64]| {
+        let mut arguments = evaluate(0.0, label).to_vec();
+        arguments.extend(["--reference", &model, "--no-labels", "--json"].map(str::to_string));
+        json(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let found = apart(&[0, 12]);
+    assert_eq!((found["agreement"].as_f64(), found.get("top1")), (Some(100.0), None), "{found}");
     let refused = |pixel: f32, label: &[i64]| error(&evaluate(pixel, label).each_ref().map(String::as_str), 1);
     let stderr = refused(0.5, &[0, 12]);
     assert!(
