@@ -218,7 +218,7 @@ fn labels_and_scores_that_make_no_sense_are_refused() {
     };
     let apart = |label: &[i64]| {
         let mut arguments = evaluate(0.0, label).to_vec();
-        arguments.extend(["--reference", &model, "--no-labels", "--json"].map(str::to_string));
+        arguments.extend(["--reference", &model, "--no-labels"].map(str::to_string));
         json(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
     };
     let found = apart(&[0, 12]);
