@@ -1,7 +1,7 @@
 //! The layers that the float graph and the calibrated graph have in common, and the means of their results.
 
 use crate::calibrate::source;
-use crate::prepare::rewrite;
+use crate::prepare::{linear, rewrite};
 use lowbit_ir::op::{Reduce, ReduceKind};
 use lowbit_ir::{Graph, NodeId, Op, Result, Tensor, ValueId, infer};
 
@@ -28,10 +28,7 @@ pub fn layers(float: &Graph, quantized: &Graph) -> Vec<Pair> {
 /// Adds a node that gives the mean of a layer's result per output channel.
 pub fn mean_per_channel(g: &mut Graph, op: &Op, y: ValueId) -> Result<ValueId> {
     let rank = g.ty(y).shape.rank();
-    let channel = match op {
-        Op::Conv(_) => 1,
-        _ => rank.saturating_sub(1),
-    };
+    let channel = linear::channel_axis(op, rank);
     let axes = (0..rank).filter(|a| *a != channel).map(|a| a as i64).collect();
     let name = format!("{}.mean", g.value(y).name);
     infer::apply(g, &name, Op::Reduce(Reduce { kind: ReduceKind::Mean, axes, keep_dims: false }), &[Some(y)])
