@@ -29,6 +29,7 @@ Commands:
   verify [MODEL...]        compare the interpreter with every executor on real models, likewise
   onnxruntime [MODEL...]   run our files in ONNX Runtime, layer by layer, likewise; PYTHON names a Python that has
                            onnx, onnxruntime and numpy
+  speed [MODEL...]         time the ImageNet models beside ONNX Runtime and write the README's table, likewise
 
 Real models are looked for in the folder that LOWBIT_SHARED names, else in `../shared`.
 The exit code is 0 for success, 1 for findings and failures, 2 for a command line that is not understood.
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
             workspace_root().and_then(|root| measure::accuracy(&root, names)).map(|()| true)
         }
         ["verify", ref names @ ..] => workspace_root().and_then(|root| measure::verify(&root, names)).map(|()| true),
+        ["speed", ref names @ ..] => workspace_root().and_then(|root| measure::speed(&root, names)).map(|()| true),
         ["onnxruntime", ref names @ ..] => {
             workspace_root().and_then(|root| measure::onnxruntime(&root, names)).map(|()| true)
         }

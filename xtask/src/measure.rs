@@ -1,4 +1,4 @@
-//! Measured tables of docs/accuracy.md: real models, from the folder that `LOWBIT_SHARED` names.
+//! Measured tables of docs/accuracy.md and the README: real models, from the folder that `LOWBIT_SHARED` names.
 //!
 //! Every figure comes out of the command line that users have, `lowbit quantize`, `evaluate`, `verify` and `run`, with
 //! default settings; this room only calls it, model by model, and writes what it says between the markers of the page.
@@ -59,8 +59,11 @@ static SUBJECTS: &[Subject] = &[
     },
 ];
 
-/// The page.
-const PAGE: &str = "docs/accuracy.md";
+/// The page of accuracy.
+const ACCURACY: &str = "docs/accuracy.md";
+
+/// The page of latency.
+const README: &str = "README.md";
 
 /// What is needed for every measurement.
 struct Bench {
@@ -193,7 +196,7 @@ pub fn accuracy(root: &Path, names: &[&str]) -> Result<()> {
         ));
         eprintln!("{}", rows.last().map_or("", String::as_str));
     }
-    write(&bench.root, "accuracy", &rows)
+    write(&bench.root, ACCURACY, "accuracy", &rows)
 }
 
 /// The interpreter against every executor on every model.
@@ -212,7 +215,7 @@ pub fn verify(root: &Path, names: &[&str]) -> Result<()> {
         rows.push(format!("| {} | {} | {} | {executors} | {identical} |", s.model, found["samples"], found["values"]));
         eprintln!("{}", rows.last().map_or("", String::as_str));
     }
-    write(&bench.root, "verify", &rows)
+    write(&bench.root, ACCURACY, "verify", &rows)
 }
 
 /// ONNX Runtime on our exported files, whole and layer by layer: a Python script does the work.
@@ -245,18 +248,52 @@ pub fn onnxruntime(root: &Path, names: &[&str]) -> Result<()> {
         ));
         eprintln!("{}", rows.last().map_or("", String::as_str));
     }
-    write(&bench.root, "onnxruntime", &rows)
+    write(&bench.root, ACCURACY, "onnxruntime", &rows)
 }
 
-/// Puts rows between the page's markers `<!-- NAME -->` and `<!-- /NAME -->`.
-fn write(root: &Path, name: &str, rows: &[String]) -> Result<()> {
-    let path = root.join(PAGE);
-    let text = fs::read_to_string(&path).map_err(|e| format!("{PAGE}: {e}"))?;
+/// Latency of float and integer programs, with ONNX Runtime on the float file in the same rounds.
+pub fn speed(root: &Path, names: &[&str]) -> Result<()> {
+    let bench = Bench::new(root)?;
+    let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+    let mut rows = vec![
+        "| model | threads | ONNX Runtime f32 | our f32 | int8 | against our f32 | against ONNX Runtime f32 |"
+            .to_string(),
+        "|---|--:|--:|--:|--:|--:|--:|".to_string(),
+    ];
+    // The ImageNet classifiers: the others take too little time to say much.
+    for s in chosen(names)?.into_iter().filter(|s| s.labelled && s.test == IMAGENET[1]) {
+        eprintln!("{}: quantize and time", s.model);
+        bench.quantize(s)?;
+        for threads in 1..=2 {
+            let mut command = Command::new(&python);
+            command.arg(root.join("xtask/time_onnxruntime.py")).arg("--lowbit").arg(&bench.lowbit);
+            command.arg("--float").arg(bench.float(s)).arg("--integer").arg(bench.integer(s));
+            command.arg("--threads").arg(threads.to_string());
+            let text = output(&mut command)?;
+            let found: Value = serde_json::from_slice(&text).map_err(|e| format!("unreadable JSON: {e}"))?;
+            let ms = |key: &str| found[key].as_f64().ok_or_else(|| format!("no time named {key} in {found}"));
+            let (peer, float, integer) = (ms("onnxruntime")?, ms("float")?, ms("integer")?);
+            rows.push(format!(
+                "| {} | {threads} | {peer:.2} | {float:.2} | {integer:.2} | {:.1} | {:.1} |",
+                s.model,
+                float / integer,
+                peer / integer,
+            ));
+            eprintln!("{}", rows.last().map_or("", String::as_str));
+        }
+    }
+    write(&bench.root, README, "speed", &rows)
+}
+
+/// Puts rows between a page's markers `<!-- NAME -->` and `<!-- /NAME -->`.
+fn write(root: &Path, page: &str, name: &str, rows: &[String]) -> Result<()> {
+    let path = root.join(page);
+    let text = fs::read_to_string(&path).map_err(|e| format!("{page}: {e}"))?;
     let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
     let found = text.find(&open).map(|i| i + open.len()).zip(text.find(&close));
     let Some((from, to)) = found.filter(|(from, to)| from <= to) else {
-        return Err(format!("{PAGE} has no markers named {name}"));
+        return Err(format!("{page} has no markers named {name}"));
     };
-    let page = format!("{}{}\n{}", &text[..from], rows.join("\n"), &text[to..]);
-    fs::write(&path, page).map_err(|e| format!("{PAGE}: {e}"))
+    let changed = format!("{}{}\n{}", &text[..from], rows.join("\n"), &text[to..]);
+    fs::write(&path, changed).map_err(|e| format!("{page}: {e}"))
 }
