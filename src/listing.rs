@@ -250,6 +250,15 @@ mod tests {
     }
 
     #[test]
+    fn no_two_passes_share_a_name() {
+        let mut names: Vec<String> = passes().rows.into_iter().map(|row| row[0].clone()).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
     fn every_key_of_the_configuration_is_listed() {
         let keys: Vec<String> = config().rows.into_iter().map(|r| r[0].clone()).collect();
         let json = serde_json::to_value(Config::default()).unwrap();

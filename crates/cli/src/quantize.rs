@@ -6,7 +6,7 @@ use crate::output::{Outcome, Paper};
 use crate::progress::{Progress, Stages};
 use clap::Args;
 use lowbit::bench::{Effort, Timing, interleaved, reference_steps};
-use lowbit::compiler::compile;
+use lowbit::compiler::{PASSES, compile, compile_watched};
 use lowbit::data::Dataset;
 use lowbit::evaluate::evaluate;
 use lowbit::frontend::files;
@@ -16,8 +16,8 @@ use lowbit::ir::{Customs, Tensor};
 use lowbit::model::sized_for;
 use lowbit::prefetch::Prefetch;
 use lowbit::quantization::analysis::{self, LayerError};
-use lowbit::quantization::{Samples, pass_names};
-use lowbit::{Config, Error, Graph, Model, Program, Quantize, Quantized, Result};
+use lowbit::quantization::{self, Samples};
+use lowbit::{Config, Error, Program, Quantize, Quantized, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -104,15 +104,17 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
 
     let calibration = samples.len();
     let how = Quantize::default().data(samples).config(config).engine(arguments.machine.engine()?);
-    let mut printing = Printing { stop: arguments.stop_after.as_deref(), paper, stopped: None, failed: None };
-    let quantized =
-        printing.quantize(&model, how, arguments, &mut Stages { progress: &progress, samples: calibration })?;
-    let (Some(mut quantized), Some(output)) = (quantized, &arguments.output) else { return printing.outcome() };
+    let mut stages = Stages { progress: &progress, samples: calibration };
+    let mut printing = Printing { arguments, paper, stopped: None, failed: None };
+    let quantized = printing.watching(&mut stages, |watch| model.quantize_watched(how, watch))?;
+    let Some(mut quantized) = quantized else { return printing.outcome() };
+    let programs =
+        printing.watching(&mut stages, |watch| Programs::new(&quantized, &data, &arguments.machine, watch))?;
+    let (Some(programs), Some(output)) = (programs, &arguments.output) else { return printing.outcome() };
 
     if let Some(preprocess) = &preprocess {
         quantized.model.set_preprocess(preprocess.to_json()?);
     }
-    let programs = Programs::new(&quantized, &data, &arguments.machine)?;
     let accuracy = test.map(|t| t.accuracy(&quantized, arguments, &progress)).transpose()?;
     let measured = match arguments.no_report {
         true => Measured::default(),
@@ -149,10 +151,18 @@ struct Programs {
 }
 
 impl Programs {
-    fn new(quantized: &Quantized, data: &Dataset, machine: &MachineArguments) -> Result<Programs> {
+    /// Compiles both; `None` if the watch stopped the integer one.
+    fn new(
+        quantized: &Quantized,
+        data: &Dataset,
+        machine: &MachineArguments,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Programs>> {
         let inputs: Vec<Tensor> = data.sample(0)?.inputs.into_iter().map(|(_, tensor)| tensor).collect();
-        let program = |g: &Graph| compile(&sized_for(g, &inputs, &Customs::default())?, &machine.target());
-        Ok(Programs { float: program(&quantized.float)?, integer: program(&quantized.integer)?, inputs })
+        let sized = |g| sized_for(g, &inputs, &Customs::default());
+        let integer = compile_watched(&sized(&quantized.integer)?, &machine.target(), watch)?;
+        let float = compile(&sized(&quantized.float)?, &machine.target())?;
+        Ok(integer.map(|integer| Programs { float, integer, inputs }))
     }
 
     /// Times them side by side.
@@ -205,6 +215,11 @@ fn configuration(arguments: &Arguments) -> Result<Config> {
     Ok(config)
 }
 
+/// The names of all passes, in order.
+fn pass_names() -> Vec<&'static str> {
+    quantization::pass_names().into_iter().chain(pass::names(PASSES)).collect()
+}
+
 fn pass_name(name: &str) -> Result<String> {
     pass::check_name(name, &pass_names())?;
     Ok(name.into())
@@ -230,7 +245,7 @@ fn file_size(path: &Path) -> u64 {
 
 /// Prints graphs between passes, and stops.
 struct Printing<'a> {
-    stop: Option<&'a str>,
+    arguments: &'a Arguments,
     paper: &'a Paper,
     /// The graph at which it stopped.
     stopped: Option<String>,
@@ -238,37 +253,33 @@ struct Printing<'a> {
 }
 
 impl Printing<'_> {
-    fn quantize(
-        &mut self,
-        model: &Model,
-        how: Quantize<'_>,
-        arguments: &Arguments,
-        stages: &mut Stages<'_>,
-    ) -> Result<Option<Quantized>> {
+    /// Does some of the work under the watches that the arguments ask for.
+    fn watching<T>(&mut self, stages: &mut Stages<'_>, work: impl FnOnce(&mut dyn Watch) -> Result<T>) -> Result<T> {
         let known = pass_names();
         let progress = stages.progress;
-        let mut stop = self.stop.map(|pass| StopAfter::new(pass, &known)).transpose()?;
-        let printed: Vec<&String> = arguments.print_after.iter().chain(&arguments.stop_after).collect();
+        let stop = self.arguments.stop_after.as_deref();
+        let mut stopping = stop.map(|pass| StopAfter::new(pass, &known)).transpose()?;
+        let printed: Vec<&String> = self.arguments.print_after.iter().chain(&self.arguments.stop_after).collect();
         let mut print = PrintAfter::new(&printed, &known, |pass, g| {
             let text = format!("// after {pass}\n{}\n", print_with(g, Constants::Elided));
-            match self.stop == Some(pass) {
+            match stop == Some(pass) {
                 true => self.stopped = Some(text),
                 false => self.failed = progress.pause(|| self.paper.print_early(&text)).err().or(self.failed.take()),
             }
         })?;
         let mut watches: Vec<&mut dyn Watch> = vec![stages, &mut print];
-        watches.extend(stop.as_mut().map(|stop| stop as &mut dyn Watch));
-        let quantized = model.quantize_watched(how, &mut watches)?;
+        watches.extend(stopping.as_mut().map(|stop| stop as &mut dyn Watch));
+        let done = work(&mut watches)?;
         match self.failed.take() {
             Some(e) => Err(e),
-            None => Ok(quantized),
+            None => Ok(done),
         }
     }
 
-    /// What a stopped quantization leaves to print.
+    /// What work that was stopped leaves to print.
     fn outcome(self) -> Result<Outcome> {
         let graph = self.stopped.unwrap_or_default();
-        let json = json!({ "stopped_after": self.stop, "graph": graph });
+        let json = json!({ "stopped_after": self.arguments.stop_after, "graph": graph });
         Outcome::new(graph, &json)
     }
 }

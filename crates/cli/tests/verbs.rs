@@ -113,6 +113,11 @@ fn a_quantization_can_be_stopped_and_watched() {
     assert_eq!(told["stopped_after"], "calibrate");
     assert!(told["graph"].as_str().unwrap().contains("= Dequantize("));
     assert!(ran.stderr.contains("// after annotate"));
+
+    let compiled = text(&[&arguments[..], &["--stop-after", "unsign", "--print-after", "absorb-relu"]].concat());
+    let (absorbed, unsigned) = compiled.split_once("// after unsign\n").expect("both are printed");
+    assert!(absorbed.starts_with("// after absorb-relu\ngraph ") && unsigned.contains("= Requantize("));
+    assert_eq!(folder.files(), [""; 0]);
 }
 
 #[test]

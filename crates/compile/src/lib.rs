@@ -22,17 +22,17 @@ use std::sync::Arc;
 
 /// Compiles a graph whose dimensions are all known (see [`lowbit_ir::infer::bind`]).
 pub fn compile(graph: &Graph, target: &Target) -> Result<Arc<Program>> {
-    compile_watched(graph, target, &mut ())
+    compile_watched(graph, target, &mut ())?.ok_or_else(|| Error::new("nothing was compiled: a defect of the compiler"))
 }
 
-/// As [`compile`], showing the graph after every pass; a watch that stops it makes an error.
-pub fn compile_watched(graph: &Graph, target: &Target, watch: &mut dyn Watch) -> Result<Arc<Program>> {
+/// As [`compile`], showing the graph after every pass; `None` if the watch stopped it.
+pub fn compile_watched(graph: &Graph, target: &Target, watch: &mut dyn Watch) -> Result<Option<Arc<Program>>> {
     let mut g = graph.clone();
     infer::refresh(&mut g, &target.customs)?;
     // No accumulator may overflow unproven: kernels sum modulo 2^32.
     bounds::check(&g)?;
     if pass::run(&mut g, PASSES, &mut passes::Context { customs: target.customs.clone() }, watch)? == Flow::Stop {
-        return Err(Error::new("compilation was stopped after a pass, as asked"));
+        return Ok(None);
     }
     let mut lowered = lower::lower(&g, target)?;
     let arena = plan::plan(&mut lowered)?;
@@ -44,4 +44,5 @@ pub fn compile_watched(graph: &Graph, target: &Target, watch: &mut dyn Watch) ->
     let outputs = lowered.outputs.into_iter().map(port).collect();
     let consts = lowered.constants.finish()?;
     Program::new(g.name.clone(), target.isa, lowered.steps, arena, consts, inputs, outputs, target.customs.clone())
+        .map(Some)
 }

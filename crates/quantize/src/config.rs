@@ -5,7 +5,7 @@
 use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::op::Rescale;
 use lowbit_ir::spec::{ScaleForm, Sharing};
-use lowbit_ir::{Error, Kind, Result, Spec};
+use lowbit_ir::{Error, Kind, Result, Spec, hardware};
 use serde::{Deserialize, Serialize};
 
 use crate::observe;
@@ -50,6 +50,8 @@ pub struct Config {
     pub quantize_rounding: String,
     /// Widest accumulator, 32 or 64 bits.
     pub accumulator_bits: u8,
+    /// The device whose constraints the integers must keep, by name: see [`hardware::ALL`].
+    pub hardware: String,
 
     /// Corrections after calibration, by name and in order: see [`crate::refine::REFINEMENTS`].
     pub refinements: Vec<String>,
@@ -79,6 +81,7 @@ impl Default for Config {
             rounding: String::new(),
             quantize_rounding: "half-even".into(),
             accumulator_bits: 32,
+            hardware: "host".into(),
             refinements: vec!["bias-correction".into()],
             refine_samples: 256,
             output: Output::Wide,
@@ -143,10 +146,25 @@ impl Config {
         if !matches!(self.accumulator_bits, 32 | 64) {
             return Err(Error::new(format!("expected accumulator_bits 32 or 64, found {}", self.accumulator_bits)));
         }
+        let device = hardware::find(&self.hardware)?;
+        if u32::from(self.accumulator_bits) > device.accumulator_bits {
+            return Err(Error::new(format!(
+                "expected accumulator_bits up to {} for the hardware '{}', found {}",
+                device.accumulator_bits, device.name, self.accumulator_bits
+            )));
+        }
         observe::find(&self.activation_observer)?;
         observe::find_for_weights(&self.weight_observer)?;
         crate::refine::check_names(&self.refinements)?;
-        self.rescale()?;
+        let method = self.rescale()?.method;
+        if !device.methods.contains(&method) {
+            let allowed: Vec<&str> = device.methods.iter().map(|m| m.name()).collect();
+            return Err(Error::new(format!(
+                "expected requantize = {} for the hardware '{}', found {method}",
+                allowed.join(" or "),
+                device.name
+            )));
+        }
         self.rounding_of_quantize()?;
         if self.requantize == MethodName::Shift
             && (self.activation_scale, self.weight_scale) != (Scale::PowerOfTwo, Scale::PowerOfTwo)
@@ -242,6 +260,9 @@ mod tests {
             ("weight_observer = 'minmax'", "max"),
             ("rounding = 'up'", "half-up"),
             ("requantize = 'shift'", "power-of-two"),
+            ("hardware = 'integer-onyl'\nrequantize = 'fixed'", "did you mean 'integer-only'"),
+            ("hardware = 'integer-only'", "expected requantize = fixed or shift"),
+            ("hardware = 'integer-only'\nrequantize = 'fixed'\naccumulator_bits = 64", "accumulator_bits up to 32"),
             ("refinements = ['bias']", "bias-correction"),
         ] {
             let error = Config::from_toml(text).unwrap_err().to_string();

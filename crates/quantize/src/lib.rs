@@ -34,7 +34,7 @@ pub use rules::Rules;
 pub use samples::Samples;
 
 use lowbit_ir::pass::{Flow, Watch};
-use lowbit_ir::{Customs, Engine, Graph, Result, verify};
+use lowbit_ir::{Customs, Engine, Graph, Result, hardware, verify};
 
 /// A quantized model in its three forms, and the account of how it came about.
 #[derive(Debug, Clone)]
@@ -96,6 +96,7 @@ pub fn quantize(
     };
     let qdq = g.clone();
     let Some(left) = stage("realize", &mut g, watch, |g| realize(g, config))? else { return Ok(None) };
+    hardware::check(&g, hardware::find(&config.hardware)?)?;
     let first = if samples.is_empty() { Vec::new() } else { samples.sample(0)? };
     let sizes: Vec<Vec<usize>> = first.iter().map(|t| t.dims().to_vec()).collect();
     let found = report::Findings {

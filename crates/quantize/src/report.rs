@@ -7,6 +7,7 @@ use crate::equalize::Equalized;
 use crate::prepare::{self, rewrite};
 use crate::realize::LeftFloat;
 use crate::refine::Correction;
+use lowbit_ir::op::Category;
 use lowbit_ir::{Def, Graph, Node, NodeId, Op, ValueId, infer};
 use serde::{Deserialize, Serialize};
 
@@ -162,7 +163,7 @@ fn node_named(g: &Graph, name: &str) -> Option<NodeId> {
 }
 
 fn is_layer(op: &Op) -> bool {
-    matches!(op, Op::Conv(_) | Op::MatMul(_))
+    op.category() == Category::Layer
 }
 
 /// Whether a node computes floats (and not merely changes between floats and integers).
@@ -174,19 +175,20 @@ fn is_float(g: &Graph, node: &Node) -> bool {
 /// Multiply-accumulates of a layer; 0 for all else, and where dimensions are open.
 pub fn macs(g: &Graph, id: NodeId) -> u64 {
     let node = g.node(id);
-    let count = |v| g.ty(v).shape.count().map(|n| n as u64);
+    if !is_layer(&node.op) {
+        return 0;
+    }
     let known = || {
         let (w, y) = (node.input(1)?, rewrite::output(node)?);
         let dims = g.ty(w).shape.dims()?;
-        match &node.op {
-            Op::Conv(_) => count(y)?.checked_mul(dims.iter().skip(1).product::<usize>() as u64),
-            Op::MatMul(_) => {
-                let outputs = prepare::weight_axis(&node.op, dims.len());
-                let k = if outputs + 1 == dims.len() { dims.len().checked_sub(2)? } else { dims.len() - 1 };
-                count(y)?.checked_mul(*dims.get(k)? as u64)
-            }
-            _ => Some(0),
-        }
+        let outputs = prepare::weight_axis(&node.op, dims.len());
+        // Each output sums over all that a filter has, or over the axis of the matrix that is no output.
+        let sum: usize = match &node.op {
+            Op::Conv(_) => dims.iter().skip(1).product(),
+            _ if outputs + 1 == dims.len() => *dims.get(dims.len().checked_sub(2)?)?,
+            _ => *dims.last()?,
+        };
+        (g.ty(y).shape.count()? as u64).checked_mul(sum as u64)
     };
     known().unwrap_or(0)
 }

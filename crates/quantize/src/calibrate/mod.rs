@@ -290,14 +290,37 @@ fn saturation(f: Unary) -> Option<Bounds> {
 
 /// The limits that a value keeps by what computes it.
 fn known_bounds(g: &Graph, v: ValueId) -> Bounds {
-    let unit = Bounds { low: 0.0, high: 1.0 };
     match rewrite::producer(g, v).map(|(_, n)| &n.op) {
         Some(Op::Relu) => Bounds { low: 0.0, high: f32::INFINITY },
         Some(Op::Clip { min, max }) => Bounds { low: *min, high: *max },
-        Some(Op::Unary(Unary::Sigmoid | Unary::HardSigmoid { .. }) | Op::Softmax { .. }) => unit,
-        Some(Op::Unary(Unary::Tanh | Unary::Erf | Unary::Sin | Unary::Cos | Unary::Softsign)) => {
-            Bounds { low: -1.0, high: 1.0 }
-        }
-        _ => Bounds::NONE,
+        Some(Op::Softmax { .. }) => Bounds { low: 0.0, high: 1.0 },
+        Some(Op::Unary(f)) => image(*f),
+        Some(_) | None => Bounds::NONE,
+    }
+}
+
+/// The limits of a function's values, where they are of use.
+fn image(f: Unary) -> Bounds {
+    match f {
+        Unary::Sigmoid | Unary::HardSigmoid { .. } => Bounds { low: 0.0, high: 1.0 },
+        Unary::Tanh | Unary::Erf | Unary::Sin | Unary::Cos | Unary::Softsign => Bounds { low: -1.0, high: 1.0 },
+        Unary::Abs | Unary::Exp | Unary::Sqrt | Unary::Softplus => Bounds { low: 0.0, high: f32::INFINITY },
+        Unary::Neg
+        | Unary::Log
+        | Unary::Reciprocal
+        | Unary::Silu
+        | Unary::Gelu
+        | Unary::GeluTanh
+        | Unary::Mish
+        | Unary::HardSwish
+        | Unary::LeakyRelu { .. }
+        | Unary::Elu { .. }
+        | Unary::Selu { .. }
+        | Unary::Celu { .. }
+        | Unary::ThresholdedRelu { .. }
+        | Unary::Floor
+        | Unary::Ceil
+        | Unary::Round
+        | Unary::Not => Bounds::NONE,
     }
 }

@@ -44,7 +44,38 @@ fn rescales(g: &Graph, v: ValueId) -> bool {
             true
         }
         Op::Unary(f) => has_table(*f),
-        _ => false,
+        Op::Quantize { .. }
+        | Op::Requantize(_)
+        | Op::QAdd(_)
+        | Op::QMul(_)
+        | Op::QAvgPool(_)
+        | Op::Table
+        | Op::BatchNorm { .. }
+        | Op::LayerNorm { .. }
+        | Op::Softmax { .. }
+        | Op::Relu
+        | Op::Clip { .. }
+        | Op::Binary(_)
+        | Op::Where
+        | Op::Cast { .. }
+        | Op::MaxPool(_)
+        | Op::Reduce(_)
+        | Op::Concat { .. }
+        | Op::Split { .. }
+        | Op::Slice(_)
+        | Op::Pad(_)
+        | Op::Reshape { .. }
+        | Op::Flatten { .. }
+        | Op::Squeeze { .. }
+        | Op::Unsqueeze { .. }
+        | Op::Transpose { .. }
+        | Op::Gather { .. }
+        | Op::Expand { .. }
+        | Op::Resize(_)
+        | Op::Identity
+        | Op::Dequantize
+        | Op::Simulate(_)
+        | Op::Custom(_) => false,
     })
 }
 
