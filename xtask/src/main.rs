@@ -26,6 +26,7 @@ Commands:
   help   print this
 
   accuracy [MODEL...]      measure float and integer accuracy on real models for docs/accuracy.md
+  observers [MODEL...]     the same of every observer of values in memory
   verify [MODEL...]        compare the interpreter with every executor on real models, likewise
   onnxruntime [MODEL...]   run our files in ONNX Runtime, layer by layer, likewise; PYTHON names a Python that has
                            onnx, onnxruntime and numpy
@@ -51,6 +52,9 @@ fn main() -> ExitCode {
         ["docs"] => workspace_root().and_then(|root| docs::write(&root)).map(|()| true),
         ["accuracy", ref names @ ..] => {
             workspace_root().and_then(|root| measure::accuracy(&root, names)).map(|()| true)
+        }
+        ["observers", ref names @ ..] => {
+            workspace_root().and_then(|root| measure::observers(&root, names)).map(|()| true)
         }
         ["verify", ref names @ ..] => workspace_root().and_then(|root| measure::verify(&root, names)).map(|()| true),
         ["speed", ref names @ ..] => workspace_root().and_then(|root| measure::speed(&root, names)).map(|()| true),

@@ -127,14 +127,35 @@ impl Bench {
 
     /// Makes the integer model, unless it is there and newer than the program that makes it.
     fn quantize(&self, s: &Subject) -> Result<()> {
+        self.quantize_by(s, "", &self.integer(s))
+    }
+
+    /// As [`Self::quantize`], by the choices of a configuration file's text.
+    fn quantize_by(&self, s: &Subject, choices: &str, path: &Path) -> Result<()> {
         let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
-        if time(&self.integer(s)).zip(time(&self.lowbit)).is_some_and(|(made, maker)| made > maker) {
+        if time(path).zip(time(&self.lowbit)).is_some_and(|(made, maker)| made > maker) {
             return Ok(());
         }
+        let config = path.with_extension("toml");
+        fs::write(&config, choices).map_err(|e| format!("{}: {e}", config.display()))?;
         let mut command = Command::new(&self.lowbit);
         command.arg("quantize").arg(self.float(s)).arg("--data").arg(self.data(s.calibration)?);
-        command.args(s.flags).arg("--no-report").arg("-o").arg(self.integer(s));
+        command.args(s.flags).arg("--no-report").arg("--config").arg(config).arg("-o").arg(path);
         output(&mut command).map(|_| ())
+    }
+
+    /// What `lowbit evaluate` says of an integer model beside the float one.
+    fn evaluate(&self, s: &Subject, integer: &Path) -> Result<Value> {
+        let mut command = Command::new(&self.lowbit);
+        command.arg("evaluate").arg(integer).arg("--data").arg(self.data(s.test)?);
+        command.arg("--reference").arg(self.float(s));
+        if !s.labelled {
+            command.arg("--no-labels");
+        }
+        if s.samples > 0 {
+            command.args(["--samples", &s.samples.to_string()]);
+        }
+        self.json(&mut command)
     }
 
     fn json(&self, arguments: &mut Command) -> Result<Value> {
@@ -170,16 +191,7 @@ pub fn accuracy(root: &Path, names: &[&str]) -> Result<()> {
     for s in chosen(names)? {
         eprintln!("{}: quantize and evaluate", s.model);
         bench.quantize(s)?;
-        let mut command = Command::new(&bench.lowbit);
-        command.arg("evaluate").arg(bench.integer(s)).arg("--data").arg(bench.data(s.test)?);
-        command.arg("--reference").arg(bench.float(s));
-        if !s.labelled {
-            command.arg("--no-labels");
-        }
-        if s.samples > 0 {
-            command.args(["--samples", &s.samples.to_string()]);
-        }
-        let found = bench.json(&mut command)?;
+        let found = bench.evaluate(s, &bench.integer(s))?;
         let figure = |v: &Value| v.as_f64().map_or("-".into(), |x| format!("{x:.2}"));
         let (float, int8) = (&found["reference"]["top1"], &found["top1"]);
         let drop = float.as_f64().zip(int8.as_f64()).map_or("-".into(), |(a, b)| format!("{:.2}", a - b));
@@ -197,6 +209,37 @@ pub fn accuracy(root: &Path, names: &[&str]) -> Result<()> {
         eprintln!("{}", rows.last().map_or("", String::as_str));
     }
     write(&bench.root, ACCURACY, "accuracy", &rows)
+}
+
+/// What every observer of values in memory makes of every model.
+pub fn observers(root: &Path, names: &[&str]) -> Result<()> {
+    let bench = Bench::new(root)?;
+    let listing = bench.json(Command::new(&bench.lowbit).args(["list", "observers"]))?;
+    let cells = listing["rows"].as_array().into_iter().flatten().map(|row| [row[0].as_str(), row[1].as_str()]);
+    let observers: Vec<&str> =
+        cells.filter(|[_, of]| *of == Some("values in memory")).filter_map(|[name, _]| name).collect();
+    let mut rows = vec![
+        format!("| model | n | {} |", observers.join(" | ")),
+        format!("|---|{}", "--:|".repeat(1 + observers.len())),
+    ];
+    for s in chosen(names)? {
+        let mut cells = vec![s.model.to_string()];
+        for observer in &observers {
+            eprintln!("{}: {observer}", s.model);
+            let path = bench.work.join(format!("{}.{observer}.onnx", s.model));
+            bench.quantize_by(s, &format!("activation_observer = \"{observer}\"\n"), &path)?;
+            let found = bench.evaluate(s, &path)?;
+            if cells.len() == 1 {
+                cells.push(found["samples"].to_string());
+            }
+            let figure = |v: &Value| v.as_f64().map_or("-".into(), |x| format!("{x:.2}"));
+            let top1 = if s.labelled { format!("{} / ", figure(&found["top1"])) } else { String::new() };
+            cells.push(format!("{top1}{}", figure(&found["agreement"])));
+        }
+        rows.push(format!("| {} |", cells.join(" | ")));
+        eprintln!("{}", rows.last().map_or("", String::as_str));
+    }
+    write(&bench.root, ACCURACY, "observers", &rows)
 }
 
 /// The interpreter against every executor on every model.
