@@ -8,7 +8,9 @@ use lowbit_ir::op::Category;
 use lowbit_ir::pass::Watch;
 use lowbit_ir::{Customs, Dim, Engine, Error, Graph, Op, Result, Tensor, ValueId, infer, meta};
 use lowbit_quantize::realize::LeftFloat;
-use lowbit_quantize::{Config, Options, Prepare, Report, Rules, Samples, prepare, realize};
+use lowbit_quantize::{
+    Config, Correction, Observer, Options, Phase, Prepare, Realizers, Refine, Report, Rules, Samples, prepare, realize,
+};
 use lowbit_runtime::Program;
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -18,11 +20,15 @@ use std::sync::Arc;
 /// Key of the configuration a model was quantized with, as TOML: how its integers rescale and round.
 pub const CONFIG: &str = "lowbit.config";
 
+/// Key of the operators that functions of the user's make integers of, which a file cannot hold.
+pub const REALIZERS: &str = "lowbit.realizers";
+
 /// A model: float, or quantized in the QDQ form that files have.
 #[derive(Debug, Clone)]
 pub struct Model {
     graph: Graph,
     customs: Customs,
+    realizers: Realizers,
     remarks: Vec<String>,
 }
 
@@ -42,8 +48,7 @@ pub struct Quantized {
 /// How to quantize.
 #[derive(Default)]
 pub struct Quantize<'a> {
-    config: Config,
-    rules: Rules,
+    options: Options,
     data: Option<Box<dyn Samples + 'a>>,
     engine: Option<Box<dyn Engine + 'a>>,
 }
@@ -58,13 +63,44 @@ impl<'a> Quantize<'a> {
     /// The choices.
     #[must_use]
     pub fn config(self, config: Config) -> Self {
-        Quantize { config, ..self }
+        self.options(|o| Options { config, ..o })
     }
 
     /// The rules that say what is quantized.
     #[must_use]
     pub fn rules(self, rules: Rules) -> Self {
-        Quantize { rules, ..self }
+        self.options(|o| Options { rules, ..o })
+    }
+
+    /// An observer more, which the configuration can name.
+    #[must_use]
+    pub fn observer(self, observer: impl Observer + 'static) -> Self {
+        self.options(|o| Options { observers: o.observers.with(observer), ..o })
+    }
+
+    /// A refinement more, which the configuration's `refinements` can name.
+    #[must_use]
+    pub fn refinement(
+        self,
+        name: &str,
+        run: impl Fn(&mut Graph, &Refine) -> Result<Vec<Correction>> + Send + Sync + 'static,
+    ) -> Self {
+        self.options(|o| Options { refinements: o.refinements.with(name, run), ..o })
+    }
+
+    /// A pass more, at a phase: it changes the graph and tells whether it did.
+    #[must_use]
+    pub fn pass(
+        self,
+        phase: Phase,
+        name: &str,
+        change: impl Fn(&mut Graph) -> Result<bool> + Send + Sync + 'static,
+    ) -> Self {
+        self.options(|o| Options { passes: o.passes.at(phase, name, change), ..o })
+    }
+
+    fn options(self, change: impl FnOnce(Options) -> Options) -> Self {
+        Quantize { options: change(self.options), ..self }
     }
 
     /// What runs the graphs; the compiled engine of this machine unless said otherwise.
@@ -91,6 +127,12 @@ impl Model {
     #[must_use]
     pub fn customs(self, customs: Customs) -> Model {
         Model { customs, ..self }
+    }
+
+    /// The same with functions of the user's that make integer operators; a file of the model does not hold them.
+    #[must_use]
+    pub fn realizers(self, realizers: Realizers) -> Model {
+        Model { realizers, ..self }
     }
 
     /// The graph as loaded.
@@ -141,15 +183,29 @@ impl Model {
     /// The graph that is compiled: canonical, and of integers where the model is quantized; and what stays float
     /// although the model would have it quantized.
     pub fn lowered(&self) -> Result<(Graph, Vec<LeftFloat>)> {
+        self.check_realizers()?;
         let mut g = self.graph.clone();
         let _ = prepare(&mut g, &mut Prepare { customs: self.customs.clone() }, &mut ())?;
         let left = match self.is_quantized() {
-            true => realize(&mut g, &self.config()?)?,
+            true => realize(&mut g, &self.config()?, &self.realizers)?,
             false => Vec::new(),
         };
         g.sweep();
         lowbit_ir::verify::verify_with(&g, &self.customs)?;
         Ok((g, left))
+    }
+
+    /// Refuses a model whose operators were made integers by functions that are not here: its integers would be others.
+    fn check_realizers(&self) -> Result<()> {
+        let names = self.graph.meta.properties.get(REALIZERS).map(String::as_str).unwrap_or_default();
+        let given: Vec<&str> = self.realizers.names().collect();
+        match names.split(',').find(|name| !name.is_empty() && !given.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::new(format!(
+                "the model was quantized with a function of its own for the operator '{name}', which a file cannot hold"
+            ))
+            .hint("load it in Rust and give it the function: Model::load(path)?.realizers(...)")),
+        }
     }
 
     /// Compiles it for a target, and for a batch of 1 where the model leaves the batch open.
@@ -175,13 +231,17 @@ impl Model {
             Some(engine) => engine,
             None => Box::new(Compiled::new(Target::host().customs(self.customs.clone()), crate::cores())?),
         };
-        let options = Options { config: how.config, rules: how.rules, customs: self.customs.clone() };
+        let options = Options { customs: self.customs.clone(), realizers: self.realizers.clone(), ..how.options };
         let found = lowbit_quantize::quantize(&self.graph, &options, &*engine, &*data, watch)?;
         let Some(mut found) = found else { return Ok(None) };
         found.qdq.meta.properties.insert(CONFIG.into(), options.config.to_toml()?);
+        let realizers: Vec<&str> = self.realizers.names().collect();
+        if !realizers.is_empty() {
+            found.qdq.meta.properties.insert(REALIZERS.into(), realizers.join(","));
+        }
         Ok(Some(Quantized {
             float: found.float,
-            model: Model { graph: found.qdq, customs: self.customs.clone(), remarks: Vec::new() },
+            model: Model { graph: found.qdq, ..self.clone() },
             integer: found.integer,
             report: found.report,
         }))
@@ -195,7 +255,7 @@ impl Model {
 
 impl From<Graph> for Model {
     fn from(graph: Graph) -> Self {
-        Model { graph, customs: Customs::default(), remarks: Vec::new() }
+        Model { graph, customs: Customs::default(), realizers: Realizers::standard(), remarks: Vec::new() }
     }
 }
 

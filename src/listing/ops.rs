@@ -6,8 +6,8 @@ use lowbit_ir::op::{
     Binary, Category, Conv, Coordinates, CustomId, MatMul, Pad, PadMode, Pool, QAvgPool, Reduce, ReduceKind, Rescale,
     Resize, ResizeMode, Unary,
 };
-use lowbit_ir::spec::{ScaleForm, Sharing};
-use lowbit_ir::{DType, Kind, Op, Spec};
+use lowbit_ir::request::{ScaleForm, Sharing};
+use lowbit_ir::{DType, Kind, Op, Request};
 
 pub(super) fn listing() -> Listing {
     let row = |op: &Op| {
@@ -110,7 +110,7 @@ fn examples() -> Vec<Op> {
         Op::QMul(rescale),
         Op::QAvgPool(QAvgPool { pool: None, rescale }),
         Op::Table,
-        Op::Simulate(Spec {
+        Op::Simulate(Request {
             kind: Kind::Input,
             bits: 8,
             signed: false,

@@ -227,7 +227,7 @@ pub fn observers(root: &Path, names: &[&str]) -> Result<()> {
         for observer in &observers {
             eprintln!("{}: {observer}", s.model);
             let path = bench.work.join(format!("{}.{observer}.onnx", s.model));
-            bench.quantize_by(s, &format!("activation_observer = \"{observer}\"\n"), &path)?;
+            bench.quantize_by(s, &format!("input.observer = \"{observer}\"\n"), &path)?;
             let found = bench.evaluate(s, &path)?;
             if cells.len() == 1 {
                 cells.push(found["samples"].to_string());

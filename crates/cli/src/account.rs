@@ -114,7 +114,7 @@ impl Account<'_> {
         if let Some(p) = &self.preprocess {
             fact("images", format::preprocess(p));
         }
-        fact("config", format::config(&self.report.config)?);
+        fact("config", format::config(&self.report.config));
         fact(
             "layers",
             format!(

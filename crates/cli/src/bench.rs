@@ -92,7 +92,7 @@ impl Found<'_> {
             t.inputs.iter().map(|i| format!("input   {i}")).collect::<Vec<_>>().join("\n")
         );
         if let Some(config) = &self.config {
-            let _ = writeln!(out, "config  {}", format::config(config)?);
+            let _ = writeln!(out, "config  {}", format::config(config));
         }
         let mut table = Table::new(&[("", Side::Left), ("", Side::Right), ("", Side::Left)]);
         let mut ms =

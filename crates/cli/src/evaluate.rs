@@ -146,7 +146,7 @@ impl Found<'_> {
         let noise = if self.random { paper.loud(" (RANDOM NOISE)") } else { String::new() };
         let on = format!("{} of {}{noise}", format::counted(e.samples, "sample"), self.data);
         let config = match &self.config {
-            Some(config) => format!("config  {}\n", format::config(config)?),
+            Some(config) => format!("config  {}\n", format::config(config)),
             None => String::new(),
         };
         let mut left = format::left_float(self.left_float.as_deref());

@@ -2,10 +2,10 @@
 
 use crate::output::Paper;
 use crate::table::{Side, Table, clip};
+use lowbit::Config;
 use lowbit::bench::ReferenceStep;
 use lowbit::data::Preprocess;
 use lowbit::left::Left;
-use lowbit::{Config, Error, Result};
 
 /// `1,008`.
 pub fn count(n: u64) -> String {
@@ -117,21 +117,15 @@ pub fn left_float(left: Option<&[Left]>) -> String {
     format!("left float: {nodes}, {} % of the multiply-accumulates: {}\n", share(macs), shown.join(", "))
 }
 
-/// What a configuration has that the default has not: `samples = 100, weight_bits = 4`.
-pub fn config(config: &Config) -> Result<String> {
-    let values = |c: &Config| serde_json::to_value(c).map_err(|e| Error::new(e.to_string()));
-    let (ours, usual) = (values(config)?, values(&Config::default())?);
-    let differences: Vec<String> = ours
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(key, value)| usual.get(key) != Some(value))
-        .map(|(key, value)| format!("{key} = {value}"))
-        .collect();
-    Ok(match differences.is_empty() {
+/// What a configuration has that the default has not: `samples = 100, weight.bits = 4`.
+pub fn config(config: &Config) -> String {
+    let usual = Config::default().entries();
+    let ours = config.entries().into_iter().filter(|entry| !usual.contains(entry));
+    let differences: Vec<String> = ours.map(|(key, value)| format!("{key} = {value}")).collect();
+    match differences.is_empty() {
         true => "all defaults".into(),
         false => format!("{}; defaults otherwise", differences.join(", ")),
-    })
+    }
 }
 
 /// How images become inputs: `short side 256, centre 224, (x/255 - [0.485, ...]) / [0.229, ...], rgb`, or `0..1, rgb`.
@@ -206,8 +200,8 @@ mod tests {
 
     #[test]
     fn a_configuration_is_told_by_its_differences() {
-        assert_eq!(config(&Config::default()).unwrap(), "all defaults");
-        let other = Config { weight_bits: 4, ..Config::default() };
-        assert_eq!(config(&other).unwrap(), "weight_bits = 4; defaults otherwise");
+        assert_eq!(config(&Config::default()), "all defaults");
+        let other = Config { weight: lowbit::Spec::bits(4), ..Config::default() };
+        assert_eq!(config(&other), "weight.bits = 4; defaults otherwise");
     }
 }

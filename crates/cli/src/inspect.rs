@@ -108,7 +108,7 @@ impl Found<'_> {
             },
         );
         if let Some(config) = &self.config {
-            fact("config", format::config(config)?);
+            fact("config", format::config(config));
         }
         let left = format::left_float(self.left_float.as_deref());
         fact("left float", left.trim_start_matches("left float: ").trim_end().into());

@@ -16,7 +16,7 @@ use lowbit::ir::{Customs, Tensor};
 use lowbit::model::sized_for;
 use lowbit::prefetch::Prefetch;
 use lowbit::quantization::analysis::{self, LayerError};
-use lowbit::quantization::{self, Samples};
+use lowbit::quantization::{self, Options, Samples};
 use lowbit::{Config, Error, Program, Quantize, Quantized, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -64,6 +64,14 @@ pub struct Arguments {
     /// The choices, a TOML file (their names: lowbit list config)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// One choice, as input.bits=4, over those of the file; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Integers instead of floats at the model's inputs and outputs; the same as --set io=...
+    #[arg(long, value_name = "float|int8|uint8|int16|uint16")]
+    io: Option<String>,
 
     /// Print the graph after this pass and stop; nothing is written
     #[arg(long, value_name = "PASS", value_parser = pass_name)]
@@ -210,9 +218,14 @@ impl<'a> Test<'a> {
 
 fn configuration(arguments: &Arguments) -> Result<Config> {
     let mut config = args::config(arguments.config.as_ref())?;
+    let io = arguments.io.iter().map(|io| format!("io={io}"));
+    for assignment in io.chain(arguments.set.iter().cloned()) {
+        config = config.set(&assignment)?;
+    }
     config.samples = arguments.samples.unwrap_or(config.samples);
-    config.check()?;
-    Ok(config)
+    let options = Options { config, ..Options::default() };
+    options.check()?;
+    Ok(options.config)
 }
 
 /// The names of all passes, in order.

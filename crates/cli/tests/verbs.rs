@@ -24,7 +24,7 @@ fn quantize_accounts_for_itself() {
     assert_eq!(told["calibration"]["samples"], 24);
     assert_eq!(told["calibration"]["random"], false);
     assert_eq!(told["config"]["samples"], 24);
-    assert_eq!(told["config"]["weight_bits"], 8);
+    assert_eq!(told["config"]["weight"]["bits"], 8);
     assert_eq!(told["left_float"].as_array().unwrap().len(), 0);
     assert!(told["equalized"][0]["largest"].as_f64().unwrap() > 1.0);
     let (before, after) = (told["bytes_before"].as_u64().unwrap(), told["bytes_after"].as_u64().unwrap());
@@ -124,11 +124,11 @@ fn a_quantization_can_be_stopped_and_watched() {
 fn a_configuration_file_is_in_force_and_flags_win() {
     let folder = Folder::new();
     let (model, out, config) = (demo("model.onnx"), folder.path("q.onnx"), folder.path("config.toml"));
-    std::fs::write(&config, "samples = 7\nactivation_observer = \"minmax\"\nrefinements = []\n").unwrap();
+    std::fs::write(&config, "samples = 7\ninput.observer = \"minmax\"\nrefinements = []\n").unwrap();
     let arguments = ["quantize", &model, "--data", "random", "--no-report", "-o", &out, "--config", &config];
     let told = json(&[&arguments[..], &["--samples", "3"]].concat());
     assert_eq!(told["config"]["samples"], 3);
-    assert_eq!(told["config"]["activation_observer"], "minmax");
+    assert_eq!(told["config"]["input"]["observer"], "minmax");
     assert_eq!(told["calibration"]["samples"], 3);
     let stored = json(&["inspect", &out]);
     assert_eq!(stored["config"], told["config"]);

@@ -5,7 +5,7 @@
 //! The same operator serves floats and integers: operand types choose the arithmetic (docs/arithmetic.md).
 //! To add one: add a variant here and follow the compiler's list of non-exhaustive matches (CONTRIBUTING.md).
 
-use crate::{DType, Spec};
+use crate::{DType, Request};
 use lowbit_arithmetic::{Method, Rounding};
 use std::sync::Arc;
 
@@ -145,7 +145,7 @@ pub enum Op {
     /// (x: quantized, table: [2^bits] of the output's storage type) -> table[x - lowest x].
     Table,
     /// (x: float) -> x: a place to quantize, until calibration knows its range.
-    Simulate(Spec),
+    Simulate(Request),
 
     /// An operator of the user's, resolved by the engine's [`Customs`](crate::Customs) table.
     Custom(CustomId),

@@ -2,7 +2,7 @@
 
 use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::op::{CustomId, MatMul, Rescale};
-use lowbit_ir::spec::{Kind, ScaleForm, Sharing, Spec};
+use lowbit_ir::request::{Kind, Request, ScaleForm, Sharing};
 use lowbit_ir::verify::{LIMIT, verify, verify_with};
 use lowbit_ir::{CustomOp, Customs, DType, Dim, Granularity, Graph, NodeId, Op, Quant, Shape, Tensor, Type, ValueId};
 
@@ -255,7 +255,7 @@ fn rescaling() {
     breaks(&requantize(3e38, 255, Method::Float32), &[12], "not a normal f32");
 
     let mut g = typed(f32s(&[2]));
-    let spec = Spec {
+    let spec = Request {
         kind: Kind::Input,
         bits: 33,
         signed: true,

@@ -4,10 +4,11 @@
 //! ([`Op::Simulate`](lowbit_ir::Op::Simulate)) on operands; two readers that ask the same of a value share one.
 //! Between a multiply-accumulate and the Relu or Clip behind it stands none: within one kernel the value stays wide.
 
-use crate::config::{Config, Output};
+use crate::Options;
+use crate::config::{Config, Io, Output, Scopes, Skip, Spec};
 use crate::prepare::rewrite;
-use crate::rules::Rules;
-use lowbit_ir::{Error, Graph, Kind, NodeId, Op, Result, Spec, ValueId};
+use lowbit_ir::op::{Binary, Category};
+use lowbit_ir::{Def, Error, Graph, Kind, NodeId, Op, Request, Result, ValueId, infer};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -25,17 +26,23 @@ pub struct Declined {
 }
 
 /// Puts placeholders where the rules want narrow values; gives back what the rules declined, in graph order.
-pub fn annotate(g: &mut Graph, config: &Config, rules: &Rules) -> Result<Vec<Declined>> {
-    config.check()?;
-    rules.check()?;
-    let mut cx = Annotator { g, config, simulated: HashMap::new(), decisions: HashMap::new(), rule: "outputs".into() };
-    if config.output == Output::Narrow {
+pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
+    options.check()?;
+    let (config, rules) = (&options.config, &options.rules);
+    let scopes = Scopes::new(g, config)?;
+    let (simulated, decisions) = (HashMap::new(), HashMap::new());
+    let mut cx = Annotator { g, config, scopes, simulated, decisions, rule: "outputs".into(), call: None };
+    if config.output == Output::Narrow || config.io != Io::Float {
         cx.narrow_outputs()?;
     }
     let mut declined = Vec::new();
     for id in cx.g.order().iter().rev().copied().collect::<Vec<_>>() {
         let Some(call) = Call::of(cx.g, id) else { continue };
-        let (name, decision) = rules.apply(&call, &mut cx).map_err(|e| e.at_node(&call.name))?;
+        let (name, decision) = match cx.scopes.skipped(id).cloned() {
+            // What the configuration leaves float, no rule is asked about.
+            Some(Skip(key)) => ("skip".into(), Decision::Float(key)),
+            None => rules.apply(&call, &mut cx).map_err(|e| e.at_node(&call.name))?,
+        };
         cx.g.node_mut(id).rule = Some(name.clone());
         if let Decision::Float(reason) | Decision::Tail(reason) = &decision {
             let reason = reason.clone();
@@ -121,13 +128,34 @@ impl Call {
     }
 }
 
+/// What can be made narrow: a value, or an operand that may be missing.
+pub trait Operand {
+    /// The value.
+    fn value(self) -> Result<ValueId>;
+}
+
+impl Operand for ValueId {
+    fn value(self) -> Result<ValueId> {
+        Ok(self)
+    }
+}
+
+impl Operand for Result<ValueId> {
+    fn value(self) -> Result<ValueId> {
+        self
+    }
+}
+
 /// What a rule can do.
 pub struct Annotator<'a> {
     g: &'a mut Graph,
     config: &'a Config,
-    simulated: HashMap<(ValueId, Spec), ValueId>,
+    scopes: Scopes,
+    simulated: HashMap<(ValueId, Request), ValueId>,
     decisions: HashMap<NodeId, Decision>,
     rule: Arc<str>,
+    /// The call that a rule is asked about; none while the model's outputs are looked at.
+    call: Option<Call>,
 }
 
 impl Annotator<'_> {
@@ -141,40 +169,133 @@ impl Annotator<'_> {
         self.config
     }
 
-    /// Says which rule is at work, for the placeholders it makes.
-    pub(crate) fn enter(&mut self, rule: &Arc<str>) {
+    /// Says which rule is at work on which call, for the placeholders it makes.
+    pub(crate) fn enter(&mut self, rule: &Arc<str>, call: &Call) {
         self.rule = rule.clone();
+        self.call = Some(call.clone());
     }
 
     /// A narrow form of `value`: one placeholder for all who ask the same.
-    pub fn simulate(&mut self, value: ValueId, kind: Kind, spec: Spec) -> Result<ValueId> {
+    ///
+    /// What `spec` leaves open, the configuration says; what it says itself, only the choices of a layer can overrule.
+    pub fn simulate(&mut self, value: impl Operand, kind: Kind, spec: Spec) -> Result<ValueId> {
+        let value = value.value()?;
+        let (request, keys) = self.request(value, kind, &spec)?;
+        self.place(value, request, &keys)
+    }
+
+    /// A narrow form of a value in memory, as the configuration says.
+    pub fn simulate_input(&mut self, value: ValueId) -> Result<ValueId> {
+        self.simulate(value, Kind::Input, Spec::default())
+    }
+
+    /// What a sum or a move reads: narrow from memory, or wide as a layer left it where the configuration says so.
+    pub fn simulate_joined(&mut self, value: ValueId) -> Result<ValueId> {
+        match !self.config.store_lowbit && self.is_wide(value) {
+            true => Ok(value),
+            false => self.simulate_input(value),
+        }
+    }
+
+    /// Whether a value comes from a layer, with nothing between that would need it narrow.
+    fn is_wide(&self, value: ValueId) -> bool {
+        let (mut todo, mut seen) = (vec![value], HashSet::new());
+        while let Some(v) = todo.pop() {
+            let Some((id, node)) = rewrite::producer(self.g, v).filter(|(id, _)| seen.insert(*id)) else { continue };
+            if self.scopes.skipped(id).is_some() {
+                continue;
+            }
+            match node.op.category() {
+                Category::Layer => return true,
+                Category::Activation => match node.op {
+                    Op::Relu | Op::Clip { .. } => todo.extend(node.input(0)),
+                    Op::Binary(Binary::Add) => todo.extend(node.operands()),
+                    _ => {}
+                },
+                Category::Transform => match node.op {
+                    Op::Concat { .. } | Op::Resize(_) => {}
+                    _ => todo.extend(node.input(0)),
+                },
+                Category::Pool | Category::Normalization | Category::Quantization | Category::Custom => {}
+            }
+        }
+        false
+    }
+
+    /// Narrows what a layer computes to the width of the kind Activation, in front of all who read it; 32 bits hold every
+    /// accumulator, so they need nothing.
+    pub fn simulate_activation(&mut self, call: &Call) -> Result<()> {
+        let (request, keys) = self.request(call.output, Kind::Activation, &Spec::default())?;
+        let leaves = self.g.is_output(call.output);
+        if request.bits >= 32 || leaves {
+            return Ok(());
+        }
+        let narrow = self.place(call.output, request, &keys)?;
+        for (reader, i) in self.g.users().of(call.output).to_vec() {
+            if rewrite::output(self.g.node(reader)) != Some(narrow) {
+                self.g.set_input(reader, i, Some(narrow));
+            }
+        }
+        // Whoever asks for the layer's result from now on is asked of the narrow one.
+        self.simulated.retain(|(of, _), s| *of != call.output || *s == narrow);
+        Ok(())
+    }
+
+    /// What is asked of a value on behalf of the call, and the keys of the configuration that had a say.
+    pub fn request(&self, value: ValueId, kind: Kind, spec: &Spec) -> Result<(Request, Vec<String>)> {
+        let (spec, keys) = match &self.call {
+            Some(call) => self.scopes.spec(self.config, call.node, &call.op, kind, spec),
+            None => (spec.over(self.config.of(kind)), Vec::new()),
+        };
+        spec.check(kind)?;
+        let shape = &self.g.ty(value).shape;
+        let op = self.call.as_ref().map(|call| &call.op);
+        let (axis, block) = match (kind, op) {
+            (Kind::Weight, Some(op)) => {
+                let outputs = infer::weight_axis(op, shape).unwrap_or(0);
+                (outputs, if outputs == 0 { 1 } else { outputs.saturating_sub(1) })
+            }
+            // A matrix has its channels last, an image behind the batch.
+            (Kind::Input | Kind::Activation, _) | (Kind::Weight, None) => {
+                let last = shape.rank().saturating_sub(1);
+                (if shape.rank() > 2 && !matches!(op, Some(Op::MatMul(_))) { 1 } else { last }, last)
+            }
+        };
+        let mut request = spec.request(kind, axis, block);
+        if let Some(dtype) = self.config.io.dtype().filter(|_| self.is_border(value)) {
+            (request.bits, request.signed) = (dtype.bits() as u8, dtype.range().is_some_and(|r| r.0 < 0));
+        }
+        Ok((request, keys))
+    }
+
+    /// Whether a value enters or leaves the model.
+    fn is_border(&self, value: ValueId) -> bool {
+        self.g.value(value).def == Def::Input || self.g.is_output(value)
+    }
+
+    fn place(&mut self, value: ValueId, request: Request, keys: &[String]) -> Result<ValueId> {
         if !self.g.ty(value).dtype.is_float() {
             let v = self.g.value(value);
             return Err(Error::new(format!("expected a float to quantize, found {}", v.ty)).at_value(&v.name));
         }
-        let spec = Spec { kind, ..spec };
-        if let Some(found) = self.simulated.get(&(value, spec.clone())) {
+        if let Some(found) = self.simulated.get(&(value, request.clone())) {
             return Ok(*found);
         }
         let (name, ty) = (self.g.value(value).name.clone(), self.g.ty(value).clone());
         let node = format!("{name}.simulate");
         let outputs = [(&*format!("{name}.s"), ty)];
-        let (op, inputs) = (Op::Simulate(spec.clone()), vec![Some(value)]);
+        let (op, inputs) = (Op::Simulate(request.clone()), vec![Some(value)]);
         let id = match (self.g.producer(value), self.g.order().first().copied()) {
             (Some(producer), _) => self.g.add_node_after(producer, &node, op, inputs, &outputs),
             (None, Some(first)) => self.g.add_node_before(first, &node, op, inputs, &outputs),
             (None, None) => self.g.add_node(&node, op, inputs, &outputs),
         };
-        self.g.node_mut(id).rule = Some(self.rule.clone());
+        // Who chose: the rule, and the keys of the configuration that changed what it would have asked.
+        let who = std::iter::once(self.rule.to_string()).chain(keys.iter().cloned()).collect::<Vec<_>>().join(", ");
+        self.g.node_mut(id).rule = Some(who.into());
         let result = rewrite::output(self.g.node(id)).unwrap_or(value);
-        self.simulated.insert((value, spec), result);
+        self.simulated.insert((value, request), result);
         Ok(result)
-    }
-
-    /// A narrow form of a value in memory, as the configuration says.
-    pub fn simulate_input(&mut self, value: ValueId) -> Result<ValueId> {
-        let spec = self.config.input_spec()?;
-        self.simulate(value, Kind::Input, spec)
     }
 
     /// Keeps a call, on these operands in place of its first ones; the rest, such as a bias, stays.
@@ -217,8 +338,11 @@ impl Annotator<'_> {
         self.g.nodes().filter(|(_, n)| n.operands().any(|o| o == v)).all(|(id, _)| tail(&id))
     }
 
-    /// A result that somebody reads narrow is written narrow, so everybody reads it so.
+    /// A result that somebody reads narrow is written narrow, so everybody reads it so; unless values stay wide.
     fn unify_readers(&mut self, call: &Call) {
+        if !self.config.store_lowbit {
+            return;
+        }
         for v in self.g.node(call.node).outputs.clone() {
             let placeholders: HashSet<ValueId> =
                 self.simulated.iter().filter(|((of, _), _)| *of == v).map(|(_, s)| *s).collect();

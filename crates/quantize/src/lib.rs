@@ -15,6 +15,7 @@ pub mod calibrate;
 pub mod config;
 pub mod equalize;
 pub mod observe;
+pub mod phase;
 pub mod prepare;
 pub mod realize;
 pub mod refine;
@@ -24,11 +25,13 @@ pub mod samples;
 
 pub use annotate::{Annotator, Call, Decision, Declined, annotate};
 pub use calibrate::{Chosen, Stats, calibrate};
-pub use config::Config;
+pub use config::{Config, Spec};
 pub use equalize::{Equalized, equalize};
+pub use observe::{Observer, Observers};
+pub use phase::{Passes, Phase};
 pub use prepare::{Prepare, prepare};
-pub use realize::{LeftFloat, realize};
-pub use refine::{Correction, Refine, refine};
+pub use realize::{LeftFloat, Realizers, realize};
+pub use refine::{Correction, Refine, Refinements, refine};
 pub use report::Report;
 pub use rules::Rules;
 pub use samples::Samples;
@@ -56,8 +59,27 @@ pub struct Options {
     pub config: Config,
     /// What is quantized.
     pub rules: Rules,
+    /// What finds ranges.
+    pub observers: Observers,
+    /// What corrects the calibrated graph.
+    pub refinements: Refinements,
+    /// What becomes integers, and how.
+    pub realizers: Realizers,
+    /// Passes of the user's.
+    pub passes: Passes,
     /// Operators of the user's.
     pub customs: Customs,
+}
+
+impl Options {
+    /// Refuses what cannot work, before any data is read; what depends on the model is found when it is annotated.
+    pub fn check(&self) -> Result<()> {
+        self.config.check()?;
+        self.observers.check(&self.config)?;
+        self.refinements.check(&self.config.refinements)?;
+        self.realizers.check()?;
+        self.rules.check()
+    }
 }
 
 /// The stages after prepare, for `--stop-after` and `--print-after`; prepare's passes are in [`prepare::PREPARE`].
@@ -76,26 +98,43 @@ pub fn quantize(
     samples: &dyn Samples,
     watch: &mut dyn Watch,
 ) -> Result<Option<Quantized>> {
+    options.check()?;
     let config = &options.config;
+    let own = |phase, g: &mut Graph, watch: &mut dyn Watch| options.passes.run(phase, g, watch);
     let mut float = model.clone();
-    if prepare(&mut float, &mut Prepare { customs: options.customs.clone() }, watch)? == Flow::Stop {
+    if prepare(&mut float, &mut Prepare { customs: options.customs.clone() }, watch)? == Flow::Stop
+        || own(Phase::Prepared, &mut float, watch)? == Flow::Stop
+    {
         return Ok(None);
     }
     let equalized = stage("equalize", &mut float, watch, |g| equalize(g, config, engine, samples))?;
     let Some(equalized) = equalized else { return Ok(None) };
+    if own(Phase::Equalized, &mut float, watch)? == Flow::Stop {
+        return Ok(None);
+    }
     let mut g = float.clone();
-    let Some(declined) = stage("annotate", &mut g, watch, |g| annotate(g, config, &options.rules))? else {
+    let Some(declined) = stage("annotate", &mut g, watch, |g| annotate(g, options))? else { return Ok(None) };
+    if own(Phase::Annotated, &mut g, watch)? == Flow::Stop {
+        return Ok(None);
+    }
+    let Some(values) = stage("calibrate", &mut g, watch, |g| calibrate(g, options, engine, samples))? else {
         return Ok(None);
     };
-    let Some(values) = stage("calibrate", &mut g, watch, |g| calibrate(g, config, engine, samples))? else {
+    if own(Phase::Calibrated, &mut g, watch)? == Flow::Stop {
         return Ok(None);
-    };
+    }
     let cx = Refine { float: &float, engine, samples, limit: config.refine_samples };
-    let Some(corrections) = stage("refine", &mut g, watch, |g| refine(g, &config.refinements, &cx))? else {
+    let Some(corrections) = stage("refine", &mut g, watch, |g| refine(g, options, &cx))? else { return Ok(None) };
+    if own(Phase::Refined, &mut g, watch)? == Flow::Stop {
+        return Ok(None);
+    }
+    let qdq = g.clone();
+    let Some(left) = stage("realize", &mut g, watch, |g| realize(g, config, &options.realizers))? else {
         return Ok(None);
     };
-    let qdq = g.clone();
-    let Some(left) = stage("realize", &mut g, watch, |g| realize(g, config))? else { return Ok(None) };
+    if own(Phase::Realized, &mut g, watch)? == Flow::Stop {
+        return Ok(None);
+    }
     hardware::check(&g, hardware::find(&config.hardware)?)?;
     let first = if samples.is_empty() { Vec::new() } else { samples.sample(0)? };
     let sizes: Vec<Vec<usize>> = first.iter().map(|t| t.dims().to_vec()).collect();
@@ -110,6 +149,9 @@ pub fn quantize(
         corrections,
     };
     let report = Report::new(config, found);
+    if config.integer_only {
+        report.only_integers()?;
+    }
     Ok(Some(Quantized { float, qdq, integer: g, report }))
 }
 

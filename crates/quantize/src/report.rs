@@ -8,7 +8,7 @@ use crate::prepare::{self, rewrite};
 use crate::realize::LeftFloat;
 use crate::refine::Correction;
 use lowbit_ir::op::Category;
-use lowbit_ir::{Def, Graph, Node, NodeId, Op, ValueId, infer};
+use lowbit_ir::{Def, Error, Graph, Node, NodeId, Op, Result, ValueId, infer};
 use serde::{Deserialize, Serialize};
 
 /// The account of a quantization.
@@ -124,6 +124,23 @@ impl Report {
             corrections: found.corrections,
             layers,
         }
+    }
+}
+
+impl Report {
+    /// Refuses a model of which something in the middle stays float: an error that lists all of it.
+    pub fn only_integers(&self) -> Result<()> {
+        if self.left_float.is_empty() {
+            return Ok(());
+        }
+        let line = |l: &Left| format!("{} '{}': {} (rule '{}')", l.op, l.node, l.reason, l.rule);
+        let lines: Vec<String> = self.left_float.iter().map(line).collect();
+        Err(Error::new(format!(
+            "expected integers only (integer_only = true), found {} nodes that stay float:\n  {}",
+            lines.len(),
+            lines.join("\n  ")
+        ))
+        .hint("output = \"narrow\" puts the last layers' results on integers; rules and realize functions of your own can do the rest"))
     }
 }
 

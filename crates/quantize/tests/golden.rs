@@ -5,7 +5,7 @@ use lowbit_ir::interp::Interpreter;
 use lowbit_ir::{Graph, Result, Tensor};
 use lowbit_quantize::config::Output;
 use lowbit_quantize::prepare::PREPARE;
-use lowbit_quantize::{Config, Prepare, Rules, annotate, calibrate, realize};
+use lowbit_quantize::{Config, Options, Prepare, Realizers, Spec, annotate, calibrate, realize};
 
 fn prepare_pass<const I: usize>(g: &mut Graph) -> Result<()> {
     (PREPARE[I].run)(g, &mut Prepare::default())?;
@@ -35,7 +35,7 @@ fn prepare_passes() {
 }
 
 fn annotate_with(g: &mut Graph, config: &Config) -> Result<()> {
-    annotate(g, config, &Rules::standard())?;
+    annotate(g, &Options { config: config.clone(), ..Options::default() })?;
     g.sweep();
     Ok(())
 }
@@ -51,13 +51,14 @@ fn annotate_rules() {
 
 /// Calibrates on one sample that counts from -1 to 1.
 fn calibrate_with(g: &mut Graph, config: &Config) -> Result<()> {
-    annotate(g, config, &Rules::standard())?;
+    let options = Options { config: config.clone(), ..Options::default() };
+    annotate(g, &options)?;
     let ramp = |dims: &[usize]| {
         let n: usize = dims.iter().product();
         Tensor::from_f32(dims, (0..n).map(|i| i as f32 / (n - 1).max(1) as f32 * 2.0 - 1.0).collect())
     };
     let sample = g.inputs.iter().map(|v| ramp(&g.ty(*v).shape.require()?)).collect::<Result<Vec<_>>>()?;
-    calibrate(g, config, &Interpreter::default(), &vec![sample])?;
+    calibrate(g, &options, &Interpreter::default(), &vec![sample])?;
     g.sweep();
     Ok(())
 }
@@ -65,10 +66,12 @@ fn calibrate_with(g: &mut Graph, config: &Config) -> Result<()> {
 #[test]
 fn calibrated_graphs() {
     let passes: [Named; 2] = [
-        ("calibrate", |g| calibrate_with(g, &Config { activation_observer: "minmax".into(), ..Config::default() })),
+        ("calibrate", |g| {
+            calibrate_with(g, &Config { input: Spec::default().observer("minmax"), ..Config::default() })
+        }),
         ("calibrate-symmetric", |g| {
-            let config = Config { activation_signed: true, activation_symmetric: true, ..Config::default() };
-            calibrate_with(g, &Config { activation_observer: "minmax".into(), ..config })
+            let input = Spec::default().signed().symmetric().observer("minmax");
+            calibrate_with(g, &Config { input, ..Config::default() })
         }),
     ];
     check_dir("tests/golden/calibrate", &passes).unwrap_or_else(|e| panic!("{e}"));
@@ -76,6 +79,6 @@ fn calibrated_graphs() {
 
 #[test]
 fn realized_operators() {
-    let passes: [Named; 1] = [("realize", |g| realize(g, &Config::default()).map(|_| ()))];
+    let passes: [Named; 1] = [("realize", |g| realize(g, &Config::default(), &Realizers::standard()).map(|_| ()))];
     check_dir("tests/golden/realize", &passes).unwrap_or_else(|e| panic!("{e}"));
 }

@@ -63,13 +63,13 @@ fn methods_and_widths_run() {
     let samples = Random(1).samples(&g, 4);
     for text in [
         "requantize = 'fixed'",
-        "requantize = 'shift'\nactivation_scale = 'power-of-two'\nweight_scale = 'power-of-two'",
-        "activation_bits = 16\naccumulator_bits = 64",
-        "activation_bits = 4\nweight_bits = 4",
-        "activation_signed = true\nactivation_symmetric = true",
+        "requantize = 'shift'\ninput.scale = 'power-of-two'\nweight.scale = 'power-of-two'",
+        "input.bits = 16\naccumulator_bits = 64",
+        "input.bits = 4\nweight.bits = 4",
+        "input.signed = true\ninput.symmetric = true",
         "output = 'narrow'",
         "refinements = ['bias-correction-sequential']",
-        "refinements = []\nactivation_observer = 'minmax'",
+        "refinements = []\ninput.observer = 'minmax'",
     ] {
         let options = Options { config: Config::from_toml(text).unwrap(), ..Options::default() };
         let q = run_pipeline(&g, &options, &samples).unwrap_or_else(|e| panic!("{text}: {e}"));

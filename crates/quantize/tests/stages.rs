@@ -8,7 +8,8 @@ use lowbit_ir::pass::StopAfter;
 use lowbit_ir::{Kind, Op};
 use lowbit_quantize::calibrate::{apply, observe};
 use lowbit_quantize::{
-    Config, Decision, Options, Prepare, Rules, Stats, analysis, annotate, calibrate, prepare, quantize, realize,
+    Config, Decision, Observers, Options, Prepare, Realizers, Rules, Spec, Stats, analysis, annotate, calibrate,
+    prepare, quantize, realize,
 };
 
 const NET: &str = r#"
@@ -31,22 +32,17 @@ graph "net" {
 fn stages_run_alone_and_the_qdq_graph_enters_realize_again() {
     let g = graph(NET);
     let samples = Random(3).samples(&g, 8);
-    let whole = run_pipeline(
-        &g,
-        &Options { config: Config { refinements: vec![], ..Config::default() }, ..Options::default() },
-        &samples,
-    )
-    .unwrap();
-    let config = Config { refinements: vec![], ..Config::default() };
+    let options = Options { config: Config { refinements: vec![], ..Config::default() }, ..Options::default() };
+    let whole = run_pipeline(&g, &options, &samples).unwrap();
     let mut by_hand = g.clone();
     let _ = prepare(&mut by_hand, &mut Prepare::default(), &mut ()).unwrap();
-    annotate(&mut by_hand, &config, &Rules::standard()).unwrap();
-    calibrate(&mut by_hand, &config, &Interpreter::default(), &samples).unwrap();
+    annotate(&mut by_hand, &options).unwrap();
+    calibrate(&mut by_hand, &options, &Interpreter::default(), &samples).unwrap();
     by_hand.sweep();
     // A QDQ graph that went through a file is prepared again before it is realized.
     let mut again = lowbit_ir::text::parse(&lowbit_ir::text::print(&by_hand)).unwrap();
     let _ = prepare(&mut again, &mut Prepare::default(), &mut ()).unwrap();
-    realize(&mut again, &config).unwrap();
+    realize(&mut again, &options.config, &Realizers::standard()).unwrap();
     lowbit_ir::verify::verify(&again).unwrap();
     assert_eq!(ops(&again), ops(&whole.integer));
     for sample in &samples {
@@ -58,7 +54,7 @@ fn stages_run_alone_and_the_qdq_graph_enters_realize_again() {
 fn statistics_of_parts_merge_to_those_of_the_whole() {
     let mut g = graph(NET);
     let samples = Random(3).samples(&g, 9);
-    annotate(&mut g, &Config::default(), &Rules::standard()).unwrap();
+    annotate(&mut g, &Options::default()).unwrap();
     let see = |part: &[Vec<lowbit_ir::Tensor>]| observe(&g, &Interpreter::default(), &part.to_vec(), 0).unwrap();
     let whole = see(&samples);
     let mut merged = Stats::default();
@@ -68,7 +64,10 @@ fn statistics_of_parts_merge_to_those_of_the_whole() {
     assert_eq!(whole.samples, 9);
     assert_eq!(whole, merged);
     let (mut a, mut b) = (g.clone(), g.clone());
-    assert_eq!(apply(&mut a, &whole).unwrap(), apply(&mut b, &merged).unwrap());
+    assert_eq!(
+        apply(&mut a, &whole, &Observers::standard()).unwrap(),
+        apply(&mut b, &merged, &Observers::standard()).unwrap()
+    );
     assert_eq!(a, b);
 }
 
@@ -80,9 +79,7 @@ fn a_rule_of_the_users_replaces_the_standard_one() {
     let rules = Rules::standard().override_op("Conv", |call, cx| {
         let depthwise = matches!(&call.op, Op::Conv(c) if c.group > 1);
         let x = cx.simulate_input(call.data()?)?;
-        let mut spec = cx.config().weight_spec(0)?;
-        spec.bits = if depthwise { 8 } else { 4 };
-        let w = cx.simulate(call.weight()?, Kind::Weight, spec)?;
+        let w = cx.simulate(call.weight(), Kind::Weight, Spec::bits(if depthwise { 8 } else { 4 }))?;
         cx.keep(call, [x, w])
     });
     let q = run_pipeline(&g, &Options { rules, ..Options::default() }, &samples).unwrap();
@@ -119,7 +116,7 @@ fn bias_correction_brings_the_means_back() {
     let samples = Random(3).samples(&g, 16);
     // At 3 bits the weights are coarse enough for means to move.
     let with = |refinements: Vec<String>| {
-        let config = Config { weight_bits: 3, refinements, ..Config::default() };
+        let config = Config { weight: Spec::bits(3), refinements, ..Config::default() };
         let q = run_pipeline(&g, &Options { config, ..Options::default() }, &samples).unwrap();
         let mean = |g: &lowbit_ir::Graph| {
             let mut sums = vec![0.0f64; 5];

@@ -6,7 +6,7 @@ use crate::op::{
     Binary, Conv, Coordinates, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Reduce, ReduceKind, Rescale,
     Resize, ResizeMode, SliceAxis, Unary,
 };
-use crate::spec::{Kind, ScaleForm, Sharing, Spec};
+use crate::request::{Kind, Request, ScaleForm, Sharing};
 use crate::suggest::did_you_mean;
 use crate::{DType, Error, Op, Result, bail};
 use lowbit_arithmetic::{Method, Rounding};
@@ -249,7 +249,7 @@ fn rescale_attributes(r: Rescale) -> Vec<Named> {
     vec![token("method", r.method), token("rounding", r.rounding)]
 }
 
-fn simulate_attributes(s: &Spec) -> Vec<Named> {
+fn simulate_attributes(s: &Request) -> Vec<Named> {
     let mut attrs = vec![token("kind", word_of(&KINDS, &s.kind)), token("bits", s.bits)];
     let flags = [("signed", s.signed), ("symmetric", s.symmetric), ("narrow", s.narrow)];
     attrs.extend(flags.into_iter().filter_map(|(name, on)| flag(name, on)));
@@ -559,9 +559,9 @@ fn rescale(a: &mut Given<'_>) -> Scanned<Rescale> {
     Ok(Rescale { method, rounding: a.rounding(method.default_rounding())? })
 }
 
-fn simulate(a: &mut Given<'_>) -> Scanned<Spec> {
+fn simulate(a: &mut Given<'_>) -> Scanned<Request> {
     let (axis, block) = (a.int("axis")?, a.int("block")?);
-    Ok(Spec {
+    Ok(Request {
         kind: a.word("kind", &KINDS)?.unwrap_or(Kind::Input),
         bits: a.int("bits")?.unwrap_or(8),
         signed: a.flag("signed")?,

@@ -7,7 +7,7 @@ use lowbit_ir::op::{
     Binary, Conv, Coordinates, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Reduce, ReduceKind, Rescale,
     Resize, ResizeMode, SliceAxis, Unary,
 };
-use lowbit_ir::spec::{Kind, ScaleForm, Sharing, Spec};
+use lowbit_ir::request::{Kind, Request, ScaleForm, Sharing};
 use lowbit_ir::text::OPERATORS;
 use lowbit_ir::{DType, Dim, Granularity, Graph, Op, Quant, Shape, Tensor, Type, ValueId};
 
@@ -178,9 +178,9 @@ fn resize(r: &mut Random, nan: bool) -> Resize {
     }
 }
 
-fn spec(r: &mut Random) -> Spec {
+fn spec(r: &mut Random) -> Request {
     let (axis, size) = (r.size(), r.size());
-    Spec {
+    Request {
         kind: r.pick(&[Kind::Input, Kind::Weight, Kind::Activation]),
         bits: r.bits() as u8,
         signed: r.chance(50),

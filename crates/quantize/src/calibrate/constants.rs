@@ -1,25 +1,31 @@
 //! Constants as integers: weights per output channel, biases at the accumulator's scale.
 
 use super::{Choice, Parameters, is_weight, spec};
-use crate::observe::{self, Affine, Bounds, Fit, Range};
+use crate::observe::{self, Affine, Bounds, Fit, Observers, Range};
 use crate::prepare::rewrite;
-use lowbit_ir::spec::Sharing;
-use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Spec, Tensor, Type, ValueId, infer};
+use lowbit_ir::request::Sharing;
+use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Request, Result, Tensor, Type, ValueId, infer};
 
 /// Largest magnitude of an integer bias: half of what 32 bits hold, so that the products have room.
 const LARGEST_BIAS: f64 = (1u64 << 30) as f64;
 
 /// Chooses scales for all weights.
-pub fn choose_weights(g: &Graph, chosen: &mut Parameters) -> Result<()> {
+pub fn choose_weights(g: &Graph, observers: &Observers, chosen: &mut Parameters) -> Result<()> {
     for id in g.order().iter().copied().filter(|id| is_weight(g, *id)) {
         let (Some(spec), Some(w)) = (spec(g, id), g.node(id).input(0)) else { continue };
-        let choice = choose_weight(g, id, w, spec, chosen).map_err(|e| e.at_value(&g.value(w).name))?;
+        let choice = choose_weight(g, (id, w), spec, observers, chosen).map_err(|e| e.at_value(&g.value(w).name))?;
         chosen.of.insert(id, choice);
     }
     Ok(())
 }
 
-fn choose_weight(g: &Graph, id: NodeId, w: ValueId, spec: &Spec, chosen: &Parameters) -> Result<Choice> {
+fn choose_weight(
+    g: &Graph,
+    (id, w): (NodeId, ValueId),
+    spec: &Request,
+    observers: &Observers,
+    chosen: &Parameters,
+) -> Result<Choice> {
     let (data, dims) = (rewrite::floats(g, w).unwrap_or_default(), g.ty(w).shape.require()?);
     if let Some((at, bad)) = data.iter().enumerate().find(|(_, x)| !x.is_finite()) {
         return Err(Error::new(format!("expected finite weights, found {bad} (element {at})"))
@@ -30,9 +36,9 @@ fn choose_weight(g: &Graph, id: NodeId, w: ValueId, spec: &Spec, chosen: &Parame
         Sharing::Channel(axis) => channels(&data, &dims, axis),
         Sharing::Block { .. } => return Err(Error::new(format!("blocks have no integer kernels here: {spec}"))),
     };
-    let observer = observe::find_for_weights(&spec.observer)?;
-    let mut affines: Vec<Affine> =
-        groups.iter().map(|w| observe::choose((observer.range)(w, spec), Bounds::NONE, spec)).collect();
+    let observer = observers.find_for_weights(&spec.observer)?;
+    let choose = |w: &Vec<f32>| Ok(observe::choose(observer.range_of_weights(w, spec)?, Bounds::NONE, spec));
+    let mut affines = groups.iter().map(choose).collect::<Result<Vec<Affine>>>()?;
     // A channel of zeros takes any scale; one like its neighbours' keeps its bias precise.
     let is_zero = |w: &Vec<f32>| w.iter().all(|x| *x == 0.0);
     let largest = affines.iter().zip(&groups).filter(|(_, w)| !is_zero(w)).map(|(a, _)| a.scale).fold(0.0, f32::max);
@@ -43,8 +49,8 @@ fn choose_weight(g: &Graph, id: NodeId, w: ValueId, spec: &Spec, chosen: &Parame
     for (channel, least) in least_scales(g, id, affines.len(), chosen)?.into_iter().enumerate() {
         if let Some(a) = affines.get_mut(channel).filter(|a| f64::from(a.scale) < least) {
             a.scale = match spec.scale {
-                lowbit_ir::spec::ScaleForm::Float => (least as f32).next_up(),
-                lowbit_ir::spec::ScaleForm::PowerOfTwo => least.log2().ceil().exp2() as f32,
+                lowbit_ir::request::ScaleForm::Float => (least as f32).next_up(),
+                lowbit_ir::request::ScaleForm::PowerOfTwo => least.log2().ceil().exp2() as f32,
             };
             widened_for_bias += 1;
         }
@@ -97,7 +103,7 @@ fn channels(data: &[f32], dims: &[usize], axis: usize) -> Vec<Vec<f32>> {
 }
 
 /// A float constant as integers of this type.
-pub fn quantize_tensor(t: &Tensor, ty: &Type, spec: &Spec) -> Result<Tensor> {
+pub fn quantize_tensor(t: &Tensor, ty: &Type, spec: &Request) -> Result<Tensor> {
     let q = ty.quant()?;
     let (data, dims) = (t.floats()?, t.dims());
     let affines = (0..q.scale.len()).map(|i| q.affine_at(i)).collect::<Result<Vec<_>>>()?;

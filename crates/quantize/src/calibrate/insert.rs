@@ -4,12 +4,12 @@ use super::constants::quantize_tensor;
 use super::{Choice, Parameters, spec};
 use crate::prepare::rewrite;
 use lowbit_arithmetic::{Rounding, quantize};
-use lowbit_ir::spec::Sharing;
-use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Spec, Type, ValueId};
+use lowbit_ir::request::Sharing;
+use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Request, Result, Type, ValueId};
 use std::sync::Arc;
 
 /// How integers as a spec asks are stored.
-pub fn storage(spec: &Spec) -> DType {
+pub fn storage(spec: &Request) -> DType {
     DType::holding(u32::from(spec.bits), spec.signed)
 }
 
@@ -48,7 +48,7 @@ fn base(name: &str) -> &str {
     name.strip_suffix(".wide").unwrap_or(name)
 }
 
-fn quant(choice: &Choice, spec: &Spec) -> Quant {
+fn quant(choice: &Choice, spec: &Request) -> Quant {
     let (qmin, qmax) = spec.range();
     match (spec.sharing, choice.affines.as_slice()) {
         (Sharing::Channel(axis), many) => Quant::per_channel(many.iter().map(|a| a.scale).collect(), axis, qmin, qmax),

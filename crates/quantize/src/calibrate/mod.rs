@@ -9,13 +9,13 @@ mod ties;
 
 pub(crate) use constants::{integer_bias, source};
 
-use crate::config::Config;
-use crate::observe::{self, Affine, Bounds, Fit, Histogram, Range};
+use crate::Options;
+use crate::observe::{self, Affine, Bounds, Fit, Observers, Range, Seen};
 use crate::prepare::rewrite;
 use crate::samples::{Samples, spread};
 use lowbit_ir::op::Unary;
-use lowbit_ir::spec::Sharing;
-use lowbit_ir::{Engine, Error, Graph, Kind, NodeId, Op, Result, Spec, ValueId};
+use lowbit_ir::request::Sharing;
+use lowbit_ir::{Engine, Error, Graph, Kind, NodeId, Op, Request, Result, ValueId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
@@ -25,7 +25,7 @@ pub struct Stats {
     /// How many samples were run.
     pub samples: u64,
     /// The values.
-    pub values: BTreeMap<String, Histogram>,
+    pub values: BTreeMap<String, Seen>,
 }
 
 impl Stats {
@@ -33,7 +33,13 @@ impl Stats {
     pub fn merge(&mut self, other: &Stats) {
         self.samples += other.samples;
         for (name, seen) in &other.values {
-            self.values.entry(name.clone()).or_default().merge(seen);
+            match self.values.get_mut(name) {
+                Some(mine) => mine.merge(seen),
+                // Of nothing and something the order is known, but a part must not tell more than the whole.
+                None => {
+                    self.values.insert(name.clone(), Seen { moving: None, ..seen.clone() });
+                }
+            }
         }
     }
 }
@@ -62,9 +68,9 @@ pub struct Chosen {
 }
 
 /// Observes samples and makes the annotated graph a QDQ graph.
-pub fn calibrate(g: &mut Graph, config: &Config, engine: &dyn Engine, samples: &dyn Samples) -> Result<Vec<Chosen>> {
-    let stats = observe(g, engine, samples, config.samples)?;
-    apply(g, &stats)
+pub fn calibrate(g: &mut Graph, options: &Options, engine: &dyn Engine, samples: &dyn Samples) -> Result<Vec<Chosen>> {
+    let stats = observe(g, engine, samples, options.config.samples)?;
+    apply(g, &stats, &options.observers)
 }
 
 /// Runs up to `limit` samples (0: all), evenly spread, and counts the values that placeholders wait for.
@@ -80,7 +86,7 @@ pub fn observe(g: &Graph, engine: &dyn Engine, samples: &dyn Samples, limit: usi
             .hint("give images, arrays or --data random"));
     }
     let mut run = engine.load(&float_form(g), &taps)?;
-    let mut seen = vec![Histogram::default(); taps.len()];
+    let mut seen = vec![Seen::new(); taps.len()];
     let mut stats = Stats::default();
     for i in spread(samples.len(), limit) {
         let at = |e: Error| e.context(format!("calibrating on sample {i}"));
@@ -108,12 +114,12 @@ pub fn float_form(g: &Graph) -> Graph {
 }
 
 /// Chooses scales from statistics and makes the annotated graph a QDQ graph.
-pub fn apply(g: &mut Graph, stats: &Stats) -> Result<Vec<Chosen>> {
+pub fn apply(g: &mut Graph, stats: &Stats, observers: &Observers) -> Result<Vec<Chosen>> {
     let mut chosen = Parameters::default();
     for group in ties::groups(g) {
-        chosen.choose_group(g, &group, stats)?;
+        chosen.choose_group(g, &group, stats, observers)?;
     }
-    constants::choose_weights(g, &mut chosen)?;
+    constants::choose_weights(g, observers, &mut chosen)?;
     let report = chosen.report(g);
     insert::replace_placeholders(g, &chosen)?;
     constants::quantize_biases(g)?;
@@ -136,41 +142,49 @@ struct Choice {
 }
 
 impl Parameters {
-    fn choose_group(&mut self, g: &Graph, group: &ties::Group, stats: &Stats) -> Result<()> {
+    fn choose_group(&mut self, g: &Graph, group: &ties::Group, stats: &Stats, observers: &Observers) -> Result<()> {
         let Some(first) = group.members.first() else { return Ok(()) };
         let Some(spec) = spec(g, *first) else { return Ok(()) };
         if spec.sharing != Sharing::Tensor {
             return Err(Error::new(format!("values in memory have one scale a tensor, found {spec}"))
                 .at_node(&g.node(*first).name));
         }
-        let mut seen = Histogram::default();
+        let mut seen: Option<Seen> = None;
         let mut bounds: Option<Bounds> = None;
         let mut constant = true;
         for v in group.roots.iter().filter_map(|id| g.node(*id).input(0)) {
             let value = g.value(v);
             match rewrite::floats(g, v) {
-                Some(data) => seen.add(&data).map_err(|e| e.at_value(&value.name))?,
+                Some(data) => {
+                    let mut own = Seen::new();
+                    own.add(&data).map_err(|e| e.at_value(&value.name))?;
+                    join(&mut seen, &own);
+                }
                 None => {
                     constant = false;
-                    let histogram = stats.values.get(&value.name).ok_or_else(|| {
+                    let own = stats.values.get(&value.name).ok_or_else(|| {
                         Error::new("the statistics know nothing of this value")
                             .at_value(&value.name)
                             .hint("calibrate the same model with the same configuration")
                     })?;
-                    seen.merge(histogram);
+                    join(&mut seen, own);
                 }
             }
             let known = known_bounds(g, v);
             bounds = Some(bounds.map_or(known, |b| Bounds { low: b.low.min(known.low), high: b.high.max(known.high) }));
         }
-        let (low, high) = seen.range();
+        let mut seen = seen.unwrap_or_default();
+        let (low, high) = seen.histogram.range();
         if let Some(useful) = useful_range(g, group) {
-            seen = seen.limited(useful.low, useful.high);
+            seen.histogram = seen.histogram.limited(useful.low, useful.high);
         }
         // What a constant is, is known: nothing of it needs to be clipped.
         let range = match constant {
             true => Range { low, high },
-            false => (observe::find(&spec.observer)?.range)(&seen, spec),
+            false => {
+                let name = || g.node(*first).input(0).map(|v| g.value(v).name.as_str()).unwrap_or_default();
+                observers.find(&spec.observer)?.range(&seen, spec).map_err(|e| e.at_value(name()))?
+            }
         };
         let too_small = match observe::fit(Range { low, high }, spec) {
             Fit::Fits => 0,
@@ -206,12 +220,12 @@ impl Parameters {
 }
 
 /// The error of a group whose values no scale fits, at the value that reaches furthest.
-fn too_large(g: &Graph, group: &ties::Group, stats: &Stats, spec: &Spec) -> Error {
+fn too_large(g: &Graph, group: &ties::Group, stats: &Stats, spec: &Request) -> Error {
     let reach = |v: ValueId| {
         let name = &g.value(v).name;
         let (low, high) = match rewrite::floats(g, v) {
             Some(data) => data.iter().fold((0.0f32, 0.0f32), |(l, h), x| (l.min(*x), h.max(*x))),
-            None => stats.values.get(name).map_or((0.0, 0.0), Histogram::range),
+            None => stats.values.get(name).map_or((0.0, 0.0), |seen| seen.histogram.range()),
         };
         (high.max(-low), name)
     };
@@ -226,8 +240,22 @@ fn too_large(g: &Graph, group: &ties::Group, stats: &Stats, spec: &Spec) -> Erro
     name.into_iter().fold(error, |e, name| e.at_value(name))
 }
 
+/// Adds what was seen of one of the values that share parameters.
+///
+/// Samples showed them side by side, so their averages have an order: the range of all is the widest of each.
+fn join(all: &mut Option<Seen>, own: &Seen) {
+    match all {
+        None => *all = Some(own.clone()),
+        Some(all) => {
+            let moving = all.moving.zip(own.moving).map(|(a, b)| a.widest(b));
+            all.merge(own);
+            all.moving = moving;
+        }
+    }
+}
+
 /// What a placeholder asks for.
-fn spec(g: &Graph, id: NodeId) -> Option<&Spec> {
+fn spec(g: &Graph, id: NodeId) -> Option<&Request> {
     match &g.node(id).op {
         Op::Simulate(spec) => Some(spec),
         _ => None,

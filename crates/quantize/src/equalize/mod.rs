@@ -16,12 +16,12 @@
 
 mod groups;
 
-use crate::config::Config;
+use crate::config::{Config, Per, Scopes, Spec};
 use crate::observe::check_finite;
 use crate::prepare::linear;
 use crate::samples::{Samples, spread};
 use groups::Group;
-use lowbit_ir::{Engine, Error, Graph, NodeId, Result, ValueId, meta};
+use lowbit_ir::{Engine, Error, Graph, Kind, NodeId, Result, ValueId, meta};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
@@ -50,6 +50,7 @@ const WORTH: f64 = 0.99;
 /// of the source can undo them.
 pub fn equalize(g: &mut Graph, config: &Config, engine: &dyn Engine, samples: &dyn Samples) -> Result<Vec<Equalized>> {
     let groups = groups::find(g);
+    let scopes = Scopes::new(g, config)?;
     if !config.equalize || groups.is_empty() {
         return Ok(Vec::new());
     }
@@ -61,7 +62,7 @@ pub fn equalize(g: &mut Graph, config: &Config, engine: &dyn Engine, samples: &d
         let mut best: Option<(u32, f64)> = None;
         let mut before = 0.0;
         for quarters in QUARTERS {
-            let noise = noise(g, config, group, &seen, &factors(&room, quarters))?;
+            let noise = noise(g, (config, &scopes), group, &seen, &factors(&room, quarters))?;
             if quarters == 0 {
                 before = noise;
             } else if noise < best.map_or(WORTH * before, |(_, least)| least) {
@@ -188,14 +189,22 @@ fn eighths(k: u32) -> f64 {
 ///
 /// Rounding noise is a twelfth of a squared step. An activation's passes through the weights that read it; a weight's is
 /// multiplied by the power of what it reads.
-fn noise(g: &Graph, config: &Config, group: &Group, seen: &HashMap<ValueId, Seen>, factors: &[f64]) -> Result<f64> {
-    let steps = |bits: u8| f64::from(1u32 << bits) - 1.0;
+fn noise(
+    g: &Graph,
+    (config, scopes): (&Config, &Scopes),
+    group: &Group,
+    seen: &HashMap<ValueId, Seen>,
+    factors: &[f64],
+) -> Result<f64> {
     let mut total = 0.0;
     for (reader, value) in &group.readers {
         let Some(seen) = seen.get(value) else { continue };
         let rows = Rows::new(g, *reader)?;
         let reach = seen.largest.iter().zip(factors).map(|(m, f)| m * f).fold(0.0, f64::max);
-        let step = reach / steps(config.activation_bits);
+        let wanted = |kind| scopes.spec(config, *reader, &g.node(*reader).op, kind, &Spec::default()).0;
+        let steps = |spec: &Spec| f64::from(1u32 << spec.bits.unwrap_or(8)) - 1.0;
+        let (input, weight) = (wanted(Kind::Input), wanted(Kind::Weight));
+        let step = reach / steps(&input);
         let mut activations = 0.0;
         let mut largest = vec![0.0f64; rows.map.outputs];
         let mut power = vec![0.0f64; rows.map.outputs];
@@ -207,11 +216,11 @@ fn noise(g: &Graph, config: &Config, group: &Group, seen: &HashMap<ValueId, Seen
             largest[output] = largest[output].max(w.abs());
             power[output] += seen.squares.get(input).copied().unwrap_or(0.0) / seen.count.max(1.0) * factor * factor;
         }
-        if !config.weight_per_channel {
+        if weight.per == Some(Per::Tensor) {
             let all = largest.iter().copied().fold(0.0, f64::max);
             largest.fill(all);
         }
-        let weight_step = |largest: f64| 2.0 * largest / steps(config.weight_bits);
+        let weight_step = |largest: f64| 2.0 * largest / steps(&weight);
         let weights: f64 = largest.iter().zip(&power).map(|(m, p)| weight_step(*m).powi(2) * p).sum();
         total += (activations * step * step + weights) / 12.0;
     }

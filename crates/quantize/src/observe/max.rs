@@ -1,8 +1,8 @@
 //! The largest weight decides.
 
-use super::{Range, WeightObserver};
+use super::{Range, WeightRow};
 
-pub const OBSERVER: WeightObserver = WeightObserver {
+pub const OBSERVER: WeightRow = WeightRow {
     name: "max",
     summary: "the largest magnitude; no weight is clipped",
     range: |weights, _| {

@@ -1,12 +1,13 @@
 //! All that was seen.
 
-use super::{Observer, Range};
+use super::{Range, Row};
 
-pub const OBSERVER: Observer = Observer {
+pub const OBSERVER: Row = Row {
     name: "minmax",
     summary: "all that was seen, outliers included",
-    range: |seen, _| {
-        let (low, high) = seen.range();
-        Range { low, high }
+    parameter: None,
+    range: |seen, _, _| {
+        let (low, high) = seen.histogram.range();
+        Ok(Range { low, high })
     },
 };

@@ -1,60 +1,333 @@
 //! Observers: from what was seen of a tensor to the range its integers cover.
 //!
-//! Values in memory are seen as [`Histogram`]s, weights as they are. An observer is a function; the tables list them.
+//! Values in memory are seen as [`Seen`], weights as they are. An observer is a function; the tables list them, and a
+//! user's own is anything that implements [`Observer`]. A name may carry a parameter: `percentile(99.9)`.
 
+mod entropy;
+mod global_scale;
 mod histogram;
 mod max;
 mod minmax;
+mod moving_average;
 mod mse;
 mod percentile;
+mod power2;
 mod scale;
 
 pub use histogram::{BINS, Histogram, check_finite};
+pub use moving_average::Moving;
 pub use scale::{Affine, Bounds, Fit, Range, choose, fit, largest};
 
+use crate::config::{Config, KINDS};
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::{Error, Result, Spec};
+use lowbit_ir::{Error, Kind, Request, Result};
+use std::fmt;
+use std::sync::Arc;
 
-/// Finds the range of a value in memory.
-#[derive(Debug, Clone, Copy)]
-pub struct Observer {
-    /// The name that configurations use.
-    pub name: &'static str,
-    /// One sentence about it.
-    pub summary: &'static str,
-    /// The range for integers as `Spec` asks.
-    pub range: fn(&Histogram, &Spec) -> Range,
+/// What is known of the values of a tensor.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Seen {
+    /// How many values fell where.
+    pub histogram: Histogram,
+    /// The ranges of samples, averaged in their order; none once statistics were merged, which have no order.
+    pub moving: Option<Moving>,
 }
 
-/// Finds the range of the weights that share a scale.
+impl Seen {
+    /// Of nothing.
+    pub fn new() -> Self {
+        Seen { histogram: Histogram::default(), moving: Some(Moving::default()) }
+    }
+
+    /// Counts the values of a sample; NaN and infinities are errors.
+    pub fn add(&mut self, data: &[f32]) -> Result<()> {
+        self.histogram.add(data)?;
+        if let Some(moving) = &mut self.moving {
+            moving.add(data);
+        }
+        Ok(())
+    }
+
+    /// Adds what other samples showed: the order does not matter, so averages that depend on it are forgotten.
+    pub fn merge(&mut self, other: &Seen) {
+        self.histogram.merge(&other.histogram);
+        self.moving = None;
+    }
+}
+
+/// A number that a name may carry in brackets.
 #[derive(Debug, Clone, Copy)]
-pub struct WeightObserver {
+pub struct Parameter {
+    /// What it is.
+    pub meaning: &'static str,
+    /// What it is where the name carries none.
+    pub usual: f64,
+    /// Least and greatest, both of them too much.
+    pub between: (f64, f64),
+}
+
+/// A row of the table of observers: it finds the range of a value in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
     /// The name that configurations use.
     pub name: &'static str,
     /// One sentence about it.
     pub summary: &'static str,
-    /// The range for integers as `Spec` asks.
-    pub range: fn(&[f32], &Spec) -> Range,
+    /// What its name may carry.
+    pub parameter: Option<Parameter>,
+    /// The range for integers as the request asks, given the parameter.
+    pub range: fn(&Seen, &Request, f64) -> Result<Range>,
+}
+
+/// A row of the table of weight observers: it finds the range of the weights that share a scale.
+#[derive(Debug, Clone, Copy)]
+pub struct WeightRow {
+    /// The name that configurations use.
+    pub name: &'static str,
+    /// One sentence about it.
+    pub summary: &'static str,
+    /// The range for integers as the request asks.
+    pub range: fn(&[f32], &Request) -> Range,
 }
 
 /// The observers of values in memory.
-pub static OBSERVERS: &[Observer] = &[minmax::OBSERVER, mse::OBSERVER, percentile::P99_99, percentile::P99_999];
+pub static OBSERVERS: &[Row] = &[
+    minmax::OBSERVER,
+    mse::OBSERVER,
+    percentile::OBSERVER,
+    entropy::OBSERVER,
+    moving_average::OBSERVER,
+    global_scale::OBSERVER,
+];
 
 /// The observers of weights.
-pub static WEIGHT_OBSERVERS: &[WeightObserver] = &[max::OBSERVER, mse::WEIGHT_OBSERVER];
+pub static WEIGHT_OBSERVERS: &[WeightRow] = &[max::OBSERVER, mse::WEIGHT_OBSERVER, power2::OBSERVER];
 
-/// The observer of this name.
-pub fn find(name: &str) -> Result<&'static Observer> {
-    OBSERVERS.iter().find(|o| o.name == name).ok_or_else(|| unknown(name, OBSERVERS.iter().map(|o| o.name).collect()))
+/// An observer of the user's.
+pub trait Observer: Send + Sync {
+    /// The name that configurations use.
+    fn name(&self) -> &str;
+
+    /// The range of a value in memory, for integers as the request asks.
+    fn range(&self, seen: &Seen, request: &Request) -> Result<Range>;
+
+    /// The range of weights that share a scale.
+    fn range_of_weights(&self, weights: &[f32], request: &Request) -> Result<Range> {
+        let mut seen = Seen::new();
+        seen.add(weights)?;
+        self.range(&seen, request)
+    }
 }
 
-/// The weight observer of this name.
-pub fn find_for_weights(name: &str) -> Result<&'static WeightObserver> {
-    let names = || WEIGHT_OBSERVERS.iter().map(|o| o.name).collect();
-    WEIGHT_OBSERVERS.iter().find(|o| o.name == name).ok_or_else(|| unknown(name, names()))
+/// The observers there are: those of the tables, and the user's.
+#[derive(Clone, Default)]
+pub struct Observers {
+    own: Vec<Arc<dyn Observer>>,
 }
 
-fn unknown(name: &str, known: Vec<&str>) -> Error {
-    Error::new(format!("no observer is named '{name}'{}", did_you_mean(name, known.iter().copied())))
-        .hint(format!("one of {}", known.join(", ")))
+/// An observer with its parameter.
+#[derive(Clone)]
+pub enum Found {
+    /// Of the table.
+    Row(&'static Row, f64),
+    /// Of the table of weight observers.
+    Weights(&'static WeightRow),
+    /// The user's.
+    Own(Arc<dyn Observer>),
+}
+
+impl Observers {
+    /// Those of the tables.
+    pub fn standard() -> Self {
+        Observers::default()
+    }
+
+    /// One of the user's more; it is taken before one of the same name in the tables.
+    #[must_use]
+    pub fn with(mut self, observer: impl Observer + 'static) -> Self {
+        self.own.push(Arc::new(observer));
+        self
+    }
+
+    /// The observer of values in memory of this name.
+    pub fn find(&self, name: &str) -> Result<Found> {
+        if let Some(own) = self.own(name) {
+            return Ok(own);
+        }
+        let (base, parameter) = parts(name)?;
+        let row = OBSERVERS.iter().find(|o| o.name == base);
+        let row = row.ok_or_else(|| self.unknown(base, OBSERVERS.iter().map(|o| o.name).collect()))?;
+        Ok(Found::Row(row, argument(row, name, parameter)?))
+    }
+
+    /// The weight observer of this name.
+    pub fn find_for_weights(&self, name: &str) -> Result<Found> {
+        if let Some(own) = self.own(name) {
+            return Ok(own);
+        }
+        let row = WEIGHT_OBSERVERS.iter().find(|o| o.name == name);
+        row.map(Found::Weights).ok_or_else(|| self.unknown(name, WEIGHT_OBSERVERS.iter().map(|o| o.name).collect()))
+    }
+
+    /// Refuses a configuration that names an observer which does not exist.
+    pub fn check(&self, config: &Config) -> Result<()> {
+        let all = KINDS.map(|(kind, key)| (kind, key.to_string(), config.of(kind)));
+        let of_ops = config.op.iter().map(|(name, c)| (format!("op.{name}"), c));
+        let of_layers = config.layer.iter().map(|(name, c)| (format!("layer.\"{name}\""), c));
+        let scoped = of_ops.chain(of_layers);
+        let scoped = scoped.flat_map(|(at, c)| KINDS.map(|(kind, key)| (kind, format!("{at}.{key}"), c.of(kind))));
+        for (kind, at, spec) in all.into_iter().chain(scoped) {
+            let Some(name) = &spec.observer else { continue };
+            let found = if kind == Kind::Weight { self.find_for_weights(name) } else { self.find(name) };
+            found.map_err(|e| e.context(format!("checking {at}.observer")))?;
+        }
+        Ok(())
+    }
+
+    fn own(&self, name: &str) -> Option<Found> {
+        self.own.iter().rev().find(|o| o.name() == name).cloned().map(Found::Own)
+    }
+
+    fn unknown<'a>(&'a self, name: &str, mut known: Vec<&'a str>) -> Error {
+        known.extend(self.own.iter().map(|o| o.name()));
+        Error::new(format!("no observer is named '{name}'{}", did_you_mean(name, known.iter().copied())))
+            .hint(format!("one of {}", known.join(", ")))
+    }
+}
+
+impl Found {
+    /// The range of a value in memory.
+    pub fn range(&self, seen: &Seen, request: &Request) -> Result<Range> {
+        match self {
+            Found::Row(row, parameter) => (row.range)(seen, request, *parameter),
+            Found::Weights(row) => Err(Error::new(format!("'{}' observes weights", row.name))),
+            Found::Own(own) => own.range(seen, request),
+        }
+    }
+
+    /// The range of weights that share a scale.
+    pub fn range_of_weights(&self, weights: &[f32], request: &Request) -> Result<Range> {
+        match self {
+            Found::Row(row, _) => Err(Error::new(format!("'{}' observes values in memory", row.name))),
+            Found::Weights(row) => Ok((row.range)(weights, request)),
+            Found::Own(own) => own.range_of_weights(weights, request),
+        }
+    }
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.own.iter().map(|o| o.name())).finish()
+    }
+}
+
+/// `percentile(99.9)` as `percentile` and `99.9`.
+fn parts(name: &str) -> Result<(&str, Option<&str>)> {
+    match name.split_once('(') {
+        None => Ok((name, None)),
+        Some((base, rest)) => match rest.strip_suffix(')') {
+            Some(parameter) => Ok((base, Some(parameter))),
+            None => Err(Error::new(format!("expected an observer such as percentile(99.9), found '{name}'"))),
+        },
+    }
+}
+
+fn argument(row: &Row, name: &str, given: Option<&str>) -> Result<f64> {
+    match (row.parameter, given) {
+        (None, None) => Ok(0.0),
+        (None, Some(_)) => Err(Error::new(format!("the observer '{}' has no parameter, found '{name}'", row.name))),
+        (Some(p), None) => Ok(p.usual),
+        (Some(p), Some(text)) => {
+            let (least, greatest) = p.between;
+            text.trim().parse::<f64>().ok().filter(|x| *x > least && *x < greatest).ok_or_else(|| {
+                let range = match greatest.is_finite() {
+                    true => format!("between {least} and {greatest}"),
+                    false => format!("above {least}"),
+                };
+                Error::new(format!("expected {} {range}, found '{name}'", p.meaning))
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Spec;
+
+    #[test]
+    fn names_carry_parameters() {
+        let observers = Observers::standard();
+        let parameter = |name: &str| match observers.find(name) {
+            Ok(Found::Row(_, parameter)) => Ok(parameter),
+            Ok(_) => Err("of another kind".to_string()),
+            Err(e) => Err(e.to_string()),
+        };
+        assert_eq!(parameter("percentile"), Ok(99.999));
+        assert_eq!(parameter("percentile(99.9)"), Ok(99.9));
+        for (name, why) in [
+            ("percentile(101)", "between 0 and 100"),
+            ("percentile(99.9", "such as percentile(99.9)"),
+            ("mse(3)", "has no parameter"),
+            ("global_scale(-1)", "above 0"),
+            ("percentil(99)", "did you mean 'percentile'?"),
+        ] {
+            let error = parameter(name).unwrap_err();
+            assert!(error.contains(why), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_names_no_observer_is_refused() {
+        for (text, why) in [
+            ("input.observer = 'mes'", "did you mean 'mse'?"),
+            ("weight.observer = 'minmax'", "checking weight.observer"),
+            ("layer.'x*'.weight.observer = 'mx'", "did you mean 'max'?"),
+            ("op.Conv.input.observer = 'kl'", "checking op.Conv.input.observer"),
+        ] {
+            let config = Config::from_toml(text).unwrap();
+            let error = Observers::standard().check(&config).unwrap_err().to_string();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_observer_of_the_users_is_found_by_name() {
+        struct Unit;
+        impl Observer for Unit {
+            fn name(&self) -> &str {
+                "unit"
+            }
+            fn range(&self, _: &Seen, _: &Request) -> Result<Range> {
+                Ok(Range { low: -1.0, high: 1.0 })
+            }
+        }
+        let observers = Observers::standard().with(Unit);
+        let request = Spec::default().request(Kind::Input, 0, 0);
+        let unit = Range { low: -1.0, high: 1.0 };
+        assert_eq!(observers.find("unit").unwrap().range(&Seen::new(), &request).unwrap(), unit);
+        assert_eq!(observers.find_for_weights("unit").unwrap().range_of_weights(&[7.0], &request).unwrap(), unit);
+        assert!(observers.find("unt").err().unwrap().to_string().contains("did you mean 'unit'?"));
+        assert!(Observers::standard().find("unit").is_err());
+    }
+
+    #[test]
+    fn merged_statistics_have_no_order() {
+        let of = |data: &[f32]| {
+            let mut seen = Seen::new();
+            seen.add(data).unwrap();
+            seen
+        };
+        let (a, b) = (of(&[1.0, 2.0]), of(&[-3.0]));
+        let merge = |a: &Seen, b: &Seen| {
+            let mut merged = a.clone();
+            merged.merge(b);
+            merged
+        };
+        assert_eq!(merge(&a, &b), merge(&b, &a));
+        let request = Spec::default().request(Kind::Input, 0, 0);
+        let range = |seen: &Seen| Observers::standard().find("moving_average").unwrap().range(seen, &request);
+        assert!(range(&a).is_ok());
+        assert!(range(&merge(&a, &b)).unwrap_err().to_string().contains("order"));
+    }
 }

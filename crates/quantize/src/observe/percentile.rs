@@ -1,17 +1,12 @@
 //! All but a small share of what was seen, cut off half at either end.
 
-use super::{Histogram, Observer, Range};
+use super::{Histogram, Parameter, Range, Row};
 
-pub const P99_99: Observer = Observer {
-    name: "percentile-99.99",
-    summary: "all but 0.01 % of what was seen",
-    range: |seen, _| keep(seen, 0.9999),
-};
-
-pub const P99_999: Observer = Observer {
-    name: "percentile-99.999",
-    summary: "all but 0.001 % of what was seen",
-    range: |seen, _| keep(seen, 0.99999),
+pub const OBSERVER: Row = Row {
+    name: "percentile",
+    summary: "this percentage of what was seen",
+    parameter: Some(Parameter { meaning: "a percentage", usual: 99.999, between: (0.0, 100.0) }),
+    range: |seen, _, percent| Ok(keep(&seen.histogram, percent / 100.0)),
 };
 
 fn keep(seen: &Histogram, share: f64) -> Range {

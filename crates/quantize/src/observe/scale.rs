@@ -1,8 +1,8 @@
 //! From a range of reals to a scale and a zero point.
 
 use lowbit_arithmetic::dequantize;
-use lowbit_ir::Spec;
-use lowbit_ir::spec::ScaleForm;
+use lowbit_ir::Request;
+use lowbit_ir::request::ScaleForm;
 
 pub use lowbit_arithmetic::Affine;
 
@@ -45,7 +45,7 @@ pub enum Fit {
 }
 
 /// How `range` goes with the scales of integers as `spec` asks.
-pub fn fit(range: Range, spec: &Spec) -> Fit {
+pub fn fit(range: Range, spec: &Request) -> Fit {
     match exact_scale(range.low.min(0.0), range.high.max(0.0), spec) {
         0.0 => Fit::Fits,
         scale if scale < f64::from(SMALLEST) => Fit::TooSmall,
@@ -55,20 +55,20 @@ pub fn fit(range: Range, spec: &Spec) -> Fit {
 }
 
 /// The greatest magnitude that integers as `spec` asks can stand for.
-pub fn largest(spec: &Spec) -> f64 {
+pub fn largest(spec: &Request) -> f64 {
     let (qmin, qmax) = spec.range();
     let steps = if spec.symmetric { qmax - middle(spec) } else { qmax - qmin };
     f64::from(LARGEST) * steps as f64
 }
 
 /// The integer that stands for zero in a symmetric quantization.
-fn middle(spec: &Spec) -> i64 {
+fn middle(spec: &Request) -> i64 {
     let (qmin, qmax) = spec.range();
     if spec.signed { 0 } else { (qmin + qmax + 1) / 2 }
 }
 
 /// The scale with which integers just cover a range around zero.
-fn exact_scale(low: f32, high: f32, spec: &Spec) -> f64 {
+fn exact_scale(low: f32, high: f32, spec: &Request) -> f64 {
     let (qmin, qmax) = spec.range();
     let middle = middle(spec);
     match spec.symmetric {
@@ -82,7 +82,7 @@ fn exact_scale(low: f32, high: f32, spec: &Spec) -> f64 {
 /// Zero is always in the range and has an integer of its own, exactly. Where the range ends at a known bound, no integer
 /// stands for more than the bound, so that whoever clamps integers need not clip reals. A range of nothing but zero
 /// gets the scale 1.
-pub fn choose(range: Range, bounds: Bounds, spec: &Spec) -> Affine {
+pub fn choose(range: Range, bounds: Bounds, spec: &Request) -> Affine {
     let (qmin, qmax) = spec.range();
     let low = range.low.max(bounds.low).min(0.0);
     let high = range.high.min(bounds.high).max(0.0);
@@ -117,7 +117,7 @@ fn overshoots(a: &Affine, bounds: Bounds) -> bool {
 }
 
 /// The least power of two that is no smaller.
-fn power_of_two_above(x: f64) -> f32 {
+pub(super) fn power_of_two_above(x: f64) -> f32 {
     let e = x.max(f64::MIN_POSITIVE).log2().ceil();
     // log2 may be off by one rounding on either side of an exact power.
     [e - 1.0, e, e + 1.0].into_iter().map(f64::exp2).find(|p| *p >= x).unwrap_or(1.0) as f32
@@ -126,12 +126,13 @@ fn power_of_two_above(x: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Config;
+    use crate::Spec;
     use lowbit_arithmetic::{Rounding, quantize};
+    use lowbit_ir::Kind;
     use proptest::prelude::*;
 
-    fn spec(bits: u8, signed: bool, symmetric: bool) -> Spec {
-        Spec { bits, signed, symmetric, ..Config::default().input_spec().unwrap() }
+    fn spec(bits: u8, signed: bool, symmetric: bool) -> Request {
+        Request { bits, signed, symmetric, ..Spec::default().request(Kind::Input, 0, 0) }
     }
 
     proptest! {
@@ -162,7 +163,7 @@ mod tests {
 
         #[test]
         fn powers_of_two_are_the_least_that_cover(high in 1e-6f32..1e6) {
-            let spec = Spec { scale: ScaleForm::PowerOfTwo, ..spec(8, true, true) };
+            let spec = Request { scale: ScaleForm::PowerOfTwo, ..spec(8, true, true) };
             let a = choose(Range { low: -high, high }, Bounds::NONE, &spec);
             prop_assert_eq!(a.scale.to_bits() & 0x7f_ffff, 0);
             prop_assert!(a.scale * 127.0 >= high && a.scale * 127.0 < 2.0001 * high);

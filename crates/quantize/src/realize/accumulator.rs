@@ -1,14 +1,34 @@
 //! How wide the accumulator of a layer must be.
 
-use lowbit_ir::{DType, Graph, Node, bounds};
+use crate::config::Limit;
+use lowbit_ir::{DType, Error, Graph, Node, Result, bounds};
 
-/// The narrowest accumulator that no input can overflow (see [`bounds`]), or why there is none.
-pub fn choose(g: &Graph, layer: &Node, allowed_bits: u8) -> Result<DType, String> {
-    let bound = bounds::bound(g, layer).map_err(|e| e.message().to_string())?;
-    match (bound.map(|b| b.bits_needed()), allowed_bits) {
-        (None, _) => Err("its operands are not integers".into()),
-        (Some(..=32), _) => Ok(DType::I32),
-        (Some(_), 64) => Ok(DType::I64),
-        (Some(bits), _) => Err(format!("its sums need {bits} bits, more than the {allowed_bits} of accumulator_bits")),
+/// What accumulators may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowed {
+    /// Widest, in bits.
+    pub bits: u8,
+    /// What becomes of a layer that needs more.
+    pub limit: Limit,
+}
+
+/// The narrowest accumulator that no input can overflow (see [`bounds`]), or why the layer stays float.
+pub fn choose(g: &Graph, layer: &Node, allowed: Allowed) -> Result<std::result::Result<DType, String>> {
+    let bound = match bounds::bound(g, layer) {
+        Ok(bound) => bound,
+        Err(e) => return Ok(Err(e.message().to_string())),
+    };
+    let Some(bits) = bound.map(|b| b.bits_needed()) else { return Ok(Err("its operands are not integers".into())) };
+    let dtype = if bits <= 32 { DType::I32 } else { DType::I64 };
+    if bits <= u32::from(allowed.bits) {
+        return Ok(Ok(dtype));
+    }
+    let why = format!("its sums need {bits} bits, more than the {} of accumulator_bits", allowed.bits);
+    match allowed.limit {
+        Limit::Float => Ok(Err(why)),
+        Limit::Widen if bits <= 64 => Ok(Ok(dtype)),
+        Limit::Error | Limit::Widen => Err(Error::new(why)
+            .at_node(&layer.name)
+            .hint("fewer bits for its input or weights, a greater accumulator_bits, or accumulator_limit = \"float\"")),
     }
 }

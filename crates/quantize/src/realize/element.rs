@@ -1,12 +1,16 @@
 //! Sums, products and functions of elements.
 
 use super::settle::{self, Sink};
-use super::{Outcome, Realize, operand};
+use super::{Outcome, Realize, operand, wide};
 use lowbit_arithmetic::{AddRescale, activation};
 use lowbit_ir::op::Unary;
-use lowbit_ir::{Graph, NodeId, Op, Result, Tensor, Type, interp};
+use lowbit_ir::{Graph, NodeId, Op, Result, Tensor, Type, ValueId, interp};
 
 pub fn add(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
+    let is_wide = |v: Option<ValueId>| operand::narrow(g, v).is_err();
+    if cx.wide && (is_wide(g.node(id).input(0)) || is_wide(g.node(id).input(1))) {
+        return wide::add(g, id, cx);
+    }
     pair(g, id, cx, |a, b, out, cx| AddRescale::new(cx.rescale.method, a, b, out).is_ok(), Op::QAdd)
 }
 

@@ -26,7 +26,7 @@ pub fn realize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
     };
     let inputs: Vec<_> = [Some(x), Some(w)].into_iter().chain(bias.map(Some)).collect();
     let integer = Node { inputs: inputs.clone(), ..g.node(id).clone() };
-    let dtype = match accumulator::choose(g, &integer, cx.accumulator_bits) {
+    let dtype = match accumulator::choose(g, &integer, cx.accumulator)? {
         Ok(dtype) => dtype,
         Err(why) => return Ok(Outcome::Float(why)),
     };

@@ -17,11 +17,19 @@ mod element;
 mod layer;
 mod movement;
 mod settle;
+mod wide;
+
+pub use settle::{Sink, behind_dequantize, per_sink};
 
 use crate::config::Config;
 use crate::prepare::rewrite;
-use lowbit_ir::op::{Binary, ReduceKind, Rescale, ResizeMode};
-use lowbit_ir::{Graph, NodeId, Op, Result, ValueId};
+use lowbit_ir::op::{Binary, Category, ReduceKind, Rescale, ResizeMode};
+use lowbit_ir::suggest::did_you_mean;
+use lowbit_ir::text::OPERATORS;
+use lowbit_ir::{Error, Graph, Node, NodeId, Op, Result, ValueId};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 /// A node that stays float, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,17 +41,28 @@ pub struct LeftFloat {
 }
 
 /// Makes integers of all that matches; gives back what stays float, in graph order.
-pub fn realize(g: &mut Graph, config: &Config) -> Result<Vec<LeftFloat>> {
+///
+/// Operators of the user's rules are theirs; the standard functions see all others.
+pub fn realize(g: &mut Graph, config: &Config, own: &Realizers) -> Result<Vec<LeftFloat>> {
+    own.check()?;
     let mut cx = Realize {
         rescale: config.rescale()?,
-        accumulator_bits: config.accumulator_bits,
+        accumulator: accumulator::Allowed { bits: config.accumulator_bits, limit: config.accumulator_limit },
+        wide: !config.store_lowbit,
         names: Vec::new(),
         wide_names: Vec::new(),
     };
     let mut left = Vec::new();
+    if config.simulate_only {
+        let float = |n: &Node| rewrite::output(n).is_some_and(|v| g.ty(v).dtype.is_float());
+        let computes = |n: &Node| n.op.category() != Category::Quantization && float(n);
+        let reason = || "simulate_only = true".to_string();
+        let nodes = g.nodes().filter(|(_, n)| computes(n));
+        return Ok(nodes.map(|(_, n)| LeftFloat { node: n.name.clone(), reason: reason() }).collect());
+    }
     rewrite::each_node(g, |g, id| {
         let name = g.node(id).name.clone();
-        match one(g, id, &mut cx)? {
+        match own.one(g, id, &mut cx).unwrap_or_else(|| one(g, id, &mut cx))? {
             Outcome::Integer => Ok(true),
             Outcome::Other => Ok(false),
             Outcome::Float(reason) => {
@@ -58,10 +77,73 @@ pub fn realize(g: &mut Graph, config: &Config) -> Result<Vec<LeftFloat>> {
     Ok(left)
 }
 
+type Closure = Arc<dyn Fn(&mut Graph, NodeId, &mut Realize) -> Result<Outcome> + Send + Sync>;
+
+/// The realize functions of the user's, by operator.
+#[derive(Clone, Default)]
+pub struct Realizers {
+    own: BTreeMap<String, Closure>,
+}
+
+impl Realizers {
+    /// None: every operator is realized by the standard function.
+    pub fn standard() -> Self {
+        Realizers::default()
+    }
+
+    /// Replaces the function of the operator of this name, such as `Add`.
+    ///
+    /// It makes integer operators of a node whose operands are behind Dequantize, with [`operand::narrow`] to look behind
+    /// them and [`per_sink`] or [`behind_dequantize`] to join the integers to those who read them; or it leaves the
+    /// graph as it is, with [`Outcome::Float`] and a reason. A file of the model does not hold the closure: who loads it
+    /// gives it again, and is told if they do not.
+    #[must_use]
+    pub fn override_op(
+        mut self,
+        op: &str,
+        realize: impl Fn(&mut Graph, NodeId, &mut Realize) -> Result<Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        self.own.insert(op.into(), Arc::new(realize));
+        self
+    }
+
+    /// The operators that have one.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.own.keys().map(String::as_str)
+    }
+
+    /// Refuses names that no operator has.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.names().find(|name| !OPERATORS.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::new(format!(
+                "a function realizes the operator '{name}', which does not exist{}",
+                did_you_mean(name, &OPERATORS)
+            ))
+            .hint("the names that lowbit list ops gives")),
+        }
+    }
+
+    fn one(&self, g: &mut Graph, id: NodeId, cx: &mut Realize) -> Option<Result<Outcome>> {
+        let own = self.own.get(g.node(id).op.name())?;
+        let float = rewrite::output(g.node(id)).is_some_and(|v| g.ty(v).dtype.is_float());
+        float.then(|| own(g, id, cx))
+    }
+}
+
+impl fmt::Debug for Realizers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
 /// What realizing an operator needs to know, and what it notes for the end.
-struct Realize {
-    rescale: Rescale,
-    accumulator_bits: u8,
+pub struct Realize {
+    /// How integers move between scales.
+    pub rescale: Rescale,
+    accumulator: accumulator::Allowed,
+    /// Whether wide values are read as they are.
+    wide: bool,
     /// Narrow integers, and the source's name of the float they stand for.
     names: Vec<(ValueId, String)>,
     /// The same of accumulators, which stand back behind narrow values.
@@ -80,7 +162,7 @@ impl Realize {
 }
 
 /// What became of a node.
-enum Outcome {
+pub enum Outcome {
     /// It computes on integers.
     Integer,
     /// It stays float, for this reason.
@@ -144,7 +226,7 @@ fn one(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
 }
 
 /// What operands are when they are narrow integers.
-mod operand {
+pub mod operand {
     use crate::calibrate::source;
     use lowbit_ir::{Graph, ValueId};
 

@@ -3,10 +3,14 @@
 mod bias_correction;
 pub(crate) mod pairs;
 
+use crate::Options;
 use crate::samples::Samples;
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::{Engine, Error, Graph, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 /// What a refinement works with.
 pub struct Refine<'a> {
@@ -45,26 +49,65 @@ pub struct Correction {
 /// Every refinement.
 pub static REFINEMENTS: &[Refinement] = &[bias_correction::LOCAL, bias_correction::SEQUENTIAL];
 
-/// Refuses names that no refinement has.
-pub fn check_names(names: &[String]) -> Result<()> {
-    names.iter().try_for_each(|name| find(name).map(|_| ()))
+type Run = Arc<dyn Fn(&mut Graph, &Refine) -> Result<Vec<Correction>> + Send + Sync>;
+
+/// The refinements there are: those of the table, and the user's.
+#[derive(Clone, Default)]
+pub struct Refinements {
+    own: BTreeMap<String, Run>,
 }
 
-/// Runs the refinements of these names, in order.
-pub fn refine(g: &mut Graph, names: &[String], cx: &Refine) -> Result<Vec<Correction>> {
+impl Refinements {
+    /// Those of the table.
+    pub fn standard() -> Self {
+        Refinements::default()
+    }
+
+    /// One of the user's more, which runs where the configuration's `refinements` name it; it is taken before one of
+    /// the same name in the table.
+    #[must_use]
+    pub fn with(
+        mut self,
+        name: &str,
+        run: impl Fn(&mut Graph, &Refine) -> Result<Vec<Correction>> + Send + Sync + 'static,
+    ) -> Self {
+        self.own.insert(name.into(), Arc::new(run));
+        self
+    }
+
+    /// Refuses names that no refinement has.
+    pub fn check(&self, names: &[String]) -> Result<()> {
+        let known = || REFINEMENTS.iter().map(|r| r.name).chain(self.own.keys().map(String::as_str));
+        match names.iter().find(|name| !known().any(|k| k == **name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::new(format!("no refinement is named '{name}'{}", did_you_mean(name, known())))
+                .hint(format!("one of {}", known().collect::<Vec<_>>().join(", ")))),
+        }
+    }
+
+    fn run(&self, name: &str, g: &mut Graph, cx: &Refine) -> Result<Vec<Correction>> {
+        match (self.own.get(name), REFINEMENTS.iter().find(|r| r.name == name)) {
+            (Some(own), _) => own(g, cx),
+            (None, Some(row)) => (row.run)(g, cx),
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+}
+
+impl fmt::Debug for Refinements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.own.keys()).finish()
+    }
+}
+
+/// Runs the refinements that the configuration names, in order.
+pub fn refine(g: &mut Graph, options: &Options, cx: &Refine) -> Result<Vec<Correction>> {
+    let names = &options.config.refinements;
+    options.refinements.check(names)?;
     let mut corrections = Vec::new();
     for name in names {
-        let refinement = find(name)?;
-        let found = (refinement.run)(g, cx).map_err(|e| e.context(format!("running refinement '{name}'")))?;
-        corrections.extend(found);
+        let found = options.refinements.run(name, g, cx).map_err(|e| e.context(format!("running refinement '{name}'")));
+        corrections.extend(found?);
     }
     Ok(corrections)
-}
-
-fn find(name: &str) -> Result<&'static Refinement> {
-    REFINEMENTS.iter().find(|r| r.name == name).ok_or_else(|| {
-        let known: Vec<&str> = REFINEMENTS.iter().map(|r| r.name).collect();
-        Error::new(format!("no refinement is named '{name}'{}", did_you_mean(name, known.iter().copied())))
-            .hint(format!("one of {}", known.join(", ")))
-    })
 }

@@ -33,7 +33,7 @@ fn limit(call: &Call, cx: &mut Annotator) -> Result<Decision> {
     if rescales(cx.graph(), x) && rewrite::sole_user(cx.graph(), x) == Some(call.node) {
         return Ok(Decision::Fused);
     }
-    let x = cx.simulate_input(x)?;
+    let x = cx.simulate_joined(x)?;
     cx.keep(call, [x])
 }
 
@@ -138,8 +138,9 @@ fn pair(call: &Call, cx: &mut Annotator) -> Result<Decision> {
         // The operands are read from memory, narrow, also where the sum leaves the model wide.
         (Readers::Integer | Readers::Float | Readers::Tail, _) => {}
     }
-    let a = cx.simulate_input(a)?;
-    let b = cx.simulate_input(b)?;
+    let sums = call.op == Op::Binary(Binary::Add);
+    let narrow = |v, cx: &mut Annotator| if sums { cx.simulate_joined(v) } else { cx.simulate_input(v) };
+    let (a, b) = (narrow(a, cx)?, narrow(b, cx)?);
     let kept = cx.keep(call, [a, b])?;
     match readers {
         Readers::Tail => return Ok(leaves_model()),

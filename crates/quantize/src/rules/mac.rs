@@ -2,9 +2,10 @@
 
 use super::Rule;
 use crate::annotate::{Annotator, Call, Decision};
+use crate::config::Spec;
 use crate::observe::{Fit, Range, fit};
 use crate::prepare::rewrite;
-use lowbit_ir::{DType, Kind, Result, Spec, infer};
+use lowbit_ir::{DType, Kind, Request, Result};
 
 pub const CONV: Rule = Rule {
     name: "conv",
@@ -28,6 +29,7 @@ fn matmul(call: &Call, cx: &mut Annotator) -> Result<Decision> {
     }
     let a = cx.simulate_input(a)?;
     let b = cx.simulate_input(b)?;
+    cx.simulate_activation(call)?;
     cx.keep(call, [a, b])
 }
 
@@ -39,20 +41,20 @@ fn constant_weights(call: &Call, cx: &mut Annotator) -> Result<Decision> {
     if cx.graph().constant(w).is_none() {
         return Ok(Decision::Float("its weights are computed".into()));
     }
-    let axis = infer::weight_axis(&call.op, &cx.graph().ty(w).shape).unwrap_or(0);
-    let spec = cx.config().weight_spec(axis)?;
-    if let Some(declined) = beyond_scales(call, &spec, cx) {
+    let (request, _) = cx.request(w, Kind::Weight, &Spec::default())?;
+    if let Some(declined) = beyond_scales(call, &request, cx) {
         return Ok(declined);
     }
     let x = cx.simulate_input(x)?;
-    let w = cx.simulate(w, Kind::Weight, spec)?;
+    let w = cx.simulate(w, Kind::Weight, Spec::default())?;
+    cx.simulate_activation(call)?;
     cx.keep(call, [x, w])
 }
 
 /// Weights that no scale fits: all of them too small, so that they would become zero, or some too large.
 ///
 /// A channel that is too small among others is not worth a float layer; calibration counts it.
-fn beyond_scales(call: &Call, spec: &Spec, cx: &Annotator) -> Option<Decision> {
+fn beyond_scales(call: &Call, spec: &Request, cx: &Annotator) -> Option<Decision> {
     let weights = rewrite::floats(cx.graph(), call.operand(1).ok()?)?;
     // What is not finite is an error, and calibration's to tell.
     let largest = weights.iter().filter(|w| w.is_finite()).fold(0.0f32, |m, w| m.max(w.abs()));

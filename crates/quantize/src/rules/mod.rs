@@ -152,7 +152,7 @@ impl Rules {
             Some(_) => format!("override {}", call.op.name()).into(),
             None => rule.name.into(),
         };
-        cx.enter(&name);
+        cx.enter(&name, call);
         let decision = match own {
             Some(own) => own(call, cx),
             None => (rule.run)(call, cx),

@@ -33,7 +33,10 @@ fn shift(call: &Call, cx: &mut Annotator) -> Result<Decision> {
     if cx.graph().ty(call.output).dtype != DType::F32 {
         return Ok(Decision::Float("it moves half precision".into()));
     }
-    let x = cx.simulate_input(call.data()?)?;
+    let x = match call.op {
+        Op::MaxPool(_) | Op::Reduce(_) => cx.simulate_input(call.data()?)?,
+        _ => cx.simulate_joined(call.data()?)?,
+    };
     cx.keep(call, [x])
 }
 

@@ -43,7 +43,7 @@ pub enum ScaleForm {
 
 /// A request: quantize this value so.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Spec {
+pub struct Request {
     /// Role of the value.
     pub kind: Kind,
     /// Width, 2..=32.
@@ -64,7 +64,7 @@ pub struct Spec {
     pub observer: Arc<str>,
 }
 
-impl Spec {
+impl Request {
     /// The integers that this spec uses.
     pub fn range(&self) -> (i64, i64) {
         let half = 1i64 << (self.bits.clamp(2, 32) - 1);
@@ -77,7 +77,7 @@ impl Spec {
 }
 
 /// `input u8 asymmetric tensor mse half-even`.
-impl fmt::Display for Spec {
+impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             Kind::Input => "input",

@@ -1,0 +1,386 @@
+//! The choices of a quantization, with the defaults that measured best.
+//!
+//! A [`Config`] has a TOML form, is echoed in full with every result, and refuses keys it does not know. What is wanted
+//! of tensors is said by kind, as a [`Spec`]: for all nodes, for those of an operator, for layers by name.
+
+mod keys;
+mod scope;
+mod spec;
+
+pub use lowbit_arithmetic::Rounding;
+pub use scope::{Choices, Scopes, Skip};
+pub use spec::{Per, Scale, Spec};
+
+use lowbit_arithmetic::Method;
+use lowbit_ir::op::Rescale;
+use lowbit_ir::{DType, Error, Kind, Result, hardware};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The kinds of tensors, and the names of their keys.
+pub const KINDS: [(Kind, &str); 3] =
+    [(Kind::Input, "input"), (Kind::Weight, "weight"), (Kind::Activation, "activation")];
+
+/// Every choice there is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How many samples calibration looks at, spread evenly over those given; 0 takes all.
+    pub samples: usize,
+    /// How many of the calibration's samples equalization and the corrections look at; 0 takes all.
+    pub refine_samples: usize,
+    /// Whether channels that share a scale are multiplied to fill it, where weights can take that back.
+    pub equalize: bool,
+    /// Corrections after calibration, by name and in order: see [`crate::refine::REFINEMENTS`].
+    pub refinements: Vec<String>,
+
+    /// How many convolutions stay float, counted from the input, before any rule is asked.
+    pub skip_k_conv: usize,
+    /// Whether matrix products with constant weights stay float.
+    pub skip_dense: bool,
+    /// S of the observer `global_scale`: signed values of b bits have the scale S / 2^(b-1).
+    pub global_scale: f32,
+    /// Whether values go to memory as narrow as layers read them. Without, what stands between a layer and the next
+    /// input stays wide, and sums join wide values.
+    pub store_lowbit: bool,
+    /// Whether only the calibrated graph is wanted: it computes in floats what integers would give.
+    pub simulate_only: bool,
+
+    /// How an integer moves from one scale to another.
+    pub requantize: MethodName,
+    /// How a rescaled integer is rounded, as text such as `half-even`; empty for the method's own.
+    pub rounding: String,
+    /// Whether a shift rounds to the nearest; without, it rounds down.
+    pub round_for_shift: bool,
+    /// Widest accumulator, 16 to 64 bits.
+    pub accumulator_bits: u8,
+    /// What becomes of a layer whose sums might not fit its accumulator.
+    pub accumulator_limit: Limit,
+    /// The device whose constraints the integers must keep, by name: see [`hardware::ALL`].
+    pub hardware: String,
+    /// Whether anything that stays float in the middle is an error.
+    pub integer_only: bool,
+    /// What enters and leaves the model: floats, or integers of this type.
+    pub io: Io,
+    /// What leaves the graph: the last layers' wide accumulators as floats, or values as narrow as all others.
+    pub output: Output,
+
+    /// What layers read, and in general any value that is written to memory.
+    pub input: Spec,
+    /// Constants that layers read.
+    pub weight: Spec,
+    /// The wide values between a layer and the next input.
+    pub activation: Spec,
+
+    /// Choices for the nodes of an operator, by its name.
+    pub op: BTreeMap<String, Choices>,
+    /// Choices for the nodes of a name, in which * stands for any letters and ? for one.
+    pub layer: BTreeMap<String, Choices>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            samples: 512,
+            refine_samples: 256,
+            equalize: true,
+            refinements: vec!["bias-correction".into()],
+            skip_k_conv: 0,
+            skip_dense: false,
+            global_scale: 8.0,
+            store_lowbit: true,
+            simulate_only: false,
+            requantize: MethodName::Float32,
+            rounding: String::new(),
+            round_for_shift: true,
+            accumulator_bits: 32,
+            accumulator_limit: Limit::Float,
+            hardware: "host".into(),
+            integer_only: false,
+            io: Io::Float,
+            output: Output::Wide,
+            input: Spec::usual(Kind::Input),
+            weight: Spec::usual(Kind::Weight),
+            activation: Spec::usual(Kind::Activation),
+            op: BTreeMap::new(),
+            layer: BTreeMap::new(),
+        }
+    }
+}
+
+/// What leaves the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Output {
+    /// The accumulator of the last layer is dequantized as it is: more exact, and free.
+    Wide,
+    /// Outputs are quantized like every other value.
+    Narrow,
+}
+
+/// What becomes of a layer whose sums might not fit the accumulator that is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// It stays float, and is listed.
+    Float,
+    /// It is an error.
+    Error,
+    /// It gets an accumulator of 64 bits.
+    Widen,
+}
+
+/// What enters and leaves a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Io {
+    /// Floats.
+    Float,
+    /// Signed bytes.
+    Int8,
+    /// Unsigned bytes.
+    Uint8,
+    /// Signed words.
+    Int16,
+    /// Unsigned words.
+    Uint16,
+}
+
+impl Io {
+    /// The integers, if it is not floats.
+    pub fn dtype(self) -> Option<DType> {
+        match self {
+            Io::Float => None,
+            Io::Int8 => Some(DType::I8),
+            Io::Uint8 => Some(DType::U8),
+            Io::Int16 => Some(DType::I16),
+            Io::Uint16 => Some(DType::U16),
+        }
+    }
+}
+
+/// The name of a requantize method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MethodName {
+    /// One f32 multiplication.
+    Float32,
+    /// A 31-bit multiplier and a shift.
+    Fixed,
+    /// A shift; needs power-of-two scales.
+    Shift,
+}
+
+impl Config {
+    /// Reads the TOML form and checks it.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        Config::default().changed_by(text)
+    }
+
+    /// This configuration with the choices of a TOML text in place of its own.
+    pub fn changed_by(&self, text: &str) -> Result<Self> {
+        let config = keys::merge(self, text).map_err(|e| e.context("reading the configuration"))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// This configuration with one choice changed, as `input.bits=4` or `layer."conv*".skip=true`; [`Self::check`] is
+    /// left to whoever has changed all they want.
+    pub fn set(&self, assignment: &str) -> Result<Self> {
+        keys::set(self, assignment)
+    }
+
+    /// Writes the TOML form, every choice included.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(&self.filled()).map_err(|e| Error::new(e.to_string()).context("writing the configuration"))
+    }
+
+    /// Every choice as a key and its value in TOML, such as `input.bits` and `8`.
+    pub fn entries(&self) -> Vec<(String, String)> {
+        keys::flat(self)
+    }
+
+    /// The same choices with nothing left open.
+    #[must_use]
+    pub fn filled(&self) -> Self {
+        let fill = |kind| self.of(kind).over(&Spec::usual(kind));
+        let (input, weight, activation) = (fill(Kind::Input), fill(Kind::Weight), fill(Kind::Activation));
+        Config { input, weight, activation, ..self.clone() }
+    }
+
+    /// What is wanted of a kind wherever nothing more specific is said.
+    pub fn of(&self, kind: Kind) -> &Spec {
+        match kind {
+            Kind::Input => &self.input,
+            Kind::Weight => &self.weight,
+            Kind::Activation => &self.activation,
+        }
+    }
+
+    /// Refuses what cannot work, before any data is read.
+    pub fn check(&self) -> Result<()> {
+        for (kind, name) in KINDS {
+            self.of(kind).check(kind).map_err(|e| e.context(format!("checking the choices of {name}")))?;
+        }
+        for (name, choices) in &self.op {
+            choices.check().map_err(|e| e.context(format!("checking the choices of op.{name}")))?;
+        }
+        for (pattern, choices) in &self.layer {
+            choices.check().map_err(|e| e.context(format!("checking the choices of layer.\"{pattern}\"")))?;
+        }
+        if !(16..=64).contains(&self.accumulator_bits) {
+            return Err(Error::new(format!("expected accumulator_bits in 16..=64, found {}", self.accumulator_bits)));
+        }
+        if !(self.global_scale.is_finite() && self.global_scale > 0.0) {
+            return Err(Error::new(format!("expected a positive global_scale, found {}", self.global_scale)));
+        }
+        self.check_device()?;
+        self.check_shift()
+    }
+
+    fn check_device(&self) -> Result<()> {
+        let device = hardware::find(&self.hardware)?;
+        let wide = self.accumulator_limit == Limit::Widen;
+        let bits = if wide { 64 } else { u32::from(self.accumulator_bits) };
+        if bits > device.accumulator_bits {
+            return Err(Error::new(format!(
+                "expected accumulator_bits up to {} for the hardware '{}', found {bits}{}",
+                device.accumulator_bits,
+                device.name,
+                if wide { " (accumulator_limit = \"widen\")" } else { "" }
+            )));
+        }
+        let method = self.rescale()?.method;
+        if !device.methods.contains(&method) {
+            let allowed: Vec<&str> = device.methods.iter().map(|m| m.name()).collect();
+            return Err(Error::new(format!(
+                "expected requantize = {} for the hardware '{}', found {method}",
+                allowed.join(" or "),
+                device.name
+            )));
+        }
+        Ok(())
+    }
+
+    /// A shift needs powers of two everywhere.
+    fn check_shift(&self) -> Result<()> {
+        if self.requantize != MethodName::Shift {
+            return match self.round_for_shift {
+                true => Ok(()),
+                false => Err(Error::new("round_for_shift = false says something of requantize = \"shift\" only")),
+            };
+        }
+        let filled = self.filled();
+        let scopes = self.op.iter().map(|(name, c)| (format!("op.{name}."), c));
+        let scopes = scopes.chain(self.layer.iter().map(|(name, c)| (format!("layer.\"{name}\"."), c)));
+        let of_scopes =
+            scopes.flat_map(|(key, c)| KINDS.map(|(kind, name)| (format!("{key}{name}"), c.of(kind).scale)));
+        let all = KINDS.map(|(kind, name)| (name.to_string(), filled.of(kind).scale));
+        // Wide values are quantized only where they are narrower than an accumulator.
+        let used = |name: &str| !name.ends_with("activation") || filled.activation.bits != Some(32);
+        match all.into_iter().chain(of_scopes).find(|(name, scale)| *scale == Some(Scale::Float) && used(name)) {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::new(format!(
+                "requantize = \"shift\" needs scales that are powers of two, found {name}.scale = \"float\""
+            ))
+            .hint(format!("{name}.scale = \"power-of-two\""))),
+        }
+    }
+
+    /// How integers move between scales.
+    pub fn rescale(&self) -> Result<Rescale> {
+        let method = match self.requantize {
+            MethodName::Float32 => Method::Float32,
+            MethodName::Fixed => Method::Fixed,
+            MethodName::Shift => Method::Shift,
+        };
+        let rounding = match (self.rounding.as_str(), self.round_for_shift) {
+            ("", true) => method.default_rounding(),
+            ("", false) => Rounding::Floor,
+            (name, true) => name.parse().map_err(|e| Error::new(format!("{e}, found '{name}'")))?,
+            (name, false) => {
+                return Err(Error::new(format!(
+                    "round_for_shift = false rounds down, and rounding = \"{name}\" wants something else"
+                ))
+                .hint("one of the two"));
+            }
+        };
+        Ok(Rescale { method, rounding })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn toml_comes_back_and_unknown_keys_are_refused() {
+        let layer = [("conv*".to_string(), Choices { skip: Some(true), input: Spec::bits(4), ..Choices::default() })];
+        let config =
+            Config { input: Spec::bits(16), refinements: Vec::new(), layer: layer.into(), ..Config::default() };
+        let back = Config::from_toml(&config.to_toml().unwrap()).unwrap();
+        assert_eq!(back, config.filled());
+        assert_eq!((back.input.bits, back.input.signed), (Some(16), Some(false)));
+        assert_eq!(Config::from_toml("").unwrap(), Config::default());
+        for (text, nearest) in [
+            ("sample = 3", "samples"),
+            ("input.bit = 8", "input.bits"),
+            ("layer.'a*'.weight.obserfer = 'max'", "layer.\"a*\".weight.observer"),
+            ("op.Conv.skipped = true", "op.Conv.skip"),
+        ] {
+            let error = Config::from_toml(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("did you mean '{nearest}'?")), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_choice_is_set_by_its_key() {
+        let set = |text: &str| Config::default().set(text);
+        assert_eq!(set("input.bits=4").unwrap().input.bits, Some(4));
+        assert_eq!(set("input.bits = 4").unwrap().input, Spec::bits(4).over(&Spec::usual(Kind::Input)));
+        assert_eq!(set("input.observer=percentile(99.9)").unwrap().input.observer.as_deref(), Some("percentile(99.9)"));
+        assert_eq!(set("refinements=[]").unwrap().refinements, [""; 0]);
+        assert_eq!(set("layer.\"conv1.*\".skip=true").unwrap().layer["conv1.*"].skip, Some(true));
+        assert_eq!(set("op.Conv.weight.bits=2").unwrap().op["Conv"].weight, Spec::bits(2));
+        for (text, word) in [
+            ("input.bits", "key=value"),
+            ("input.bit=3", "did you mean 'input.bits'"),
+            ("=3", "key=value"),
+            ("input=3", "input"),
+            ("input.bits=many", "bits"),
+        ] {
+            let error = set(text).unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn impossible_choices_are_refused() {
+        for (text, word) in [
+            ("input.bits = 1", "the choices of input"),
+            ("weight.bits = 17", "found 17"),
+            ("accumulator_bits = 8", "accumulator_bits"),
+            ("layer.'x'.weight.bits = 1", "layer.\"x\""),
+            ("rounding = 'up'", "half-up"),
+            ("requantize = 'shift'", "input.scale = \"power-of-two\""),
+            ("global_scale = -1.0", "global_scale"),
+            ("round_for_shift = false", "shift"),
+            ("hardware = 'integer-onyl'\nrequantize = 'fixed'", "did you mean 'integer-only'"),
+            ("hardware = 'integer-only'", "expected requantize = fixed or shift"),
+            ("hardware = 'integer-only'\nrequantize = 'fixed'\naccumulator_bits = 64", "accumulator_bits up to 32"),
+        ] {
+            let error = Config::from_toml(text).unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_shift_rounds_or_not() {
+        let text = "requantize = 'shift'\ninput.scale = 'power-of-two'\nweight.scale = 'power-of-two'\n";
+        let rounding = |more: &str| Config::from_toml(&format!("{text}{more}")).map(|c| c.rescale().unwrap().rounding);
+        assert_eq!(rounding("").unwrap(), Rounding::HalfUp);
+        assert_eq!(rounding("round_for_shift = false").unwrap(), Rounding::Floor);
+        assert!(rounding("round_for_shift = false\nrounding = 'half-even'").is_err());
+        assert!(rounding("layer.'a'.input.scale = 'float'").is_err());
+    }
+}
