@@ -254,7 +254,18 @@ pub fn sized_for(g: &Graph, inputs: &[Tensor], customs: &Customs) -> Result<Grap
     }
     let names = g.inputs.iter().map(|v| g.value(*v).name.as_str());
     let shapes: Vec<(&str, Vec<usize>)> = names.zip(inputs).map(|(name, t)| (name, t.dims().to_vec())).collect();
-    infer::bind_with(g, &shapes, customs)
+    infer::bind_with(g, &shapes, customs).map_err(|e| {
+        let fixed = g.inputs.iter().zip(inputs).find_map(|(v, t)| {
+            let batch = g.ty(*v).shape.0.first()?.known()?;
+            (t.dims().first() != Some(&batch)).then_some(batch)
+        });
+        match fixed {
+            Some(batch) => e.hint(format!(
+                "the model writes its batch of {batch} into its own shapes, and samples come one by one: export it with an open batch"
+            )),
+            None => e,
+        }
+    })
 }
 
 /// What the elements of an input stay below where the graph looks up by them: the least size of an axis that some

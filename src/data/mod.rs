@@ -63,10 +63,24 @@ pub struct Sample {
 
 #[derive(Debug)]
 enum Source {
-    Images { folder: Folder, preprocess: Preprocess, input: ImageInput },
-    Idx { idx: Idx, preprocess: Preprocess, input: ImageInput },
-    Arrays { name: String, arrays: Vec<Array> },
-    Random,
+    Images {
+        folder: Folder,
+        preprocess: Preprocess,
+        input: ImageInput,
+    },
+    Idx {
+        idx: Idx,
+        preprocess: Preprocess,
+        input: ImageInput,
+    },
+    Arrays {
+        name: String,
+        arrays: Vec<Array>,
+    },
+    /// Noise; `whole` if a sample has as many rows as the model's batch.
+    Random {
+        whole: bool,
+    },
 }
 
 /// The samples of one input.
@@ -113,7 +127,7 @@ impl Dataset {
                 Source::Idx { .. } | Source::Arrays { .. } => {
                     "the file is whole, but its first axis, which counts samples, is 0"
                 }
-                Source::Random => "random is never empty",
+                Source::Random { .. } => "random is never empty",
             };
             return Err(Error::new(format!("expected at least one sample in '{spec}', found none")).hint(hint));
         }
@@ -126,7 +140,7 @@ impl Dataset {
         }
         let path = Path::new(spec);
         let (source, labels, len) = match kind(spec)? {
-            Kind::Random => (Source::Random, None, random::LEN),
+            Kind::Random => (Source::Random { whole: false }, None, random::LEN),
             Kind::Images => {
                 let folder = Folder::open(path)?;
                 let (input, preprocess) = pipeline(inputs, preprocess)?;
@@ -150,7 +164,7 @@ impl Dataset {
                 (Source::Arrays { name: file_name(path), arrays }, labels, len)
             }
         };
-        if matches!(source, Source::Random) {
+        if matches!(source, Source::Random { .. }) {
             random::check(inputs)?;
         }
         Ok(Dataset { inputs: inputs.to_vec(), source, labels, len, ahead: ReadAhead::default() })
@@ -173,9 +187,19 @@ impl Dataset {
         Dataset { labels: None, ..self }
     }
 
+    /// Noise in the batches that the model fixes, where it fixes some: for whoever compares bits and counts no samples.
+    /// Other data stays as it is.
+    #[must_use]
+    pub fn whole_batches(self) -> Dataset {
+        match self.source {
+            Source::Random { .. } => Dataset { source: Source::Random { whole: true }, ..self },
+            Source::Images { .. } | Source::Idx { .. } | Source::Arrays { .. } => self,
+        }
+    }
+
     /// Whether this is noise, which a caller should say loudly.
     pub fn is_random(&self) -> bool {
-        matches!(self.source, Source::Random)
+        matches!(self.source, Source::Random { .. })
     }
 
     /// An even spread of `n` samples over the list (all of them if there are fewer), the same every time.
@@ -190,7 +214,7 @@ impl Dataset {
         match &self.source {
             Source::Images { folder, .. } => self.spread(n).into_iter().try_for_each(|i| folder.check(i)),
             // These are one file each, which was opened.
-            Source::Idx { .. } | Source::Arrays { .. } | Source::Random => Ok(()),
+            Source::Idx { .. } | Source::Arrays { .. } | Source::Random { .. } => Ok(()),
         }
     }
 
@@ -220,12 +244,12 @@ impl Dataset {
                     .map(|(array, input)| Ok((input.name.clone(), convert(array.sample(i)?, input)?)));
                 (each.collect(), format!("{name}[{i}]"))
             }
-            Source::Random => {
+            Source::Random { whole } => {
                 let each = self
                     .inputs
                     .iter()
                     .enumerate()
-                    .map(|(k, input)| Ok((input.name.clone(), random::tensor(input, i as u64, k as u64)?)));
+                    .map(|(k, input)| Ok((input.name.clone(), random::tensor(input, *whole, i as u64, k as u64)?)));
                 (each.collect(), format!("random[{i}]"))
             }
         };

@@ -34,7 +34,8 @@ pub use rules::Rules;
 pub use samples::Samples;
 
 use lowbit_ir::pass::{Flow, Watch};
-use lowbit_ir::{Customs, Engine, Graph, Result, hardware, verify};
+use lowbit_ir::{Customs, Engine, Error, Graph, Result, hardware, meta, verify};
+use std::collections::BTreeMap;
 
 /// A quantized model in its three forms, and the account of how it came about.
 #[derive(Debug, Clone)]
@@ -94,6 +95,7 @@ pub fn quantize(
     let Some(corrections) = stage("refine", &mut g, watch, |g| refine(g, &config.refinements, &cx))? else {
         return Ok(None);
     };
+    record(&mut g, &declined)?;
     let qdq = g.clone();
     let Some(left) = stage("realize", &mut g, watch, |g| realize(g, config))? else { return Ok(None) };
     hardware::check(&g, hardware::find(&config.hardware)?)?;
@@ -111,6 +113,17 @@ pub fn quantize(
     };
     let report = Report::new(config, found);
     Ok(Some(Quantized { float, qdq, integer: g, report }))
+}
+
+/// Writes into the metadata why nodes stay float, so that whoever reads the file can say it too.
+fn record(g: &mut Graph, declined: &[Declined]) -> Result<()> {
+    if declined.is_empty() {
+        return Ok(());
+    }
+    let reasons: BTreeMap<&str, &str> = declined.iter().map(|d| (d.node.as_str(), d.reason.as_str())).collect();
+    let json = serde_json::to_string(&reasons).map_err(|e| Error::new(format!("writing the reasons: {e}")))?;
+    g.meta.properties.insert(meta::DECLINED.into(), json);
+    Ok(())
 }
 
 /// Runs one stage, then verifies and shows its graph; `None` if the watch has seen enough.
