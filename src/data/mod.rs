@@ -37,7 +37,8 @@ pub struct Dataset {
     pub(crate) ahead: ReadAhead,
 }
 
-/// What a model's input takes. The first dimension is the batch.
+/// What a model's input takes. A first dimension that is open, or 1, is the batch; one of another size is a part of
+/// every sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputSpec {
     /// Its name.
@@ -53,7 +54,7 @@ pub struct InputSpec {
 /// One sample.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// A tensor for every input of the model, in the model's order, with batch dimension 1.
+    /// A tensor for every input of the model, in the model's order, with batch dimension 1 where there is a batch.
     pub inputs: Vec<(String, Tensor)>,
     /// The right class, if known.
     pub label: Option<u32>,
@@ -63,24 +64,10 @@ pub struct Sample {
 
 #[derive(Debug)]
 enum Source {
-    Images {
-        folder: Folder,
-        preprocess: Preprocess,
-        input: ImageInput,
-    },
-    Idx {
-        idx: Idx,
-        preprocess: Preprocess,
-        input: ImageInput,
-    },
-    Arrays {
-        name: String,
-        arrays: Vec<Array>,
-    },
-    /// Noise; `whole` if a sample has as many rows as the model's batch.
-    Random {
-        whole: bool,
-    },
+    Images { folder: Folder, preprocess: Preprocess, input: ImageInput },
+    Idx { idx: Idx, preprocess: Preprocess, input: ImageInput },
+    Arrays { name: String, arrays: Vec<Array> },
+    Random,
 }
 
 /// The samples of one input.
@@ -105,6 +92,8 @@ enum SampleAxis {
     Outer,
     /// One fewer: the array is a single sample without the batch dimension.
     None,
+    /// As many dimensions, of which none is a batch: the array is a single sample.
+    Whole,
 }
 
 impl Dataset {
@@ -127,7 +116,7 @@ impl Dataset {
                 Source::Idx { .. } | Source::Arrays { .. } => {
                     "the file is whole, but its first axis, which counts samples, is 0"
                 }
-                Source::Random { .. } => "random is never empty",
+                Source::Random => "random is never empty",
             };
             return Err(Error::new(format!("expected at least one sample in '{spec}', found none")).hint(hint));
         }
@@ -140,7 +129,7 @@ impl Dataset {
         }
         let path = Path::new(spec);
         let (source, labels, len) = match kind(spec)? {
-            Kind::Random => (Source::Random { whole: false }, None, random::LEN),
+            Kind::Random => (Source::Random, None, random::LEN),
             Kind::Images => {
                 let folder = Folder::open(path)?;
                 let (input, preprocess) = pipeline(inputs, preprocess)?;
@@ -164,7 +153,7 @@ impl Dataset {
                 (Source::Arrays { name: file_name(path), arrays }, labels, len)
             }
         };
-        if matches!(source, Source::Random { .. }) {
+        if matches!(source, Source::Random) {
             random::check(inputs)?;
         }
         Ok(Dataset { inputs: inputs.to_vec(), source, labels, len, ahead: ReadAhead::default() })
@@ -187,19 +176,9 @@ impl Dataset {
         Dataset { labels: None, ..self }
     }
 
-    /// Noise in the batches that the model fixes, where it fixes some: for whoever compares bits and counts no samples.
-    /// Other data stays as it is.
-    #[must_use]
-    pub fn whole_batches(self) -> Dataset {
-        match self.source {
-            Source::Random { .. } => Dataset { source: Source::Random { whole: true }, ..self },
-            Source::Images { .. } | Source::Idx { .. } | Source::Arrays { .. } => self,
-        }
-    }
-
     /// Whether this is noise, which a caller should say loudly.
     pub fn is_random(&self) -> bool {
-        matches!(self.source, Source::Random { .. })
+        matches!(self.source, Source::Random)
     }
 
     /// An even spread of `n` samples over the list (all of them if there are fewer), the same every time.
@@ -214,7 +193,7 @@ impl Dataset {
         match &self.source {
             Source::Images { folder, .. } => self.spread(n).into_iter().try_for_each(|i| folder.check(i)),
             // These are one file each, which was opened.
-            Source::Idx { .. } | Source::Arrays { .. } | Source::Random { .. } => Ok(()),
+            Source::Idx { .. } | Source::Arrays { .. } | Source::Random => Ok(()),
         }
     }
 
@@ -244,12 +223,12 @@ impl Dataset {
                     .map(|(array, input)| Ok((input.name.clone(), convert(array.sample(i)?, input)?)));
                 (each.collect(), format!("{name}[{i}]"))
             }
-            Source::Random { whole } => {
+            Source::Random => {
                 let each = self
                     .inputs
                     .iter()
                     .enumerate()
-                    .map(|(k, input)| Ok((input.name.clone(), random::tensor(input, *whole, i as u64, k as u64)?)));
+                    .map(|(k, input)| Ok((input.name.clone(), random::tensor(input, i as u64, k as u64)?)));
                 (each.collect(), format!("random[{i}]"))
             }
         };
@@ -373,7 +352,10 @@ impl Array {
             Rows::Memory(tensor) => tensor.dims(),
         };
         let rank = input.shape.len();
+        let has_batch = input.has_batch();
         let (axis, sample, wanted) = match dims.len() {
+            n if n == rank && !has_batch => (SampleAxis::Whole, dims, &input.shape[..]),
+            n if n + 1 == rank && !has_batch => return Err(misfit(dims, input)),
             n if n == rank && rank > 0 => (SampleAxis::Batch, &dims[1..], &input.shape[1..]),
             n if n == rank + 1 => (SampleAxis::Outer, &dims[1..], &input.shape[..]),
             n if n + 1 == rank => (SampleAxis::None, dims, &input.shape[1..]),
@@ -395,14 +377,14 @@ impl Array {
     fn len(&self) -> usize {
         match self.axis {
             SampleAxis::Batch | SampleAxis::Outer => self.dims().first().copied().unwrap_or(0),
-            SampleAxis::None => 1,
+            SampleAxis::None | SampleAxis::Whole => 1,
         }
     }
 
     fn sample(&self, i: usize) -> Result<Tensor> {
         let row = match self.axis {
             SampleAxis::Batch | SampleAxis::Outer => Some(i),
-            SampleAxis::None => None,
+            SampleAxis::None | SampleAxis::Whole => None,
         };
         let tensor = match (&self.rows, row) {
             (Rows::File(file), row) => file.get(row)?,
@@ -414,15 +396,25 @@ impl Array {
                 let dims: Vec<usize> = std::iter::once(1).chain(tensor.dims().iter().copied()).collect();
                 tensor.reshaped(&dims)
             }
-            SampleAxis::Outer => Ok(tensor),
+            SampleAxis::Outer | SampleAxis::Whole => Ok(tensor),
         }
     }
 }
 
+impl InputSpec {
+    /// Whether the first dimension is a batch, so that samples come without it.
+    pub fn has_batch(&self) -> bool {
+        self.shape.len() > 1 && self.shape.first().is_some_and(|d| d.is_none_or(|n| n == 1))
+    }
+}
+
 fn misfit(dims: &[usize], input: &InputSpec) -> Error {
-    Error::new(format!("expected samples for {input}, found an array of {}", sizes(dims.iter().map(Some))))
-        .at_value(&input.name)
-        .hint("the first axis counts samples, the others are the input's without its batch dimension")
+    let error = Error::new(format!("expected samples for {input}, found an array of {}", sizes(dims.iter().map(Some))))
+        .at_value(&input.name);
+    error.hint(match input.has_batch() {
+        true => "the first axis counts samples, the others are the input's without its batch dimension",
+        false => "the input has no batch that may change: every sample has its full shape, and a first axis more counts samples",
+    })
 }
 
 /// The tensor in the input's dtype. Floats are rounded to a float type; integers must be representable exactly.

@@ -11,12 +11,12 @@ const USUAL_LIMIT: usize = 100;
 
 /// Refuses inputs whose sizes are open, except the batch.
 pub(super) fn check(inputs: &[InputSpec]) -> Result<()> {
-    inputs.iter().try_for_each(|input| sizes(input, false).map(drop))
+    inputs.iter().try_for_each(|input| sizes(input).map(drop))
 }
 
-/// A sample's noise for an input, its batch dimension 1, or the one that the input fixes if the `whole` is wanted.
-pub(super) fn tensor(input: &InputSpec, whole: bool, sample: u64, position: u64) -> Result<Tensor> {
-    noise(input, sizes(input, whole)?, Random(sample.wrapping_mul(0x1_0000_0001).wrapping_add(position)))
+/// A sample's noise for an input, its batch dimension 1 where there is a batch.
+pub(super) fn tensor(input: &InputSpec, sample: u64, position: u64) -> Result<Tensor> {
+    noise(input, sizes(input)?, Random(sample.wrapping_mul(0x1_0000_0001).wrapping_add(position)))
 }
 
 /// Noise for inputs of these very sizes, batch included.
@@ -48,9 +48,9 @@ fn noise(input: &InputSpec, dims: Vec<usize>, mut state: Random) -> Result<Tenso
     }
 }
 
-fn sizes(input: &InputSpec, whole: bool) -> Result<Vec<usize>> {
+fn sizes(input: &InputSpec) -> Result<Vec<usize>> {
     let known = |(i, d): (usize, &Option<usize>)| match (i, d) {
-        (0, d) if input.shape.len() > 1 => Ok(d.filter(|_| whole).unwrap_or(1)),
+        (0, None) if input.has_batch() => Ok(1),
         (_, Some(d)) => Ok(*d),
         (_, None) => Err(open(input)),
     };

@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let model = arguments.model.load()?;
     let preprocess = arguments.images.resolve(&model)?;
     // Noise is as good as data here: bits are compared, not accuracy.
-    let data = lowbit::data::Dataset::open(&arguments.data, &model.inputs(), preprocess.as_ref())?.whole_batches();
+    let data = lowbit::data::Dataset::open(&arguments.data, &model.inputs(), preprocess.as_ref())?;
     let (graph, left_float) = args::lowered(&model)?;
     let first: Vec<Tensor> = data.sample(0)?.inputs.into_iter().map(|(_, tensor)| tensor).collect();
     let reference_steps = args::reference_steps(&graph, &first, &Target::host())?;
