@@ -178,6 +178,8 @@ impl Model {
         let options = Options { config: how.config, rules: how.rules, customs: self.customs.clone() };
         let found = lowbit_quantize::quantize(&self.graph, &options, &*engine, &*data, watch)?;
         let Some(mut found) = found else { return Ok(None) };
+        // What the data was is what the integers are for, whatever the float model says.
+        found.qdq.meta.properties.extend(data.properties());
         found.qdq.meta.properties.insert(CONFIG.into(), options.config.to_toml()?);
         Ok(Some(Quantized {
             float: found.float,

@@ -176,6 +176,14 @@ impl Dataset {
         Dataset { labels: None, ..self }
     }
 
+    /// How its images become inputs; none of arrays and noise, which are inputs already.
+    pub fn preprocess(&self) -> Option<&Preprocess> {
+        match &self.source {
+            Source::Images { preprocess, .. } | Source::Idx { preprocess, .. } => Some(preprocess),
+            Source::Arrays { .. } | Source::Random => None,
+        }
+    }
+
     /// Whether this is noise, which a caller should say loudly.
     pub fn is_random(&self) -> bool {
         matches!(self.source, Source::Random)

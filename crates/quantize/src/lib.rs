@@ -33,6 +33,7 @@ pub use report::Report;
 pub use rules::Rules;
 pub use samples::Samples;
 
+use lowbit_ir::op::Category;
 use lowbit_ir::pass::{Flow, Watch};
 use lowbit_ir::{Customs, Engine, Error, Graph, Result, hardware, meta, verify};
 use std::collections::BTreeMap;
@@ -78,6 +79,7 @@ pub fn quantize(
     watch: &mut dyn Watch,
 ) -> Result<Option<Quantized>> {
     let config = &options.config;
+    check_weights(model)?;
     let mut float = model.clone();
     if prepare(&mut float, &mut Prepare { customs: options.customs.clone() }, watch)? == Flow::Stop {
         return Ok(None);
@@ -113,6 +115,22 @@ pub fn quantize(
     };
     let report = Report::new(config, found);
     Ok(Some(Quantized { float, qdq, integer: g, report }))
+}
+
+/// Refuses weights that are not finite, before they are folded into others and everything behind them is not either.
+fn check_weights(g: &Graph) -> Result<()> {
+    for (_, node) in g.nodes().filter(|(_, n)| matches!(n.op.category(), Category::Layer | Category::Normalization)) {
+        for v in node.operands() {
+            let Some(data) = g.constant(v).filter(|t| t.dtype().is_float()) else { continue };
+            if let Some((at, bad)) = data.floats()?.iter().enumerate().find(|(_, x)| !x.is_finite()) {
+                return Err(Error::new(format!("expected finite weights, found {bad} (element {at})"))
+                    .at_value(&g.value(v).name)
+                    .at_node(&node.name)
+                    .hint("the model is damaged or diverged in training"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Writes into the metadata why nodes stay float, so that whoever reads the file can say it too.

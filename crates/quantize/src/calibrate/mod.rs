@@ -245,7 +245,8 @@ fn too_large(g: &Graph, group: &ties::Group, stats: &Stats, spec: &Spec) -> Erro
         observe::largest(spec),
         found.unwrap_or(f32::INFINITY)
     ));
-    let error = error.hint("check the calibration data and the model's preprocessing");
+    let error =
+        error.hint("check the calibration data, the model's preprocessing and the weights of the layers before");
     name.into_iter().fold(error, |e, name| e.at_value(name))
 }
 
