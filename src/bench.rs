@@ -1,7 +1,7 @@
 //! Timing: warm-up and duration by time, medians to quote.
 
 use crate::data::random;
-use crate::model::inputs_of;
+use crate::model::input_as_is;
 use lowbit_ir::{Error, Graph, Result, Tensor, Type};
 use lowbit_runtime::{Kind, Pool, Program, Session, Step};
 use serde::Serialize;
@@ -66,7 +66,7 @@ pub fn reference_steps(program: &Program) -> Vec<ReferenceStep> {
 
 /// Inputs of seeded noise for a graph whose dimensions are all known.
 pub fn noise(g: &Graph) -> Result<Vec<Tensor>> {
-    random::of_size(&inputs_of(g))
+    random::of_size(&g.inputs.iter().map(|v| input_as_is(g, *v)).collect::<Vec<_>>())
 }
 
 /// How long to measure.

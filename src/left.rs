@@ -1,10 +1,11 @@
 //! What a model would have on integers, and stays float.
 
 use crate::model::with_batch;
-use lowbit_ir::{Graph, Node, NodeId};
+use lowbit_ir::{Graph, Node, NodeId, meta};
 use lowbit_quantize::realize::LeftFloat;
 use lowbit_quantize::report::macs;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// A node of a quantized model that stays float.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -13,6 +14,8 @@ pub struct Left {
     pub node: String,
     /// Its operator.
     pub op: &'static str,
+    /// The rule that left it float: of the annotation where the file says so, else of realize.
+    pub rule: String,
     /// Why.
     pub reason: String,
     /// Its share of all multiply-accumulates for a batch of one, 0..=100; 0 where other sizes are open.
@@ -25,14 +28,16 @@ pub fn left_float(graph: &Graph, left: &[LeftFloat]) -> Vec<Left> {
     let work = |id: NodeId| sized.as_ref().map_or(0, |g| macs(g, id));
     let total: u64 = graph.nodes().map(|(id, _)| work(id)).sum();
     let percent = |part: u64| if total == 0 { 0.0 } else { 100.0 * part as f64 / total as f64 };
-    let reason = |node: &Node| left.iter().find(|l| l.node == node.name).map(|l| l.reason.clone());
+    // Only files of ours say it, and one that says something unreadable says nothing.
+    let declined = graph.meta.properties.get(meta::DECLINED).and_then(|json| serde_json::from_str(json).ok());
+    let mut declined: BTreeMap<String, String> = declined.unwrap_or_default();
     let described = |(id, node): (NodeId, &Node)| {
-        Some(Left {
-            node: node.name.clone(),
-            op: node.op.name(),
-            reason: reason(node)?,
-            macs_percent: percent(work(id)),
-        })
+        let found = left.iter().find(|l| l.node == node.name)?;
+        let (rule, reason) = match (declined.remove(&node.name), &node.rule) {
+            (Some(reason), Some(rule)) => (rule.to_string(), reason),
+            (Some(_) | None, _) => ("realize".into(), found.reason.clone()),
+        };
+        Some(Left { node: node.name.clone(), op: node.op.name(), rule, reason, macs_percent: percent(work(id)) })
     };
     graph.nodes().filter_map(described).collect()
 }

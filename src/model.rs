@@ -234,6 +234,8 @@ impl Model {
         let options = Options { customs: self.customs.clone(), realizers: self.realizers.clone(), ..how.options };
         let found = lowbit_quantize::quantize(&self.graph, &options, &*engine, &*data, watch)?;
         let Some(mut found) = found else { return Ok(None) };
+        // What the data was is what the integers are for, whatever the float model says.
+        found.qdq.meta.properties.extend(data.properties());
         found.qdq.meta.properties.insert(CONFIG.into(), options.config.to_toml()?);
         let realizers: Vec<&str> = self.realizers.names().collect();
         if !realizers.is_empty() {
@@ -271,26 +273,51 @@ impl Quantized {
     }
 }
 
-/// What the inputs of a graph take.
+/// What the inputs of a graph take: any batch where the batch may change, else the sizes that the graph says.
 pub fn inputs_of(g: &Graph) -> Vec<InputSpec> {
+    let free = free_batch(g);
     let spec = |v: &ValueId| {
-        let value = g.value(*v);
-        let shape = value.ty.shape.0.iter().map(Dim::known).collect();
-        InputSpec { name: value.name.clone(), dtype: value.ty.dtype, shape, below: index_limit(g, *v) }
+        let spec = input_as_is(g, *v);
+        let shape = spec.shape.iter().enumerate().map(|(i, d)| d.filter(|_| i > 0 || !free.contains(v))).collect();
+        InputSpec { shape, ..spec }
     };
     g.inputs.iter().map(spec).collect()
 }
 
-/// The graph with all dimensions known: every input's first dimension is `batch` if given, and an open one is 1
-/// otherwise. Other open dimensions, and the only one of a vector, have no size that could be guessed: they are an error.
+/// What an input takes, with the very sizes that the graph says.
+pub(crate) fn input_as_is(g: &Graph, input: ValueId) -> InputSpec {
+    let value = g.value(input);
+    let shape = value.ty.shape.0.iter().map(Dim::known).collect();
+    InputSpec { name: value.name.clone(), dtype: value.ty.dtype, shape, below: index_limit(g, input) }
+}
+
+/// The inputs whose first dimension is known and yet a batch that may change: those of the size of the first of them, if
+/// samples go through the graph side by side.
+fn free_batch(g: &Graph) -> Vec<ValueId> {
+    let first = |v: &ValueId| match g.ty(*v).shape.0.as_slice() {
+        [Dim::Known(n), _, ..] => Some(*n),
+        _ => None,
+    };
+    let Some(size) = g.inputs.iter().find_map(|v| first(v).filter(|n| *n > 1)) else { return Vec::new() };
+    let alike: Vec<ValueId> = g.inputs.iter().copied().filter(|v| first(v) == Some(size)).collect();
+    match infer::batch::fixed(g, &alike, &Customs::default()) {
+        None => alike,
+        Some(_) => Vec::new(),
+    }
+}
+
+/// The graph with all dimensions known: the batch is `batch` if given, and an open one is 1 otherwise. Other open
+/// dimensions, and the only one of a vector, have no size that could be guessed: they are an error.
 pub fn with_batch(g: &Graph, batch: Option<usize>) -> Result<Graph> {
     let mut shapes = Vec::new();
+    let free = if batch.is_some() { free_batch(g) } else { Vec::new() };
+    let mut changes = false;
     for v in &g.inputs {
         let value = g.value(*v);
-        let has_batch = value.ty.shape.rank() > 1;
-        let size = |(i, d): (usize, &Dim)| match (i, batch) {
-            (0, Some(batch)) => Some(batch),
-            (0, None) if has_batch => Some(d.known().unwrap_or(1)),
+        let may_be_batch = value.ty.shape.rank() > 1;
+        let size = |(i, d): (usize, &Dim)| match (i, d, batch) {
+            (0, Dim::Symbol(_), _) if may_be_batch => Some(batch.unwrap_or(1)),
+            (0, Dim::Known(n), Some(batch)) if free.contains(v) || (may_be_batch && *n == 1) => Some(batch),
             _ => d.known(),
         };
         let dims: Option<Vec<usize>> = value.ty.shape.0.iter().enumerate().map(size).collect();
@@ -299,7 +326,12 @@ pub fn with_batch(g: &Graph, batch: Option<usize>) -> Result<Graph> {
                 .at_value(&value.name)
                 .hint(crate::data::shape_hint(&value.name, value.ty.shape.rank()))
         })?;
+        changes |= batch.is_some_and(|batch| dims.first() == Some(&batch));
         shapes.push((value.name.as_str(), dims));
+    }
+    if let Some(n) = batch.filter(|_| !changes) {
+        return Err(Error::new(format!("expected a model whose batch may be {n}, found one that fixes it"))
+            .hint("export it with an open batch"));
     }
     infer::bind(g, &shapes).map_err(|e| match batch {
         Some(n) => e.context(format!("giving the model a batch of {n}")),

@@ -2,9 +2,9 @@
 
 use crate::data::{Dataset, Sample};
 use crate::engine::cores;
-use lowbit_ir::{Error, Result, Tensor};
+use lowbit_ir::{Error, Result, Tensor, meta};
 use lowbit_quantize::Samples;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 
 /// Samples read at once.
@@ -115,6 +115,10 @@ impl Samples for Prefetch<'_> {
         self.order.len()
     }
 
+    fn properties(&self) -> BTreeMap<String, String> {
+        Samples::properties(self.data)
+    }
+
     fn sample(&self, i: usize) -> Result<Vec<Tensor>> {
         Ok(self.get(i)?.inputs.into_iter().map(|(_, tensor)| tensor).collect())
     }
@@ -126,6 +130,12 @@ impl Samples for Dataset {
         Dataset::len(self)
     }
 
+    fn properties(&self) -> BTreeMap<String, String> {
+        // What a preprocessing is made of can always be written.
+        let json = self.preprocess().and_then(|p| p.to_json().ok());
+        json.into_iter().map(|json| (meta::PREPROCESS.to_string(), json)).collect()
+    }
+
     fn sample(&self, i: usize) -> Result<Vec<Tensor>> {
         let sample = self.ahead.get(i, Dataset::len(self), |i| Dataset::sample(self, i))?;
         Ok(sample.inputs.into_iter().map(|(_, tensor)| tensor).collect())
@@ -135,6 +145,10 @@ impl Samples for Dataset {
 impl Samples for &Dataset {
     fn len(&self) -> usize {
         Dataset::len(self)
+    }
+
+    fn properties(&self) -> BTreeMap<String, String> {
+        Samples::properties(*self)
     }
 
     fn sample(&self, i: usize) -> Result<Vec<Tensor>> {

@@ -1,8 +1,8 @@
 //! The public interface as a user meets it: programs shared, sessions by name, data sets as samples.
 
-use lowbit::data::{Dataset, InputSpec, npy};
+use lowbit::data::{Dataset, InputSpec, Preprocess, npy};
 use lowbit::quantization::Samples;
-use lowbit::{Model, Program, Session, Target, Tensor};
+use lowbit::{Config, Model, Program, Quantize, Session, Target, Tensor};
 use lowbit_ir::{DType, Type};
 use std::path::Path;
 use std::sync::Arc;
@@ -59,6 +59,31 @@ fn threads_share_a_program() {
             assert_eq!(thread.join().unwrap()[0].floats().unwrap()[0], n as f32 - 1.0);
         }
     });
+}
+
+#[test]
+fn what_the_images_went_through_travels_with_the_quantized_model() {
+    let model = Model::load("demo/model.onnx").unwrap();
+    let unit = Preprocess::preset("unit").unwrap();
+    let unit = Preprocess { resize: None, crop: None, ..unit };
+    let images = Dataset::open("demo/calibration", &model.inputs(), Some(&unit)).unwrap();
+    let config = Config { samples: 2, ..Config::default() };
+    let quantized = model.quantize(Quantize::default().data(&images).config(config)).unwrap();
+    assert_ne!(model.stored_preprocess().unwrap(), Some(unit.clone()));
+    assert_eq!(quantized.model.stored_preprocess().unwrap(), Some(unit));
+}
+
+#[test]
+fn weights_that_are_not_finite_are_named_and_not_the_data() {
+    let text = "graph \"g\" {\n  input %x: f32[Nx2]\n  const %w: f32[2x2] = [1, nan, 3, 4]\n  %h = MatMul(%x, %w)\n  \
+                %y = MatMul(%h, %w)\n  output %y\n}\n";
+    let model = Model::from(lowbit_ir::text::parse(text).unwrap());
+    let noise = Dataset::open("random", &model.inputs(), None).unwrap();
+    let e = model.quantize(Quantize::default().data(&noise)).unwrap_err().to_string();
+    assert!(
+        e.contains("expected finite weights, found NaN (element 1)") && e.contains("'w'") && e.contains("'h'"),
+        "{e}"
+    );
 }
 
 #[test]

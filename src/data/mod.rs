@@ -37,7 +37,8 @@ pub struct Dataset {
     pub(crate) ahead: ReadAhead,
 }
 
-/// What a model's input takes. The first dimension is the batch.
+/// What a model's input takes. A first dimension that is open, or 1, is the batch; one of another size is a part of
+/// every sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputSpec {
     /// Its name.
@@ -53,7 +54,7 @@ pub struct InputSpec {
 /// One sample.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// A tensor for every input of the model, in the model's order, with batch dimension 1.
+    /// A tensor for every input of the model, in the model's order, with batch dimension 1 where there is a batch.
     pub inputs: Vec<(String, Tensor)>,
     /// The right class, if known.
     pub label: Option<u32>,
@@ -91,6 +92,8 @@ enum SampleAxis {
     Outer,
     /// One fewer: the array is a single sample without the batch dimension.
     None,
+    /// As many dimensions, of which none is a batch: the array is a single sample.
+    Whole,
 }
 
 impl Dataset {
@@ -171,6 +174,14 @@ impl Dataset {
     #[must_use]
     pub fn without_labels(self) -> Dataset {
         Dataset { labels: None, ..self }
+    }
+
+    /// How its images become inputs; none of arrays and noise, which are inputs already.
+    pub fn preprocess(&self) -> Option<&Preprocess> {
+        match &self.source {
+            Source::Images { preprocess, .. } | Source::Idx { preprocess, .. } => Some(preprocess),
+            Source::Arrays { .. } | Source::Random => None,
+        }
     }
 
     /// Whether this is noise, which a caller should say loudly.
@@ -349,7 +360,10 @@ impl Array {
             Rows::Memory(tensor) => tensor.dims(),
         };
         let rank = input.shape.len();
+        let has_batch = input.has_batch();
         let (axis, sample, wanted) = match dims.len() {
+            n if n == rank && !has_batch => (SampleAxis::Whole, dims, &input.shape[..]),
+            n if n + 1 == rank && !has_batch => return Err(misfit(dims, input)),
             n if n == rank && rank > 0 => (SampleAxis::Batch, &dims[1..], &input.shape[1..]),
             n if n == rank + 1 => (SampleAxis::Outer, &dims[1..], &input.shape[..]),
             n if n + 1 == rank => (SampleAxis::None, dims, &input.shape[1..]),
@@ -371,14 +385,14 @@ impl Array {
     fn len(&self) -> usize {
         match self.axis {
             SampleAxis::Batch | SampleAxis::Outer => self.dims().first().copied().unwrap_or(0),
-            SampleAxis::None => 1,
+            SampleAxis::None | SampleAxis::Whole => 1,
         }
     }
 
     fn sample(&self, i: usize) -> Result<Tensor> {
         let row = match self.axis {
             SampleAxis::Batch | SampleAxis::Outer => Some(i),
-            SampleAxis::None => None,
+            SampleAxis::None | SampleAxis::Whole => None,
         };
         let tensor = match (&self.rows, row) {
             (Rows::File(file), row) => file.get(row)?,
@@ -390,15 +404,25 @@ impl Array {
                 let dims: Vec<usize> = std::iter::once(1).chain(tensor.dims().iter().copied()).collect();
                 tensor.reshaped(&dims)
             }
-            SampleAxis::Outer => Ok(tensor),
+            SampleAxis::Outer | SampleAxis::Whole => Ok(tensor),
         }
     }
 }
 
+impl InputSpec {
+    /// Whether the first dimension is a batch, so that samples come without it.
+    pub fn has_batch(&self) -> bool {
+        self.shape.len() > 1 && self.shape.first().is_some_and(|d| d.is_none_or(|n| n == 1))
+    }
+}
+
 fn misfit(dims: &[usize], input: &InputSpec) -> Error {
-    Error::new(format!("expected samples for {input}, found an array of {}", sizes(dims.iter().map(Some))))
-        .at_value(&input.name)
-        .hint("the first axis counts samples, the others are the input's without its batch dimension")
+    let error = Error::new(format!("expected samples for {input}, found an array of {}", sizes(dims.iter().map(Some))))
+        .at_value(&input.name);
+    error.hint(match input.has_batch() {
+        true => "the first axis counts samples, the others are the input's without its batch dimension",
+        false => "the input has no batch that may change: every sample has its full shape, and a first axis more counts samples",
+    })
 }
 
 /// The tensor in the input's dtype. Floats are rounded to a float type; integers must be representable exactly.

@@ -281,6 +281,13 @@ impl ImageInput {
     /// N,K for two.
     pub fn new(input: &InputSpec) -> Result<ImageInput> {
         let channels = |d: Option<usize>| d.filter(|d| matches!(d, 1 | 3));
+        if let ([Some(n), _] | [Some(n), _, _, _], false) = (&input.shape[..], input.has_batch()) {
+            return Err(Error::new(format!(
+                "expected an input that takes one image, found {input}, which takes {n} at once"
+            ))
+            .at_value(&input.name)
+            .hint("export the model with an open batch, or give an .npz whose samples have the full shape"));
+        }
         let (batched, [a, b, c]) = match input.shape[..] {
             [_, a, b, c] => (true, [a, b, c]),
             [a, b, c] => (false, [a, b, c]),

@@ -14,7 +14,7 @@ pub(super) fn check(inputs: &[InputSpec]) -> Result<()> {
     inputs.iter().try_for_each(|input| sizes(input).map(drop))
 }
 
-/// A sample's noise for an input, its batch dimension 1.
+/// A sample's noise for an input, its batch dimension 1 where there is a batch.
 pub(super) fn tensor(input: &InputSpec, sample: u64, position: u64) -> Result<Tensor> {
     noise(input, sizes(input)?, Random(sample.wrapping_mul(0x1_0000_0001).wrapping_add(position)))
 }
@@ -50,7 +50,7 @@ fn noise(input: &InputSpec, dims: Vec<usize>, mut state: Random) -> Result<Tenso
 
 fn sizes(input: &InputSpec) -> Result<Vec<usize>> {
     let known = |(i, d): (usize, &Option<usize>)| match (i, d) {
-        (0, _) if input.shape.len() > 1 => Ok(1),
+        (0, None) if input.has_batch() => Ok(1),
         (_, Some(d)) => Ok(*d),
         (_, None) => Err(open(input)),
     };

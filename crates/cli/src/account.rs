@@ -83,6 +83,7 @@ impl Account<'_> {
         }
         self.left_float(&mut out, paper);
         self.too_small(&mut out, paper);
+        self.widened(&mut out);
         out.push_str(&format::reference_steps(&self.reference_steps, paper));
         self.worst(&mut out, paper);
         Ok(out)
@@ -221,6 +222,18 @@ impl Account<'_> {
     }
 
     /// What is so small that it became zero, or nearly so.
+    /// Scales that are coarser than the weights need.
+    fn widened(&self, out: &mut String) {
+        for chosen in self.report.values.iter().filter(|c| c.widened_for_bias > 0) {
+            let channels = format::counted(chosen.widened_for_bias, "scale");
+            let _ = writeln!(
+                out,
+                "coarser     {channels} of '{}': with finer ones the bias would not fit its integer",
+                chosen.value
+            );
+        }
+    }
+
     fn too_small(&self, out: &mut String, paper: &Paper) {
         for chosen in self.report.values.iter().filter(|c| c.too_small > 0) {
             let channels = format::counted(chosen.too_small, "scale");

@@ -108,8 +108,11 @@ pub fn left_float(left: Option<&[Left]>) -> String {
         return "left float: nothing\n".into();
     }
     let macs = left.iter().map(|l| l.macs_percent).sum();
-    let mut shown: Vec<String> =
-        left.iter().take(SHOWN).map(|l| format!("{} '{}' ({})", l.op, clip(&l.node, 40), l.reason)).collect();
+    let mut shown: Vec<String> = left
+        .iter()
+        .take(SHOWN)
+        .map(|l| format!("{} '{}' ({}: {})", l.op, clip(&l.node, 40), l.rule, l.reason))
+        .collect();
     if left.len() > SHOWN {
         shown.push(format!("and {} more (--json lists all)", count((left.len() - SHOWN) as u64)));
     }
@@ -177,6 +180,7 @@ mod tests {
         let left = |i: usize| Left {
             node: format!("n{i}"),
             op: "Softmax",
+            rule: "softmax".into(),
             reason: "Softmax has no integer form".into(),
             macs_percent: 0.5,
         };

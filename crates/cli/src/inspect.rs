@@ -6,6 +6,7 @@ use crate::output::{Outcome, Paper};
 use crate::table::{Side, Table, clip};
 use clap::Args;
 use lowbit::inspect::{Summary, inspect};
+use lowbit::ir::meta;
 use lowbit::ir::text::{Constants, print_with};
 use lowbit::left::Left;
 use lowbit::{Config, Result};
@@ -113,7 +114,12 @@ impl Found<'_> {
         let left = format::left_float(self.left_float.as_deref());
         fact("left float", left.trim_start_matches("left float: ").trim_end().into());
         self.notes.iter().for_each(|note| fact("note", note.clone()));
-        for (key, value) in &s.properties {
+        let labels = s.properties.get(meta::LABELS).and_then(|json| serde_json::from_str::<Vec<String>>(json).ok());
+        if let Some(labels) = &labels {
+            fact("classes", format!("{}: {}", format::counted(labels.len(), "class"), clip(&labels.join(", "), WIDTH)));
+        }
+        let shown = |key: &str| labels.is_none() || key != meta::LABELS;
+        for (key, value) in s.properties.iter().filter(|(key, _)| shown(key)) {
             let line = value.split_whitespace().collect::<Vec<_>>().join(" ");
             fact("property", format!("{key} = {}", clip(&line, WIDTH)));
         }

@@ -115,14 +115,11 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let mut stages = Stages { progress: &progress, samples: calibration };
     let mut printing = Printing { arguments, paper, stopped: None, failed: None };
     let quantized = printing.watching(&mut stages, |watch| model.quantize_watched(how, watch))?;
-    let Some(mut quantized) = quantized else { return printing.outcome() };
+    let Some(quantized) = quantized else { return printing.outcome() };
     let programs =
         printing.watching(&mut stages, |watch| Programs::new(&quantized, &data, &arguments.machine, watch))?;
     let (Some(programs), Some(output)) = (programs, &arguments.output) else { return printing.outcome() };
 
-    if let Some(preprocess) = &preprocess {
-        quantized.model.set_preprocess(preprocess.to_json()?);
-    }
     let accuracy = test.map(|t| t.accuracy(&quantized, arguments, &progress)).transpose()?;
     let measured = match arguments.no_report {
         true => Measured::default(),

@@ -31,7 +31,8 @@ pub fn plan(lowered: &mut Lowered) -> Result<usize> {
         check_spans(step, lowered)?;
     }
     let lives = lifetimes(lowered);
-    let (offsets, arena) = offsets(&lowered.buffers, &lives)?;
+    let name = |step: usize| lowered.steps.get(step).map_or("", |s| &*s.name);
+    let (offsets, arena) = offsets(&lowered.buffers, &lives, name)?;
     let settle = |place: &mut Place| {
         if let Place::Arena(at) = place {
             *at = offsets[*at >> OFFSET_BITS] + (*at & ((1 << OFFSET_BITS) - 1));
@@ -82,7 +83,11 @@ fn lifetimes(lowered: &Lowered) -> Vec<Option<(usize, usize)>> {
 }
 
 /// Largest first, each at the lowest offset where nothing alive at the same time lies.
-fn offsets(sizes: &[usize], lives: &[Option<(usize, usize)>]) -> Result<(Vec<usize>, usize)> {
+fn offsets<'a>(
+    sizes: &[usize],
+    lives: &[Option<(usize, usize)>],
+    name: impl Fn(usize) -> &'a str,
+) -> Result<(Vec<usize>, usize)> {
     let mut order: Vec<usize> = (0..sizes.len()).filter(|b| lives[*b].is_some()).collect();
     order.sort_by_key(|b| (std::cmp::Reverse(sizes[*b]), *b));
     let mut offsets = vec![0usize; sizes.len()];
@@ -94,7 +99,11 @@ fn offsets(sizes: &[usize], lives: &[Option<(usize, usize)>]) -> Result<(Vec<usi
             .checked_add(SLACK)
             .and_then(|n| n.checked_next_multiple_of(ALIGN))
             .filter(|n| *n < 1 << OFFSET_BITS)
-            .ok_or_else(|| Error::new(format!("expected activations of a size that fits, found {} bytes", sizes[b])))?;
+            .ok_or_else(|| {
+                Error::new(format!("expected activations of a size that fits, found {} bytes", sizes[b]))
+                    .at_node(name(life.0))
+                    .hint("a smaller input, or check the sizes and padding of this node")
+            })?;
         let mut at = 0;
         // `placed` is sorted by offset: step over every neighbour in time that is in the way.
         for (from, to, other) in &placed {
@@ -143,7 +152,7 @@ mod tests {
     fn buffers_share_bytes_only_when_apart_in_time() {
         let sizes = [1000, 500, 1000, 200, 64];
         let lives = [Some((0, 1)), Some((1, 2)), Some((2, 3)), Some((0, 3)), None];
-        let (offsets, arena) = offsets(&sizes, &lives).unwrap();
+        let (offsets, arena) = offsets(&sizes, &lives, |_| "step").unwrap();
         for a in 0..4 {
             for b in 0..a {
                 let (la, lb) = (lives[a].unwrap(), lives[b].unwrap());

@@ -17,6 +17,8 @@ pub struct Metadata {
 pub const PREPROCESS: &str = "lowbit.preprocess";
 /// Key of the class names in label order, as a JSON array.
 pub const LABELS: &str = "lowbit.labels";
+/// Key of the reasons for which rules left nodes float, as JSON: for each node's name a sentence.
+pub const DECLINED: &str = "lowbit.declined";
 /// Key of the factors that channels of values were multiplied by, as JSON: for each value's name a list with a number k
 /// for each channel, whose factor is 2^(k / 8).
 pub const EQUALIZATION: &str = "lowbit.equalization";

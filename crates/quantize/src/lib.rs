@@ -36,8 +36,10 @@ pub use report::Report;
 pub use rules::Rules;
 pub use samples::Samples;
 
+use lowbit_ir::op::Category;
 use lowbit_ir::pass::{Flow, Watch};
-use lowbit_ir::{Customs, Engine, Graph, Result, hardware, verify};
+use lowbit_ir::{Customs, Engine, Error, Graph, Result, hardware, meta, verify};
+use std::collections::BTreeMap;
 
 /// A quantized model in its three forms, and the account of how it came about.
 #[derive(Debug, Clone)]
@@ -101,6 +103,7 @@ pub fn quantize(
     options.check()?;
     let config = &options.config;
     let own = |phase, g: &mut Graph, watch: &mut dyn Watch| options.passes.run(phase, g, watch);
+    check_weights(model)?;
     let mut float = model.clone();
     if prepare(&mut float, &mut Prepare { customs: options.customs.clone() }, watch)? == Flow::Stop
         || own(Phase::Prepared, &mut float, watch)? == Flow::Stop
@@ -128,6 +131,7 @@ pub fn quantize(
     if own(Phase::Refined, &mut g, watch)? == Flow::Stop {
         return Ok(None);
     }
+    record(&mut g, &declined)?;
     let qdq = g.clone();
     let Some(left) = stage("realize", &mut g, watch, |g| realize(g, config, &options.realizers))? else {
         return Ok(None);
@@ -153,6 +157,33 @@ pub fn quantize(
         report.only_integers()?;
     }
     Ok(Some(Quantized { float, qdq, integer: g, report }))
+}
+
+/// Refuses weights that are not finite, before they are folded into others and everything behind them is not either.
+fn check_weights(g: &Graph) -> Result<()> {
+    for (_, node) in g.nodes().filter(|(_, n)| matches!(n.op.category(), Category::Layer | Category::Normalization)) {
+        for v in node.operands() {
+            let Some(data) = g.constant(v).filter(|t| t.dtype().is_float()) else { continue };
+            if let Some((at, bad)) = data.floats()?.iter().enumerate().find(|(_, x)| !x.is_finite()) {
+                return Err(Error::new(format!("expected finite weights, found {bad} (element {at})"))
+                    .at_value(&g.value(v).name)
+                    .at_node(&node.name)
+                    .hint("the model is damaged or diverged in training"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes into the metadata why nodes stay float, so that whoever reads the file can say it too.
+fn record(g: &mut Graph, declined: &[Declined]) -> Result<()> {
+    if declined.is_empty() {
+        return Ok(());
+    }
+    let reasons: BTreeMap<&str, &str> = declined.iter().map(|d| (d.node.as_str(), d.reason.as_str())).collect();
+    let json = serde_json::to_string(&reasons).map_err(|e| Error::new(format!("writing the reasons: {e}")))?;
+    g.meta.properties.insert(meta::DECLINED.into(), json);
+    Ok(())
 }
 
 /// Runs one stage, then verifies and shows its graph; `None` if the watch has seen enough.

@@ -1,6 +1,7 @@
 //! Where calibration data comes from: any list that can be read again.
 
 use lowbit_ir::{Result, Tensor};
+use std::collections::BTreeMap;
 
 /// A list of samples. A sample has one tensor per input of the graph, of a batch of one.
 ///
@@ -12,6 +13,12 @@ pub trait Samples {
     /// Whether there is none.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What a model that was calibrated with these should remember of them, as metadata: of images how they were
+    /// preprocessed.
+    fn properties(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
     }
 
     /// Sample `i`, the same every time.

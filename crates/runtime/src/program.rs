@@ -978,7 +978,8 @@ mod tests {
             program(scalar(), Kind::QMatMul(step))
         };
         product(|_| ()).unwrap();
-        let spoilt: [(fn(&mut QMatMul), &str); 11] = [
+        type Change = fn(&mut QMatMul);
+        let spoilt: [(Change, &str); 11] = [
             (|s| s.batch = vec![(0, 0), (128, 1)], "within 4096 bytes"),
             (|s| s.batch = vec![(0, 0), (0, 128)], "within 4096 bytes"),
             (|s| s.batch = vec![(0, 0), (0, usize::MAX)], "within 4096 bytes"),

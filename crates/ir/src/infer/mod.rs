@@ -4,6 +4,7 @@
 //! symbols wherever arithmetic on them can be told (`dims.rs`), so a batch `N` comes through a whole network.
 //! One file per family of operators, the same families as in [`crate::interp`].
 
+pub mod batch;
 mod dims;
 mod elementwise;
 mod mac;
@@ -108,7 +109,7 @@ pub fn refresh(g: &mut Graph, customs: &Customs) -> Result<()> {
     Ok(())
 }
 
-/// Gives open dimensions of inputs their sizes, and may change a known first dimension (the batch).
+/// Gives open dimensions of inputs their sizes, and may change a known first dimension, if it is a batch ([`batch`]).
 ///
 /// A symbol that is bound at one input is bound everywhere. Inputs that are not listed keep their types.
 pub fn bind(g: &Graph, shapes: &[(&str, Vec<usize>)]) -> Result<Graph> {
@@ -119,11 +120,28 @@ pub fn bind(g: &Graph, shapes: &[(&str, Vec<usize>)]) -> Result<Graph> {
 pub fn bind_with(g: &Graph, shapes: &[(&str, Vec<usize>)], customs: &Customs) -> Result<Graph> {
     let mut symbols: Bindings = HashMap::new();
     let mut bound = g.clone();
+    let mut changed = Vec::new();
     for (name, dims) in shapes {
         let input = input_named(g, name)?;
+        let first = g.ty(input).shape.0.first().and_then(Dim::known);
+        if first.is_some() && first != dims.first().copied() {
+            changed.push(input);
+        }
         let ty = g.ty(input);
         bind_dims(ty, dims, true, &mut symbols).map_err(|e| e.at_value(*name))?;
         bound.set_ty(input, ty.with_shape(dims.clone()));
+    }
+    if let Some(input) = changed.first()
+        && let Some(why) = batch::fixed(g, &changed, customs)
+    {
+        let found = shapes.iter().find(|(name, _)| *name == g.value(*input).name);
+        let found = found.map_or(Shape::default(), |(_, dims)| Shape::known(dims));
+        return Err(Error::new(format!(
+            "expected the shape {}, found {found}: its first dimension is no batch that may change ({why})",
+            g.ty(*input).shape
+        ))
+        .at_value(&g.value(*input).name)
+        .hint("give samples of the full shape, or export the model with an open batch"));
     }
     for &input in &g.inputs {
         let ty = bound.ty(input);

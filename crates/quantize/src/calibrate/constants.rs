@@ -1,6 +1,6 @@
 //! Constants as integers: weights per output channel, biases at the accumulator's scale.
 
-use super::{Choice, Parameters, is_weight, spec};
+use super::{Choice, Chosen, Parameters, is_weight, spec};
 use crate::observe::{self, Affine, Bounds, Fit, Observers, Range};
 use crate::prepare::rewrite;
 use lowbit_ir::request::Sharing;
@@ -59,7 +59,7 @@ fn choose_weight(
     let too_small = groups.iter().filter(too_small).count();
     let all = groups.iter().map(|w| extremes(w));
     let seen = all.fold((0.0f32, 0.0f32), |(low, high), r| (low.min(r.low), high.max(r.high)));
-    Ok(Choice { affines, seen, widened_for_bias, too_small })
+    Ok(Choice { affines, seen, limited_by: None, widened_for_bias, too_small })
 }
 
 /// Least and greatest weight, zero included.
@@ -121,7 +121,8 @@ pub fn quantize_tensor(t: &Tensor, ty: &Type, spec: &Request) -> Result<Tensor> 
 }
 
 /// Makes the float biases of layers whose operands are quantized integers at the accumulator's scale.
-pub fn quantize_biases(g: &mut Graph) -> Result<()> {
+pub fn quantize_biases(g: &mut Graph) -> Result<Vec<Chosen>> {
+    let mut chosen = Vec::new();
     rewrite::each_node(g, |g, id| {
         let node = g.node(id);
         let is_layer = matches!(node.op, Op::Conv(_) | Op::MatMul(_));
@@ -132,6 +133,8 @@ pub fn quantize_biases(g: &mut Graph) -> Result<()> {
         if !is_layer {
             return Ok(false);
         }
+        let rule = node.rule.clone();
+        let seen = bias.iter().fold((0.0f32, 0.0f32), |(low, high), b| (low.min(*b), high.max(*b)));
         let bias: Vec<f64> = bias.into_iter().map(f64::from).collect();
         let name = g.value(b).name.clone();
         let at = |e: Error| e.at_value(&name).at_node(&node.name);
@@ -140,11 +143,28 @@ pub fn quantize_biases(g: &mut Graph) -> Result<()> {
         let shape = g.ty(q).shape.clone();
         let dq = format!("{name}.dq");
         let dequantize = g.add_node_before(id, &dq, Op::Dequantize, vec![Some(q)], &[(&dq, Type::f32(shape))]);
+        let quant = g.ty(q).quant()?;
+        chosen.push(Chosen {
+            value: name,
+            dtype: g.ty(q).dtype.to_string(),
+            integers: (quant.qmin, quant.qmax),
+            scales: quant.scale.len(),
+            scale: quant.scale.iter().copied().fold(0.0, f32::max),
+            least_scale: quant.scale.iter().copied().fold(f32::INFINITY, f32::min),
+            zero_point: 0,
+            seen,
+            observer: "accumulator".into(),
+            limited_by: None,
+            rule: rule.as_deref().unwrap_or_default().to_string(),
+            widened_for_bias: 0,
+            too_small: 0,
+        });
+        g.node_mut(dequantize).rule = rule;
         let dq = rewrite::output(g.node(dequantize));
         g.set_input(id, 2, dq);
         Ok(true)
     })?;
-    Ok(())
+    Ok(chosen)
 }
 
 /// The quantized value behind a Dequantize.

@@ -51,14 +51,24 @@ pub struct Chosen {
     pub value: String,
     /// Its integer type, such as `u8`.
     pub dtype: String,
-    /// The scale; of weights the greatest of all channels.
+    /// The least and the greatest integer used.
+    pub integers: (i64, i64),
+    /// How many scales there are: one, or one a channel.
+    pub scales: usize,
+    /// The scale; of several the greatest.
     pub scale: f32,
+    /// The least of the scales.
+    pub least_scale: f32,
     /// The integer that stands for zero.
     pub zero_point: i32,
     /// Least and greatest value seen.
     pub seen: (f32, f32),
-    /// What found the range.
+    /// What found the range; of a bias `accumulator`, whose scale it has.
     pub observer: String,
+    /// What limited the range besides the observer: `producer`, by what the value's operator can give, or `readers`, by
+    /// what those who read it can tell apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limited_by: Option<String>,
     /// The rule that wanted the value narrow.
     pub rule: String,
     /// How many channels got a coarser scale, so that the bias fits its integer.
@@ -120,9 +130,9 @@ pub fn apply(g: &mut Graph, stats: &Stats, observers: &Observers) -> Result<Vec<
         chosen.choose_group(g, &group, stats, observers)?;
     }
     constants::choose_weights(g, observers, &mut chosen)?;
-    let report = chosen.report(g);
+    let mut report = chosen.report(g);
     insert::replace_placeholders(g, &chosen)?;
-    constants::quantize_biases(g)?;
+    report.extend(constants::quantize_biases(g)?);
     insert::drop_redundant_limits(g)?;
     Ok(report)
 }
@@ -137,6 +147,7 @@ struct Choice {
     /// One entry, or one per channel.
     affines: Vec<Affine>,
     seen: (f32, f32),
+    limited_by: Option<&'static str>,
     widened_for_bias: usize,
     too_small: usize,
 }
@@ -191,9 +202,16 @@ impl Parameters {
             Fit::TooSmall => 1,
             Fit::TooLarge => return Err(too_large(g, group, stats, spec)),
         };
-        let affine = observe::choose(range, bounds.unwrap_or(Bounds::NONE), spec);
+        let bounds = bounds.unwrap_or(Bounds::NONE);
+        let limited_by = match () {
+            () if range.low < bounds.low || range.high > bounds.high => Some("producer"),
+            () if seen.histogram.range() != (low, high) => Some("readers"),
+            () => None,
+        };
+        let affine = observe::choose(range, bounds, spec);
         for id in &group.members {
-            self.of.insert(*id, Choice { affines: vec![affine], seen: (low, high), widened_for_bias: 0, too_small });
+            let affines = vec![affine];
+            self.of.insert(*id, Choice { affines, seen: (low, high), limited_by, widened_for_bias: 0, too_small });
         }
         Ok(())
     }
@@ -202,14 +220,19 @@ impl Parameters {
         let describe = |id: &NodeId| {
             let node = g.node(*id);
             let (choice, spec, value) = (self.of.get(id)?, spec(g, *id)?, node.input(0)?);
-            let greatest = choice.affines.iter().max_by(|a, b| a.scale.total_cmp(&b.scale))?;
+            let by_scale = |a: &&Affine, b: &&Affine| a.scale.total_cmp(&b.scale);
+            let (greatest, least) = (choice.affines.iter().max_by(by_scale)?, choice.affines.iter().min_by(by_scale)?);
             Some(Chosen {
                 value: g.value(value).name.clone(),
                 dtype: insert::storage(spec).to_string(),
+                integers: spec.range(),
+                scales: choice.affines.len(),
                 scale: greatest.scale,
+                least_scale: least.scale,
                 zero_point: greatest.zero_point,
                 seen: choice.seen,
                 observer: spec.observer.to_string(),
+                limited_by: choice.limited_by.map(str::to_string),
                 rule: node.rule.as_deref().unwrap_or_default().to_string(),
                 widened_for_bias: choice.widened_for_bias,
                 too_small: choice.too_small,
@@ -236,7 +259,8 @@ fn too_large(g: &Graph, group: &ties::Group, stats: &Stats, spec: &Request) -> E
         observe::largest(spec),
         found.unwrap_or(f32::INFINITY)
     ));
-    let error = error.hint("check the calibration data and the model's preprocessing");
+    let error =
+        error.hint("check the calibration data, the model's preprocessing and the weights of the layers before");
     name.into_iter().fold(error, |e, name| e.at_value(name))
 }
 

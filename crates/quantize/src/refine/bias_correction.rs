@@ -87,7 +87,7 @@ fn with_means(g: &Graph, layers: impl Iterator<Item = NodeId>) -> Result<(Graph,
     Ok((g, taps))
 }
 
-/// The mean of each tap over the samples, element by element.
+/// The mean of each tap over the samples, channel by channel; channels are a tap's last axis.
 fn means(run: &mut dyn Run, taps: usize, cx: &Refine) -> Result<Vec<Vec<f64>>> {
     let mut sums: Vec<Vec<f64>> = vec![Vec::new(); taps];
     let mut count = 0u32;
@@ -96,8 +96,12 @@ fn means(run: &mut dyn Run, taps: usize, cx: &Refine) -> Result<Vec<Vec<f64>>> {
         let outputs = run.run(&cx.samples.sample(i).map_err(at)?).map_err(at)?;
         for (sum, tap) in sums.iter_mut().zip(&outputs.taps) {
             let data = tap.floats()?;
-            sum.resize(data.len(), 0.0);
-            sum.iter_mut().zip(data.iter()).for_each(|(s, x)| *s += f64::from(*x));
+            let channels = tap.dims().last().copied().unwrap_or(1).max(1);
+            let rows = (data.len() / channels) as f64;
+            sum.resize(channels, 0.0);
+            for row in data.chunks_exact(channels) {
+                sum.iter_mut().zip(row).for_each(|(s, x)| *s += f64::from(*x) / rows);
+            }
         }
         count += 1;
     }

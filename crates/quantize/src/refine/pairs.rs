@@ -25,11 +25,15 @@ pub fn layers(float: &Graph, quantized: &Graph) -> Vec<Pair> {
         .collect()
 }
 
-/// Adds a node that gives the mean of a layer's result per output channel.
+/// Adds a node that gives the mean of a layer's result per output channel, for each of a batch.
 pub fn mean_per_channel(g: &mut Graph, op: &Op, y: ValueId) -> Result<ValueId> {
     let rank = g.ty(y).shape.rank();
     let channel = linear::channel_axis(op, rank);
-    let axes = (0..rank).filter(|a| *a != channel).map(|a| a as i64).collect();
+    let axes: Vec<i64> = (1..rank).filter(|a| *a != channel).map(|a| a as i64).collect();
+    // An empty list would stand for all axes.
+    if axes.is_empty() {
+        return Ok(y);
+    }
     let name = format!("{}.mean", g.value(y).name);
     infer::apply(g, &name, Op::Reduce(Reduce { kind: ReduceKind::Mean, axes, keep_dims: false }), &[Some(y)])
 }
