@@ -88,7 +88,7 @@ pub fn observe(g: &Graph, engine: &dyn Engine, samples: &dyn Samples, limit: usi
     let taps: Vec<ValueId> = ties::groups(g)
         .iter()
         .flat_map(|group| &group.roots)
-        .filter_map(|id| g.node(*id).input(0))
+        .filter_map(|id| observed(g, *id))
         .filter(|v| g.constant(*v).is_none())
         .collect();
     if samples.is_empty() && !taps.is_empty() {
@@ -163,7 +163,7 @@ impl Parameters {
         let mut seen: Option<Seen> = None;
         let mut bounds: Option<Bounds> = None;
         let mut constant = true;
-        for v in group.roots.iter().filter_map(|id| g.node(*id).input(0)) {
+        for v in group.roots.iter().filter_map(|id| observed(g, *id)) {
             let value = g.value(v);
             match rewrite::floats(g, v) {
                 Some(data) => {
@@ -193,7 +193,7 @@ impl Parameters {
         let range = match constant {
             true => Range { low, high },
             false => {
-                let name = || g.node(*first).input(0).map(|v| g.value(v).name.as_str()).unwrap_or_default();
+                let name = || observed(g, *first).map(|v| g.value(v).name.as_str()).unwrap_or_default();
                 observers.find(&spec.observer)?.range(&seen, spec).map_err(|e| e.at_value(name()))?
             }
         };
@@ -219,7 +219,7 @@ impl Parameters {
     fn report(&self, g: &Graph) -> Vec<Chosen> {
         let describe = |id: &NodeId| {
             let node = g.node(*id);
-            let (choice, spec, value) = (self.of.get(id)?, spec(g, *id)?, node.input(0)?);
+            let (choice, spec, value) = (self.of.get(id)?, spec(g, *id)?, observed(g, *id)?);
             let by_scale = |a: &&Affine, b: &&Affine| a.scale.total_cmp(&b.scale);
             let (greatest, least) = (choice.affines.iter().max_by(by_scale)?, choice.affines.iter().min_by(by_scale)?);
             Some(Chosen {
@@ -252,7 +252,7 @@ fn too_large(g: &Graph, group: &ties::Group, stats: &Stats, spec: &Request) -> E
         };
         (high.max(-low), name)
     };
-    let values = group.roots.iter().filter_map(|id| g.node(*id).input(0)).map(reach);
+    let values = group.roots.iter().filter_map(|id| observed(g, *id)).map(reach);
     let (found, name) = values.max_by(|a, b| a.0.total_cmp(&b.0)).unzip();
     let error = Error::new(format!(
         "expected magnitudes up to {:e} to quantize, found {:e}",
@@ -284,6 +284,15 @@ fn spec(g: &Graph, id: NodeId) -> Option<&Request> {
         Op::Simulate(spec) => Some(spec),
         _ => None,
     }
+}
+
+/// The value that a placeholder waits for: the float one, also where it reads what another placeholder gives.
+fn observed(g: &Graph, id: NodeId) -> Option<ValueId> {
+    let mut v = g.node(id).input(0)?;
+    while let Some((_, node)) = rewrite::producer(g, v).filter(|(_, n)| matches!(n.op, Op::Simulate(_))) {
+        v = node.input(0)?;
+    }
+    Some(v)
 }
 
 /// Whether a placeholder waits for weights, which have their own observers.

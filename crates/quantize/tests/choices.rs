@@ -1,0 +1,188 @@
+//! What the configuration can choose, over the interpreter: scopes, switches, wide values, observers.
+
+mod common;
+
+use common::{Random, graph, only_integers, ops, outputs, run_pipeline};
+use lowbit_ir::{Graph, Op};
+use lowbit_quantize::{Config, Options, Quantized};
+
+const RESIDUAL: &str = r#"
+graph "residual" {
+  input %x: f32[1x3x8x8]
+  const %w1: f32[4x3x3x3] = random
+  const %b1: f32[4] = random
+  const %w2: f32[4x4x3x3] = random
+  const %w3: f32[4x4x1x1] = random
+  const %w4: f32[10x4] = random
+  const %b4: f32[10] = random
+  %c1: f32[1x4x8x8] = Conv(%x, %w1, %b1) {pads [1, 1, 1, 1]}
+  %r1: f32[1x4x8x8] = Relu(%c1)
+  %c2: f32[1x4x8x8] = Conv(%r1, %w2) {pads [1, 1, 1, 1]}
+  %a: f32[1x4x8x8] = Add(%c2, %r1)
+  %r2: f32[1x4x8x8] = Relu(%a)
+  %c3: f32[1x4x8x8] = Conv(%r2, %w3)
+  %p: f32[1x4x1x1] = GlobalAvgPool(%c3)
+  %f: f32[1x4] = Flatten(%p)
+  %y: f32[1x10] = MatMul(%f, %w4, %b4) {trans_b}
+  output %y
+}
+"#;
+
+fn quantized(text: &str) -> (Graph, Vec<Vec<lowbit_ir::Tensor>>, Quantized) {
+    let g = graph(RESIDUAL);
+    let samples = Random(1).samples(&g, 6);
+    let options = Options { config: Config::from_toml(text).unwrap(), ..Options::default() };
+    let q = run_pipeline(&g, &options, &samples).unwrap_or_else(|e| panic!("{text}: {e}"));
+    (g, samples, q)
+}
+
+/// The greatest difference of two graphs' results, as a share of the greatest result.
+fn distance(a: &Graph, b: &Graph, samples: &[Vec<lowbit_ir::Tensor>]) -> f32 {
+    let (mut worst, mut largest) = (0.0f32, 0.0f32);
+    for sample in samples {
+        for (x, y) in outputs(a, sample)[0].iter().zip(&outputs(b, sample)[0]) {
+            worst = worst.max((x - y).abs());
+            largest = largest.max(x.abs());
+        }
+    }
+    worst / largest
+}
+
+fn refused(text: &str) -> String {
+    let g = graph(RESIDUAL);
+    let options = Options { config: Config::from_toml(text).unwrap(), ..Options::default() };
+    run_pipeline(&g, &options, &Random(1).samples(&g, 2)).unwrap_err().to_string()
+}
+
+#[test]
+fn every_width_and_method_stays_near_the_float_and_simulated_model() {
+    for (text, to_float, to_simulated) in [
+        ("", 0.05, 0.02),
+        ("input.bits = 16\nweight.bits = 16\naccumulator_bits = 64", 0.001, 0.001),
+        ("input.bits = 12\nweight.bits = 10", 0.01, 0.01),
+        ("input.bits = 16", 0.02, 0.01),
+        ("input.bits = 6\nweight.bits = 6", 0.2, 0.06),
+        ("input.bits = 4\nweight.bits = 4", 0.6, 0.2),
+        ("input.bits = 3\nweight.bits = 5", 1.0, 0.5),
+        ("activation.bits = 16", 0.05, 0.02),
+        ("activation.bits = 10", 0.1, 0.05),
+        ("weight.signed = false\nweight.symmetric = false\nweight.per = 'tensor'", 0.1, 0.02),
+        ("input.signed = true", 0.05, 0.02),
+        ("requantize = 'fixed'\ninput.narrow = true\ninput.signed = true", 0.05, 0.02),
+        ("store_lowbit = false", 0.05, 0.02),
+        ("store_lowbit = false\nrequantize = 'fixed'", 0.05, 0.02),
+        (
+            "store_lowbit = false\nrequantize = 'shift'\ninput.scale = 'power-of-two'\nweight.scale = 'power-of-two'",
+            0.1,
+            0.03,
+        ),
+        ("input.observer = 'entropy'", 0.2, 0.02),
+        ("input.observer = 'moving_average'", 0.2, 0.02),
+        ("input.observer = 'percentile(99.9)'", 0.2, 0.02),
+        ("weight.observer = 'power2'\nweight.per = 'tensor'", 0.1, 0.02),
+        ("weight.observer = 'mse'\nweight.bits = 4", 0.4, 0.05),
+    ] {
+        let (g, samples, q) = quantized(text);
+        assert!(only_integers(&q.integer), "{text}: {:?}", q.report.left_float);
+        let (float, simulated) = (distance(&g, &q.integer, &samples), distance(&q.qdq, &q.integer, &samples));
+        assert!(float < to_float && simulated < to_simulated, "{text}: {float} from float, {simulated} from simulated");
+    }
+}
+
+#[test]
+fn wide_values_stay_wide_until_a_layer_reads_them() {
+    let (_, _, q) = quantized("store_lowbit = false");
+    // The sum joins two accumulators that were brought to one scale each; nothing in front of it is narrow.
+    let sum = q.integer.nodes().find(|(_, n)| matches!(n.op, Op::QAdd(_))).map(|(_, n)| n.clone()).unwrap();
+    let operands: Vec<usize> = sum.operands().map(|v| q.integer.ty(v).dtype.bits()).collect();
+    assert_eq!((operands, q.integer.ty(sum.outputs[0]).dtype.bits()), (vec![32, 32], 32));
+    let narrow = |g: &Graph| g.nodes().filter(|(_, n)| matches!(n.op, Op::Quantize { .. })).count();
+    let (_, _, usual) = quantized("");
+    assert!(narrow(&q.qdq) < narrow(&usual.qdq), "{} {}", narrow(&q.qdq), narrow(&usual.qdq));
+}
+
+#[test]
+fn the_more_specific_choice_wins_and_is_told() {
+    let text = r#"
+[op.Conv]
+weight.bits = 6
+input.observer = "minmax"
+[layer."c*"]
+weight.bits = 5
+[layer.c2]
+weight.bits = 4
+"#;
+    let (_, _, q) = quantized(text);
+    let integers = |name: &str| {
+        let v = q.report.values.iter().find(|v| v.value == name).unwrap();
+        (v.integers.1, v.rule.clone())
+    };
+    assert_eq!(integers("w1"), (15, "conv, op.Conv, layer.\"c*\"".into()));
+    assert_eq!(integers("w2"), (7, "conv, op.Conv, layer.\"c*\", layer.\"c2\"".into()));
+    assert_eq!(integers("w4"), (127, "matmul".into()));
+    let x = q.report.values.iter().find(|v| v.value == "x").unwrap();
+    assert_eq!((x.observer.as_str(), x.rule.as_str()), ("minmax", "conv, op.Conv"));
+}
+
+#[test]
+fn what_is_skipped_stays_float_and_says_why() {
+    for (text, left) in [
+        ("skip_k_conv = 1", vec![("c1", "skip_k_conv = 1")]),
+        ("skip_k_conv = 2", vec![("c1", "skip_k_conv = 2"), ("c2", "skip_k_conv = 2")]),
+        ("skip_dense = true", vec![("y", "skip_dense = true")]),
+        ("[layer.c2]\nskip = true", vec![("c2", "layer.\"c2\".skip = true")]),
+        ("skip_k_conv = 1\n[layer.c1]\nskip = false", vec![]),
+        ("[op.Conv]\nskip = true\n[layer.c3]\nskip = false", vec![("c1", "op.Conv.skip = true"), ("c2", "op.Conv.skip = true")]),
+    ] {
+        let (_, _, q) = quantized(text);
+        let layers = q.report.left_float.iter().filter(|l| matches!(l.op.as_str(), "Conv" | "MatMul"));
+        let found: Vec<(&str, &str)> = layers.map(|l| (l.node.as_str(), l.reason.as_str())).collect();
+        assert_eq!(found, left, "{text}");
+    }
+}
+
+#[test]
+fn a_simulation_computes_in_floats_what_integers_give() {
+    let (_, samples, q) = quantized("simulate_only = true\nrefinements = []");
+    assert!(!ops(&q.integer).contains(&"Requantize"));
+    assert_eq!(distance(&q.qdq, &q.integer, &samples), 0.0);
+    assert_eq!(q.report.integer_macs_percent, 0.0);
+    assert!(q.report.left_float.iter().all(|l| l.reason == "simulate_only = true"), "{:?}", q.report.left_float);
+    let (_, _, integers) = quantized("refinements = []");
+    assert!(distance(&q.integer, &integers.integer, &samples) < 0.02);
+}
+
+#[test]
+fn names_that_match_nothing_are_refused() {
+    for (text, why) in [
+        ("[layer.c9]\nskip = true", "layer.\"c9\" names no node of the model (did you mean 'c1'?)"),
+        ("[op.Cnv]\nskip = true", "op.Cnv names no operator (did you mean 'Conv'?)"),
+        ("[op.Softmax]\nskip = true", "op.Softmax: the model has no such operator"),
+        ("[layer.'c?']\nskip = true\n[layer.'?1']\nskip = false", "equally specific"),
+        ("input.observer = 'mxi'", "no observer is named 'mxi'"),
+        ("refinements = ['bias']", "no refinement is named 'bias'"),
+    ] {
+        let error = refused(text);
+        assert!(error.contains(why), "{text}: {error}");
+    }
+}
+
+#[test]
+fn integers_only_is_kept_or_refused_with_a_list() {
+    let (_, _, q) = quantized("integer_only = true");
+    assert!(q.report.left_float.is_empty());
+    let error = refused("integer_only = true\nskip_k_conv = 2");
+    assert!(error.contains("found 2 nodes") || error.contains("Conv 'c1': skip_k_conv = 2 (rule 'skip')"), "{error}");
+    assert!(error.contains("Conv 'c2': skip_k_conv = 2 (rule 'skip')"), "{error}");
+}
+
+#[test]
+fn an_accumulator_that_is_too_narrow_is_what_the_configuration_says() {
+    let text = |limit: &str| format!("accumulator_bits = 16\naccumulator_limit = '{limit}'\nrefinements = []");
+    let (_, _, float) = quantized(&text("float"));
+    assert!(float.report.left_float.iter().any(|l| l.reason.contains("more than the 16 of accumulator_bits")));
+    let (_, _, widened) = quantized(&text("widen"));
+    assert_eq!(widened.report.integer_macs_percent, 100.0);
+    let error = refused(&text("error"));
+    assert!(error.contains("more than the 16 of accumulator_bits") && error.contains("node"), "{error}");
+}
