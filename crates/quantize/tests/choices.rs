@@ -3,7 +3,8 @@
 mod common;
 
 use common::{Random, graph, only_integers, ops, outputs, run_pipeline};
-use lowbit_ir::{Graph, Op};
+use lowbit_arithmetic::{Rounding, quantize};
+use lowbit_ir::{DType, Graph, Op, Tensor};
 use lowbit_quantize::{Config, Options, Quantized};
 
 const RESIDUAL: &str = r#"
@@ -66,6 +67,8 @@ fn every_width_and_method_stays_near_the_float_and_simulated_model() {
         ("input.bits = 3\nweight.bits = 5", 1.0, 0.5),
         ("activation.bits = 16", 0.05, 0.02),
         ("activation.bits = 10", 0.1, 0.05),
+        ("activation.bits = 24", 0.05, 0.02),
+        ("activation.bits = 31\nrequantize = 'fixed'", 0.05, 0.02),
         ("weight.signed = false\nweight.symmetric = false\nweight.per = 'tensor'", 0.1, 0.02),
         ("input.signed = true", 0.05, 0.02),
         ("requantize = 'fixed'\ninput.narrow = true\ninput.signed = true", 0.05, 0.02),
@@ -132,7 +135,10 @@ fn what_is_skipped_stays_float_and_says_why() {
         ("skip_dense = true", vec![("y", "skip_dense = true")]),
         ("[layer.c2]\nskip = true", vec![("c2", "layer.\"c2\".skip = true")]),
         ("skip_k_conv = 1\n[layer.c1]\nskip = false", vec![]),
-        ("[op.Conv]\nskip = true\n[layer.c3]\nskip = false", vec![("c1", "op.Conv.skip = true"), ("c2", "op.Conv.skip = true")]),
+        (
+            "[op.Conv]\nskip = true\n[layer.c3]\nskip = false",
+            vec![("c1", "op.Conv.skip = true"), ("c2", "op.Conv.skip = true")],
+        ),
     ] {
         let (_, _, q) = quantized(text);
         let layers = q.report.left_float.iter().filter(|l| matches!(l.op.as_str(), "Conv" | "MatMul"));
@@ -150,6 +156,31 @@ fn a_simulation_computes_in_floats_what_integers_give() {
     assert!(q.report.left_float.iter().all(|l| l.reason == "simulate_only = true"), "{:?}", q.report.left_float);
     let (_, _, integers) = quantized("refinements = []");
     assert!(distance(&q.integer, &integers.integer, &samples) < 0.02);
+}
+
+#[test]
+fn integers_enter_and_leave_where_the_configuration_says_so() {
+    let (g, samples, q) = quantized("io = 'int8'\ninteger_only = true");
+    let (x, y) = (q.integer.inputs[0], q.integer.outputs[0]);
+    assert_eq!((q.integer.ty(x).dtype, q.integer.ty(y).dtype), (DType::I8, DType::I8));
+    assert_eq!((q.integer.value(x).name.as_str(), q.integer.value(y).name.as_str()), ("x", "y"));
+    assert!(!ops(&q.integer).iter().any(|op| matches!(*op, "Quantize" | "Dequantize")), "{:?}", ops(&q.integer));
+    // The host quantizes what enters, and what leaves says its scale.
+    let affine = q.integer.ty(x).quant.as_ref().unwrap().affine().unwrap();
+    for sample in &samples {
+        let ints = sample[0]
+            .floats()
+            .unwrap()
+            .iter()
+            .map(|x| i64::from(quantize(*x, &affine, Rounding::HalfEven, 0)))
+            .collect::<Vec<_>>();
+        let entering = vec![Tensor::from_ints(q.integer.ty(x).clone(), &ints).unwrap()];
+        let (float, integer) = (outputs(&g, sample), outputs(&q.integer, &entering));
+        let largest = float[0].iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        assert!(float[0].iter().zip(&integer[0]).all(|(f, i)| (f - i).abs() < 0.06 * largest), "{float:?} {integer:?}");
+    }
+    let error = refused("io = 'uint8'\nskip_k_conv = 1");
+    assert!(error.contains("the input 'x' is read as a float") && !error.contains("output"), "{error}");
 }
 
 #[test]

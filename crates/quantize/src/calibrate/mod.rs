@@ -3,6 +3,7 @@
 //! One pass over the samples; what is kept of a tensor is a [`Histogram`], whatever the number of samples.
 //! The result is a QDQ graph: the exchange form between tools, and what [`realize`](crate::realize()) starts from.
 
+mod border;
 mod constants;
 mod insert;
 mod ties;
@@ -80,7 +81,9 @@ pub struct Chosen {
 /// Observes samples and makes the annotated graph a QDQ graph.
 pub fn calibrate(g: &mut Graph, options: &Options, engine: &dyn Engine, samples: &dyn Samples) -> Result<Vec<Chosen>> {
     let stats = observe(g, engine, samples, options.config.samples)?;
-    apply(g, &stats, &options.observers)
+    let chosen = apply(g, &stats, &options.observers)?;
+    border::integers(g, options.config.io)?;
+    Ok(chosen)
 }
 
 /// Runs up to `limit` samples (0: all), evenly spread, and counts the values that placeholders wait for.

@@ -43,7 +43,7 @@ fn walk(g: &Graph, v: ValueId, limits: (f32, f32), found: &mut Vec<Sink>) -> boo
     others
 }
 
-/// A type whose integers are limited to those of the reals within `limits`; `None` if it is wide or has many scales.
+/// A type whose integers are limited to those of the reals within `limits`; `None` if it has many scales.
 fn narrowed(ty: &Type, limits: (f32, f32)) -> Option<Type> {
     let mut quant = ty.quant.clone()?;
     let affine = quant.affine().ok()?;
@@ -54,7 +54,7 @@ fn narrowed(ty: &Type, limits: (f32, f32)) -> Option<Type> {
     if limits.1 < f32::INFINITY {
         quant.qmax = quant.qmax.min(bound(limits.1));
     }
-    (ty.dtype.bits() <= 16).then(|| Type { quant: Some(quant), ..ty.clone() })
+    (ty.dtype.bits() <= 32).then(|| Type { quant: Some(quant), ..ty.clone() })
 }
 
 /// Makes the readers of a sink read the integers `q`, and removes what nothing reads any more.
