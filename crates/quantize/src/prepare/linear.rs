@@ -31,7 +31,16 @@ pub fn scale_outputs(g: &mut Graph, mac: NodeId, factor: &[f64], shift: &[f64]) 
             }
         }
     }
-    rewrite::replace_constant(g, mac, 2, Tensor::from_f32(&[factor.len()], moved)?);
+    let moved = Tensor::from_f32(&[factor.len()], moved)?;
+    match g.node(mac).input(2).filter(|b| g.constant(*b).is_none()) {
+        Some(real) => {
+            let name = g.value(real).name.clone();
+            let new = g.add_const(&name, moved);
+            g.set_input(mac, 2, Some(new));
+            g.sweep();
+        }
+        None => rewrite::replace_constant(g, mac, 2, moved),
+    }
     Ok(())
 }
 
@@ -90,6 +99,10 @@ fn scale_integers(g: &Graph, q: ValueId, axis: usize, factor: &[f64]) -> Option<
 /// Makes a layer read other integers as its weights; other readers of the old ones keep them.
 fn replace_integers(g: &mut Graph, mac: NodeId, old: ValueId, tensor: Tensor) -> Result<()> {
     let Some(real) = g.node(mac).input(1) else { return Err(Error::new("expected a weight operand")) };
+    if rewrite::sole_user(g, real) == Some(mac) && rewrite::sole_user(g, old) == g.producer(real) {
+        g.set_const(old, tensor);
+        return Ok(());
+    }
     let shape = tensor.ty().shape.clone();
     let name = g.value(old).name.clone();
     let new = g.add_const(&name, tensor);
