@@ -1,7 +1,7 @@
 //! What a model is: inputs, outputs, operators, size, work.
 
 use crate::model::with_batch;
-use lowbit_ir::{Def, Graph, Result};
+use lowbit_ir::{Def, Graph, Op, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -26,6 +26,27 @@ pub struct Summary {
     pub macs: Option<u64>,
     /// String properties that the file carries.
     pub properties: BTreeMap<String, String>,
+}
+
+/// How many of a kind of layer compute on integers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Share {
+    /// On integers.
+    pub integer: usize,
+    /// In all.
+    pub all: usize,
+}
+
+/// The convolutions and matrix products of a graph, and how many of them multiply integers; kinds that do not occur are
+/// left out.
+pub fn layers(g: &Graph) -> BTreeMap<&'static str, Share> {
+    let mut shares = BTreeMap::new();
+    for (_, node) in g.nodes().filter(|(_, n)| matches!(n.op, Op::Conv(_) | Op::MatMul(_))) {
+        let share: &mut Share = shares.entry(node.op.name()).or_default();
+        share.all += 1;
+        share.integer += usize::from(node.outputs.first().is_some_and(|y| g.ty(*y).dtype.is_integer()));
+    }
+    shares
 }
 
 /// Describes a graph.

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Runs a QDQ file that lowbit exported in ONNX Runtime and compares it with lowbit, whole and layer by layer.
+"""Runs a quantized file in ONNX Runtime and compares it with lowbit, whole and layer by layer.
 
-Whole: the share of images for which both predict the same class.
-Layer by layer: every piece of the graph between DequantizeLinear and the next QuantizeLinear becomes a model of its
-own, gets the integers that lowbit has there, and its integer outputs are compared with lowbit's.
+Whole: the share of images for which both predict the same class; or, with --archive, how far lowbit's outputs are from
+those that ONNX Runtime gave for the inputs that lie beside them.
+Layer by layer: every piece of the graph between DequantizeLinear and the next QuantizeLinear, or every operator on
+integers, becomes a model of its own, gets the integers that lowbit has there, and its integer outputs are compared with
+lowbit's.
 
 Prints one JSON object. Needs onnx, onnxruntime and numpy.
 """
@@ -47,12 +49,46 @@ def same_class(args, folder):
     return 100.0 * float(np.mean(ours == np.array(theirs))), count
 
 
+def rms(values):
+    return float(np.sqrt(np.mean(np.square(values.astype(np.float64)))))
+
+
+def distances(args, folder):
+    """How far the outputs are from those of the archive, and how far they may be.
+
+    The bound is the greatest of twice the distance that ONNX Runtime's optimizations make, one step of the output's
+    integers (0 if it is no integer) and 5 % of the float model's output.
+    """
+    archive = np.load(args.archive)
+    _, outputs = lowbit_run(args, len(archive["input"]), folder / "whole", values=False)
+    (ours,) = outputs.values()
+    theirs, plain, real = (archive[k].reshape(ours.shape) for k in ("out_opt", "out_noopt", "out_float"))
+    graph = onnx.load(args.model).graph
+    last = next(n for n in graph.node if graph.output[0].name in n.output)
+    scales = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    step = float(scales[last.input[1]]) if last.op_type == "DequantizeLinear" else 0.0
+    own = 2.0 * rms(theirs - plain)
+    return {
+        "distance": rms(ours - theirs),
+        "twice_optimizations": own,
+        "step": step,
+        "five_percent": 0.05 * rms(real),
+        "bound": max(own, step, 0.05 * rms(real)),
+        "same_class": int(np.sum(ours.reshape(len(ours), -1).argmax(1) == theirs.reshape(len(ours), -1).argmax(1))),
+        "samples": len(ours),
+    }
+
+
+def makes_integers(node):
+    return node.op_type in ("QuantizeLinear", "QGemm") or node.op_type.startswith("QLinear")
+
+
 def pieces(model, values):
-    """For every QuantizeLinear: its nodes back to quantized values, and those values."""
+    """For every operator that makes quantized values: its nodes back to such values, and those values."""
     producer = {o: n for n in model.graph.node for o in n.output}
     constants = {t.name for t in model.graph.initializer}
     for last in model.graph.node:
-        if last.op_type != "QuantizeLinear" or last.output[0] not in values:
+        if not makes_integers(last) or last.output[0] not in values:
             continue
         nodes, inputs, queue, complete = [], [], list(last.input), True
         nodes.append(last)
@@ -61,7 +97,7 @@ def pieces(model, values):
             if not name or name in constants or name in inputs:
                 continue
             node = producer.get(name)
-            if node is None or (node.op_type == "QuantizeLinear"):
+            if node is None or makes_integers(node):
                 # A graph input is a float: the first layer's piece is its Quantize alone, which is compared as well.
                 complete &= name in values
                 inputs.append(name)
@@ -127,11 +163,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lowbit", required=True)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data")
+    parser.add_argument("--archive", help="an .npz with input, out_opt, out_noopt and out_float, instead of data")
     parser.add_argument("--work", required=True)
     parser.add_argument("--samples", type=int, default=200)
     args = parser.parse_args()
     folder = pathlib.Path(args.work) / pathlib.Path(args.model).stem
+    if args.archive:
+        folder.mkdir(parents=True, exist_ok=True)
+        args.data = str(folder / "input.npy")
+        np.save(args.data, np.load(args.archive)["input"])
+        print(json.dumps({**distances(args, folder), **compare_layers(args, folder)}))
+        return
     share, count = same_class(args, folder)
     print(json.dumps({"samples": count, "same_class": share, **compare_layers(args, folder)}))
 

@@ -214,6 +214,66 @@ fn integer_convs(out: &mut Vec<Case>) {
     }
 }
 
+/// Scales and zero points per channel of what depthwise convolutions read, and of what is stored.
+fn channel_activations(out: &mut Vec<Case>) {
+    for i in 0..48u64 {
+        let mut r = Random(40_000 + i * 131);
+        let (mut conv, kernel, size) = geometry(&mut r);
+        conv.group = r.pick(&[2, 3, 8, 16, 20, 70]);
+        let share = r.pick(&[1, 1, 1, 2]);
+        let (channels, outs) = (conv.group, conv.group * share);
+        let method = METHODS[i as usize % 3];
+        let dtype = r.pick(&[DType::U8, DType::U8, DType::I8, DType::U16]);
+        let (lo, hi) = dtype.range().unwrap();
+        // Zero points: all alike, as kernels take them for good, or different ones.
+        let zeros = |r: &mut Random, n: usize, alike: bool| -> Vec<i32> {
+            let one = r.int(lo.max(-99), hi.min(99)) as i32;
+            (0..n).map(|_| if alike { one } else { r.int(lo.max(-99), hi.min(99)) as i32 }).collect()
+        };
+        let per_channel = |r: &mut Random, n: usize, alike: bool| Quant {
+            zero_point: zeros(r, n, alike).into(),
+            ..Quant::per_channel((0..n).map(|_| scale_for(method, r)).collect(), 1, lo, hi)
+        };
+        // What kernels take: any zero points of what is read, one of what is stored. Signed values are relabelled at the
+        // graph's edge, which the interpreter does where scales differ.
+        let (alike_in, alike_out) = (r.below(2) == 0, r.below(2) == 0);
+        let kernels = alike_out && i % 2 == 0 && dtype != DType::I8;
+        let prefix = if kernels { KERNELS } else { "" };
+        let mut b = Build::new(&format!("{prefix}channels.{i}.{method:?}.{dtype}"));
+        let xq = per_channel(&mut r, channels, alike_in);
+        let x = r.ints(&Type::quantized(dtype, vec![2, channels, size[0], size[1]], xq));
+        let x = b.input(x);
+        let scales = (0..outs).map(|_| scale_for(method, &mut r)).collect();
+        let wq = match r.below(2) {
+            0 => Quant::per_channel(scales, 0, -127, 127),
+            _ => Quant::per_tensor(scale_for(method, &mut r), 0, -127, 127),
+        };
+        let w = r.ints(&Type::quantized(DType::I8, vec![outs, 1, kernel[0], kernel[1]], wq));
+        let w = b.g.add_const("w", w);
+        let acc = b.op("acc", Op::Conv(conv), &[x, w]);
+        let y = Type { dtype, quant: Some(per_channel(&mut r, outs, alike_out)), shape: b.g.ty(acc).shape.clone() };
+        let y = b.op_as("y", Op::Requantize(rescale(method)), &[acc], y);
+        let case = match i % 4 {
+            0 => b.case(&[y]),
+            1 => {
+                let clipped = b.op("clipped", Op::Clip { min: -0.3, max: 0.4 }, &[y]);
+                b.case(&[acc, clipped])
+            }
+            2 => {
+                let quant = Some(Quant::per_tensor(0.25, 3, 0, 255));
+                let narrow = Type { dtype: DType::U8, quant, shape: b.g.ty(y).shape.clone() };
+                let narrow = b.op_as("narrow", Op::Requantize(rescale(method)), &[y], narrow);
+                b.case(&[narrow])
+            }
+            _ => {
+                let real = b.op("real", Op::Dequantize, &[y]);
+                b.case(&[real])
+            }
+        };
+        out.push(case);
+    }
+}
+
 /// 16-bit activations: wide accumulators, and what fuses with them.
 fn wide_convs(out: &mut Vec<Case>) {
     for seed in 0..24 {
@@ -1116,6 +1176,7 @@ fn large_pools(out: &mut Vec<Case>) {
 pub fn cases() -> Vec<Case> {
     let mut out = Vec::new();
     integer_convs(&mut out);
+    channel_activations(&mut out);
     wide_convs(&mut out);
     mixed_widths(&mut out);
     float_convs(&mut out);

@@ -294,6 +294,74 @@ pub fn onnxruntime(root: &Path, names: &[&str]) -> Result<()> {
     write(&bench.root, ACCURACY, "onnxruntime", &rows)
 }
 
+/// The files that other tools quantized, each with an archive of inputs and of what ONNX Runtime gave for them.
+static PREQUANTIZED: &[&str] = &[
+    "ort_qdq_pc_u8s8_mobilenetv2",
+    "ort_qdq_pc_u8s8_mobilenet_v1_0.25",
+    "ort_qdq_pc_u8s8_squeezenet1.1",
+    "ort_qoperator_pc_u8s8_squeezenet1.1",
+    "ort_qdq_pc_u8s8_resnet20",
+    "nncf_qdq_performance_mobilenetv2",
+    "nncf_qdq_performance_resnet20",
+    "nncf_qdq_performance_resnet20_bnfold",
+];
+
+/// What is a finding here: a convolution that stays float, an output too far away, a layer more than one step away, an
+/// executor with other bits. The table is written all the same.
+pub fn prequantized(root: &Path, names: &[&str]) -> Result<()> {
+    let bench = Bench::new(root)?;
+    let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+    if let Some(unknown) = names.iter().find(|n| !PREQUANTIZED.contains(n)) {
+        return Err(format!("no file is named {unknown}; there are {}", PREQUANTIZED.join(", ")));
+    }
+    let mut rows = vec![
+        "| file | convolutions on integers | distance | bound | layers compared | layers within one step \
+         | greatest step | values that differ | identical everywhere |"
+            .to_string(),
+        "|---|--:|--:|--:|--:|--:|--:|--:|---|".to_string(),
+    ];
+    let mut findings = Vec::new();
+    for name in PREQUANTIZED.iter().filter(|n| names.is_empty() || names.contains(n)) {
+        eprintln!("{name}: inspect, compare and verify");
+        let file = |kind: &str| bench.shared.join(format!("models/prequantized/{name}.{kind}"));
+        let layers = bench.json(Command::new(&bench.lowbit).arg("inspect").arg(file("onnx")))?;
+        let convolutions = &layers["layers"]["Conv"];
+        let mut command = Command::new(&python);
+        command.arg(root.join("xtask/compare_onnxruntime.py")).arg("--lowbit").arg(&bench.lowbit);
+        command.arg("--model").arg(file("onnx")).arg("--archive").arg(file("npz"));
+        command.arg("--work").arg(bench.work.join("prequantized"));
+        let text = output(&mut command)?;
+        let found: Value = serde_json::from_slice(&text).map_err(|e| format!("unreadable JSON: {e}"))?;
+        let input = bench.work.join("prequantized").join(name).join("input.npy");
+        let mut command = Command::new(&bench.lowbit);
+        command.arg("verify").arg(file("onnx")).arg("--data").arg(input);
+        let same = bench.json(&mut command)?["identical"] == Value::Bool(true);
+        let number = |key: &str| found[key].as_f64().ok_or_else(|| format!("no number named {key} in {found}"));
+        let (distance, bound) = (number("distance")?, number("bound")?);
+        rows.push(format!(
+            "| {name} | {} of {} | {distance:.5} | {bound:.5} | {} | {} | {} | {:.4} % | {} |",
+            convolutions["integer"],
+            convolutions["all"],
+            found["layers"],
+            found["layers_within_one"],
+            found["greatest_step"],
+            number("differing_percent")?,
+            if same { "yes" } else { "NO" },
+        ));
+        eprintln!("{}", rows.last().map_or("", String::as_str));
+        let integer = convolutions["integer"].is_u64() && convolutions["integer"] == convolutions["all"];
+        let within = found["layers"].is_u64() && found["layers"] == found["layers_within_one"];
+        if !(integer && within && same && distance <= bound) {
+            findings.push(*name);
+        }
+    }
+    write(&bench.root, ACCURACY, "prequantized", &rows)?;
+    match findings.is_empty() {
+        true => Ok(()),
+        false => Err(format!("these files do not run as they should: {}", findings.join(", "))),
+    }
+}
+
 /// Latency of float and integer programs, with ONNX Runtime on the float file in the same rounds.
 pub fn speed(root: &Path, names: &[&str]) -> Result<()> {
     let bench = Bench::new(root)?;

@@ -5,12 +5,13 @@ use crate::format;
 use crate::output::{Outcome, Paper};
 use crate::table::{Side, Table, clip};
 use clap::Args;
-use lowbit::inspect::{Summary, inspect};
+use lowbit::inspect::{Share, Summary, inspect, layers};
 use lowbit::ir::meta;
 use lowbit::ir::text::{Constants, print_with};
 use lowbit::left::Left;
 use lowbit::{Config, Result};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Longest property shown.
@@ -40,6 +41,9 @@ struct Found<'a> {
     summary: Summary,
     #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<Config>,
+    /// How many of a quantized model's layers compute on integers, by operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<BTreeMap<&'static str, Share>>,
     /// What the model would have on integers and stays float.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_float: Option<Vec<Left>>,
@@ -72,6 +76,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         nodes: graph.nodes().count(),
         summary: inspect(graph)?,
         config: args::stored_config(&model)?,
+        layers: left_float.as_ref().and(lowered.as_ref()).map(layers),
         left_float,
         notes,
         graph: arguments.graph.then(|| print_with(graph, Constants::Elided)),
@@ -111,6 +116,8 @@ impl Found<'_> {
         if let Some(config) = &self.config {
             fact("config", format::config(config));
         }
+        let layers = self.layers.iter().flatten().map(|(op, s)| format!("{} of {} {op}", s.integer, s.all));
+        fact("integers", layers.collect::<Vec<_>>().join(", "));
         let left = format::left_float(self.left_float.as_deref());
         fact("left float", left.trim_start_matches("left float: ").trim_end().into());
         self.notes.iter().for_each(|note| fact("note", note.clone()));

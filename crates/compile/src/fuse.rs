@@ -5,7 +5,7 @@
 
 use lowbit_ir::graph::Users;
 use lowbit_ir::op::{Binary, Rescale};
-use lowbit_ir::{DType, Graph, NodeId, Op, ValueId};
+use lowbit_ir::{DType, Granularity, Graph, NodeId, Op, ValueId};
 use std::collections::{HashMap, HashSet};
 
 /// A multiply-accumulate and what follows it in registers.
@@ -101,7 +101,7 @@ fn integer_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>)
         (x, g.ty(acc).dtype, g.ty(to).dtype),
         (DType::U8, DType::I32, DType::U8) | (DType::U16, DType::I32 | DType::I64, DType::U16)
     );
-    if !fits || !per_tensor(g, to) || rescale.rounding != rescale.method.default_rounding() {
+    if !fits || !stored_alike(g, mac, to) || rescale.rounding != rescale.method.default_rounding() {
         return plain;
     }
     let nodes = vec![mac, requant];
@@ -122,6 +122,17 @@ fn integer_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>)
 /// Whether a value is what the epilogues store: u8 with one scale.
 fn narrow(g: &Graph, v: ValueId) -> bool {
     g.ty(v).dtype == DType::U8 && per_tensor(g, v)
+}
+
+/// Whether the epilogues can store a value: multipliers may differ by output channel, zero points may not.
+fn stored_alike(g: &Graph, mac: NodeId, v: ValueId) -> bool {
+    let Some(quant) = &g.ty(v).quant else { return false };
+    let axis = match &g.node(mac).op {
+        Op::Conv(_) => 1,
+        _ => g.ty(v).shape.rank().saturating_sub(1),
+    };
+    let by_channel = matches!(quant.granularity, Granularity::Channel { axis: found } if found == axis);
+    quant.is_per_tensor() || (by_channel && quant.common_zero_point().is_some())
 }
 
 fn per_tensor(g: &Graph, v: ValueId) -> bool {

@@ -4,8 +4,8 @@
 //! each x_k is free within the input type's qmin..=qmax, so the exact extremes are the bias plus the sum of each term's
 //! own extremes. Padded taps contribute 0. Two variable operands are both free within their types.
 
-use crate::infer::weight_axis;
-use crate::{DType, Error, Granularity, Graph, Node, NodeId, Op, Quant, Result, Tensor, Type};
+use crate::infer::{outputs_per_input, weight_axis};
+use crate::{DType, Error, Granularity, Graph, Node, NodeId, Op, Quant, Result, Shape, Tensor, Type};
 
 /// What the sums of one multiply-accumulate node can reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,10 +109,10 @@ pub fn bound(g: &Graph, node: &Node) -> Result<Option<MacBound>> {
     if [x_ty, w_ty].iter().any(|ty| ty.dtype == DType::I64) {
         return Err(Error::new(format!("operands of 64 bits have no bound in 64 bits, found {x_ty} and {w_ty}")));
     }
-    let input = Input::new(&node.op, x_ty, xq)?;
+    let input = Inputs::new(&node.op, x_ty, xq, &w_ty.shape)?;
     let mut sums = match g.constant(w) {
         Some(w) => from_weights(&rows(&node.op, w, axis)?, &input),
-        None => from_types(depth(&node.op, w_ty)?, w_ty, wq, &input),
+        None => from_types(depth(&node.op, w_ty)?, w_ty, wq, &input.any()),
     }?;
     if let Some(bias) = node.input(2) {
         let all = g.ty(bias).quant.as_ref().map(|q| (q.qmin, q.qmax)).or(g.ty(bias).dtype.range()).unwrap_or((0, 0));
@@ -154,7 +154,39 @@ pub fn average(g: &Graph, node: &Node) -> Result<Option<(i64, i64)>> {
     }
 }
 
-/// What is known of the first operand.
+/// What is known of the first operand: one entry, or one a channel, of which each output channel reads a single one.
+struct Inputs {
+    all: Vec<Input>,
+    /// Output channels that read one input channel; 0 if there is one entry.
+    share: usize,
+}
+
+impl Inputs {
+    fn new(op: &Op, ty: &Type, q: &Quant, w: &Shape) -> Result<Self> {
+        let share = match (&*q.zero_point, q.granularity, outputs_per_input(op, w)) {
+            ([_], ..) => 0,
+            ([_, _, ..], Granularity::Channel { axis: 1 }, Some(share)) => share,
+            _ => return Err(Error::new(format!("expected an input with one zero point, found {ty}"))),
+        };
+        Ok(Inputs { all: q.zero_point.iter().map(|zero| Input::new(op, ty, q, *zero)).collect(), share })
+    }
+
+    /// What an output channel reads.
+    fn of(&self, output: usize) -> Result<&Input> {
+        let at = output.checked_div(self.share).unwrap_or(0);
+        self.all.get(at).ok_or_else(|| Error::new(format!("expected a zero point for output channel {output}")))
+    }
+
+    /// What any output channel can read.
+    fn any(&self) -> Input {
+        let all = self.all.iter().copied();
+        let joined = |a: Input, b: Input| Input { centred: join(a.centred, b.centred), unsigned: a.unsigned };
+        all.reduce(joined).unwrap_or(Input { centred: (0, 0), unsigned: (0, 0) })
+    }
+}
+
+/// What is known of one channel of the first operand, or of all.
+#[derive(Clone, Copy)]
 struct Input {
     /// Range of x - zx; with padding, 0 is in it.
     centred: (i128, i128),
@@ -163,17 +195,14 @@ struct Input {
 }
 
 impl Input {
-    fn new(op: &Op, ty: &Type, q: &Quant) -> Result<Self> {
-        let [zero] = *q.zero_point else {
-            return Err(Error::new(format!("expected an input with one zero point, found {ty}")));
-        };
+    fn new(op: &Op, ty: &Type, q: &Quant, zero: i32) -> Self {
         let zero = i128::from(zero);
         let (mut low, mut high) = (i128::from(q.qmin), i128::from(q.qmax));
         if matches!(op, Op::Conv(c) if c.pads.iter().any(|p| *p > 0)) {
             (low, high) = (low.min(zero), high.max(zero));
         }
         let least = i128::from(ty.dtype.range().map_or(0, |r| r.0));
-        Ok(Input { centred: (low - zero, high - zero), unsigned: (low - least, high - least) })
+        Input { centred: (low - zero, high - zero), unsigned: (low - least, high - least) }
     }
 }
 
@@ -274,12 +303,13 @@ fn magnitude((low, high): (i128, i128)) -> i128 {
     low.abs().max(high.abs())
 }
 
-fn from_weights(rows: &[Row], input: &Input) -> Result<Sums> {
+fn from_weights(rows: &[Row], inputs: &Inputs) -> Result<Sums> {
     let count = rows.iter().map(|r| r.channel + 1).max().unwrap_or(0);
     let mut channels: Vec<Option<(i128, i128)>> = vec![None; count];
     let mut product: Option<(i128, i128)> = None;
     let (mut pair_sum, mut any_pair_sum) = (0, 0);
     for row in rows {
+        let input = inputs.of(row.channel)?;
         let mut sum = (0, 0);
         // The two largest and the two smallest products with the input as stored.
         let (mut most, mut least) = ([0; 2], [0; 2]);

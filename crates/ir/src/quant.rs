@@ -68,6 +68,21 @@ impl Quant {
         self.scale.len() == 1
     }
 
+    /// The scale of slice `i` along an axis: its own, or the one of the whole tensor. `None` outside, and for blocks.
+    pub fn scale_at(&self, i: usize) -> Option<f32> {
+        match self.granularity {
+            _ if self.is_per_tensor() => self.scale.first().copied(),
+            Granularity::Tensor | Granularity::Channel { .. } => self.scale.get(i).copied(),
+            Granularity::Block { .. } => None,
+        }
+    }
+
+    /// The zero point, if all entries have the same.
+    pub fn common_zero_point(&self) -> Option<i32> {
+        let first = *self.zero_point.first()?;
+        self.zero_point.iter().all(|z| *z == first).then_some(first)
+    }
+
     /// The sole parameters of a per-tensor quantization, as the arithmetic takes them.
     pub fn affine(&self) -> Result<Affine> {
         match (&*self.scale, &*self.zero_point) {

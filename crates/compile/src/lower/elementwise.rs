@@ -1,7 +1,7 @@
 //! Element by element: functions of one value, of two, and of rows.
 
 use super::layout::elem;
-use super::mac::{add_params, requant};
+use super::mac::{add_params, requant, rescale_of, stored};
 use super::movement::joined;
 use super::{Layout, Lower};
 use crate::fuse::limits;
@@ -99,30 +99,39 @@ fn requantize_any(cx: &mut Lower<'_>, how: How, x: ValueId, y: ValueId, layout: 
     let (xt, yt) = (cx.g.ty(x).clone(), cx.g.ty(y).clone());
     let dims = cx.dims(x)?;
     let (Some(from), Some(to)) = (integer(xt.dtype), narrow(yt.dtype)) else { return Ok(None) };
-    let quant = xt.quant()?;
-    let entries = match quant.granularity {
-        _ if quant.is_per_tensor() => Entries::ONE,
-        Granularity::Channel { axis } => {
-            let inside = layout.axes(dims.len()).into_iter().skip_while(|a| *a != axis).skip(1);
-            Entries { count: quant.scale.len(), inner: inside.map(|a| dims[a]).product() }
-        }
-        Granularity::Tensor | Granularity::Block { .. } => return Ok(None),
+    let (quant, target) = (xt.quant()?, yt.quant()?);
+    // Scales of either side may differ along one axis, the same for both.
+    let axis = |q: &Quant| match q.granularity {
+        _ if q.is_per_tensor() => Some(None),
+        Granularity::Channel { axis } => Some(Some(axis)),
+        Granularity::Tensor | Granularity::Block { .. } => None,
     };
-    let zero_in = quant.zero_point.first().copied().unwrap_or(0);
-    if !per_tensor(&yt) || dims.contains(&0) || quant.zero_point.iter().any(|z| *z != zero_in) {
+    let axis = match (axis(quant), axis(target)) {
+        (Some(a), Some(b)) if a.is_none() || b.is_none() || a == b => a.or(b),
+        _ => return Ok(None),
+    };
+    let entries = match axis {
+        None => Entries::ONE,
+        Some(axis) => {
+            let inside = layout.axes(dims.len()).into_iter().skip_while(|a| *a != axis).skip(1);
+            Entries { count: dims[axis], inner: inside.map(|a| dims[a]).product() }
+        }
+    };
+    let (Some(zero_in), Some(_)) = (quant.common_zero_point(), target.common_zero_point()) else { return Ok(None) };
+    if dims.contains(&0) {
         return Ok(None);
     }
     let default = how.rounding == how.method.default_rounding();
     if default && (from, to, zero_in, entries.inner) == (Integer::I32, Narrow::U8, 0, 1) {
-        let list: Vec<Option<usize>> = match quant.is_per_tensor() {
-            true => vec![Some(0); ALIKE],
-            false => (0..entries.count).map(Some).collect(),
+        let list: Vec<Option<usize>> = match axis {
+            None => vec![Some(0); ALIKE],
+            Some(_) => (0..entries.count).map(Some).collect(),
         };
         let requant = requant(cx, how, quant, y, &list)?;
         return Ok(Some(MapFn::RequantAcc(cx.row(elementwise::REQUANT_ACC)?, requant, list.len())));
     }
-    let out = yt.quant()?.affine()?;
-    let rescales = quant.scale.iter().map(|s| Rescale::new(how.method, *s, out.scale)).collect::<Result<_, _>>()?;
+    let out = stored(target)?;
+    let rescales = (0..entries.count).map(|e| rescale_of(how, quant, target, Some(e))).collect::<Result<_>>()?;
     let indices = indices(how.rounding, &dims, layout);
     let (zero_point, lo, hi, rounding) = (out.zero_point, out.qmin, out.qmax, how.rounding);
     let how = RequantAny { from, to, zero_in, rescales, entries, rounding, indices, zero_point, lo, hi };

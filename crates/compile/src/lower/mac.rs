@@ -4,9 +4,9 @@ use super::{Layout, Lower};
 use crate::constants::Number;
 use crate::fuse::{Chain, Tail};
 use crate::weights::{self, Width};
-use lowbit_arithmetic::{AddRescale, Rescale};
+use lowbit_arithmetic::{AddRescale, Affine, Rescale};
 use lowbit_ir::op::{Conv, MatMul, Rescale as How};
-use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Tensor, ValueId, bounds};
+use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Tensor, Type, ValueId, bounds};
 use lowbit_kernels::requant::AddParams;
 use lowbit_kernels::{Features, SLACK, copy, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::program::{
@@ -85,9 +85,7 @@ fn plan(g: &Graph, chain: &Chain) -> Plan {
     if (x.dtype, g.ty(w).dtype, acc) == (DType::F32, DType::F32, DType::F32) {
         return Plan::Float;
     }
-    let (true, Some(width)) = (x.quant.as_ref().is_some_and(Quant::is_per_tensor), weights::width(g, w)) else {
-        return Plan::Reference;
-    };
+    let (true, Some(width)) = (x.is_quantized(), weights::width(g, w)) else { return Plan::Reference };
     // Accumulators of 64 bits; only what stays in registers may be declared narrower.
     let wide = acc == DType::I64 || (acc == DType::I32 && matches!(chain.tail, Tail::Requant { .. }));
     match (x.dtype, width) {
@@ -349,7 +347,6 @@ fn integers<W>(
     cx: &Lower<'_>,
     chain: &Chain,
     geo: &Geometry,
-    zero_point: i32,
     at: impl Fn(usize, usize, usize) -> usize,
 ) -> Result<(Vec<W>, Vec<i64>)>
 where
@@ -364,24 +361,41 @@ where
         None => Vec::new(),
     };
     bias.resize(geo.channels, 0);
-    for (bias, w) in bias.iter_mut().zip(weights.chunks_exact((geo.window.taps() * geo.k).max(1))) {
+    // Where zero points differ, every output channel reads one input channel: group by group the same number of them.
+    let zeros = zero_points(cx.g.ty(cx.input(chain.mac, 0)?), geo.groups * geo.k)?;
+    let share = geo.channels / geo.groups;
+    let rows = weights.chunks_exact((geo.window.taps() * geo.k).max(1));
+    for (channel, (bias, w)) in bias.iter_mut().zip(rows).enumerate() {
         let sum: i64 = w.iter().sum();
-        *bias = bias.wrapping_sub(i64::from(zero_point).wrapping_mul(sum));
+        let zero = zeros.get(channel / share.max(1) * geo.k).copied().unwrap_or(0);
+        *bias = bias.wrapping_sub(i64::from(zero).wrapping_mul(sum));
     }
     let weights = weights.into_iter().map(|w| W::try_from(w).map_err(|_| large(()))).collect::<Result<_>>()?;
     Ok((weights, bias))
 }
 
+/// A pixel of zero points of the input: one for all of its elements, or one a channel.
+fn zero_points(x: &Type, elements: usize) -> Result<Vec<i32>> {
+    let quant = x.quant()?;
+    match &*quant.zero_point {
+        [zero] => Ok(vec![*zero; elements]),
+        zeros if zeros.len() == elements => Ok(zeros.to_vec()),
+        zeros => Err(Error::new(format!("expected {elements} zero points, found {}", zeros.len()))),
+    }
+}
+
 fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, usize, usize) -> usize) -> Result<()> {
     let x = cx.input(chain.mac, 0)?;
-    let zero_point = cx.g.ty(x).quant()?.affine()?.zero_point;
-    let (weights, bias) = integers::<i8>(cx, chain, &geo, zero_point, at)?;
+    let (weights, bias) = integers::<i8>(cx, chain, &geo, at)?;
     let bias: Vec<i32> = bias.into_iter().map(|b| b as i32).collect();
+    let mut zeros: Vec<u8> = zero_points(cx.g.ty(x), geo.window.pixel)?.into_iter().map(|z| z as u8).collect();
+    let alike = cx.g.ty(x).quant()?.common_zero_point();
     let x = cx.place(x, geo.layout)?;
-    if let Some(row) = by_rows(cx, chain, &geo) {
-        return rows(cx, chain, geo, row, x, zero_point as u8, &weights, &bias);
+    if let (Some(row), Some(fill)) = (by_rows(cx, chain, &geo), alike) {
+        return rows(cx, chain, geo, row, x, fill as u8, &weights, &bias);
     }
-    let zero = cx.out.constants.add(&vec![zero_point as u8; geo.window.pixel + SLACK]);
+    zeros.resize(geo.window.pixel + SLACK, zeros.last().copied().unwrap_or(0));
+    let zero = cx.out.constants.add(&zeros);
     let (per_group, layout) = (geo.channels / geo.groups, geo.layout);
     let (g, mac) = (cx.g, chain.mac);
     let family = Family {
@@ -488,11 +502,10 @@ fn wide_step<A, D, W: Number + TryFrom<i64>>(
     at: impl Fn(usize, usize, usize) -> usize,
 ) -> Result<()> {
     let x = cx.input(chain.mac, 0)?;
-    let zero_point = cx.g.ty(x).quant()?.affine()?.zero_point;
-    let (weights, bias) = integers::<W>(cx, chain, &geo, zero_point, at)?;
+    let (weights, bias) = integers::<W>(cx, chain, &geo, at)?;
+    let zeros = zero_points(cx.g.ty(x), geo.window.pixel / geo.elem)?;
     let x = cx.place(x, geo.layout)?;
-    let elements = geo.window.pixel / geo.elem;
-    let pixel: Vec<u8> = (0..elements).flat_map(|_| zero_point.to_le_bytes().into_iter().take(geo.elem)).collect();
+    let pixel: Vec<u8> = zeros.into_iter().flat_map(|z| z.to_le_bytes().into_iter().take(geo.elem)).collect();
     let zero = cx.out.constants.add(&pixel);
     let numbers = Numbers { x, zero, weights, bias };
     step(cx, chain, geo, family, numbers, |cx, entries| requant16(cx, chain, entries))
@@ -502,12 +515,10 @@ fn requant16(cx: &Lower<'_>, chain: &Chain, entries: &[Option<usize>]) -> Result
     match &chain.tail {
         Tail::Accumulator => Ok(None),
         Tail::Requant { rescale, to, add: None } => {
-            let out = cx.g.ty(*to).quant()?.affine()?;
+            let to = cx.g.ty(*to).quant()?;
+            let out = stored(to)?;
             let acc = cx.g.ty(cx.g.node(chain.mac).outputs[0]).quant()?;
-            let of = |entry: &Option<usize>| {
-                let scale = entry.and_then(|c| if acc.is_per_tensor() { acc.scale.first() } else { acc.scale.get(c) });
-                Rescale::new(rescale.method, scale.copied().unwrap_or(out.scale), out.scale)
-            };
+            let of = |entry: &Option<usize>| rescale_of(*rescale, acc, to, *entry);
             let scales = entries.iter().map(of).collect::<Result<_, _>>()?;
             Ok(Some(Requant16 { scales, zero_point: out.zero_point, lo: out.qmin, hi: out.qmax }))
         }
@@ -599,13 +610,12 @@ fn epilogue(cx: &mut Lower<'_>, chain: &Chain, entries: &[Option<usize>], layout
 
 /// Multipliers from an accumulator to the value `to`; `entries` as in [`epilogue`].
 pub fn requant(cx: &mut Lower<'_>, how: How, acc: &Quant, to: ValueId, entries: &[Option<usize>]) -> Result<Requant> {
-    let out = cx.g.ty(to).quant()?.affine()?;
+    let to = cx.g.ty(to).quant()?;
+    let out = stored(to)?;
     let mut floats = Vec::new();
     let (mut multipliers, mut shifts) = (Vec::new(), Vec::new());
     for entry in entries {
-        let scale = entry.and_then(|c| if acc.is_per_tensor() { acc.scale.first() } else { acc.scale.get(c) });
-        // Padding channels are computed and thrown away; any multiplier does.
-        match Rescale::new(how.method, scale.copied().unwrap_or(out.scale), out.scale)? {
+        match rescale_of(how, acc, to, *entry)? {
             Rescale::Float32 { m } => floats.push(m),
             Rescale::Fixed { m, shift } => {
                 multipliers.push(m);
@@ -623,6 +633,24 @@ pub fn requant(cx: &mut Lower<'_>, how: How, acc: &Quant, to: ValueId, entries: 
     Ok(Requant { scales, zero_point: out.zero_point, lo: out.qmin, hi: out.qmax })
 }
 
+/// The change of scale of an output channel. Padding channels (`None`) are computed and thrown away; any does.
+pub fn rescale_of(how: How, acc: &Quant, to: &Quant, entry: Option<usize>) -> Result<Rescale> {
+    let scales = entry.and_then(|c| acc.scale_at(c).zip(to.scale_at(c)));
+    let any = to.scale_at(0).unwrap_or(1.0);
+    let (from, to) = scales.unwrap_or((any, any));
+    Ok(Rescale::new(how.method, from, to)?)
+}
+
+/// What all channels of a requantized value share: zero point and limits.
+pub fn stored(to: &Quant) -> Result<Affine> {
+    match to.common_zero_point() {
+        Some(_) => to.affine_at(0),
+        None => {
+            Err(Error::new(format!("expected one zero point for all channels, found {to}: a defect of the compiler")))
+        }
+    }
+}
+
 /// Parameters of `first + second -> sum`.
 pub fn add_params(g: &Graph, how: How, first: ValueId, second: ValueId, sum: ValueId) -> Result<AddParams> {
     let affine = |v: ValueId| g.ty(v).quant().and_then(Quant::affine).map_err(|e| e.at_value(g.value(v).name.clone()));
@@ -634,7 +662,6 @@ pub fn add_params(g: &Graph, how: How, first: ValueId, second: ValueId, sum: Val
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lowbit_ir::Type;
     use lowbit_ir::infer::apply;
 
     #[test]

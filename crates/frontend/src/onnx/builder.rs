@@ -35,6 +35,8 @@ pub struct Builder {
     pub items: HashMap<String, Item>,
     /// Names of values in the file, which values of our own keep clear of.
     pub reserved: HashSet<String>,
+    /// Names of what the model gives out.
+    pub results: HashSet<String>,
     /// What the file says beyond ONNX.
     pub notes: Notes,
     /// What was read differently than the file says it.

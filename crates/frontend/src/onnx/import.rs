@@ -30,6 +30,7 @@ pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) ->
     builder.graph = Graph::new(graph.name());
     builder.graph.meta = meta;
     builder.reserved = all_names(graph);
+    builder.results = graph.output.iter().map(|o| o.name().to_string()).collect();
     builder.base_dir = base_dir.map(Path::to_path_buf);
     builder.notes = notes;
     initializers(graph, &mut builder)?;
@@ -219,6 +220,9 @@ fn task(node: &NodeProto) -> Task {
         "ai.onnx" => "",
         domain => domain,
     };
+    if let Some((.., why, hint)) = ops::REFUSED.iter().find(|(d, op, ..)| *d == domain && *op == node.op_type()) {
+        return Task::Refuse(format!("{why}; {hint}"));
+    }
     match ops::find(domain, node.op_type()) {
         Some(row) => Task::Read(row),
         None if node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()) => {

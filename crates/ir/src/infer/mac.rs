@@ -46,7 +46,7 @@ pub fn conv(c: &Conv, x: &Type, w: &Type, bias: Option<&Type>, declared: Option<
         let (stride, dilation, begin, end) = (*stride, *dilation, *begin, *end);
         dims.push(Window { kernel, stride, begin, end, dilation, ceil: false }.positions(dim)?);
     }
-    accumulate(x, w, bias, Shape(dims), 0, 1, declared)
+    accumulate(&Op::Conv(c.clone()), x, w, bias, Shape(dims), 1, declared)
 }
 
 pub fn matmul(m: &MatMul, a: &Type, b: &Type, bias: Option<&Type>, declared: Option<&Type>) -> Result<Type> {
@@ -85,7 +85,7 @@ pub fn matmul(m: &MatMul, a: &Type, b: &Type, bias: Option<&Type>, declared: Opt
         dims.0.push(n);
     }
     let out_axis = dims.rank().saturating_sub(1);
-    accumulate(a, b, bias, dims, matmul_axis(m, b_rank), out_axis, declared)
+    accumulate(&Op::MatMul(*m), a, b, bias, dims, out_axis, declared)
 }
 
 /// All axes but the last two.
@@ -152,11 +152,11 @@ fn check_bias(bias: Option<&Type>, channels: &Dim) -> Result<()> {
 
 /// The output type from operand types: a float, or the accumulator.
 fn accumulate(
+    op: &Op,
     x: &Type,
     w: &Type,
     bias: Option<&Type>,
     shape: Shape,
-    weight_axis: usize,
     out_axis: usize,
     declared: Option<&Type>,
 ) -> Result<Type> {
@@ -171,8 +171,8 @@ fn accumulate(
             }
             Ok(Type { dtype: x.dtype, shape, quant: None })
         }
-        (Some(xq), Some(wq)) => {
-            let (scale, axis) = accumulator_scales(xq, wq, weight_axis)?;
+        (Some(_), Some(_)) => {
+            let (scale, axis) = accumulator_scales(op, x, w)?;
             if let Some(bias) = bias {
                 check_integer_bias(bias, &scale)?;
             }
@@ -195,30 +195,68 @@ fn accumulate(
     }
 }
 
+/// How many output channels read each input channel, where every output channel reads a single one, as in a depthwise
+/// convolution: output channel `o` then reads input channel `o` divided by this. `None` where sums mix input channels.
+pub fn outputs_per_input(op: &Op, w: &Shape) -> Option<usize> {
+    match (op, w.0.as_slice()) {
+        (Op::Conv(c), [Dim::Known(out), Dim::Known(1), ..]) => out.checked_div(c.group).filter(|n| *n > 0),
+        _ => None,
+    }
+}
+
+/// Most scales that an accumulator gets, so that sizes which only a file states cannot ask for all memory.
+const MOST_SCALES: usize = 1 << 26;
+
 /// The scales f32(s_x * s_w) of an accumulator, and whether they differ by output channel.
-pub fn accumulator_scales(x: &Quant, w: &Quant, weight_axis: usize) -> Result<(Arc<[f32]>, bool)> {
-    let [s_x] = *x.scale else {
-        return Err(Error::new(format!("expected an input with one scale, found {} scales", x.scale.len()))
-            .hint("only the second operand of a multiply-accumulate can have a scale per channel"));
-    };
-    let per_channel = match w.granularity {
-        _ if w.is_per_tensor() => false,
-        Granularity::Channel { axis } if axis == weight_axis => true,
+///
+/// The weights have one scale or one an output channel. The input has one scale, or one a channel where no sum mixes
+/// channels (see [`outputs_per_input`]).
+pub fn accumulator_scales(op: &Op, x: &Type, w: &Type) -> Result<(Arc<[f32]>, bool)> {
+    let (xq, wq) = (x.quant()?, w.quant()?);
+    let axis = weight_axis(op, &w.shape).unwrap_or(0);
+    let weights_differ = match wq.granularity {
+        _ if wq.is_per_tensor() => false,
+        Granularity::Channel { axis: found } if found == axis => true,
         Granularity::Tensor | Granularity::Channel { .. } => {
-            return Err(Error::new(format!("expected weights with scales along axis {weight_axis}, found {w}")));
+            return Err(Error::new(format!("expected weights with scales along axis {axis}, found {wq}")));
         }
         Granularity::Block { .. } => {
-            return Err(Error::new(format!("expected weights with one scale an output channel, found blocks: {w}"))
+            return Err(Error::new(format!("expected weights with one scale an output channel, found blocks: {wq}"))
                 .hint(
                     "block-quantized weights have no single accumulator scale; put a Dequantize before the operator",
                 ));
         }
     };
-    let scale: Arc<[f32]> = w.scale.iter().map(|s_w| s_x * s_w).collect();
+    let share = match (&*xq.scale, xq.granularity, outputs_per_input(op, &w.shape)) {
+        ([_], ..) => None,
+        (_, Granularity::Channel { axis: 1 }, Some(share)) => Some(share),
+        (scales, ..) => {
+            return Err(Error::new(format!("expected an input with one scale, found {} scales", scales.len())).hint(
+                "only an input of a depthwise convolution, whose sums do not mix channels, can have a scale per channel",
+            ));
+        }
+    };
+    let outputs = match share {
+        Some(share) => xq.scale.len().checked_mul(share).filter(|n| w.shape.0.first() == Some(&Dim::Known(*n))),
+        None => Some(wq.scale.len()),
+    };
+    let Some(outputs) = outputs.filter(|n| *n <= MOST_SCALES) else {
+        return Err(Error::new(format!(
+            "expected an input with a scale for each input channel of weights {}, found {} scales",
+            w.shape,
+            xq.scale.len()
+        )));
+    };
+    if weights_differ && wq.scale.len() != outputs {
+        return Err(Error::new(format!("expected {outputs} scales of weights, found {}", wq.scale.len())));
+    }
+    let s_x = |o: usize| xq.scale.get(o.checked_div(share.unwrap_or(0)).unwrap_or(0)).copied().unwrap_or(f32::NAN);
+    let s_w = |o: usize| wq.scale.get(if weights_differ { o } else { 0 }).copied().unwrap_or(f32::NAN);
+    let scale: Arc<[f32]> = (0..outputs).map(|o| s_x(o) * s_w(o)).collect();
     for s in scale.iter() {
         check_scale(*s).map_err(|e| Error::from(e).context("multiplying the scales of input and weights"))?;
     }
-    Ok((scale, per_channel))
+    Ok((scale, weights_differ || share.is_some()))
 }
 
 fn check_integer_bias(bias: &Type, scale: &[f32]) -> Result<()> {

@@ -177,8 +177,7 @@ pub fn source(g: &Graph, v: ValueId) -> Option<ValueId> {
 
 /// A bias as integers at the scale of the accumulator of quantized operands `x` and `w`.
 pub fn integer_bias(g: &Graph, op: &Op, x: ValueId, w: ValueId, bias: &[f64]) -> Result<Tensor> {
-    let axis = infer::weight_axis(op, &g.ty(w).shape).unwrap_or(0);
-    let (scales, per_channel) = infer::accumulator_scales(g.ty(x).quant()?, g.ty(w).quant()?, axis)?;
+    let (scales, per_channel) = infer::accumulator_scales(op, g.ty(x), g.ty(w))?;
     let at = |i: usize| if per_channel { scales.get(i) } else { scales.first() }.copied().unwrap_or(1.0);
     let mut ints = Vec::with_capacity(bias.len());
     for (i, b) in bias.iter().enumerate() {

@@ -27,7 +27,7 @@ fn fold(g: &mut Graph, id: NodeId) -> Result<bool> {
     let Some((factor, shift)) = affine(g, id, *epsilon) else { return Ok(false) };
     if let Some((before, _)) = rewrite::producer(g, x)
         && rewrite::sole_user(g, x) == Some(id)
-        && linear::has_constants(g, before)
+        && linear::takes_factors(g, before, &factor)
         && matches!(g.node(before).op, Op::Conv(_)) | (g.ty(x).shape.rank() == 2)
     {
         linear::scale_outputs(g, before, &factor, &shift)?;

@@ -24,22 +24,23 @@ fn fold(g: &mut Graph, id: NodeId) -> Result<bool> {
     };
     let (kind, x, c) = (*kind, *x, *c);
     let Some((mac, _)) = rewrite::producer(g, x) else { return Ok(false) };
-    let (Some(channels), true, true, true) = (
-        linear::outputs(g, mac),
-        rewrite::sole_user(g, x) == Some(id),
-        linear::has_constants(g, mac),
-        g.ty(x).shape == g.ty(y).shape,
-    ) else {
+    let (Some(channels), true, true) =
+        (linear::outputs(g, mac), rewrite::sole_user(g, x) == Some(id), g.ty(x).shape == g.ty(y).shape)
+    else {
         return Ok(false);
     };
     let rank = g.ty(x).shape.rank();
     let axis = linear::channel_axis(&g.node(mac).op, rank);
     let Some(c) = rewrite::along_axis(g, c, rank, axis, channels) else { return Ok(false) };
     let c: Vec<f64> = c.into_iter().map(f64::from).collect();
-    match kind {
-        Binary::Mul => linear::scale_outputs(g, mac, &c, &vec![0.0; channels])?,
-        _ => linear::scale_outputs(g, mac, &vec![1.0; channels], &c)?,
+    let (factor, shift) = match kind {
+        Binary::Mul => (c, vec![0.0; channels]),
+        _ => (vec![1.0; channels], c),
+    };
+    if !linear::takes_factors(g, mac, &factor) {
+        return Ok(false);
     }
+    linear::scale_outputs(g, mac, &factor, &shift)?;
     rewrite::supersede(g, id, x);
     Ok(true)
 }

@@ -8,13 +8,13 @@ use lowbit_ir::{DType, Granularity, Graph, Node, NodeId, Op, Quant, Result, Type
 pub fn realize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
     let node = g.node(id);
     let op = node.op.clone();
-    let (x, w) = match (operand::narrow(g, node.input(0)), weights(g, &op, node.input(1))) {
+    let (x, w) = match (operand::integers(g, node.input(0)), weights(g, &op, node.input(1))) {
         (Ok(x), Ok(w)) => (x, w),
         (Err(why), _) | (_, Err(why)) => return Ok(Outcome::Float(why)),
     };
-    // The products of the scales may be no floats of full precision.
-    let axis = infer::weight_axis(&op, &g.ty(w).shape).unwrap_or(0);
-    if let Err(e) = infer::accumulator_scales(g.ty(x).quant()?, g.ty(w).quant()?, axis) {
+    // The input may have scales that a sum would mix, and the products of the scales may be no floats of full
+    // precision.
+    if let Err(e) = infer::accumulator_scales(&op, g.ty(x), g.ty(w)) {
         return Ok(Outcome::Float(e.message().to_string()));
     }
     let bias = match node.input(2) {

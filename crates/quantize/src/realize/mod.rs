@@ -230,15 +230,24 @@ pub mod operand {
     use crate::calibrate::source;
     use lowbit_ir::{Graph, ValueId};
 
-    /// The narrow integers with one scale behind a float operand, or why there are none.
-    pub fn narrow(g: &Graph, v: Option<ValueId>) -> Result<ValueId, String> {
+    /// The narrow integers behind a float operand, or why there are none.
+    pub fn integers(g: &Graph, v: Option<ValueId>) -> Result<ValueId, String> {
         let v = v.ok_or("an operand is missing")?;
         let q = source(g, v).ok_or_else(|| format!("its operand '{}' is not quantized", g.value(v).name))?;
-        let ty = g.ty(q);
-        match &ty.quant {
-            _ if ty.dtype.bits() > 16 => Err(format!("its operand '{}' is wide", g.value(v).name)),
+        match g.ty(q).dtype.bits() > 16 {
+            true => Err(format!("its operand '{}' is wide", g.value(v).name)),
+            false => Ok(q),
+        }
+    }
+
+    /// The narrow integers with one scale behind a float operand, or why there are none.
+    pub fn narrow(g: &Graph, v: Option<ValueId>) -> Result<ValueId, String> {
+        let q = integers(g, v)?;
+        match &g.ty(q).quant {
             Some(quant) if quant.is_per_tensor() => Ok(q),
-            Some(_) | None => Err(format!("its operand '{}' has a scale per channel", g.value(v).name)),
+            Some(_) | None => {
+                Err(format!("its operand '{}' has a scale per channel", v.map_or("", |v| &g.value(v).name)))
+            }
         }
     }
 }

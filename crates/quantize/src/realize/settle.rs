@@ -13,6 +13,8 @@ pub struct Sink {
     pub reads: ValueId,
     /// Its type, with the limits between as limits of the integers.
     pub ty: Type,
+    /// Limits between that are other integers in one channel than in another, for which a type has no words.
+    pub limits: Option<(f32, f32)>,
     /// How it rounds.
     pub rounding: Rounding,
 }
@@ -33,33 +35,41 @@ fn walk(g: &Graph, v: ValueId, limits: (f32, f32), found: &mut Vec<Sink>) -> boo
         match (&node.op, rewrite::output(node)) {
             (Op::Relu, Some(y)) => others |= walk(g, y, limited(0.0, f32::INFINITY), found),
             (Op::Clip { min, max }, Some(y)) => others |= walk(g, y, limited(*min, *max), found),
-            (Op::Quantize { rounding }, Some(q)) => match narrowed(g.ty(q), limits) {
-                Some(ty) => found.push(Sink { node: *reader, reads: v, ty, rounding: *rounding }),
-                None => others = true,
-            },
+            (Op::Quantize { rounding }, Some(q)) if g.ty(q).dtype.bits() <= 16 => {
+                let (ty, limits) = match narrowed(g.ty(q), limits) {
+                    Some(ty) => (ty, None),
+                    None => (g.ty(q).clone(), Some(limits)),
+                };
+                found.push(Sink { node: *reader, reads: v, ty, limits, rounding: *rounding });
+            }
             _ => others = true,
         }
     }
     others
 }
 
-/// A type whose integers are limited to those of the reals within `limits`; `None` if it has many scales.
+/// A type whose integers are limited to those of the reals within `limits`; `None` if those are other integers in one
+/// channel than in another.
 fn narrowed(ty: &Type, limits: (f32, f32)) -> Option<Type> {
     let mut quant = ty.quant.clone()?;
-    let affine = quant.affine().ok()?;
-    let bound = |x: f32| i64::from(quantize(x, &affine, Rounding::HalfEven, 0));
-    if limits.0 > f32::NEG_INFINITY {
-        quant.qmin = quant.qmin.max(bound(limits.0));
-    }
-    if limits.1 < f32::INFINITY {
-        quant.qmax = quant.qmax.min(bound(limits.1));
-    }
-    (ty.dtype.bits() <= 32).then(|| Type { quant: Some(quant), ..ty.clone() })
+    let bound = |x: f32| -> Option<i64> {
+        let at = |i| quant.affine_at(i).ok().map(|a| i64::from(quantize(x, &a, Rounding::HalfEven, 0)));
+        let first = at(0)?;
+        (1..quant.scale.len()).all(|i| at(i) == Some(first)).then_some(first)
+    };
+    let low = if limits.0 > f32::NEG_INFINITY { bound(limits.0)? } else { quant.qmin };
+    let high = if limits.1 < f32::INFINITY { bound(limits.1)? } else { quant.qmax };
+    (quant.qmin, quant.qmax) = (quant.qmin.max(low), quant.qmax.min(high));
+    Some(Type { quant: Some(quant), ..ty.clone() })
 }
 
 /// Makes the readers of a sink read the integers `q`, and removes what nothing reads any more.
 pub fn absorb(g: &mut Graph, sink: &Sink, q: ValueId, cx: &mut Realize) {
     if let Some(old) = rewrite::output(g.node(sink.node)) {
+        // Integers that leave the model leave it under their name.
+        if g.is_output(old) && !g.is_output(q) {
+            g.take_name(q, old);
+        }
         g.replace_uses(old, q);
     }
     g.remove_node(sink.node);
@@ -87,7 +97,11 @@ pub fn per_sink(
     make: impl Fn(&mut Graph, &Sink, &Realize) -> Result<Option<(Op, Vec<ValueId>)>>,
 ) -> Result<Outcome> {
     let Some(y) = rewrite::output(g.node(id)) else { return Ok(Outcome::Other) };
-    let (sinks, others) = sinks(g, y);
+    let (mut sinks, mut others) = sinks(g, y);
+    // These operators give one scale.
+    let one_scale = |s: &Sink| s.limits.is_none() && s.ty.quant.as_ref().is_some_and(lowbit_ir::Quant::is_per_tensor);
+    others |= !sinks.iter().all(one_scale);
+    sinks.retain(one_scale);
     if sinks.is_empty() {
         return Ok(Outcome::Float("its result is not quantized".into()));
     }
@@ -163,7 +177,7 @@ pub fn dequantize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome
 /// Every sink of `d`, which is `q` dequantized, becomes a Requantize of `q`, or `q` itself where nothing changes.
 fn requantize_sinks(g: &mut Graph, q: ValueId, d: ValueId, cx: &mut Realize) {
     for sink in sinks(g, d).0 {
-        if same_integers(g.ty(q), &sink.ty) {
+        if sink.limits.is_none() && same_integers(g.ty(q), &sink.ty) {
             absorb(g, &sink, q, cx);
             continue;
         }
@@ -171,9 +185,13 @@ fn requantize_sinks(g: &mut Graph, q: ValueId, d: ValueId, cx: &mut Realize) {
         let op = Op::Requantize(cx.rescale);
         let node = g.add_node_before(sink.node, &name, op, vec![Some(q)], &[(&name, sink.ty.clone())]);
         g.node_mut(node).rule = g.node(sink.node).rule.clone();
-        if let Some(new) = rewrite::output(g.node(node)) {
-            absorb(g, &sink, new, cx);
+        let Some(mut new) = rewrite::output(g.node(node)) else { continue };
+        if let Some((min, max)) = sink.limits {
+            let (name, op) = (format!("{}.limited", g.value(sink.reads).name), Op::Clip { min, max });
+            let clip = g.add_node_before(sink.node, &name, op, vec![Some(new)], &[(&name, sink.ty.clone())]);
+            new = rewrite::output(g.node(clip)).unwrap_or(new);
         }
+        absorb(g, &sink, new, cx);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::onnx::builder::Item;
 use crate::onnx::node::Site;
 use lowbit_ir::op::{Binary, Unary};
-use lowbit_ir::{DType, Op, Result, Tensor, bail};
+use lowbit_ir::{DType, Op, Quant, Result, Tensor, bail};
 
 /// The functions of two elements that are one operator here too.
 pub fn binary(site: &mut Site<'_>) -> Result<()> {
@@ -102,8 +102,25 @@ pub fn cast_like(site: &mut Site<'_>) -> Result<()> {
 
 /// A cast that changes nothing is the value itself (f64 to f32 for instance, both being f32 here).
 fn cast_to(site: &mut Site<'_>, x: Item, to: DType) -> Result<()> {
-    match site.ty(&x).dtype == to {
+    let ty = site.ty(&x);
+    if let (Some(quant), true, DType::I32 | DType::I64) = (&ty.quant, to == DType::F32, ty.dtype) {
+        return count(site, &x, quant);
+    }
+    match ty.dtype == to {
         true => site.finish(Op::Identity, &[&x]),
         false => site.finish(Op::Cast { to }, &[&x]),
     }
+}
+
+/// The sums of integers that a file knows no scale of, as floats: what they stand for, in units of their scale.
+fn count(site: &mut Site<'_>, x: &Item, quant: &Quant) -> Result<()> {
+    let Some(scale) = quant.scale.first().filter(|s| quant.scale.iter().all(|t| t == *s)) else {
+        bail!("expected sums of one scale to convert, found {quant}");
+    };
+    if *scale == 1.0 {
+        return site.finish(Op::Dequantize, &[x]);
+    }
+    let real = site.step("real", Op::Dequantize, &[x])?;
+    let by = site.known("scale", Tensor::scalar(*scale));
+    site.finish(Op::Binary(Binary::Div), &[&real, &by])
 }

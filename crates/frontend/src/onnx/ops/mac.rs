@@ -9,20 +9,25 @@ use lowbit_ir::{DType, Dim, Op, Result, Tensor, bail};
 /// Conv: (x, w, bias?).
 pub fn conv(site: &mut Site<'_>) -> Result<()> {
     let (x, w) = (site.input(0)?, site.input(1)?);
-    let kernel = known_from(&site.shape(&w), 2)?;
+    let op = convolution(site, &x, &w)?;
+    let bias = site.maybe(2)?;
+    site.finish_as(op, &[Some(x), Some(w), bias], 1, &[])
+}
+
+/// The attributes of a convolution of `x` by `w`.
+pub fn convolution(site: &mut Site<'_>, x: &Item, w: &Item) -> Result<Op> {
+    let kernel = known_from(&site.shape(w), 2)?;
     if let Some(stated) = list(site, "kernel_shape", kernel.len())?
         && stated != kernel
     {
         bail!("expected kernel_shape {kernel:?} as in the weight, found {stated:?}");
     }
-    let window = window(site, &site.shape(&x), &kernel)?;
+    let window = window(site, &site.shape(x), &kernel)?;
     let group = site.int("group")?.unwrap_or(1);
     let Some(group) = usize::try_from(group).ok().filter(|g| *g > 0) else {
         bail!("expected a positive group, found {group}")
     };
-    let conv = Conv { strides: window.strides, pads: window.pads, dilations: window.dilations, group };
-    let bias = site.maybe(2)?;
-    site.finish_as(Op::Conv(conv), &[Some(x), Some(w), bias], 1, &[])
+    Ok(Op::Conv(Conv { strides: window.strides, pads: window.pads, dilations: window.dilations, group }))
 }
 
 /// MatMul: operands of one dimension get a second one for the time being, as in numpy.

@@ -9,6 +9,7 @@ mod mac;
 mod movement;
 mod norm;
 mod pool;
+mod qoperator;
 mod quantize;
 mod reduce;
 mod resize;
@@ -57,6 +58,7 @@ pub static OPS: &[OpRow] = &[
     row("Constant", "tensors, numbers and lists of numbers", shape::constant),
     row("ConstantOfShape", "folds", shape::constant_of_shape),
     row("Conv", "auto_pad becomes explicit padding", mac::conv),
+    row("ConvInteger", "becomes Conv of integers", qoperator::conv_integer),
     row("Cos", "", activation::unary),
     row("DepthToSpace", "becomes Reshape and Transpose", movement::depth_to_space),
     row("DequantizeLinear", "constant scale and zero point", quantize::dequantize),
@@ -88,6 +90,7 @@ pub static OPS: &[OpRow] = &[
     row("Log", "", activation::unary),
     row("LogSoftmax", "becomes its arithmetic", norm::log_softmax),
     row("MatMul", "", mac::matmul),
+    row("MatMulInteger", "one zero point for the first operand; becomes MatMul of integers", qoperator::matmul_integer),
     row("Max", "folded from the left", elementwise::variadic),
     row("MaxPool", "auto_pad becomes explicit padding; no indices", pool::max),
     row("Mean", "becomes Add and Div", elementwise::variadic),
@@ -100,6 +103,8 @@ pub static OPS: &[OpRow] = &[
     row("PRelu", "", elementwise::binary),
     row("Pad", "constant, reflect and edge", movement::pad),
     row("Pow", "", elementwise::binary),
+    row("QLinearConv", "becomes Dequantize, Conv and Quantize", qoperator::conv),
+    row("QLinearMatMul", "one scale for the first operand; becomes Dequantize, MatMul and Quantize", qoperator::matmul),
     row("QuantizeLinear", "constant scale and zero point", quantize::quantize),
     row("RMSNormalization", "becomes its arithmetic", norm::rms),
     row("Range", "folds", shape::range),
@@ -142,8 +147,32 @@ pub static OPS: &[OpRow] = &[
     row("Xor", "becomes Equal and Not", elementwise::xor),
     microsoft("DequantizeLinear", "as ONNX's", quantize::dequantize),
     microsoft("Gelu", "", activation::unary),
+    microsoft("QGemm", "alpha 1; becomes Dequantize, MatMul and Quantize", qoperator::gemm),
+    microsoft("QLinearAdd", "becomes Dequantize, Add and Quantize", qoperator::binary),
+    microsoft("QLinearAveragePool", "channels first; becomes Dequantize, AvgPool and Quantize", qoperator::average),
+    microsoft("QLinearConcat", "becomes Dequantize, Concat and Quantize", qoperator::concat),
+    microsoft("QLinearConv", "channels first; becomes Dequantize, Conv and Quantize", qoperator::conv),
+    microsoft(
+        "QLinearGlobalAveragePool",
+        "channels first; becomes Dequantize, GlobalAvgPool and Quantize",
+        qoperator::global_average,
+    ),
+    microsoft("QLinearLeakyRelu", "becomes Dequantize, LeakyRelu and Quantize", qoperator::function),
+    microsoft("QLinearMul", "becomes Dequantize, Mul and Quantize", qoperator::binary),
+    microsoft("QLinearReduceMean", "becomes Dequantize, ReduceMean and Quantize", qoperator::mean),
+    microsoft("QLinearSigmoid", "becomes Dequantize, Sigmoid and Quantize", qoperator::function),
+    microsoft("QLinearSoftmax", "becomes Dequantize, Softmax and Quantize", qoperator::softmax),
+    microsoft("QLinearWhere", "becomes Dequantize, Where and Quantize", qoperator::select),
     microsoft("QuantizeLinear", "as ONNX's", quantize::quantize),
 ];
+
+/// Operators that are refused for a reason of their own: domain, name, why, and what to try.
+pub static REFUSED: &[(&str, &str, &str, &str)] = &[(
+    "",
+    "DynamicQuantizeLinear",
+    "its scale is known only while running, and integers here have scales that are known before",
+    "quantize the float model with calibration data instead",
+)];
 
 /// The row of an operator.
 pub fn find(domain: &str, op_type: &str) -> Option<&'static OpRow> {

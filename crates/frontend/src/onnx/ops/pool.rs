@@ -6,7 +6,8 @@ use crate::onnx::node::Site;
 use lowbit_ir::op::{Pool, Reduce, ReduceKind};
 use lowbit_ir::{Op, Result, bail};
 
-fn attributes(site: &mut Site<'_>, x: &Item) -> Result<Pool> {
+/// The attributes of a pool over `x`.
+pub fn attributes(site: &mut Site<'_>, x: &Item) -> Result<Pool> {
     let shape = site.shape(x);
     let Some(kernel) = list(site, "kernel_shape", shape.rank().saturating_sub(2))? else {
         bail!("expected attribute 'kernel_shape', found none");

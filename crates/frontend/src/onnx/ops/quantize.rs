@@ -4,7 +4,7 @@ use crate::onnx::builder::{Builder, Item};
 use crate::onnx::node::Site;
 use crate::onnx::tensor;
 use lowbit_arithmetic::Rounding;
-use lowbit_ir::{DType, Error, Granularity, Op, Quant, Result, Shape, Tensor, Type, bail};
+use lowbit_ir::{DType, Error, Granularity, Op, Quant, Result, Shape, Tensor, Type, ValueId, bail};
 
 /// QuantizeLinear: (x, scale, zero_point?).
 pub fn quantize(site: &mut Site<'_>) -> Result<()> {
@@ -52,12 +52,12 @@ pub fn dequantize(site: &mut Site<'_>) -> Result<()> {
 }
 
 /// The integers with a quantized type: a constant and an input take it over, computed ones must have it already.
-fn with_meaning(builder: &mut Builder, q: Item, quant: Quant) -> Result<Item> {
+pub fn with_meaning(builder: &mut Builder, q: Item, quant: Quant) -> Result<Item> {
     let ty = builder.ty(&q);
     match (q, ty.quant) {
         (Item::Const(name, t), _) => Ok(Item::Const(name, t.with_quant(Some(quant)))),
         (Item::Value(v), None) => {
-            builder.graph.set_ty(v, Type { quant: Some(quant), ..ty });
+            give_meaning(builder, v, &quant)?;
             Ok(Item::Value(v))
         }
         (Item::Value(v), Some(found)) if same(&found, &quant) => Ok(Item::Value(v)),
@@ -66,6 +66,38 @@ fn with_meaning(builder: &mut Builder, q: Item, quant: Quant) -> Result<Item> {
         }
         (Item::Sizes(s), _) => bail!("expected integers that stand for reals, found the sizes {s}"),
     }
+}
+
+/// Plain integers mean reals from the model's input on, through all that only hands them on.
+fn give_meaning(builder: &mut Builder, v: ValueId, quant: &Quant) -> Result<()> {
+    let mut way = vec![v];
+    let mut at = v;
+    while let Some(node) = builder.graph.producer(at).map(|id| builder.graph.node(id)) {
+        let hands_on = matches!(
+            node.op,
+            Op::MaxPool(_)
+                | Op::Reshape { .. }
+                | Op::Flatten { .. }
+                | Op::Squeeze { .. }
+                | Op::Unsqueeze { .. }
+                | Op::Transpose { .. }
+                | Op::Slice(_)
+                | Op::Identity
+        );
+        let (true, true, Some(x)) = (hands_on, quant.is_per_tensor(), node.input(0)) else {
+            bail!(
+                "expected integers that were quantized or that the model is given, found those of {}",
+                node.op.name()
+            );
+        };
+        way.push(x);
+        at = x;
+    }
+    for v in way {
+        let ty = builder.graph.ty(v).clone();
+        builder.graph.set_ty(v, Type { quant: Some(quant.clone()), ..ty });
+    }
+    Ok(())
 }
 
 /// A Quantize that the file spells in several nodes: (x, scale, zero_point), the type's storage in the notes.
