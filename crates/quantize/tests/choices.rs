@@ -93,6 +93,24 @@ fn every_width_and_method_stays_near_the_float_and_simulated_model() {
 }
 
 #[test]
+fn scales_by_channel_and_by_block_are_simulated_and_integers_where_sums_allow() {
+    for (text, layers) in [
+        // Only the first three sum over channels of different scales; the last layer has one scale for all it sums.
+        ("input.per = 'channel'", 0),
+        ("[layer.c2]\ninput.per = 'channel'", 3),
+        ("weight.per = 'block(2)'", 0),
+        ("[layer.c3]\nweight.per = 'block(2)'\nweight.bits = 4", 3),
+    ] {
+        let (g, samples, q) = quantized(text);
+        let found = q.report.layers.iter().filter(|l| l.integer).count();
+        assert_eq!(found, layers, "{text}: {:?}", q.report.left_float);
+        let float = distance(&g, &q.integer, &samples);
+        assert!(float < 0.1, "{text}: {float}");
+        assert!(distance(&q.qdq, &q.integer, &samples) < 0.03, "{text}");
+    }
+}
+
+#[test]
 fn wide_values_stay_wide_until_a_layer_reads_them() {
     let (_, _, q) = quantized("store_lowbit = false");
     // The sum joins two accumulators that were brought to one scale each; nothing in front of it is narrow.

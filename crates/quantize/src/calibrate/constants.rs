@@ -1,9 +1,8 @@
 //! Constants as integers: weights per output channel, biases at the accumulator's scale.
 
-use super::{Choice, Chosen, Parameters, is_weight, spec};
+use super::{Choice, Chosen, Parameters, insert, is_weight, spec};
 use crate::observe::{self, Affine, Bounds, Fit, Observers, Range};
 use crate::prepare::rewrite;
-use lowbit_ir::request::Sharing;
 use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Request, Result, Tensor, Type, ValueId, infer};
 
 /// Largest magnitude of an integer bias: half of what 32 bits hold, so that the products have room.
@@ -31,11 +30,7 @@ fn choose_weight(
         return Err(Error::new(format!("expected finite weights, found {bad} (element {at})"))
             .hint("the model is damaged or diverged in training"));
     }
-    let groups = match spec.sharing {
-        Sharing::Tensor => vec![data],
-        Sharing::Channel(axis) => channels(&data, &dims, axis),
-        Sharing::Block { .. } => return Err(Error::new(format!("blocks have no integer kernels here: {spec}"))),
-    };
+    let groups = insert::shares(&data, &dims, spec.sharing);
     let observer = observers.find_for_weights(&spec.observer)?;
     let choose = |w: &Vec<f32>| Ok(observe::choose(observer.range_of_weights(w, spec)?, Bounds::NONE, spec));
     let mut affines = groups.iter().map(choose).collect::<Result<Vec<Affine>>>()?;
@@ -89,19 +84,6 @@ fn least_scales(g: &Graph, placeholder: NodeId, count: usize, chosen: &Parameter
     Ok(least)
 }
 
-/// The elements of each slice along an axis.
-fn channels(data: &[f32], dims: &[usize], axis: usize) -> Vec<Vec<f32>> {
-    let inner: usize = dims.iter().skip(axis + 1).product::<usize>().max(1);
-    let count = dims.get(axis).copied().unwrap_or(1);
-    let mut groups = vec![Vec::new(); count];
-    for (i, x) in data.iter().enumerate() {
-        if let Some(group) = groups.get_mut(i / inner % count.max(1)) {
-            group.push(*x);
-        }
-    }
-    groups
-}
-
 /// A float constant as integers of this type.
 pub fn quantize_tensor(t: &Tensor, ty: &Type, spec: &Request) -> Result<Tensor> {
     let q = ty.quant()?;
@@ -130,7 +112,8 @@ pub fn quantize_biases(g: &mut Graph) -> Result<Vec<Chosen>> {
         let (Some(x), Some(w), Some(bias)) = (source(g, x), source(g, w), rewrite::floats(g, b)) else {
             return Ok(false);
         };
-        if !is_layer {
+        // What has no accumulator, such as a layer whose weights have scales by block, keeps its float bias.
+        if !is_layer || infer::accumulator_scales(&node.op, g.ty(x), g.ty(w)).is_err() {
             return Ok(false);
         }
         let rule = node.rule.clone();

@@ -5,7 +5,8 @@ use super::{Choice, Parameters, spec};
 use crate::prepare::rewrite;
 use lowbit_arithmetic::{Rounding, quantize};
 use lowbit_ir::request::Sharing;
-use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Request, Result, Type, ValueId};
+use lowbit_ir::tensor::entries;
+use lowbit_ir::{DType, Error, Granularity, Graph, NodeId, Op, Quant, Request, Result, Type, ValueId};
 use std::sync::Arc;
 
 /// How integers as a spec asks are stored.
@@ -48,12 +49,41 @@ fn base(name: &str) -> &str {
     name.strip_suffix(".wide").unwrap_or(name)
 }
 
+/// The elements that share each scale.
+pub fn shares(data: &[f32], dims: &[usize], sharing: Sharing) -> Vec<Vec<f32>> {
+    if sharing == Sharing::Tensor {
+        return vec![data.to_vec()];
+    }
+    // Which elements an entry is for does not depend on what it says, but one entry would be for all.
+    let (scale, zero_point) = ([1.0; 2].into(), [0; 2].into());
+    let form = Quant { scale, zero_point, qmin: 0, qmax: 0, granularity: granularity(sharing) };
+    let mut shares: Vec<Vec<f32>> = Vec::new();
+    for (x, entry) in data.iter().zip(entries(&form, dims)) {
+        shares.resize_with(shares.len().max(entry + 1), Vec::new);
+        shares[entry].push(*x);
+    }
+    shares
+}
+
+fn granularity(sharing: Sharing) -> Granularity {
+    match sharing {
+        Sharing::Tensor => Granularity::Tensor,
+        Sharing::Channel(axis) => Granularity::Channel { axis },
+        Sharing::Block { axis, size } => Granularity::Block { axis, size },
+    }
+}
+
 fn quant(choice: &Choice, spec: &Request) -> Quant {
     let (qmin, qmax) = spec.range();
-    match (spec.sharing, choice.affines.as_slice()) {
-        (Sharing::Channel(axis), many) => Quant::per_channel(many.iter().map(|a| a.scale).collect(), axis, qmin, qmax),
-        (_, [one, ..]) => Quant::per_tensor(one.scale, one.zero_point, qmin, qmax),
-        (_, []) => Quant::per_tensor(1.0, 0, qmin, qmax),
+    match choice.affines.as_slice() {
+        [] => Quant::per_tensor(1.0, 0, qmin, qmax),
+        many => Quant {
+            scale: many.iter().map(|a| a.scale).collect(),
+            zero_point: many.iter().map(|a| a.zero_point).collect(),
+            qmin,
+            qmax,
+            granularity: granularity(spec.sharing),
+        },
     }
 }
 

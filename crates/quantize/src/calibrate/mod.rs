@@ -88,12 +88,10 @@ pub fn calibrate(g: &mut Graph, options: &Options, engine: &dyn Engine, samples:
 
 /// Runs up to `limit` samples (0: all), evenly spread, and counts the values that placeholders wait for.
 pub fn observe(g: &Graph, engine: &dyn Engine, samples: &dyn Samples, limit: usize) -> Result<Stats> {
-    let taps: Vec<ValueId> = ties::groups(g)
-        .iter()
-        .flat_map(|group| &group.roots)
-        .filter_map(|id| observed(g, *id))
-        .filter(|v| g.constant(*v).is_none())
-        .collect();
+    let groups = ties::groups(g);
+    let wanted = groups.iter().flat_map(|group| &group.roots).filter_map(|id| Some((observed(g, *id)?, spec(g, *id)?)));
+    let wanted: Vec<(ValueId, &Request)> = wanted.filter(|(v, _)| g.constant(*v).is_none()).collect();
+    let taps: Vec<ValueId> = wanted.iter().map(|(v, _)| *v).collect();
     if samples.is_empty() && !taps.is_empty() {
         return Err(Error::new("expected at least one sample to calibrate on, found none")
             .hint("give images, arrays or --data random"));
@@ -104,12 +102,25 @@ pub fn observe(g: &Graph, engine: &dyn Engine, samples: &dyn Samples, limit: usi
     for i in spread(samples.len(), limit) {
         let at = |e: Error| e.context(format!("calibrating on sample {i}"));
         let outputs = run.run(&samples.sample(i).map_err(at)?).map_err(at)?;
-        for ((histogram, tensor), v) in seen.iter_mut().zip(&outputs.taps).zip(&taps) {
-            histogram.add(&tensor.floats()?).map_err(|e| at(e.at_value(&g.value(*v).name)))?;
+        for ((seen, tensor), (v, request)) in seen.iter_mut().zip(&outputs.taps).zip(&wanted) {
+            let data = tensor.floats()?;
+            let done = match request.sharing {
+                Sharing::Tensor => seen.add(&data),
+                Sharing::Channel(_) | Sharing::Block { .. } => {
+                    seen.add_with_channels(&data, &insert::shares(&data, tensor.dims(), request.sharing))
+                }
+            };
+            done.map_err(|e| at(e.at_value(&g.value(*v).name)))?;
         }
         stats.samples += 1;
     }
-    stats.values = taps.iter().map(|v| g.value(*v).name.clone()).zip(seen).collect();
+    for (v, seen) in taps.iter().zip(seen) {
+        // Of two who ask for one value, whoever also asks for its channels tells more.
+        let entry = stats.values.entry(g.value(*v).name.clone()).or_default();
+        if seen.channels.len() >= entry.channels.len() {
+            *entry = seen;
+        }
+    }
     Ok(stats)
 }
 
@@ -159,10 +170,6 @@ impl Parameters {
     fn choose_group(&mut self, g: &Graph, group: &ties::Group, stats: &Stats, observers: &Observers) -> Result<()> {
         let Some(first) = group.members.first() else { return Ok(()) };
         let Some(spec) = spec(g, *first) else { return Ok(()) };
-        if spec.sharing != Sharing::Tensor {
-            return Err(Error::new(format!("values in memory have one scale a tensor, found {spec}"))
-                .at_node(&g.node(*first).name));
-        }
         let mut seen: Option<Seen> = None;
         let mut bounds: Option<Bounds> = None;
         let mut constant = true;
@@ -171,7 +178,11 @@ impl Parameters {
             match rewrite::floats(g, v) {
                 Some(data) => {
                     let mut own = Seen::new();
-                    own.add(&data).map_err(|e| e.at_value(&value.name))?;
+                    let parts = match spec.sharing {
+                        Sharing::Tensor => Vec::new(),
+                        sharing => insert::shares(&data, &value.ty.shape.require()?, sharing),
+                    };
+                    own.add_with_channels(&data, &parts).map_err(|e| e.at_value(&value.name))?;
                     join(&mut seen, &own);
                 }
                 None => {
@@ -211,9 +222,21 @@ impl Parameters {
             () if seen.histogram.range() != (low, high) => Some("readers"),
             () => None,
         };
-        let affine = observe::choose(range, bounds, spec);
+        let affines = match spec.sharing {
+            Sharing::Tensor => vec![observe::choose(range, bounds, spec)],
+            Sharing::Channel(_) | Sharing::Block { .. } => {
+                let observer = observers.find(&spec.observer)?;
+                let choose = |seen: &Seen| Ok(observe::choose(observer.range(seen, spec)?, bounds, spec));
+                seen.channels.iter().map(choose).collect::<Result<Vec<Affine>>>()?
+            }
+        };
+        if affines.is_empty() {
+            return Err(Error::new("the statistics know nothing of the channels of this value")
+                .at_value(observed(g, *first).map_or("", |v| &g.value(v).name))
+                .hint("calibrate with the same configuration"));
+        }
         for id in &group.members {
-            let affines = vec![affine];
+            let affines = affines.clone();
             self.of.insert(*id, Choice { affines, seen: (low, high), limited_by, widened_for_bias: 0, too_small });
         }
         Ok(())

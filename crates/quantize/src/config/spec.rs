@@ -181,6 +181,10 @@ impl Spec {
         if self.per == Some(Per::Block(0)) {
             return Err(Error::new("expected blocks of at least one element, found block(0)"));
         }
+        if kind == Kind::Input && matches!(self.per, Some(Per::Block(_))) {
+            return Err(Error::new("values in memory have one scale a tensor or a channel")
+                .hint("blocks are a choice of weight"));
+        }
         if kind == Kind::Activation && matches!(self.per, Some(Per::Channel | Per::Block(_))) {
             return Err(Error::new("wide values between layers have one scale a tensor")
                 .hint("per channel or block are choices of input and weight"));

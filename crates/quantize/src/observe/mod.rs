@@ -31,12 +31,14 @@ pub struct Seen {
     pub histogram: Histogram,
     /// The ranges of samples, averaged in their order; none once statistics were merged, which have no order.
     pub moving: Option<Moving>,
+    /// The same of every channel, where somebody asks for a scale a channel.
+    pub channels: Vec<Seen>,
 }
 
 impl Seen {
     /// Of nothing.
     pub fn new() -> Self {
-        Seen { histogram: Histogram::default(), moving: Some(Moving::default()) }
+        Seen { histogram: Histogram::default(), moving: Some(Moving::default()), channels: Vec::new() }
     }
 
     /// Counts the values of a sample; NaN and infinities are errors.
@@ -52,6 +54,19 @@ impl Seen {
     pub fn merge(&mut self, other: &Seen) {
         self.histogram.merge(&other.histogram);
         self.moving = None;
+        if self.channels.len() == other.channels.len() {
+            self.channels.iter_mut().zip(&other.channels).for_each(|(a, b)| a.merge(b));
+        } else {
+            // Of channels that one of them did not look at, nothing is known of all.
+            self.channels.clear();
+        }
+    }
+
+    /// Counts the values of a sample, also of each of these parts of it.
+    pub fn add_with_channels(&mut self, data: &[f32], channels: &[Vec<f32>]) -> Result<()> {
+        self.add(data)?;
+        self.channels.resize_with(self.channels.len().max(channels.len()), Seen::new);
+        self.channels.iter_mut().zip(channels).try_for_each(|(seen, part)| seen.add(part))
     }
 }
 

@@ -21,6 +21,11 @@ pub fn layers(float: &Graph, quantized: &Graph) -> Vec<Pair> {
         .filter(|(_, n)| matches!(n.op, Op::Conv(_) | Op::MatMul(_)))
         .filter(|(_, n)| n.input(0).and_then(|x| source(quantized, x)).is_some())
         .filter(|(_, n)| n.input(1).and_then(|w| source(quantized, w)).is_some_and(|w| quantized.constant(w).is_some()))
+        // The correction goes into an integer bias, which has the scale of an accumulator.
+        .filter(|(_, n)| {
+            let behind = |i: usize| n.input(i).and_then(|v| source(quantized, v)).map(|v| quantized.ty(v));
+            behind(0).zip(behind(1)).is_some_and(|(x, w)| infer::accumulator_scales(&n.op, x, w).is_ok())
+        })
         .filter_map(|(id, n)| Some(Pair { float: named(&n.name)?, quantized: id }))
         .collect()
 }
