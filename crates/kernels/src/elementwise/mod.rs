@@ -308,8 +308,11 @@ pub static REQUANT_ACC: &[Kernel<RequantAccFn>] = &[
 ];
 
 /// Integers to integers with any rounding.
-pub static REQUANT_ANY: &[Kernel<RequantAnyFn>] =
-    &[Kernel { name: "any_requantize__scalar", needs: Features::NONE, run: scalar::requant_any }];
+pub static REQUANT_ANY: &[Kernel<RequantAnyFn>] = &[
+    Kernel { name: "any_requantize__scalar", needs: Features::NONE, run: scalar::requant_any },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "any_requantize__avx512", needs: crate::x86::AVX512, run: avx512_16::requant_any },
+];
 
 /// Floats to integers with any rounding.
 pub static QUANTIZE_ANY: &[Kernel<QuantizeAnyFn>] =

@@ -136,14 +136,15 @@ fn half_of(shift: __m512i) -> __m512i {
     _mm512_srli_epi64::<1>(_mm512_sllv_epi64(_mm512_set1_epi64(1), shift))
 }
 
-/// A multiplier and a shift as [`Rescale8`] has them, with whether they are a float's. A shift alone is that of a product
+/// A multiplier and a shift as [`Rescale8`] has them, with what suits them. A shift alone is that of a product
 /// with 2^30.
-const fn parts(rescale: Rescale) -> (i32, i32, bool) {
-    match rescale {
-        Rescale::Float32 { m } => (m.to_bits() as i32, FAR, true),
-        Rescale::Fixed { m, shift } => (m, shift, false),
-        Rescale::Shift { shift } => (1 << 30, shift.saturating_add(30), false),
-    }
+const fn parts(rescale: Rescale) -> (i32, i32, Kind) {
+    let (m, shift) = match rescale {
+        Rescale::Float32 { m } => return (m.to_bits() as i32, FAR, Kind::Float),
+        Rescale::Fixed { m, shift } => (m, shift),
+        Rescale::Shift { shift } => (1 << 30, shift.saturating_add(30)),
+    };
+    (m, shift, if shift < FAR { Kind::Any } else { Kind::Fixed })
 }
 
 /// What suits some multipliers.
@@ -175,22 +176,29 @@ impl Multipliers {
     #[inline]
     pub unsafe fn read(scales: *const Rescale, n: usize) -> Self {
         let mut of = Multipliers { m: [0; 32], shift: [FAR; 32], kind: Kind::Mixed };
-        let (mut floats, mut integers, mut near) = (false, false, false);
+        let mut seen = [false; 3];
         for (i, (m, shift)) in of.m.iter_mut().zip(&mut of.shift).enumerate().take(n) {
-            let is_float;
+            let kind;
             // SAFETY: i < n.
-            (*m, *shift, is_float) = parts(unsafe { *scales.add(i) });
-            floats |= is_float;
-            integers |= !is_float;
-            near |= *shift < FAR;
+            (*m, *shift, kind) = parts(unsafe { *scales.add(i) });
+            seen[0] |= kind == Kind::Float;
+            seen[1] |= kind == Kind::Fixed;
+            seen[2] |= kind == Kind::Any;
         }
-        of.kind = match (floats, integers) {
-            (true, true) => Kind::Mixed,
-            (true, false) => Kind::Float,
-            (false, _) if near => Kind::Any,
-            (false, _) => Kind::Fixed,
+        of.kind = match seen {
+            [true, false, false] => Kind::Float,
+            [false, _, false] => Kind::Fixed,
+            [false, _, true] => Kind::Any,
+            [true, _, _] => Kind::Mixed,
         };
         of
+    }
+
+    /// One multiplier for all.
+    #[inline]
+    pub fn repeat(rescale: Rescale) -> Self {
+        let (m, shift, kind) = parts(rescale);
+        Multipliers { m: [m; 32], shift: [shift; 32], kind }
     }
 
     /// The multipliers of four channels from `i` on and four from `j` on.
@@ -236,12 +244,7 @@ pub(crate) use with_rescale8;
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub fn splat(rescale: Rescale) -> (__m256i, __m256i, Kind) {
-    let (m, shift, is_float) = parts(rescale);
-    let kind = match is_float {
-        true => Kind::Float,
-        false if shift < FAR => Kind::Any,
-        false => Kind::Fixed,
-    };
+    let (m, shift, kind) = parts(rescale);
     (_mm256_set1_epi32(m), _mm256_set1_epi32(shift), kind)
 }
 

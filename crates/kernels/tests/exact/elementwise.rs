@@ -1,10 +1,9 @@
 //! Element by element.
 
-use crate::common::{METHODS, Random, ScaleTable, runnable, same, sum};
+use crate::common::{METHODS, Random, ScaleTable, default, runnable, same, sum};
 use lowbit_arithmetic::pool::max2;
 use lowbit_arithmetic::{
-    AddRescale, Affine, Method, Rescale, Rounding, dequantize, dequantize_wide, elementary, quantize, requantize,
-    round_f64,
+    AddRescale, Affine, Method, Rounding, dequantize, dequantize_wide, elementary, quantize, requantize, round_f64,
 };
 use lowbit_kernels::SLACK;
 use lowbit_kernels::elementwise::{
@@ -304,10 +303,10 @@ const ROUNDINGS: [Rounding; 6] = [
 fn requantization_with_any_rounding() {
     let random = &mut Random(13);
     for row in runnable(elementwise::REQUANT_ANY) {
-        for case in 0..600 {
-            let n = random.below(40);
+        for case in 0..3000 {
+            let n = random.below(100);
             let (bytes, words, narrow) = (random.bytes(n + 1), random.words(n + 1), random.bias(n + 1));
-            let wide: Vec<i64> = (0..n).map(|_| random.next() as i64 >> random.pick(&[0, 20, 40])).collect();
+            let wide: Vec<i64> = (0..n).map(|_| random.wide()).collect();
             let x = match case % 5 {
                 0 => Integers::U8(bytes.as_ptr()),
                 1 => Integers::U16(words.as_ptr()),
@@ -316,9 +315,11 @@ fn requantization_with_any_rounding() {
                 _ => Integers::I64(wide.as_ptr()),
             };
             let method = random.pick(&METHODS);
-            let rescales: Vec<Rescale> = (0..=n).map(|_| random.rescale(method)).collect();
-            let (rounding, step) = (random.pick(&ROUNDINGS), random.below(2));
-            let (zero_in, (zero_point, lo, hi)) = (random.range(65535).0, random.range(255));
+            let rescales = random.wide_rescales(method, n + 1);
+            let any = random.pick(&ROUNDINGS);
+            let (rounding, step) = (if random.chance(3) { any } else { default(rescales[0]) }, random.below(2));
+            let (zero_in, (zero_point, lo, hi)) =
+                (random.range(65535).0 * random.below(2) as i32, random.range([255, 65535][case % 2]));
             let (index, index_step) = (random.next(), random.below(100) as u64);
             let (mut y8, mut y16, mut signed) = (vec![9u8; n + 3], vec![9u16; n + 3], vec![9i16; n + 3]);
             for y in [Stored::U8(y8.as_mut_ptr()), Stored::U16(y16.as_mut_ptr()), Stored::I16(signed.as_mut_ptr())] {
