@@ -20,7 +20,7 @@ use core::arch::x86_64::*;
 const BLOCK: usize = 32;
 /// Taps after which the 32-bit sums are moved.
 const STEPS: usize = 256;
-const _: () = assert!(STEPS as i64 * 255 * 32768 <= i32::MAX as i64 && STEPS % 2 == 0);
+const _: () = assert!(STEPS as i64 * 255 * 32768 <= i32::MAX as i64 && STEPS.is_multiple_of(2));
 
 /// The packed words of weights with `D` digits: blocks of `[taps / 2][D][channel in block order][2]`.
 const fn words<const D: usize>(channels: usize, taps: usize) -> usize {

@@ -226,13 +226,16 @@ fn words_at_their_largest() {
     }
 }
 
+/// A row with sums of 64 bits.
+type Wide<X, W> = gemm::Gemm<Args<X, W, i64, u8, Epilogue16>>;
+
 /// Requantizes wide accumulators, biases of products with zero, by every row of a table.
-fn requantized<X: Copy + Default, W: Copy + Default>(table: &'static [gemm::Gemm<Args<X, W, i64, u8, Epilogue16>>]) {
+fn requantized<X: Copy + Default, W: Copy + Default>(table: &'static [Wide<X, W>]) {
     for row in runnable(table) {
         let random = &mut Random(22);
         for _ in 0..2000 {
             let (rows, cols) = (1 + random.below(row.mr), 1 + random.below(row.nr));
-            let x = vec![X::default(); SLACK];
+            let x = [X::default(); SLACK];
             let pointers = vec![x.as_ptr(); row.mr];
             let w = vec![W::default(); row.packed(cols, 1, 1)];
             let bias: Vec<i64> = (0..row.nr).map(|_| random.wide()).collect();
