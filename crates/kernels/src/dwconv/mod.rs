@@ -11,6 +11,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_16;
 mod scalar;
 
 use crate::gemm::Epilogue16;
@@ -44,31 +46,61 @@ pub static F32: &[FDw] = &[
 ];
 
 /// u16 activations by i8 weights, 64-bit accumulators.
-pub static Q16: &[QDw16] = &[QDw16 {
-    name: "u16i8_dwconv__scalar",
-    needs: Features::NONE,
-    packed: packed_plain,
-    pack: pack_plain,
-    run: scalar::q16,
-}];
+pub static Q16: &[QDw16] = &[
+    QDw16 {
+        name: "u16i8_dwconv__scalar",
+        needs: Features::NONE,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: scalar::q16,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QDw16 {
+        name: "u16i8_dwconv_32__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        packed: avx512_16::packed_bytes,
+        pack: avx512_16::pack_bytes,
+        run: avx512_16::q16,
+    },
+];
 
 /// u16 activations by i16 weights, 64-bit accumulators.
-pub static Q16_W16: &[Dw<Q16W16Args, i16>] = &[Dw {
-    name: "u16i16_dwconv__scalar",
-    needs: Features::NONE,
-    packed: packed_plain,
-    pack: pack_plain,
-    run: scalar::w16::<u16>,
-}];
+pub static Q16_W16: &[Dw<Q16W16Args, i16>] = &[
+    Dw {
+        name: "u16i16_dwconv__scalar",
+        needs: Features::NONE,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: scalar::w16::<u16>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Dw {
+        name: "u16i16_dwconv_32__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        packed: avx512_16::packed_words::<2>,
+        pack: avx512_16::pack_words::<2>,
+        run: avx512_16::q16_w16,
+    },
+];
 
 /// u8 activations by i16 weights, 64-bit accumulators.
-pub static Q8_W16: &[Dw<Q8W16Args, i16>] = &[Dw {
-    name: "u8i16_dwconv__scalar",
-    needs: Features::NONE,
-    packed: packed_plain,
-    pack: pack_plain,
-    run: scalar::w16::<u8>,
-}];
+pub static Q8_W16: &[Dw<Q8W16Args, i16>] = &[
+    Dw {
+        name: "u8i16_dwconv__scalar",
+        needs: Features::NONE,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: scalar::w16::<u8>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Dw {
+        name: "u8i16_dwconv_32__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        packed: avx512_16::packed_words::<1>,
+        pack: avx512_16::pack_words::<1>,
+        run: avx512_16::q8_w16,
+    },
+];
 
 /// Output pixels of one call: activations `X` by weights `W`, sums of the bias' type `B`, stored at `Y` as `E` says.
 #[derive(Debug, Clone, Copy)]

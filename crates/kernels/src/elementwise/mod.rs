@@ -8,6 +8,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_16;
 mod scalar;
 mod unary;
 
@@ -222,8 +224,11 @@ pub static QADD: &[Kernel<AddFn<u8>>] = &[
 ];
 
 /// Sum of u16.
-pub static QADD16: &[Kernel<AddFn<u16>>] =
-    &[Kernel { name: "u16_add__scalar", needs: Features::NONE, run: scalar::add_u16 }];
+pub static QADD16: &[Kernel<AddFn<u16>>] = &[
+    Kernel { name: "u16_add__scalar", needs: Features::NONE, run: scalar::add_u16 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u16_add__avx512", needs: crate::x86::AVX512, run: avx512_16::add_u16 },
+];
 
 /// Product of u8.
 pub static QMUL: &[Kernel<MulFn<u8>>] = &[
@@ -233,8 +238,11 @@ pub static QMUL: &[Kernel<MulFn<u8>>] = &[
 ];
 
 /// Product of u16.
-pub static QMUL16: &[Kernel<MulFn<u16>>] =
-    &[Kernel { name: "u16_mul__scalar", needs: Features::NONE, run: scalar::mul_u16 }];
+pub static QMUL16: &[Kernel<MulFn<u16>>] = &[
+    Kernel { name: "u16_mul__scalar", needs: Features::NONE, run: scalar::mul_u16 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u16_mul__avx512", needs: crate::x86::AVX512, run: avx512_16::mul_u16 },
+];
 
 /// u8 by a table of 256 entries.
 pub static TABLE8: &[Kernel<TableFn<u8>>] = &[
@@ -244,8 +252,11 @@ pub static TABLE8: &[Kernel<TableFn<u8>>] = &[
 ];
 
 /// u16 by a table of 65536 entries.
-pub static TABLE16: &[Kernel<TableFn<u16>>] =
-    &[Kernel { name: "u16_table__scalar", needs: Features::NONE, run: scalar::table::<u16> }];
+pub static TABLE16: &[Kernel<TableFn<u16>>] = &[
+    Kernel { name: "u16_table__scalar", needs: Features::NONE, run: scalar::table::<u16> },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u16_table__avx512", needs: crate::x86::AVX512, run: avx512_16::table_u16 },
+];
 
 /// f32 to u8.
 pub static QUANTIZE8: &[Kernel<QuantizeFn<u8>>] = &[
@@ -283,8 +294,11 @@ pub static DEQUANTIZE_ACC: &[Kernel<DequantizeAccFn>] = &[
 ];
 
 /// Wide accumulators to f32.
-pub static DEQUANTIZE_WIDE: &[Kernel<DequantizeWideFn>] =
-    &[Kernel { name: "i64f32_dequantize__scalar", needs: Features::NONE, run: scalar::dequantize_wide_acc }];
+pub static DEQUANTIZE_WIDE: &[Kernel<DequantizeWideFn>] = &[
+    Kernel { name: "i64f32_dequantize__scalar", needs: Features::NONE, run: scalar::dequantize_wide_acc },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "i64f32_dequantize__avx512", needs: crate::x86::AVX512, run: avx512_16::dequantize_wide },
+];
 
 /// Accumulators to u8.
 pub static REQUANT_ACC: &[Kernel<RequantAccFn>] = &[
@@ -294,8 +308,11 @@ pub static REQUANT_ACC: &[Kernel<RequantAccFn>] = &[
 ];
 
 /// Integers to integers with any rounding.
-pub static REQUANT_ANY: &[Kernel<RequantAnyFn>] =
-    &[Kernel { name: "any_requantize__scalar", needs: Features::NONE, run: scalar::requant_any }];
+pub static REQUANT_ANY: &[Kernel<RequantAnyFn>] = &[
+    Kernel { name: "any_requantize__scalar", needs: Features::NONE, run: scalar::requant_any },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "any_requantize__avx512", needs: crate::x86::AVX512, run: avx512_16::requant_any },
+];
 
 /// Floats to integers with any rounding.
 pub static QUANTIZE_ANY: &[Kernel<QuantizeAnyFn>] =

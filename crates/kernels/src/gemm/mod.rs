@@ -21,6 +21,8 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_q16;
 #[cfg(target_arch = "x86_64")]
+mod avx512_store;
+#[cfg(target_arch = "x86_64")]
 mod avx512_w16;
 mod scalar;
 

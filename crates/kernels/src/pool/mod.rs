@@ -7,6 +7,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_16;
 mod scalar;
 
 use crate::elementwise::Stored;
@@ -131,8 +133,11 @@ pub static AVG_U8: &[Average<u8>] = &[
 ];
 
 /// Average of u16.
-pub static AVG_U16: &[Average<u16>] =
-    &[Average { name: "u16_avgpool__scalar", needs: Features::NONE, sum_bits: 64, run: scalar::avg_u16 }];
+pub static AVG_U16: &[Average<u16>] = &[
+    Average { name: "u16_avgpool__scalar", needs: Features::NONE, sum_bits: 64, run: scalar::avg_u16 },
+    #[cfg(target_arch = "x86_64")]
+    Average { name: "u16_avgpool_32__avx512", needs: crate::x86::AVX512, sum_bits: 64, run: avx512_16::avg_u16 },
+];
 
 /// Average of integers of any width with any rounding.
 pub static AVG_ANY: &[Kernel<AvgAnyFn>] =

@@ -6,6 +6,7 @@
 pub mod interleave;
 pub mod lanes;
 pub mod rescale;
+pub mod wide;
 
 use crate::Features;
 
