@@ -5,7 +5,8 @@
 //! own extremes. Padded taps contribute 0. Two variable operands are both free within their types.
 //! That values keep to the ranges of their types is shown by [`ranges`], which [`check`] asks for every node and constant.
 
-use crate::infer::weight_axis;
+use crate::infer::{depth, weight_axis};
+use crate::op::Layer;
 use crate::{DType, Def, Error, Granularity, Graph, Node, NodeId, Op, Quant, Result, Tensor, Type, ranges};
 
 /// What the sums of one multiply-accumulate node can reach.
@@ -124,7 +125,7 @@ pub fn bound(g: &Graph, node: &Node) -> Result<Option<MacBound>> {
     let input = Input::new(&node.op, x_ty, xq)?;
     let mut sums = match g.constant(w) {
         Some(w) => from_weights(&rows(&node.op, w, axis)?, &input),
-        None => from_types(depth(&node.op, w_ty)?, w_ty, wq, &input),
+        None => from_types(depth(&node.op, &w_ty.shape.require()?).unwrap_or(usize::MAX), w_ty, wq, &input),
     }?;
     if let Some(bias) = node.input(2) {
         let all = g.ty(bias).quant.as_ref().map(|q| (q.qmin, q.qmax)).or(g.ty(bias).dtype.range()).unwrap_or((0, 0));
@@ -183,7 +184,10 @@ impl Input {
         let zero = i128::from(zero);
         let (low, high) = (i128::from(q.qmin), i128::from(q.qmax));
         let with_zero = (low.min(zero), high.max(zero));
-        let padded = matches!(op, Op::Conv(c) if c.pads.iter().any(|p| *p > 0));
+        let padded = match op.layer() {
+            Some(Layer::Conv(c)) => c.pads.iter().any(|p| *p > 0),
+            Some(Layer::MatMul(_)) | None => false,
+        };
         let (low, high) = if padded { with_zero } else { (low, high) };
         let least = i128::from(ty.dtype.range().map_or(0, |r| r.0));
         Ok(Input { centred: (low - zero, high - zero), unsigned: (with_zero.0 - least, with_zero.1 - least) })
@@ -236,15 +240,6 @@ fn rows(op: &Op, w: &Tensor, axis: usize) -> Result<Vec<Row>> {
         |b: usize, n: usize, k_at: usize| b * k * columns + if turned { n * k + k_at } else { k_at * columns + n };
     let of = |(b, n): (usize, usize)| row(n, (0..k).map(|k_at| at(place(b, n, k_at))).collect());
     Ok((0..batch).flat_map(|b| (0..columns).map(move |n| (b, n))).map(of).collect())
-}
-
-fn depth(op: &Op, w: &Type) -> Result<usize> {
-    let dims = w.shape.require()?;
-    Ok(match (op, dims.as_slice()) {
-        (Op::MatMul(m), [.., a, b]) => *if m.trans_b { b } else { a },
-        (_, [k]) => *k,
-        (_, dims) => dims.iter().skip(1).product(),
-    })
 }
 
 /// Bounds that may still be too wide for i64.
