@@ -30,7 +30,7 @@ pub mod types;
 pub mod verify;
 
 pub use dtype::DType;
-pub use engine::{CustomOp, Customs, Engine, Outputs, Run};
+pub use engine::{CustomOp, Customs, Engine, Outputs, Run, check_float_mode};
 pub use error::{Error, Result};
 pub use graph::{Def, Graph, Node, NodeId, Value, ValueId};
 pub use meta::Metadata;

@@ -34,7 +34,7 @@ pub use rules::Rules;
 pub use samples::Samples;
 
 use lowbit_ir::pass::{Flow, Watch};
-use lowbit_ir::{Customs, Engine, Graph, Result, hardware, verify};
+use lowbit_ir::{Customs, Engine, Graph, Result, check_float_mode, hardware, verify};
 
 /// A quantized model in its three forms, and the account of how it came about.
 #[derive(Debug, Clone)]
@@ -76,6 +76,7 @@ pub fn quantize(
     samples: &dyn Samples,
     watch: &mut dyn Watch,
 ) -> Result<Option<Quantized>> {
+    check_float_mode()?;
     let config = &options.config;
     let mut float = model.clone();
     if prepare(&mut float, &mut Prepare { customs: options.customs.clone() }, watch)? == Flow::Stop {
