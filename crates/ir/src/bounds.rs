@@ -3,9 +3,11 @@
 //! For one output channel the accumulator is bias + sum over k of (x_k - zx) * (w_k - zw). The weights are known and
 //! each x_k is free within the input type's qmin..=qmax, so the exact extremes are the bias plus the sum of each term's
 //! own extremes. Padded taps contribute 0. Two variable operands are both free within their types.
+//! That values keep to the ranges of their types is shown by [`ranges`], which [`check`] asks for every node and constant.
 
-use crate::infer::weight_axis;
-use crate::{DType, Error, Granularity, Graph, Node, NodeId, Op, Quant, Result, Tensor, Type};
+use crate::infer::{depth, weight_axis};
+use crate::op::Layer;
+use crate::{DType, Def, Error, Granularity, Graph, Node, NodeId, Op, Quant, Result, Tensor, Type, ranges};
 
 /// What the sums of one multiply-accumulate node can reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +20,11 @@ pub struct MacBound {
     /// Number of products in a sum.
     pub depth: usize,
     /// Largest |x_k * w_k + x_(k+1) * w_(k+1)| over even k: what an instruction that adds pairs holds in between, with
-    /// weights as stored and inputs as stored but unsigned (signed storage moved up by half its range). k runs as in
-    /// the definition: input channels fastest.
+    /// operands as kernels read them. Those are inputs as stored but unsigned (signed storage moved up by half its
+    /// range), or their zero point; and weights less their zero points, or, where these are computed, digits of i8 that
+    /// add up to that. k runs as in the definition: input channels fastest.
     pub pair_sum: i64,
-    /// As `pair_sum`, over every two products of a channel: it holds for every order of k.
+    /// As `pair_sum`, over every two products of a channel, of other digits too: it holds for every order of k.
     pub any_pair_sum: i64,
 }
 
@@ -61,7 +64,17 @@ pub fn bits_needed(low: i64, high: i64) -> u32 {
 }
 
 /// The bounds of all integer multiply-accumulates, or one error that names all whose accumulator could overflow.
+///
+/// They rest on the ranges of types, so a graph whose values could leave those is refused first.
 pub fn check(g: &Graph) -> Result<Vec<(NodeId, MacBound)>> {
+    for (_, value) in g.values() {
+        if let Def::Const(tensor) = &value.def {
+            ranges::check_constant(tensor).map_err(|e| e.at_value(&value.name))?;
+        }
+    }
+    for (_, node) in g.nodes() {
+        ranges::check_node(g, node).map_err(|e| e.at_node(&node.name))?;
+    }
     let mut bounds = Vec::new();
     let mut wrong: Vec<(&str, String)> = Vec::new();
     for (id, node) in g.nodes() {
@@ -112,7 +125,7 @@ pub fn bound(g: &Graph, node: &Node) -> Result<Option<MacBound>> {
     let input = Input::new(&node.op, x_ty, xq)?;
     let mut sums = match g.constant(w) {
         Some(w) => from_weights(&rows(&node.op, w, axis)?, &input),
-        None => from_types(depth(&node.op, w_ty)?, w_ty, wq, &input),
+        None => from_types(depth(&node.op, &w_ty.shape.require()?).unwrap_or(usize::MAX), w_ty, wq, &input),
     }?;
     if let Some(bias) = node.input(2) {
         let all = g.ty(bias).quant.as_ref().map(|q| (q.qmin, q.qmax)).or(g.ty(bias).dtype.range()).unwrap_or((0, 0));
@@ -158,7 +171,8 @@ pub fn average(g: &Graph, node: &Node) -> Result<Option<(i64, i64)>> {
 struct Input {
     /// Range of x - zx; with padding, 0 is in it.
     centred: (i128, i128),
-    /// Range of x as stored, moved to begin at 0 if the storage is signed.
+    /// Range of x as stored, moved to begin at 0 if the storage is signed; with the zero point, a whole row of which
+    /// kernels multiply where they need its share of a sum, and where there is padding.
     unsigned: (i128, i128),
 }
 
@@ -168,19 +182,21 @@ impl Input {
             return Err(Error::new(format!("expected an input with one zero point, found {ty}")));
         };
         let zero = i128::from(zero);
-        let (mut low, mut high) = (i128::from(q.qmin), i128::from(q.qmax));
-        if matches!(op, Op::Conv(c) if c.pads.iter().any(|p| *p > 0)) {
-            (low, high) = (low.min(zero), high.max(zero));
-        }
+        let (low, high) = (i128::from(q.qmin), i128::from(q.qmax));
+        let with_zero = (low.min(zero), high.max(zero));
+        let padded = match op.layer() {
+            Some(Layer::Conv(c)) => c.pads.iter().any(|p| *p > 0),
+            Some(Layer::MatMul(_)) | None => false,
+        };
+        let (low, high) = if padded { with_zero } else { (low, high) };
         let least = i128::from(ty.dtype.range().map_or(0, |r| r.0));
-        Ok(Input { centred: (low - zero, high - zero), unsigned: (low - least, high - least) })
+        Ok(Input { centred: (low - zero, high - zero), unsigned: (with_zero.0 - least, with_zero.1 - least) })
     }
 }
 
-/// The weights of one output channel in the order of k, as stored.
+/// The weights of one output channel in the order of k, less their zero point.
 struct Row {
     channel: usize,
-    zero: i128,
     weights: Vec<i128>,
 }
 
@@ -201,7 +217,10 @@ fn rows(op: &Op, w: &Tensor, axis: usize) -> Result<Vec<Row>> {
     };
     let data = w.ints()?;
     let dims = w.dims();
-    let row = |channel: usize, weights: Vec<i128>| Row { channel, zero: zero(channel), weights };
+    let row = |channel: usize, stored: Vec<i128>| {
+        let zero = zero(channel);
+        Row { channel, weights: stored.into_iter().map(|w| w - zero).collect() }
+    };
     let at = |i: usize| data.get(i).copied().map_or(0, i128::from);
     if let Op::Conv(_) = op {
         let (outs, ins) = (dims.first().copied().unwrap_or(0), dims.get(1).copied().unwrap_or(1));
@@ -221,15 +240,6 @@ fn rows(op: &Op, w: &Tensor, axis: usize) -> Result<Vec<Row>> {
         |b: usize, n: usize, k_at: usize| b * k * columns + if turned { n * k + k_at } else { k_at * columns + n };
     let of = |(b, n): (usize, usize)| row(n, (0..k).map(|k_at| at(place(b, n, k_at))).collect());
     Ok((0..batch).flat_map(|b| (0..columns).map(move |n| (b, n))).map(of).collect())
-}
-
-fn depth(op: &Op, w: &Type) -> Result<usize> {
-    let dims = w.shape.require()?;
-    Ok(match (op, dims.as_slice()) {
-        (Op::MatMul(m), [.., a, b]) => *if m.trans_b { b } else { a },
-        (_, [k]) => *k,
-        (_, dims) => dims.iter().skip(1).product(),
-    })
 }
 
 /// Bounds that may still be too wide for i64.
@@ -281,19 +291,19 @@ fn from_weights(rows: &[Row], input: &Input) -> Result<Sums> {
     let (mut pair_sum, mut any_pair_sum) = (0, 0);
     for row in rows {
         let mut sum = (0, 0);
-        // The two largest and the two smallest products with the input as stored.
+        // The two largest and the two smallest products with the input as kernels read it.
         let (mut most, mut least) = ([0; 2], [0; 2]);
         for w in &row.weights {
-            let term = times(w - row.zero, input.centred);
+            let term = times(*w, input.centred);
             product = Some(product.map_or(term, |p| join(p, term)));
             sum = plus(sum, term);
-            let stored = times(*w, input.unsigned);
-            most = top_two(most, stored.1);
-            least = top_two(least, -stored.0);
+            let read = times(*w, input.unsigned);
+            most = top_two(most, read.1);
+            least = top_two(least, -read.0);
         }
         for pair in row.weights.chunks(2) {
-            let stored = pair.iter().fold((0, 0), |sum, w| plus(sum, times(*w, input.unsigned)));
-            pair_sum = magnitude(stored).max(pair_sum);
+            let read = pair.iter().fold((0, 0), |sum, w| plus(sum, times(*w, input.unsigned)));
+            pair_sum = magnitude(read).max(pair_sum);
         }
         any_pair_sum = any_pair_sum.max(most.iter().sum()).max(least.iter().sum());
         if let Some(channel) = channels.get_mut(row.channel) {
@@ -316,17 +326,26 @@ fn top_two([first, second]: [i128; 2], new: i128) -> [i128; 2] {
 
 fn from_types(depth: usize, w: &Type, q: &Quant, input: &Input) -> Result<Sums> {
     let ends = (i128::from(q.qmin), i128::from(q.qmax));
-    let range = |zero: i128, x: (i128, i128)| join(times(ends.0 - zero, x), times(ends.1 - zero, x));
-    let zeros = q.zero_point.iter().map(|z| range(i128::from(*z), input.centred));
-    let product = zeros.reduce(join).ok_or_else(|| Error::new(format!("expected a zero point, found none in {w}")))?;
+    let none = || Error::new(format!("expected a zero point, found none in {w}"));
+    let zeros = q.zero_point.iter().map(|z| (ends.0 - i128::from(*z), ends.1 - i128::from(*z)));
+    let centred = zeros.reduce(join).ok_or_else(none)?;
+    let over = |w: (i128, i128), x: (i128, i128)| join(times(w.0, x), times(w.1, x));
+    let product = over(centred, input.centred);
     let depth_wide = depth as i128;
-    let pair = magnitude(range(0, input.unsigned)) * depth_wide.min(2);
+    // A weight that i8 does not hold is several taps over the same input: each takes what is left of it as far as i8
+    // goes, so a digit is between 0 and the weight.
+    let (low, high) = (i128::from(i8::MIN), i128::from(i8::MAX));
+    let digit = (centred.0.clamp(low, 0), centred.1.clamp(0, high));
+    let taps =
+        (centred.0.min(0).unsigned_abs().div_ceil(128)).max(centred.1.max(0).unsigned_abs().div_ceil(127)).max(1);
+    let one = magnitude(over(digit, input.unsigned));
     Ok(Sums {
         channels: vec![(product.0 * depth_wide, product.1 * depth_wide)],
         product,
         depth,
-        pair_sum: pair,
-        any_pair_sum: pair,
+        // Neighbours in k are digits of one tap.
+        pair_sum: one * depth_wide.min(2),
+        any_pair_sum: one * if taps > 1 { 2 * depth_wide.min(1) } else { depth_wide.min(2) },
         one_for_all: true,
     })
 }
@@ -412,6 +431,48 @@ mod tests {
         apply(&mut g, "y", Op::Conv(conv), &[Some(x), Some(w)]).unwrap();
         let (_, b) = check(&g).unwrap().remove(0);
         assert_eq!((b.pair_sum, b.any_pair_sum), (25500, 104 * 255));
+    }
+
+    #[test]
+    fn pairs_are_of_weights_less_their_zero_points() {
+        // Stored 0 is -100: two of them with 255 are what a kernel adds.
+        let of = |x: Quant, zero, weights: &[i64]| {
+            let mut g = Graph::new("g");
+            let k = weights.len();
+            let x = g.add_input("x", Type::quantized(DType::U8, vec![1, k], x));
+            let w = constant(&mut g, "w", DType::I8, &[k, 1], (1., zero), weights);
+            apply(&mut g, "y", Op::MatMul(MatMul::default()), &[Some(x), Some(w)]).unwrap();
+            let (_, b) = check(&g).unwrap().remove(0);
+            (b.pair_sum, b.any_pair_sum)
+        };
+        let full = || Quant::per_tensor(1., 0, 0, 255);
+        assert_eq!(of(full(), 100, &[0, 0, 0]), (51000, 51000));
+        assert_eq!(of(full(), 100, &[100, 0, 100, 0]), (25500, 51000));
+        assert_eq!(of(full(), 100, &[100, 100, 100]), (0, 0));
+        // Kernels multiply rows of zero points too, wherever those lie.
+        assert_eq!(of(Quant::per_tensor(1., 255, 0, 1), 0, &[64, 65]), (129 * 255, 129 * 255));
+    }
+
+    #[test]
+    fn pairs_of_computed_weights_are_of_digits() {
+        let of = |k: usize, zero: i32, qmax: i64| {
+            let mut g = Graph::new("g");
+            let ty = |dims: Vec<usize>, quant| Type::quantized(DType::U8, dims, quant);
+            let a = g.add_input("a", ty(vec![1, k], Quant::per_tensor(1., 0, 0, 255)));
+            let b = g.add_input("b", ty(vec![k, 1], Quant::per_tensor(1., zero, 0, qmax)));
+            apply(&mut g, "y", Op::MatMul(MatMul::default()), &[Some(a), Some(b)]).unwrap();
+            let (_, b) = check(&g).unwrap().remove(0);
+            (b.pair_sum, b.any_pair_sum)
+        };
+        // -128..=127 is one digit; 0..=255 is 127 + 127 + 1, and two digits of one weight may be a pair.
+        assert_eq!(of(3, 128, 255), (2 * 255 * 128, 2 * 255 * 128));
+        assert_eq!(of(1, 128, 255), (255 * 128, 255 * 128));
+        assert_eq!(of(1, 0, 255), (255 * 127, 2 * 255 * 127));
+        assert_eq!(of(3, 0, 255), (2 * 255 * 127, 2 * 255 * 127));
+        assert_eq!(of(3, 255, 255), (2 * 255 * 128, 2 * 255 * 128));
+        // A few small integers keep within 16 bits.
+        assert_eq!(of(3, 8, 15), (2 * 255 * 8, 2 * 255 * 8));
+        assert_eq!(of(0, 0, 255), (0, 0));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use crate::config::{Config, Output};
 use crate::prepare::rewrite;
 use crate::rules::Rules;
-use lowbit_ir::{Error, Graph, Kind, NodeId, Op, Result, Spec, ValueId};
+use lowbit_ir::{Error, Graph, Kind, NodeId, Op, Result, Spec, ValueId, check_float_mode};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ pub struct Declined {
 
 /// Puts placeholders where the rules want narrow values; gives back what the rules declined, in graph order.
 pub fn annotate(g: &mut Graph, config: &Config, rules: &Rules) -> Result<Vec<Declined>> {
+    check_float_mode()?;
     config.check()?;
     rules.check()?;
     let mut cx = Annotator { g, config, simulated: HashMap::new(), decisions: HashMap::new(), rule: "outputs".into() };

@@ -35,7 +35,7 @@ pub use samples::Samples;
 
 use lowbit_ir::op::Category;
 use lowbit_ir::pass::{Flow, Watch};
-use lowbit_ir::{Customs, Engine, Error, Graph, Result, hardware, meta, verify};
+use lowbit_ir::{Customs, Engine, Error, Graph, Result, check_float_mode, hardware, meta, verify};
 use std::collections::BTreeMap;
 
 /// A quantized model in its three forms, and the account of how it came about.
@@ -78,6 +78,7 @@ pub fn quantize(
     samples: &dyn Samples,
     watch: &mut dyn Watch,
 ) -> Result<Option<Quantized>> {
+    check_float_mode()?;
     let config = &options.config;
     check_weights(model)?;
     let mut float = model.clone();

@@ -5,8 +5,9 @@ use crate::constants::Number;
 use crate::fuse::{Chain, Tail};
 use crate::weights::{self, Width};
 use lowbit_arithmetic::{AddRescale, Rescale};
-use lowbit_ir::op::{Conv, MatMul, Rescale as How};
-use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Tensor, ValueId, bounds};
+use lowbit_ir::infer::macs;
+use lowbit_ir::op::{Conv, Layer, MatMul, Rescale as How};
+use lowbit_ir::{DType, Error, Graph, NodeId, Quant, Result, Tensor, ValueId, bounds};
 use lowbit_kernels::requant::AddParams;
 use lowbit_kernels::{Features, SLACK, copy, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::program::{
@@ -16,27 +17,10 @@ use lowbit_runtime::{Kind, Place};
 
 /// Lowers a chain whose head is a Conv or MatMul.
 pub fn lower(cx: &mut Lower<'_>, chain: &Chain) -> Result<()> {
-    match &cx.g.node(chain.mac).op {
-        Op::Conv(c) => conv(cx, chain, c),
-        Op::MatMul(m) => matmul(cx, chain, *m),
-        _ => Err(Error::new("expected a Conv or MatMul at the head of a chain: a defect of the compiler")),
-    }
-}
-
-/// Multiply-accumulates of a node, 0 for those that have none.
-pub fn macs(g: &Graph, id: NodeId) -> u64 {
-    let node = g.node(id);
-    let count = |v: ValueId| g.ty(v).shape.count().unwrap_or(0) as u64;
-    let Some(w) = node.input(1) else { return 0 };
-    let dims = g.ty(w).shape.dims().unwrap_or_default();
-    let outputs: u64 = node.outputs.iter().map(|v| count(*v)).sum();
-    match &node.op {
-        Op::Conv(_) => outputs * dims.get(1..).map_or(0, |d| d.iter().product::<usize>() as u64),
-        Op::MatMul(_) => {
-            let k = node.input(0).and_then(|a| g.ty(a).shape.0.last()?.known()).unwrap_or(0);
-            outputs * k as u64
-        }
-        _ => 0,
+    match cx.g.node(chain.mac).op.layer() {
+        Some(Layer::Conv(c)) => conv(cx, chain, c),
+        Some(Layer::MatMul(m)) => matmul(cx, chain, m),
+        None => Err(Error::new("expected a Conv or MatMul at the head of a chain: a defect of the compiler")),
     }
 }
 
@@ -634,25 +618,31 @@ pub fn add_params(g: &Graph, how: How, first: ValueId, second: ValueId, sum: Val
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lowbit_ir::Type;
     use lowbit_ir::infer::apply;
+    use lowbit_ir::{Op, Type};
 
     #[test]
     fn kernels_that_saturate_pairs_take_only_what_fits() {
-        let layer = |weights: [i64; 3]| {
+        let layer = |weights: [i64; 3], zero: i32| {
             let mut g = Graph::new("g");
             let x = g.add_input("x", Type::quantized(DType::U8, vec![1, 3], Quant::per_tensor(1.0, 7, 0, 255)));
-            let ty = Type::quantized(DType::I8, vec![3, 1], Quant::per_tensor(1.0, 0, -127, 127));
+            let ty = Type::quantized(DType::I8, vec![3, 1], Quant::per_tensor(1.0, zero, -127, 127));
             let w = g.add_const("w", Tensor::from_ints(ty, &weights).unwrap());
             let y = apply(&mut g, "y", Op::MatMul(MatMul::default()), &[Some(x), Some(w)]).unwrap();
             g.outputs.push(y);
             g
         };
         // 255 * (64 + 64) fits 16 bits, 255 * (64 + 65) does not, wherever the two stand.
-        for (weights, fits) in
-            [([64, 1, 64], true), ([64, 1, 65], false), ([-64, 1, -65], false), ([-127, 127, 1], true)]
-        {
-            let g = layer(weights);
+        // What counts is what is packed: weights less their zero points.
+        for (weights, zero, fits) in [
+            ([64, 1, 64], 0, true),
+            ([64, 1, 65], 0, false),
+            ([-64, 1, -65], 0, false),
+            ([-127, 127, 1], 0, true),
+            ([0, 0, 0], 100, false),
+            ([100, 100, 127], 100, true),
+        ] {
+            let g = layer(weights, zero);
             let mac = g.order()[0];
             for needs in [Features::AVX2, Features::AVX512, Features::AVX2.and(Features::AVX512)] {
                 assert_eq!(sums_exactly(needs, &g, mac), fits, "{weights:?}");

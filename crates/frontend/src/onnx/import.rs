@@ -10,13 +10,15 @@ use super::{NEWEST_OPSET, OLDEST_OPSET, tensor};
 use crate::ImportOptions;
 use bytes::Bytes;
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::{Dim, Error, Graph, Metadata, Op, Result, Shape, Type, bail, infer, verify};
+use lowbit_ir::{Dim, Error, Graph, Metadata, Op, Result, Shape, Type, bail, check_float_mode, infer, verify};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 /// The graph of a model file, and what was read differently than the file says it. Weights share the file's bytes.
 pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) -> Result<(Graph, Vec<Remark>)> {
+    // Wide floats are narrowed, and shapes computed from scales.
+    check_float_mode()?;
     let model = ModelProto::decode(bytes).map_err(|e| {
         Error::new(format!("expected an ONNX model, found other or damaged data: {e}"))
             .hint("check that the file is complete and is an .onnx file")

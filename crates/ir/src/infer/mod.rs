@@ -15,7 +15,7 @@ mod quant;
 mod tests;
 
 pub use dims::broadcast;
-pub use mac::{accumulator_scales, weight_axis};
+pub use mac::{accumulator_scales, depth, macs, weight_axis};
 pub(crate) use movement::slice_range;
 pub(crate) use pool::reduced_axes;
 

@@ -15,7 +15,7 @@ use crate::prepare::rewrite;
 use crate::samples::{Samples, spread};
 use lowbit_ir::op::Unary;
 use lowbit_ir::spec::Sharing;
-use lowbit_ir::{Engine, Error, Graph, Kind, NodeId, Op, Result, Spec, ValueId};
+use lowbit_ir::{Engine, Error, Graph, Kind, NodeId, Op, Result, Spec, ValueId, check_float_mode};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
@@ -79,6 +79,7 @@ pub fn calibrate(g: &mut Graph, config: &Config, engine: &dyn Engine, samples: &
 
 /// Runs up to `limit` samples (0: all), evenly spread, and counts the values that placeholders wait for.
 pub fn observe(g: &Graph, engine: &dyn Engine, samples: &dyn Samples, limit: usize) -> Result<Stats> {
+    check_float_mode()?;
     let taps: Vec<ValueId> = ties::groups(g)
         .iter()
         .flat_map(|group| &group.roots)
@@ -119,6 +120,7 @@ pub fn float_form(g: &Graph) -> Graph {
 
 /// Chooses scales from statistics and makes the annotated graph a QDQ graph.
 pub fn apply(g: &mut Graph, stats: &Stats) -> Result<Vec<Chosen>> {
+    check_float_mode()?;
     let mut chosen = Parameters::default();
     for group in ties::groups(g) {
         chosen.choose_group(g, &group, stats)?;

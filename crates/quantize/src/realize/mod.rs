@@ -21,7 +21,7 @@ mod settle;
 use crate::config::Config;
 use crate::prepare::rewrite;
 use lowbit_ir::op::{Binary, ReduceKind, Rescale, ResizeMode};
-use lowbit_ir::{Graph, NodeId, Op, Result, ValueId};
+use lowbit_ir::{Graph, NodeId, Op, Result, ValueId, check_float_mode};
 
 /// A node that stays float, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,7 @@ pub struct LeftFloat {
 
 /// Makes integers of all that matches; gives back what stays float, in graph order.
 pub fn realize(g: &mut Graph, config: &Config) -> Result<Vec<LeftFloat>> {
+    check_float_mode()?;
     let mut cx = Realize {
         rescale: config.rescale()?,
         accumulator_bits: config.accumulator_bits,

@@ -5,7 +5,7 @@ pub(crate) mod pairs;
 
 use crate::samples::Samples;
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::{Engine, Error, Graph, Result};
+use lowbit_ir::{Engine, Error, Graph, Result, check_float_mode};
 use serde::{Deserialize, Serialize};
 
 /// What a refinement works with.
@@ -52,6 +52,7 @@ pub fn check_names(names: &[String]) -> Result<()> {
 
 /// Runs the refinements of these names, in order.
 pub fn refine(g: &mut Graph, names: &[String], cx: &Refine) -> Result<Vec<Correction>> {
+    check_float_mode()?;
     let mut corrections = Vec::new();
     for name in names {
         let refinement = find(name)?;
