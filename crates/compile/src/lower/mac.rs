@@ -8,7 +8,7 @@ use lowbit_arithmetic::{AddRescale, Rescale};
 use lowbit_ir::op::{Conv, MatMul, Rescale as How};
 use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Tensor, ValueId, bounds};
 use lowbit_kernels::requant::AddParams;
-use lowbit_kernels::{Features, SLACK, copy, dwconv, gemm, pick, rowconv};
+use lowbit_kernels::{SLACK, copy, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::program::{
     Cut, Dw, Epilogue, FMatMul, FloatEpilogue, Gemm, Panel, QMatMul, QRow, Requant, Requant16, Scales, Window,
 };
@@ -214,7 +214,7 @@ fn batched_integer(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let (ad, bd, yd) = (cx.dims(a)?, cx.dims(b)?, cx.dims(acc)?);
     let (rank, k) = (yd.len(), ad[ad.len() - 1]);
     let (rows, n) = (yd[rank - 2], yd[rank - 1]);
-    let row = cx.row_for(gemm::Q8, |row| n <= row.most && sums_exactly(row.needs, cx.g, chain.mac))?;
+    let row = cx.row_for(gemm::Q8, |row| n <= row.most)?;
     let transpose = cx.row(copy::TRANSPOSE)?;
     let entries = entries(n, n.next_multiple_of(row.nr));
     let bias: Vec<i32> = match cx.g.node(chain.mac).input(2) {
@@ -383,10 +383,9 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     }
     let zero = cx.out.constants.add(&vec![zero_point as u8; geo.window.pixel + SLACK]);
     let (per_group, layout) = (geo.channels / geo.groups, geo.layout);
-    let (g, mac) = (cx.g, chain.mac);
     let family = Family {
-        gemm: cx.row_for(gemm::Q8, |row| per_group <= row.most && sums_exactly(row.needs, g, mac))?,
-        depthwise: cx.row_for(dwconv::Q8, |row| sums_exactly(row.needs, g, mac))?,
+        gemm: cx.row_for(gemm::Q8, |row| per_group <= row.most)?,
+        depthwise: cx.row(dwconv::Q8)?,
         gemm_step: Kind::QGemm,
         depthwise_step: Kind::QDw,
         tile: 1 << 21,
@@ -426,16 +425,6 @@ fn rows(
     Ok(())
 }
 
-/// Whether an integer kernel of these needs sums a layer exactly: if its instructions saturate sums of pairs, the layer's
-/// weights must be proven small enough, whatever order the kernel takes them in.
-fn sums_exactly(needs: Features, g: &Graph, mac: NodeId) -> bool {
-    let pairs_fit = || match bounds::bound(g, g.node(mac)) {
-        Ok(Some(bound)) => bound.any_pair_sum <= i64::from(i16::MAX),
-        Ok(None) | Err(_) => false,
-    };
-    !needs.saturates_pairs() || pairs_fit()
-}
-
 /// Output rows a tile of a convolution by rows: their windows overlap, and what they share is copied once.
 const LINES: usize = 4;
 
@@ -448,7 +437,7 @@ fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry) -> Option<&'static row
     let one_run = geo.layout == Layout::ChannelsLast && gapless;
     let ungrouped = geo.groups == 1 || geo.depthwise;
     let shape = geo.window.row_shape(geo.channels, geo.depthwise);
-    let row = pick(rowconv::Q8, cx.features, |row| (row.suits)(&shape) && sums_exactly(row.needs, cx.g, chain.mac));
+    let row = pick(rowconv::Q8, cx.features, |row| (row.suits)(&shape));
     row.filter(|_| requantized && one_run && ungrouped)
 }
 
@@ -629,37 +618,4 @@ pub fn add_params(g: &Graph, how: How, first: ValueId, second: ValueId, sum: Val
     let (a, b, y) = (affine(first)?, affine(second)?, affine(sum)?);
     let rescale = AddRescale::new(how.method, a.scale, b.scale, y.scale)?;
     Ok(AddParams { rescale, z1: a.zero_point, z2: b.zero_point, zero_point: y.zero_point, lo: y.qmin, hi: y.qmax })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lowbit_ir::Type;
-    use lowbit_ir::infer::apply;
-
-    #[test]
-    fn kernels_that_saturate_pairs_take_only_what_fits() {
-        let layer = |weights: [i64; 3]| {
-            let mut g = Graph::new("g");
-            let x = g.add_input("x", Type::quantized(DType::U8, vec![1, 3], Quant::per_tensor(1.0, 7, 0, 255)));
-            let ty = Type::quantized(DType::I8, vec![3, 1], Quant::per_tensor(1.0, 0, -127, 127));
-            let w = g.add_const("w", Tensor::from_ints(ty, &weights).unwrap());
-            let y = apply(&mut g, "y", Op::MatMul(MatMul::default()), &[Some(x), Some(w)]).unwrap();
-            g.outputs.push(y);
-            g
-        };
-        // 255 * (64 + 64) fits 16 bits, 255 * (64 + 65) does not, wherever the two stand.
-        for (weights, fits) in
-            [([64, 1, 64], true), ([64, 1, 65], false), ([-64, 1, -65], false), ([-127, 127, 1], true)]
-        {
-            let g = layer(weights);
-            let mac = g.order()[0];
-            for needs in [Features::AVX2, Features::AVX512, Features::AVX2.and(Features::AVX512)] {
-                assert_eq!(sums_exactly(needs, &g, mac), fits, "{weights:?}");
-            }
-            for needs in [Features::NONE, Features::AVX512.and(Features::AVX512_VNNI)] {
-                assert!(sums_exactly(needs, &g, mac));
-            }
-        }
-    }
 }

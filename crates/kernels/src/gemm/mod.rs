@@ -17,11 +17,15 @@
 //! outermost, channels ascending.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_q16;
 #[cfg(target_arch = "x86_64")]
 mod avx512_w16;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 mod scalar;
 
 use crate::requant::{Epilogue, FloatEpilogue};
@@ -39,6 +43,26 @@ pub static Q8: &[QGemm] = &[
         group: 4,
         most: ANY,
         run: scalar::q8::<4, 8>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QGemm {
+        name: "u8i8_gemm_4x16__avx2",
+        needs: crate::x86::AVX2,
+        mr: avx2::Q8_MR,
+        nr: avx2::NR,
+        group: 4,
+        most: ANY,
+        run: avx2::q8,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QGemm {
+        name: "u8i8_gemm_6x16__avxvnni",
+        needs: crate::x86::AVX_VNNI,
+        mr: avxvnni::MR,
+        nr: avx2::NR,
+        group: 4,
+        most: ANY,
+        run: avxvnni::q8,
     },
     #[cfg(target_arch = "x86_64")]
     QGemm {
@@ -85,6 +109,16 @@ pub static F32: &[FGemm] = &[
         group: 1,
         most: ANY,
         run: scalar::f32::<4, 8>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    FGemm {
+        name: "f32_gemm_6x16__avx2",
+        needs: crate::x86::AVX2,
+        mr: avx2::F32_MR,
+        nr: avx2::NR,
+        group: 1,
+        most: ANY,
+        run: avx2::f32,
     },
     #[cfg(target_arch = "x86_64")]
     FGemm {
