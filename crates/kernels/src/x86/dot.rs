@@ -43,6 +43,12 @@ pub trait Dot {
     /// # Safety
     /// The instruction set is enabled.
     unsafe fn dot(acc: __m256i, x: Self::X, w: Self::W) -> __m256i;
+
+    /// [`Dot::dot`] where the last three bytes of each four of `x` are zeros.
+    ///
+    /// # Safety
+    /// The instruction set is enabled.
+    unsafe fn dot_first(acc: __m256i, x: __m256i, w: Self::W) -> __m256i;
 }
 
 /// AVX2: words, the even and the odd bytes of each four.
@@ -86,6 +92,12 @@ impl Dot for Words {
             _mm256_add_epi32(acc, _mm256_madd_epi16(x[1], w[1]))
         }
     }
+
+    #[inline(always)]
+    unsafe fn dot_first(acc: __m256i, x: __m256i, w: [__m256i; 2]) -> __m256i {
+        // SAFETY: AVX2 is enabled. A byte with zeros behind it is its word.
+        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(x, w[0])) }
+    }
 }
 
 /// AVX-VNNI: one instruction.
@@ -122,5 +134,11 @@ impl Dot for Bytes4 {
     unsafe fn dot(acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
         // SAFETY: AVX-VNNI is enabled.
         unsafe { _mm256_dpbusd_avx_epi32(acc, x, w) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_first(acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
+        // SAFETY: AVX-VNNI is enabled.
+        unsafe { Self::dot(acc, x, w) }
     }
 }
