@@ -26,14 +26,19 @@ pub type Block = [__m256i; 4];
 /// Safe to call as [`super::Dw::run`] is, if the channels and blocks are among the call's.
 pub type SumsFn = unsafe fn(&QArgs, usize, *const i8, usize, usize, &mut [Block; CHUNK]);
 
+/// Bytes of a register of weights, all parts of it.
+pub const fn stored<D: Dot>() -> usize {
+    32 * D::PARTS
+}
+
 /// Bytes of packed weights: blocks of 32 channels, `[taps / 4][register]`, each as [`Dot::put`] stores it.
 pub fn packed<D: Dot>(channels: usize, taps: usize) -> usize {
-    channels.div_ceil(32) * taps.div_ceil(4) * 4 * D::STORED
+    channels.div_ceil(32) * taps.div_ceil(4) * 4 * stored::<D>()
 }
 
 /// Packs weights given as `w[channel * taps + tap]` into zeros.
 pub fn pack<D: Dot>(w: &[i8], channels: usize, taps: usize, out: &mut [i8]) {
-    let mut registers = out.chunks_exact_mut(D::STORED);
+    let mut registers = out.chunks_exact_mut(stored::<D>());
     for first in (0..channels).step_by(32) {
         for group in (0..taps).step_by(4) {
             for j in 0..4 {
@@ -56,7 +61,7 @@ pub fn pack<D: Dot>(w: &[i8], channels: usize, taps: usize, out: &mut [i8]) {
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn q8(a: &QArgs) {
     // SAFETY: the caller's promise.
-    unsafe { run(a, [q8_sums::<1>, q8_sums::<2>], Words::STORED) }
+    unsafe { run(a, [q8_sums::<1>, q8_sums::<2>], stored::<Words>()) }
 }
 
 /// # Safety
@@ -116,17 +121,33 @@ pub unsafe fn sums<D: Dot, const P: usize>(
                 let third = if tap + 2 < a.taps { load!(tap + 2) } else { zero };
                 let fourth = if tap + 3 < a.taps { load!(tap + 3) } else { zero };
                 let x = interleave([load!(tap), load!(tap + 1), third, fourth]);
-                unroll!(4, j => acc[j] = D::dot(acc[j], D::x(x[j]), D::stored(w.add(D::STORED * j))));
-                w = w.add(4 * D::STORED);
+                unroll!(4, j => {
+                    acc[j] = part::<D, 0>(acc[j], x[j], w.add(stored::<D>() * j));
+                    if D::PARTS > 1 {
+                        acc[j] = part::<D, 1>(acc[j], x[j], w.add(stored::<D>() * j));
+                    }
+                });
+                w = w.add(4 * stored::<D>());
                 tap += 4;
             }
             if tap < a.taps {
                 let x = spread_all(load!(tap));
-                unroll!(4, j => acc[j] = D::dot_first(acc[j], x[j], D::stored(w.add(D::STORED * j))));
+                // Only the first of each four bytes is not 0, and the first part has it.
+                unroll!(4, j => acc[j] = part::<D, 0>(acc[j], x[j], w.add(stored::<D>() * j)));
             }
             *out = acc;
         }
     }
+}
+
+/// One part of four products a lane, by stored weights.
+///
+/// # Safety
+/// As [`sums`]; `w` is a stored register.
+#[inline(always)]
+unsafe fn part<D: Dot, const PART: usize>(acc: __m256i, x: __m256i, w: *const i8) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe { D::step(acc, D::x::<PART>(x), _mm256_loadu_si256(w.add(32 * PART).cast())) }
 }
 
 /// The bytes of four taps side by side, channels in block order.

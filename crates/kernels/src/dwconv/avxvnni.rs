@@ -1,15 +1,15 @@
 //! The AVX-VNNI row: as AVX2's, but for the dot product.
 
 use super::QArgs;
-use super::avx2::{Block, CHUNK, run, sums};
-use crate::x86::dot::{Bytes4, Dot};
+use super::avx2::{Block, CHUNK, run, stored, sums};
+use crate::x86::dot::Bytes4;
 
 /// # Safety
 /// As [`super::Dw::run`].
 #[target_feature(enable = "avx2,fma,avxvnni")]
 pub unsafe fn q8(a: &QArgs) {
     // SAFETY: the caller's promise.
-    unsafe { run(a, [q8_sums::<1>, q8_sums::<2>], Bytes4::STORED) }
+    unsafe { run(a, [q8_sums::<1>, q8_sums::<2>], stored::<Bytes4>()) }
 }
 
 /// # Safety

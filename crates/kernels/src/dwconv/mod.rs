@@ -12,6 +12,8 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_wide;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avxvnni;
@@ -74,31 +76,61 @@ pub static F32: &[FDw] = &[
 ];
 
 /// u16 activations by i8 weights, 64-bit accumulators.
-pub static Q16: &[QDw16] = &[QDw16 {
-    name: "u16i8_dwconv__scalar",
-    needs: Features::NONE,
-    packed: packed_plain,
-    pack: pack_plain,
-    run: scalar::q16,
-}];
+pub static Q16: &[QDw16] = &[
+    QDw16 {
+        name: "u16i8_dwconv__scalar",
+        needs: Features::NONE,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: scalar::q16,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QDw16 {
+        name: "u16i8_dwconv_8__avx2",
+        needs: crate::x86::AVX2,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: avx2_wide::u16_by_bytes,
+    },
+];
 
 /// u16 activations by i16 weights, 64-bit accumulators.
-pub static Q16_W16: &[Dw<Q16W16Args, i16>] = &[Dw {
-    name: "u16i16_dwconv__scalar",
-    needs: Features::NONE,
-    packed: packed_plain,
-    pack: pack_plain,
-    run: scalar::w16::<u16>,
-}];
+pub static Q16_W16: &[Dw<Q16W16Args, i16>] = &[
+    Dw {
+        name: "u16i16_dwconv__scalar",
+        needs: Features::NONE,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: scalar::w16::<u16>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Dw {
+        name: "u16i16_dwconv_8__avx2",
+        needs: crate::x86::AVX2,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: avx2_wide::u16_by_words,
+    },
+];
 
 /// u8 activations by i16 weights, 64-bit accumulators.
-pub static Q8_W16: &[Dw<Q8W16Args, i16>] = &[Dw {
-    name: "u8i16_dwconv__scalar",
-    needs: Features::NONE,
-    packed: packed_plain,
-    pack: pack_plain,
-    run: scalar::w16::<u8>,
-}];
+pub static Q8_W16: &[Dw<Q8W16Args, i16>] = &[
+    Dw {
+        name: "u8i16_dwconv__scalar",
+        needs: Features::NONE,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: scalar::w16::<u8>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Dw {
+        name: "u8i16_dwconv_8__avx2",
+        needs: crate::x86::AVX2,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: avx2_wide::u8_by_words,
+    },
+];
 
 /// Output pixels of one call: activations `X` by weights `W`, sums of the bias' type `B`, stored at `Y` as `E` says.
 #[derive(Debug, Clone, Copy)]

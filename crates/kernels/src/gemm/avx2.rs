@@ -1,35 +1,37 @@
 //! AVX2 rows.
 //!
-//! Floats: the tile is 6 pixels by 16 channels, so that 12 accumulators, 2 registers of weights and one of pixels fit the
-//! 16 registers. Bytes become words on the way ([`Words`]), which takes two more registers of weights and of pixels: 4
-//! pixels by 16 channels. Smaller tiles are instances of their own, down to one row and 8 channels.
+//! The tile is 6 pixels by 16 channels: 12 accumulators, 2 registers of weights, one of pixels and one of products fit the
+//! 16 registers. Smaller tiles are instances of their own, down to one row and 8 channels.
+//!
+//! Bytes become words on the way ([`Words`]): those of the pixels, which all channels share, once a tile in memory, from
+//! where they are broadcast for nothing.
 //!
 //! [`products`] and [`finish`] serve the AVX-VNNI row too.
 
 use super::{FArgs, QArgs};
 use crate::requant::{Epilogue, Requant, Residual, Scales};
-use crate::x86::dot::{Dot, Words};
+use crate::x86::dot::{Dot, Room, Words};
 use crate::x86::lanes8::Ymm;
 use crate::x86::rescale8::{Bytes8, Fixed8, Float8, Joined8, Rescale8, Shift8, Wide8, store_bytes8, store_ints8};
 use crate::x86::unroll;
 use core::arch::x86_64::*;
 use lowbit_arithmetic::Lanes;
 
-/// Rows of a tile of bytes.
-pub const Q8_MR: usize = 4;
-/// Rows of a tile of floats.
-pub const F32_MR: usize = 6;
+/// Rows of a tile.
+pub const MR: usize = 6;
 /// Channels of a tile.
 pub const NR: usize = 16;
 
 /// # Safety
 /// As [`super::Gemm::run`].
 pub unsafe fn q8(a: &QArgs) {
-    static TILES: [[unsafe fn(&QArgs); NR / 8]; Q8_MR] = [
+    static TILES: [[unsafe fn(&QArgs); NR / 8]; MR] = [
         [q8_tile::<1, 1>, q8_tile::<1, 2>],
         [q8_tile::<2, 1>, q8_tile::<2, 2>],
         [q8_tile::<3, 1>, q8_tile::<3, 2>],
         [q8_tile::<4, 1>, q8_tile::<4, 2>],
+        [q8_tile::<5, 1>, q8_tile::<5, 2>],
+        [q8_tile::<6, 1>, q8_tile::<6, 2>],
     ];
     if let Some(tile) = TILES.get(a.rows.wrapping_sub(1)).and_then(|tiles| tiles.get(a.cols.wrapping_sub(1) / 8)) {
         // SAFETY: the caller's promise; the instance has the rows and at least the channels of the arguments.
@@ -40,7 +42,7 @@ pub unsafe fn q8(a: &QArgs) {
 /// # Safety
 /// As [`super::Gemm::run`].
 pub unsafe fn f32(a: &FArgs) {
-    static TILES: [[unsafe fn(&FArgs); NR / 8]; F32_MR] = [
+    static TILES: [[unsafe fn(&FArgs); NR / 8]; MR] = [
         [f32_tile::<1, 1>, f32_tile::<1, 2>],
         [f32_tile::<2, 1>, f32_tile::<2, 2>],
         [f32_tile::<3, 1>, f32_tile::<3, 2>],
@@ -59,17 +61,17 @@ pub unsafe fn f32(a: &FArgs) {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn q8_tile<const R: usize, const V: usize>(a: &QArgs) {
     // SAFETY: the caller's promise, and AVX2 is enabled.
-    unsafe { finish(products::<Words, Q8_MR, R, V>(a), a) }
+    unsafe { finish(products::<Words, R, V>(a), a) }
 }
 
-/// The sums of `R` rows of a tile of `MR`, by `V` vectors of channels of a panel of `NR`.
+/// The sums of `R` rows by `V` vectors of channels of a tile of `MR` by `NR`.
 ///
 /// # Safety
 /// As [`super::Gemm::run`], with `a.rows == R`; what `D` needs is enabled.
 #[inline(always)]
-pub unsafe fn products<D: Dot, const MR: usize, const R: usize, const V: usize>(a: &QArgs) -> [[__m256i; V]; R] {
-    // SAFETY: by the contract each of the `taps * MR` pointers leads to `k` bytes, readable in groups of 4; the panel has
-    // a whole number of groups of NR * 4 weights, the bias NR entries.
+pub unsafe fn products<D: Dot, const R: usize, const V: usize>(a: &QArgs) -> [[__m256i; V]; R] {
+    // SAFETY: by the contract each of the `taps * MR` pointers leads to `k` bytes, readable in whole registers; the panel
+    // has a whole number of groups of NR * 4 weights, the bias NR entries.
     unsafe {
         let mut acc = [[_mm256_setzero_si256(); V]; R];
         unroll!(V, v => {
@@ -77,22 +79,50 @@ pub unsafe fn products<D: Dot, const MR: usize, const R: usize, const V: usize>(
             unroll!(R, r => acc[r][v] = bias);
         });
         let mut w = a.w;
+        let mut room = [Room::EMPTY; R];
         let mut x = [a.w.cast::<u8>(); R];
         for tap in 0..a.taps {
-            unroll!(R, r => x[r] = *a.x.add(tap * MR + r));
-            let mut k = 0;
-            while k < a.k {
-                let mut weights = [D::w(_mm256_loadu_si256(w.cast())); V];
-                unroll!(V, v => weights[v] = D::w(_mm256_loadu_si256(w.add(32 * v).cast())));
-                unroll!(R, r => {
-                    let x = D::x(_mm256_set1_epi32(x[r].add(k).cast::<i32>().read_unaligned()));
-                    unroll!(V, v => acc[r][v] = D::dot(acc[r][v], x, weights[v]));
-                });
-                w = w.add(NR * 4);
-                k += 4;
+            let mut from = 0;
+            while from < a.k {
+                let n = (a.k - from).min(D::RUN);
+                unroll!(R, r => x[r] = D::ready((*a.x.add(tap * MR + r)).add(from), n, &mut room[r]));
+                part::<D, 0, R, V>(&mut acc, &x, n, w);
+                if D::PARTS > 1 {
+                    part::<D, 1, R, V>(&mut acc, &x, n, w);
+                }
+                w = w.add(NR * n.next_multiple_of(4));
+                from += n;
             }
         }
         acc
+    }
+}
+
+/// One part of `n` steps of k. Parts are loops of their own, because in one loop the compiler adds their products first,
+/// for which there are no registers.
+///
+/// # Safety
+/// As [`products`]; `x` are the rows made ready, `w` the weights of the steps.
+#[inline(always)]
+unsafe fn part<D: Dot, const PART: usize, const R: usize, const V: usize>(
+    acc: &mut [[__m256i; V]; R],
+    x: &[*const u8; R],
+    n: usize,
+    mut w: *const i8,
+) {
+    let mut k = 0;
+    while k < n {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut weights = [_mm256_setzero_si256(); V];
+            unroll!(V, v => weights[v] = D::w::<PART>(_mm256_loadu_si256(w.add(32 * v).cast())));
+            unroll!(R, r => {
+                let x = D::broadcast::<PART>(x[r], k);
+                unroll!(V, v => acc[r][v] = D::step(acc[r][v], x, weights[v]));
+            });
+            w = w.add(NR * 4);
+        }
+        k += 4;
     }
 }
 
@@ -236,7 +266,7 @@ unsafe fn f32_tile<const R: usize, const V: usize>(a: &FArgs) {
         let mut w = a.w;
         let mut x = [a.w; R];
         for tap in 0..a.taps {
-            unroll!(R, r => x[r] = *a.x.add(tap * F32_MR + r));
+            unroll!(R, r => x[r] = *a.x.add(tap * MR + r));
             for k in 0..a.k {
                 let mut weights = [_mm256_setzero_ps(); V];
                 unroll!(V, v => weights[v] = _mm256_loadu_ps(w.add(8 * v)));

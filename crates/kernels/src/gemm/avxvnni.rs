@@ -1,11 +1,8 @@
-//! The AVX-VNNI row: as AVX2's, but for the dot product, which leaves registers for a tile of 6 pixels by 16 channels.
+//! The AVX-VNNI row: as AVX2's, but for the dot product.
 
 use super::QArgs;
-use super::avx2::{NR, finish, products};
+use super::avx2::{MR, NR, finish, products};
 use crate::x86::dot::Bytes4;
-
-/// Rows of a tile.
-pub const MR: usize = 6;
 
 /// # Safety
 /// As [`super::Gemm::run`].
@@ -29,5 +26,5 @@ pub unsafe fn q8(a: &QArgs) {
 #[target_feature(enable = "avx2,fma,avxvnni")]
 unsafe fn tile<const R: usize, const V: usize>(a: &QArgs) {
     // SAFETY: the caller's promise, and AVX-VNNI is enabled.
-    unsafe { finish(products::<Bytes4, MR, R, V>(a), a) }
+    unsafe { finish(products::<Bytes4, R, V>(a), a) }
 }

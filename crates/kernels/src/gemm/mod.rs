@@ -7,10 +7,10 @@
 //! `rows` may repeat any valid pointer. Tile: `1 <= rows <= mr`, `1 <= cols <= nr`; only `rows x cols` are stored.
 //!
 //! Weights are packed by the compiler ([`Gemm::pack`]) into panels of `nr` channels, `[tap][k / group][nr][group]`, channels
-//! and `k` padded with zeros; bytes go in groups of 4, words and floats of 1. A panel takes what [`Gemm::packed`] says of `nr`
-//! channels. Bias and multipliers have one entry a channel, padded to whole panels. Input rows are read in groups
-//! of 4 elements (integer), so up to 3 beyond the last channel are read and meet zero weights. The other tensor of an
-//! epilogue is read in whole registers. Inputs and weights that start at multiples of 64 bytes are read fastest.
+//! and `k` padded with zeros; their groups are the row's. A panel takes what [`Gemm::packed`] says of `nr`
+//! channels. Bias and multipliers have one entry a channel, padded to whole panels. Input rows of
+//! integers are read in whole registers: what lies beyond the last channel, up to `SLACK` bytes, meets zero weights or
+//! nothing. So is the other tensor of an epilogue. Inputs and weights that start at multiples of 64 bytes are read fastest.
 //!
 //! Integer products sum modulo 2^32: the compiler has proven that the true sum fits (input offset included: `bias`
 //! holds bias - zero_point * sum(w)). Float: the accumulator starts at the bias, one fused multiply-add a step, taps
@@ -18,6 +18,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx2_wide;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
@@ -46,9 +48,9 @@ pub static Q8: &[QGemm] = &[
     },
     #[cfg(target_arch = "x86_64")]
     QGemm {
-        name: "u8i8_gemm_4x16__avx2",
+        name: "u8i8_gemm_6x16__avx2",
         needs: crate::x86::AVX2,
-        mr: avx2::Q8_MR,
+        mr: avx2::MR,
         nr: avx2::NR,
         group: 4,
         most: ANY,
@@ -58,7 +60,7 @@ pub static Q8: &[QGemm] = &[
     QGemm {
         name: "u8i8_gemm_6x16__avxvnni",
         needs: crate::x86::AVX_VNNI,
-        mr: avxvnni::MR,
+        mr: avx2::MR,
         nr: avx2::NR,
         group: 4,
         most: ANY,
@@ -114,7 +116,7 @@ pub static F32: &[FGemm] = &[
     FGemm {
         name: "f32_gemm_6x16__avx2",
         needs: crate::x86::AVX2,
-        mr: avx2::F32_MR,
+        mr: avx2::MR,
         nr: avx2::NR,
         group: 1,
         most: ANY,
@@ -145,6 +147,16 @@ pub static Q16: &[QGemm16] = &[
     },
     #[cfg(target_arch = "x86_64")]
     QGemm16 {
+        name: "u16i8_gemm_4x16__avx2",
+        needs: crate::x86::AVX2,
+        mr: avx2_wide::MR,
+        nr: avx2_wide::NR,
+        group: 2,
+        most: ANY,
+        run: avx2_wide::u16_by_bytes,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QGemm16 {
         name: "u16i8_gemm_6x32__avx512vnni",
         needs: crate::x86::AVX512_VNNI,
         mr: avx512_q16::MR,
@@ -168,6 +180,16 @@ pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
     },
     #[cfg(target_arch = "x86_64")]
     Gemm {
+        name: "u16i16_gemm_4x8__avx2",
+        needs: crate::x86::AVX2,
+        mr: avx2_wide::MR,
+        nr: avx2_wide::NR_PARTS,
+        group: 2,
+        most: ANY,
+        run: avx2_wide::u16_by_words,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Gemm {
         name: "u16i16_gemm_6x16__avx512",
         needs: crate::x86::AVX512,
         mr: avx512_w16::MR,
@@ -188,6 +210,16 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
         group: 1,
         most: ANY,
         run: scalar::w16::<4, 8, u8>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Gemm {
+        name: "u8i16_gemm_4x16__avx2",
+        needs: crate::x86::AVX2,
+        mr: avx2_wide::MR,
+        nr: avx2_wide::NR,
+        group: 2,
+        most: ANY,
+        run: avx2_wide::u8_by_words,
     },
     #[cfg(target_arch = "x86_64")]
     Gemm {

@@ -1,74 +1,113 @@
 //! Products of four bytes by four signed ones, added to a sum of 32 bits: the one step in which AVX2 and AVX-VNNI differ.
 //!
 //! AVX2's own product of bytes (`vpmaddubsw`) saturates sums of two to 16 bits, so it is not used: bytes become words, of
-//! which `vpmaddwd` adds two products in 32 bits exactly. The even bytes and the odd ones make a register of words each,
-//! for a mask and a shift take them apart, so that activations may be broadcast four bytes at once.
+//! which `vpmaddwd` adds two products in 32 bits exactly. Of each four bytes the even ones and the odd ones are a part of
+//! their own, for a mask and a shift take them apart.
 
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
 /// How a register of eight sums takes four products each, modulo 2^32.
 ///
-/// Methods are inlined into functions that enable the instruction set.
+/// Methods are inlined into functions that enable the instruction set, so that what they need is there.
 pub trait Dot {
-    /// A register of bytes, made ready.
-    type X: Copy;
-    /// A register of signed bytes, made ready.
-    type W: Copy;
-    /// Bytes that a register of weights takes if it is stored ready.
-    const STORED: usize;
+    /// Steps that four products take, each with its own part of the activations and weights.
+    const PARTS: usize;
+    /// Bytes of activations that [`Dot::ready`] takes at once.
+    const RUN: usize;
 
-    /// Makes activations ready.
+    /// Makes activations ready to be broadcast: `n` of them, at most [`Dot::RUN`], are read, in whole registers.
+    ///
+    /// # Safety
+    /// The instruction set is enabled; `x` is readable for `n` rounded up to a multiple of 32 bytes.
+    unsafe fn ready(x: *const u8, n: usize, room: &mut Room) -> *const u8;
+
+    /// Four activations from the `at`th on in every lane: one part of them.
+    ///
+    /// # Safety
+    /// The instruction set is enabled; `ready` is what [`Dot::ready`] gave for more than `at` bytes, `at` a multiple of 4.
+    unsafe fn broadcast<const PART: usize>(ready: *const u8, at: usize) -> __m256i;
+
+    /// One part of a register of activations.
     ///
     /// # Safety
     /// The instruction set is enabled.
-    unsafe fn x(bytes: __m256i) -> Self::X;
+    unsafe fn x<const PART: usize>(bytes: __m256i) -> __m256i;
 
-    /// Makes weights ready.
+    /// One part of a register of weights.
     ///
     /// # Safety
     /// The instruction set is enabled.
-    unsafe fn w(bytes: __m256i) -> Self::W;
+    unsafe fn w<const PART: usize>(bytes: __m256i) -> __m256i;
 
-    /// Stores weight `i` of the four of a lane.
+    /// Stores weight `i` of the four of a lane, in [`Dot::PARTS`] registers that are parts of weights.
     fn put(w: i8, lane: usize, i: usize, out: &mut [i8]);
 
-    /// Reads weights that [`Dot::put`] stored.
-    ///
-    /// # Safety
-    /// The instruction set is enabled, and `at` is readable for [`Dot::STORED`] bytes.
-    unsafe fn stored(at: *const i8) -> Self::W;
-
-    /// `acc` and four products a lane.
+    /// `acc` and the products of a part.
     ///
     /// # Safety
     /// The instruction set is enabled.
-    unsafe fn dot(acc: __m256i, x: Self::X, w: Self::W) -> __m256i;
-
-    /// [`Dot::dot`] where the last three bytes of each four of `x` are zeros.
-    ///
-    /// # Safety
-    /// The instruction set is enabled.
-    unsafe fn dot_first(acc: __m256i, x: __m256i, w: Self::W) -> __m256i;
+    unsafe fn step(acc: __m256i, x: __m256i, w: __m256i) -> __m256i;
 }
 
-/// AVX2: words, the even and the odd bytes of each four.
+/// Room for activations of one row that are made ready.
+#[repr(align(32))]
+pub struct Room(MaybeUninit<[u8; 2 * Words::RUN]>);
+
+impl Room {
+    /// Uninitialized.
+    pub const EMPTY: Room = Room(MaybeUninit::uninit());
+}
+
+/// AVX2: words, first the even and then the odd bytes of each four.
 pub struct Words;
 
 impl Dot for Words {
-    type X = [__m256i; 2];
-    type W = [__m256i; 2];
-    const STORED: usize = 64;
+    const PARTS: usize = 2;
+    const RUN: usize = 256;
 
     #[inline(always)]
-    unsafe fn x(bytes: __m256i) -> [__m256i; 2] {
-        // SAFETY: AVX2 is enabled.
-        unsafe { [_mm256_and_si256(bytes, _mm256_set1_epi16(0xff)), _mm256_srli_epi16::<8>(bytes)] }
+    unsafe fn ready(x: *const u8, n: usize, room: &mut Room) -> *const u8 {
+        let out = room.0.as_mut_ptr().cast::<u8>();
+        let mut at = 0;
+        while at < n {
+            // SAFETY: AVX2 is enabled; `n` is at most RUN, a multiple of 32, and the room has as much for each part.
+            unsafe {
+                let bytes = _mm256_loadu_si256(x.add(at).cast());
+                _mm256_store_si256(out.add(at).cast(), Self::x::<0>(bytes));
+                _mm256_store_si256(out.add(Self::RUN + at).cast(), Self::x::<1>(bytes));
+            }
+            at += 32;
+        }
+        out
     }
 
     #[inline(always)]
-    unsafe fn w(bytes: __m256i) -> [__m256i; 2] {
+    unsafe fn broadcast<const PART: usize>(ready: *const u8, at: usize) -> __m256i {
+        // SAFETY: AVX2 is enabled; each part has two words for every four bytes.
+        unsafe { _mm256_set1_epi32(ready.add(PART * Self::RUN + at).cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn x<const PART: usize>(bytes: __m256i) -> __m256i {
         // SAFETY: AVX2 is enabled.
-        unsafe { [_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes)), _mm256_srai_epi16::<8>(bytes)] }
+        unsafe {
+            match PART {
+                0 => _mm256_and_si256(bytes, _mm256_set1_epi16(0xff)),
+                _ => _mm256_srli_epi16::<8>(bytes),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn w<const PART: usize>(bytes: __m256i) -> __m256i {
+        // SAFETY: AVX2 is enabled.
+        unsafe {
+            match PART {
+                0 => _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes)),
+                _ => _mm256_srai_epi16::<8>(bytes),
+            }
+        }
     }
 
     fn put(w: i8, lane: usize, i: usize, out: &mut [i8]) {
@@ -79,24 +118,9 @@ impl Dot for Words {
     }
 
     #[inline(always)]
-    unsafe fn stored(at: *const i8) -> [__m256i; 2] {
-        // SAFETY: AVX2 is enabled, and two registers are readable.
-        unsafe { [_mm256_loadu_si256(at.cast()), _mm256_loadu_si256(at.add(32).cast())] }
-    }
-
-    #[inline(always)]
-    unsafe fn dot(acc: __m256i, x: [__m256i; 2], w: [__m256i; 2]) -> __m256i {
+    unsafe fn step(acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
         // SAFETY: AVX2 is enabled.
-        unsafe {
-            let acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x[0], w[0]));
-            _mm256_add_epi32(acc, _mm256_madd_epi16(x[1], w[1]))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn dot_first(acc: __m256i, x: __m256i, w: [__m256i; 2]) -> __m256i {
-        // SAFETY: AVX2 is enabled. A byte with zeros behind it is its word.
-        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(x, w[0])) }
+        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(x, w)) }
     }
 }
 
@@ -104,17 +128,27 @@ impl Dot for Words {
 pub struct Bytes4;
 
 impl Dot for Bytes4 {
-    type X = __m256i;
-    type W = __m256i;
-    const STORED: usize = 32;
+    const PARTS: usize = 1;
+    const RUN: usize = usize::MAX;
 
     #[inline(always)]
-    unsafe fn x(bytes: __m256i) -> __m256i {
+    unsafe fn ready(x: *const u8, _n: usize, _room: &mut Room) -> *const u8 {
+        x
+    }
+
+    #[inline(always)]
+    unsafe fn broadcast<const PART: usize>(ready: *const u8, at: usize) -> __m256i {
+        // SAFETY: AVX2 is enabled; activations are readable in whole registers.
+        unsafe { _mm256_set1_epi32(ready.add(at).cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn x<const PART: usize>(bytes: __m256i) -> __m256i {
         bytes
     }
 
     #[inline(always)]
-    unsafe fn w(bytes: __m256i) -> __m256i {
+    unsafe fn w<const PART: usize>(bytes: __m256i) -> __m256i {
         bytes
     }
 
@@ -125,20 +159,8 @@ impl Dot for Bytes4 {
     }
 
     #[inline(always)]
-    unsafe fn stored(at: *const i8) -> __m256i {
-        // SAFETY: AVX-VNNI is enabled, and a register is readable.
-        unsafe { _mm256_loadu_si256(at.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn dot(acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
+    unsafe fn step(acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
         // SAFETY: AVX-VNNI is enabled.
         unsafe { _mm256_dpbusd_avx_epi32(acc, x, w) }
-    }
-
-    #[inline(always)]
-    unsafe fn dot_first(acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
-        // SAFETY: AVX-VNNI is enabled.
-        unsafe { Self::dot(acc, x, w) }
     }
 }

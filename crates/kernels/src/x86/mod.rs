@@ -12,6 +12,7 @@ pub mod lanes;
 pub mod lanes8;
 pub mod rescale;
 pub mod rescale8;
+pub mod wide8;
 
 use crate::Features;
 
