@@ -8,7 +8,7 @@ use lowbit_arithmetic::{AddRescale, Rescale};
 use lowbit_ir::op::{Conv, MatMul, Rescale as How};
 use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Tensor, ValueId, bounds};
 use lowbit_kernels::requant::AddParams;
-use lowbit_kernels::{SLACK, copy, dwconv, gemm, pick, rowconv};
+use lowbit_kernels::{Features, SLACK, copy, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::program::{
     Cut, Dw, Epilogue, FMatMul, FloatEpilogue, Gemm, Panel, QMatMul, QRow, Requant, Requant16, Scales, Window,
 };
@@ -378,10 +378,6 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     let (weights, bias) = integers::<i8>(cx, chain, &geo, zero_point, at)?;
     let bias: Vec<i32> = bias.into_iter().map(|b| b as i32).collect();
     let x = cx.place(x, geo.layout)?;
-    if let Some(row) = by_rows(cx, chain, &geo) {
-        return rows(cx, chain, geo, row, x, zero_point as u8, &weights, &bias);
-    }
-    let zero = cx.out.constants.add(&vec![zero_point as u8; geo.window.pixel + SLACK]);
     let (per_group, layout) = (geo.channels / geo.groups, geo.layout);
     let family = Family {
         gemm: cx.row_for(gemm::Q8, |row| per_group <= row.most)?,
@@ -390,6 +386,11 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
         depthwise_step: Kind::QDw,
         tile: 1 << 21,
     };
+    let other = if geo.depthwise { family.depthwise.needs } else { family.gemm.needs };
+    if let Some(row) = by_rows(cx, chain, &geo, other) {
+        return rows(cx, chain, geo, row, x, zero_point as u8, &weights, &bias);
+    }
+    let zero = cx.out.constants.add(&vec![zero_point as u8; geo.window.pixel + SLACK]);
     let numbers = Numbers { x, zero, weights, bias };
     step(cx, chain, geo, family, numbers, |cx, entries| epilogue(cx, chain, entries, layout))
 }
@@ -428,8 +429,8 @@ fn rows(
 /// Output rows a tile of a convolution by rows: their windows overlap, and what they share is copied once.
 const LINES: usize = 4;
 
-/// The row that computes an integer layer by rows, where that is faster.
-fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry) -> Option<&'static rowconv::QRow> {
+/// The row that computes an integer layer by rows, where that is faster than a row that needs `other` of the CPU.
+fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, other: Features) -> Option<&'static rowconv::QRow> {
     let requantized = matches!(chain.tail, Tail::Requant { add: None, .. });
     // With gaps between windows or taps, input would be copied that nobody reads.
     let w = &geo.window;
@@ -437,7 +438,7 @@ fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry) -> Option<&'static row
     let one_run = geo.layout == Layout::ChannelsLast && gapless;
     let ungrouped = geo.groups == 1 || geo.depthwise;
     let shape = geo.window.row_shape(geo.channels, geo.depthwise);
-    let row = pick(rowconv::Q8, cx.features, |row| (row.suits)(&shape));
+    let row = pick(rowconv::Q8, cx.features, |row| row.needs.has(other) && (row.suits)(&shape));
     row.filter(|_| requantized && one_run && ungrouped)
 }
 

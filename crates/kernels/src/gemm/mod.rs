@@ -17,7 +17,7 @@
 //! outermost, channels ascending.
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx2_wide;
 #[cfg(target_arch = "x86_64")]
@@ -27,7 +27,7 @@ mod avx512_q16;
 #[cfg(target_arch = "x86_64")]
 mod avx512_w16;
 #[cfg(target_arch = "x86_64")]
-mod avxvnni;
+pub(crate) mod avxvnni;
 mod scalar;
 
 use crate::requant::{Epilogue, FloatEpilogue};
