@@ -17,12 +17,6 @@ pub struct MacBound {
     pub product: (i64, i64),
     /// Number of products in a sum.
     pub depth: usize,
-    /// Largest |x_k * w_k + x_(k+1) * w_(k+1)| over even k: what an instruction that adds pairs holds in between, with
-    /// weights as stored and inputs as stored but unsigned (signed storage moved up by half its range). k runs as in
-    /// the definition: input channels fastest.
-    pub pair_sum: i64,
-    /// As `pair_sum`, over every two products of a channel: it holds for every order of k.
-    pub any_pair_sum: i64,
 }
 
 impl MacBound {
@@ -40,11 +34,6 @@ impl MacBound {
     /// Whether every accumulator lies in the type's range: qmin..=qmax if quantized, else all of its storage.
     pub fn fits(&self, ty: &Type) -> bool {
         self.first_outside(ty).is_none()
-    }
-
-    /// Whether an instruction that saturates pair sums to 16 bits keeps them, if it pairs neighbouring k.
-    pub fn pairs_fit_i16(&self) -> bool {
-        self.pair_sum <= i64::from(i16::MAX)
     }
 
     fn first_outside(&self, ty: &Type) -> Option<(usize, (i64, i64))> {
@@ -109,10 +98,10 @@ pub fn bound(g: &Graph, node: &Node) -> Result<Option<MacBound>> {
     if [x_ty, w_ty].iter().any(|ty| ty.dtype == DType::I64) {
         return Err(Error::new(format!("operands of 64 bits have no bound in 64 bits, found {x_ty} and {w_ty}")));
     }
-    let input = Input::new(&node.op, x_ty, xq)?;
+    let input = centred(&node.op, x_ty, xq)?;
     let mut sums = match g.constant(w) {
-        Some(w) => from_weights(&rows(&node.op, w, axis)?, &input),
-        None => from_types(depth(&node.op, w_ty)?, w_ty, wq, &input),
+        Some(w) => from_weights(&rows(&node.op, w, axis)?, input),
+        None => from_types(depth(&node.op, w_ty)?, w_ty, wq, input),
     }?;
     if let Some(bias) = node.input(2) {
         let all = g.ty(bias).quant.as_ref().map(|q| (q.qmin, q.qmax)).or(g.ty(bias).dtype.range()).unwrap_or((0, 0));
@@ -154,27 +143,17 @@ pub fn average(g: &Graph, node: &Node) -> Result<Option<(i64, i64)>> {
     }
 }
 
-/// What is known of the first operand.
-struct Input {
-    /// Range of x - zx; with padding, 0 is in it.
-    centred: (i128, i128),
-    /// Range of x as stored, moved to begin at 0 if the storage is signed.
-    unsigned: (i128, i128),
-}
-
-impl Input {
-    fn new(op: &Op, ty: &Type, q: &Quant) -> Result<Self> {
-        let [zero] = *q.zero_point else {
-            return Err(Error::new(format!("expected an input with one zero point, found {ty}")));
-        };
-        let zero = i128::from(zero);
-        let (mut low, mut high) = (i128::from(q.qmin), i128::from(q.qmax));
-        if matches!(op, Op::Conv(c) if c.pads.iter().any(|p| *p > 0)) {
-            (low, high) = (low.min(zero), high.max(zero));
-        }
-        let least = i128::from(ty.dtype.range().map_or(0, |r| r.0));
-        Ok(Input { centred: (low - zero, high - zero), unsigned: (low - least, high - least) })
+/// Range of x - zx of the first operand; with padding, 0 is in it.
+fn centred(op: &Op, ty: &Type, q: &Quant) -> Result<(i128, i128)> {
+    let [zero] = *q.zero_point else {
+        return Err(Error::new(format!("expected an input with one zero point, found {ty}")));
+    };
+    let zero = i128::from(zero);
+    let (mut low, mut high) = (i128::from(q.qmin), i128::from(q.qmax));
+    if matches!(op, Op::Conv(c) if c.pads.iter().any(|p| *p > 0)) {
+        (low, high) = (low.min(zero), high.max(zero));
     }
+    Ok((low - zero, high - zero))
 }
 
 /// The weights of one output channel in the order of k, as stored.
@@ -237,8 +216,6 @@ struct Sums {
     channels: Vec<(i128, i128)>,
     product: (i128, i128),
     depth: usize,
-    pair_sum: i128,
-    any_pair_sum: i128,
     one_for_all: bool,
 }
 
@@ -251,8 +228,6 @@ impl Sums {
             channels: self.channels.into_iter().map(pair).collect::<Result<_>>()?,
             product: pair(self.product)?,
             depth: self.depth,
-            pair_sum: narrow(self.pair_sum)?,
-            any_pair_sum: narrow(self.any_pair_sum)?,
         })
     }
 }
@@ -270,32 +245,17 @@ fn plus(a: (i128, i128), b: (i128, i128)) -> (i128, i128) {
     (a.0 + b.0, a.1 + b.1)
 }
 
-fn magnitude((low, high): (i128, i128)) -> i128 {
-    low.abs().max(high.abs())
-}
-
-fn from_weights(rows: &[Row], input: &Input) -> Result<Sums> {
+fn from_weights(rows: &[Row], input: (i128, i128)) -> Result<Sums> {
     let count = rows.iter().map(|r| r.channel + 1).max().unwrap_or(0);
     let mut channels: Vec<Option<(i128, i128)>> = vec![None; count];
     let mut product: Option<(i128, i128)> = None;
-    let (mut pair_sum, mut any_pair_sum) = (0, 0);
     for row in rows {
         let mut sum = (0, 0);
-        // The two largest and the two smallest products with the input as stored.
-        let (mut most, mut least) = ([0; 2], [0; 2]);
         for w in &row.weights {
-            let term = times(w - row.zero, input.centred);
+            let term = times(w - row.zero, input);
             product = Some(product.map_or(term, |p| join(p, term)));
             sum = plus(sum, term);
-            let stored = times(*w, input.unsigned);
-            most = top_two(most, stored.1);
-            least = top_two(least, -stored.0);
         }
-        for pair in row.weights.chunks(2) {
-            let stored = pair.iter().fold((0, 0), |sum, w| plus(sum, times(*w, input.unsigned)));
-            pair_sum = magnitude(stored).max(pair_sum);
-        }
-        any_pair_sum = any_pair_sum.max(most.iter().sum()).max(least.iter().sum());
         if let Some(channel) = channels.get_mut(row.channel) {
             *channel = Some(channel.map_or(sum, |c| join(c, sum)));
         }
@@ -304,31 +264,17 @@ fn from_weights(rows: &[Row], input: &Input) -> Result<Sums> {
         channels: channels.into_iter().map(Option::unwrap_or_default).collect(),
         product: product.unwrap_or_default(),
         depth: rows.first().map_or(0, |r| r.weights.len()),
-        pair_sum,
-        any_pair_sum,
         one_for_all: false,
     })
 }
 
-fn top_two([first, second]: [i128; 2], new: i128) -> [i128; 2] {
-    if new > first { [new, first] } else { [first, second.max(new)] }
-}
-
-fn from_types(depth: usize, w: &Type, q: &Quant, input: &Input) -> Result<Sums> {
+fn from_types(depth: usize, w: &Type, q: &Quant, input: (i128, i128)) -> Result<Sums> {
     let ends = (i128::from(q.qmin), i128::from(q.qmax));
     let range = |zero: i128, x: (i128, i128)| join(times(ends.0 - zero, x), times(ends.1 - zero, x));
-    let zeros = q.zero_point.iter().map(|z| range(i128::from(*z), input.centred));
+    let zeros = q.zero_point.iter().map(|z| range(i128::from(*z), input));
     let product = zeros.reduce(join).ok_or_else(|| Error::new(format!("expected a zero point, found none in {w}")))?;
     let depth_wide = depth as i128;
-    let pair = magnitude(range(0, input.unsigned)) * depth_wide.min(2);
-    Ok(Sums {
-        channels: vec![(product.0 * depth_wide, product.1 * depth_wide)],
-        product,
-        depth,
-        pair_sum: pair,
-        any_pair_sum: pair,
-        one_for_all: true,
-    })
+    Ok(Sums { channels: vec![(product.0 * depth_wide, product.1 * depth_wide)], product, depth, one_for_all: true })
 }
 
 #[cfg(test)]
@@ -369,9 +315,6 @@ mod tests {
         // x - zx in -10..245.
         assert_eq!(b.channels, [(5 - 10 - 490 - 30, 5 + 245 + 20 + 735), (-7 - 2000, -7 + 49000)]);
         assert_eq!((b.product, b.depth), ((-1000, 24500), 3));
-        // Stored inputs in 0..255: pairs (1, -2), (3) and (100, 100), (0).
-        assert_eq!((b.pair_sum, b.any_pair_sum), (51000, 51000));
-        assert!(!b.pairs_fit_i16());
         assert_eq!(b.bits_needed(), 17);
     }
 
@@ -400,18 +343,6 @@ mod tests {
         assert_eq!(of(&[1, 2, 5], Some(3)).unwrap(), Some((-30, 735)));
         let error = of(&[1, 1, usize::MAX / 8], None).unwrap_err().to_string();
         assert!(error.contains("node 'y'") && error.contains("can leave 64 bits"), "{error}");
-    }
-
-    #[test]
-    fn pairs_follow_k() {
-        // Stored [in][tap]; k is (tap, in), so tap 0 of both channels is a pair: 100 with -100.
-        let mut g = Graph::new("g");
-        let x = g.add_input("x", Type::quantized(DType::U8, vec![1, 2, 2], Quant::per_tensor(1., 0, 0, 255)));
-        let w = constant(&mut g, "w", DType::I8, &[1, 2, 2], (1., 0), &[100, 3, -100, 4]);
-        let conv = Conv { strides: vec![1], pads: vec![0, 0], dilations: vec![1], group: 1 };
-        apply(&mut g, "y", Op::Conv(conv), &[Some(x), Some(w)]).unwrap();
-        let (_, b) = check(&g).unwrap().remove(0);
-        assert_eq!((b.pair_sum, b.any_pair_sum), (25500, 104 * 255));
     }
 
     #[test]

@@ -7,10 +7,10 @@
 //! `rows` may repeat any valid pointer. Tile: `1 <= rows <= mr`, `1 <= cols <= nr`; only `rows x cols` are stored.
 //!
 //! Weights are packed by the compiler ([`Gemm::pack`]) into panels of `nr` channels, `[tap][k / group][nr][group]`, channels
-//! and `k` padded with zeros; their groups are the row's. A panel takes what [`Gemm::packed`] says of `nr`
-//! channels. Bias and multipliers have one entry a channel, padded to whole panels. Input rows of
-//! integers are read in whole registers: what lies beyond the last channel, up to `SLACK` bytes, meets zero weights or
-//! nothing. So is the other tensor of an epilogue. Inputs and weights that start at multiples of 64 bytes are read fastest.
+//! and `k` padded with zeros. A panel takes what [`Gemm::packed`] says of `nr` channels. Bias and multipliers have one entry
+//! a channel, padded to whole panels. Input rows of integers are read in whole registers: what lies beyond the last
+//! channel, up to `SLACK` bytes, meets zero weights or none. So is the other tensor of an epilogue. Inputs and weights
+//! that start at multiples of 64 bytes are read fastest.
 //!
 //! Integer products sum modulo 2^32: the compiler has proven that the true sum fits (input offset included: `bias`
 //! holds bias - zero_point * sum(w)). Float: the accumulator starts at the bias, one fused multiply-add a step, taps

@@ -5,14 +5,15 @@ use lowbit_arithmetic::{AddRescale, Method, Rescale, requantize};
 use lowbit_kernels::gemm::Epilogue16;
 use lowbit_kernels::requant::{AddParams, Epilogue, FloatEpilogue, Requant, Residual, Scales};
 use lowbit_kernels::{Features, Row};
+use std::io::Write;
 
-/// The rows of a table that this CPU runs; prints the others.
+/// The rows of a table that this CPU runs; prints the others, where a test that passes is heard too.
 pub fn runnable<R: Row>(table: &'static [R]) -> impl Iterator<Item = &'static R> {
     let here = features();
     table.iter().filter(move |row| {
         let runs = here.has(row.needs());
         if !runs {
-            println!("skipped {}: this CPU lacks its features", row.name());
+            writeln!(std::io::stderr(), "SKIPPED {}: this CPU lacks its features", row.name()).unwrap();
         }
         runs
     })
