@@ -239,7 +239,7 @@ unsafe fn store<const R: usize, const V: usize>(acc: &[[__m256i; V]; R], a: &QAr
         }
     };
     unroll!(R, r => {
-        if r % 2 == 0 {
+        if r.is_multiple_of(2) {
             // An odd last row stands for the one that there is not.
             let (one, two) = (&acc[r], &acc[if r + 1 < R { r + 1 } else { r }]);
             let bytes = bytes.pack(one[0], one[V - 1], two[0], two[V - 1]);
