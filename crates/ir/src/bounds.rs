@@ -19,13 +19,6 @@ pub struct MacBound {
     pub product: (i64, i64),
     /// Number of products in a sum.
     pub depth: usize,
-    /// Largest |x_k * w_k + x_(k+1) * w_(k+1)| over even k: what an instruction that adds pairs holds in between, with
-    /// operands as kernels read them. Those are inputs as stored but unsigned (signed storage moved up by half its
-    /// range), or their zero point; and weights less their zero points, or, where these are computed, digits of i8 that
-    /// add up to that. k runs as in the definition: input channels fastest.
-    pub pair_sum: i64,
-    /// As `pair_sum`, over every two products of a channel, of other digits too: it holds for every order of k.
-    pub any_pair_sum: i64,
 }
 
 impl MacBound {
@@ -43,11 +36,6 @@ impl MacBound {
     /// Whether every accumulator lies in the type's range: qmin..=qmax if quantized, else all of its storage.
     pub fn fits(&self, ty: &Type) -> bool {
         self.first_outside(ty).is_none()
-    }
-
-    /// Whether an instruction that saturates pair sums to 16 bits keeps them, if it pairs neighbouring k.
-    pub fn pairs_fit_i16(&self) -> bool {
-        self.pair_sum <= i64::from(i16::MAX)
     }
 
     fn first_outside(&self, ty: &Type) -> Option<(usize, (i64, i64))> {
@@ -171,9 +159,6 @@ pub fn average(g: &Graph, node: &Node) -> Result<Option<(i64, i64)>> {
 struct Input {
     /// Range of x - zx; with padding, 0 is in it.
     centred: (i128, i128),
-    /// Range of x as stored, moved to begin at 0 if the storage is signed; with the zero point, a whole row of which
-    /// kernels multiply where they need its share of a sum, and where there is padding.
-    unsigned: (i128, i128),
 }
 
 impl Input {
@@ -189,12 +174,11 @@ impl Input {
             Some(Layer::MatMul(_)) | None => false,
         };
         let (low, high) = if padded { with_zero } else { (low, high) };
-        let least = i128::from(ty.dtype.range().map_or(0, |r| r.0));
-        Ok(Input { centred: (low - zero, high - zero), unsigned: (with_zero.0 - least, with_zero.1 - least) })
+        Ok(Input { centred: (low - zero, high - zero) })
     }
 }
 
-/// The weights of one output channel in the order of k, less their zero point.
+/// The weights of one output channel, less their zero point.
 struct Row {
     channel: usize,
     weights: Vec<i128>,
@@ -247,8 +231,6 @@ struct Sums {
     channels: Vec<(i128, i128)>,
     product: (i128, i128),
     depth: usize,
-    pair_sum: i128,
-    any_pair_sum: i128,
     one_for_all: bool,
 }
 
@@ -261,8 +243,6 @@ impl Sums {
             channels: self.channels.into_iter().map(pair).collect::<Result<_>>()?,
             product: pair(self.product)?,
             depth: self.depth,
-            pair_sum: narrow(self.pair_sum)?,
-            any_pair_sum: narrow(self.any_pair_sum)?,
         })
     }
 }
@@ -280,32 +260,17 @@ fn plus(a: (i128, i128), b: (i128, i128)) -> (i128, i128) {
     (a.0 + b.0, a.1 + b.1)
 }
 
-fn magnitude((low, high): (i128, i128)) -> i128 {
-    low.abs().max(high.abs())
-}
-
 fn from_weights(rows: &[Row], input: &Input) -> Result<Sums> {
     let count = rows.iter().map(|r| r.channel + 1).max().unwrap_or(0);
     let mut channels: Vec<Option<(i128, i128)>> = vec![None; count];
     let mut product: Option<(i128, i128)> = None;
-    let (mut pair_sum, mut any_pair_sum) = (0, 0);
     for row in rows {
         let mut sum = (0, 0);
-        // The two largest and the two smallest products with the input as kernels read it.
-        let (mut most, mut least) = ([0; 2], [0; 2]);
         for w in &row.weights {
             let term = times(*w, input.centred);
             product = Some(product.map_or(term, |p| join(p, term)));
             sum = plus(sum, term);
-            let read = times(*w, input.unsigned);
-            most = top_two(most, read.1);
-            least = top_two(least, -read.0);
         }
-        for pair in row.weights.chunks(2) {
-            let read = pair.iter().fold((0, 0), |sum, w| plus(sum, times(*w, input.unsigned)));
-            pair_sum = magnitude(read).max(pair_sum);
-        }
-        any_pair_sum = any_pair_sum.max(most.iter().sum()).max(least.iter().sum());
         if let Some(channel) = channels.get_mut(row.channel) {
             *channel = Some(channel.map_or(sum, |c| join(c, sum)));
         }
@@ -314,14 +279,8 @@ fn from_weights(rows: &[Row], input: &Input) -> Result<Sums> {
         channels: channels.into_iter().map(Option::unwrap_or_default).collect(),
         product: product.unwrap_or_default(),
         depth: rows.first().map_or(0, |r| r.weights.len()),
-        pair_sum,
-        any_pair_sum,
         one_for_all: false,
     })
-}
-
-fn top_two([first, second]: [i128; 2], new: i128) -> [i128; 2] {
-    if new > first { [new, first] } else { [first, second.max(new)] }
 }
 
 fn from_types(depth: usize, w: &Type, q: &Quant, input: &Input) -> Result<Sums> {
@@ -332,22 +291,7 @@ fn from_types(depth: usize, w: &Type, q: &Quant, input: &Input) -> Result<Sums> 
     let over = |w: (i128, i128), x: (i128, i128)| join(times(w.0, x), times(w.1, x));
     let product = over(centred, input.centred);
     let depth_wide = depth as i128;
-    // A weight that i8 does not hold is several taps over the same input: each takes what is left of it as far as i8
-    // goes, so a digit is between 0 and the weight.
-    let (low, high) = (i128::from(i8::MIN), i128::from(i8::MAX));
-    let digit = (centred.0.clamp(low, 0), centred.1.clamp(0, high));
-    let taps =
-        (centred.0.min(0).unsigned_abs().div_ceil(128)).max(centred.1.max(0).unsigned_abs().div_ceil(127)).max(1);
-    let one = magnitude(over(digit, input.unsigned));
-    Ok(Sums {
-        channels: vec![(product.0 * depth_wide, product.1 * depth_wide)],
-        product,
-        depth,
-        // Neighbours in k are digits of one tap.
-        pair_sum: one * depth_wide.min(2),
-        any_pair_sum: one * if taps > 1 { 2 * depth_wide.min(1) } else { depth_wide.min(2) },
-        one_for_all: true,
-    })
+    Ok(Sums { channels: vec![(product.0 * depth_wide, product.1 * depth_wide)], product, depth, one_for_all: true })
 }
 
 #[cfg(test)]
@@ -388,9 +332,6 @@ mod tests {
         // x - zx in -10..245.
         assert_eq!(b.channels, [(5 - 10 - 490 - 30, 5 + 245 + 20 + 735), (-7 - 2000, -7 + 49000)]);
         assert_eq!((b.product, b.depth), ((-1000, 24500), 3));
-        // Stored inputs in 0..255: pairs (1, -2), (3) and (100, 100), (0).
-        assert_eq!((b.pair_sum, b.any_pair_sum), (51000, 51000));
-        assert!(!b.pairs_fit_i16());
         assert_eq!(b.bits_needed(), 17);
     }
 
@@ -419,60 +360,6 @@ mod tests {
         assert_eq!(of(&[1, 2, 5], Some(3)).unwrap(), Some((-30, 735)));
         let error = of(&[1, 1, usize::MAX / 8], None).unwrap_err().to_string();
         assert!(error.contains("node 'y'") && error.contains("can leave 64 bits"), "{error}");
-    }
-
-    #[test]
-    fn pairs_follow_k() {
-        // Stored [in][tap]; k is (tap, in), so tap 0 of both channels is a pair: 100 with -100.
-        let mut g = Graph::new("g");
-        let x = g.add_input("x", Type::quantized(DType::U8, vec![1, 2, 2], Quant::per_tensor(1., 0, 0, 255)));
-        let w = constant(&mut g, "w", DType::I8, &[1, 2, 2], (1., 0), &[100, 3, -100, 4]);
-        let conv = Conv { strides: vec![1], pads: vec![0, 0], dilations: vec![1], group: 1 };
-        apply(&mut g, "y", Op::Conv(conv), &[Some(x), Some(w)]).unwrap();
-        let (_, b) = check(&g).unwrap().remove(0);
-        assert_eq!((b.pair_sum, b.any_pair_sum), (25500, 104 * 255));
-    }
-
-    #[test]
-    fn pairs_are_of_weights_less_their_zero_points() {
-        // Stored 0 is -100: two of them with 255 are what a kernel adds.
-        let of = |x: Quant, zero, weights: &[i64]| {
-            let mut g = Graph::new("g");
-            let k = weights.len();
-            let x = g.add_input("x", Type::quantized(DType::U8, vec![1, k], x));
-            let w = constant(&mut g, "w", DType::I8, &[k, 1], (1., zero), weights);
-            apply(&mut g, "y", Op::MatMul(MatMul::default()), &[Some(x), Some(w)]).unwrap();
-            let (_, b) = check(&g).unwrap().remove(0);
-            (b.pair_sum, b.any_pair_sum)
-        };
-        let full = || Quant::per_tensor(1., 0, 0, 255);
-        assert_eq!(of(full(), 100, &[0, 0, 0]), (51000, 51000));
-        assert_eq!(of(full(), 100, &[100, 0, 100, 0]), (25500, 51000));
-        assert_eq!(of(full(), 100, &[100, 100, 100]), (0, 0));
-        // Kernels multiply rows of zero points too, wherever those lie.
-        assert_eq!(of(Quant::per_tensor(1., 255, 0, 1), 0, &[64, 65]), (129 * 255, 129 * 255));
-    }
-
-    #[test]
-    fn pairs_of_computed_weights_are_of_digits() {
-        let of = |k: usize, zero: i32, qmax: i64| {
-            let mut g = Graph::new("g");
-            let ty = |dims: Vec<usize>, quant| Type::quantized(DType::U8, dims, quant);
-            let a = g.add_input("a", ty(vec![1, k], Quant::per_tensor(1., 0, 0, 255)));
-            let b = g.add_input("b", ty(vec![k, 1], Quant::per_tensor(1., zero, 0, qmax)));
-            apply(&mut g, "y", Op::MatMul(MatMul::default()), &[Some(a), Some(b)]).unwrap();
-            let (_, b) = check(&g).unwrap().remove(0);
-            (b.pair_sum, b.any_pair_sum)
-        };
-        // -128..=127 is one digit; 0..=255 is 127 + 127 + 1, and two digits of one weight may be a pair.
-        assert_eq!(of(3, 128, 255), (2 * 255 * 128, 2 * 255 * 128));
-        assert_eq!(of(1, 128, 255), (255 * 128, 255 * 128));
-        assert_eq!(of(1, 0, 255), (255 * 127, 2 * 255 * 127));
-        assert_eq!(of(3, 0, 255), (2 * 255 * 127, 2 * 255 * 127));
-        assert_eq!(of(3, 255, 255), (2 * 255 * 128, 2 * 255 * 128));
-        // A few small integers keep within 16 bits.
-        assert_eq!(of(3, 8, 15), (2 * 255 * 8, 2 * 255 * 8));
-        assert_eq!(of(0, 0, 255), (0, 0));
     }
 
     #[test]

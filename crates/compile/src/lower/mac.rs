@@ -7,7 +7,7 @@ use crate::weights::{self, Width};
 use lowbit_arithmetic::{AddRescale, Rescale};
 use lowbit_ir::infer::macs;
 use lowbit_ir::op::{Conv, Layer, MatMul, Rescale as How};
-use lowbit_ir::{DType, Error, Graph, NodeId, Quant, Result, Tensor, ValueId, bounds};
+use lowbit_ir::{DType, Error, Graph, Quant, Result, Tensor, ValueId, bounds};
 use lowbit_kernels::requant::AddParams;
 use lowbit_kernels::{Features, SLACK, copy, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::program::{
@@ -198,7 +198,7 @@ fn batched_integer(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let (ad, bd, yd) = (cx.dims(a)?, cx.dims(b)?, cx.dims(acc)?);
     let (rank, k) = (yd.len(), ad[ad.len() - 1]);
     let (rows, n) = (yd[rank - 2], yd[rank - 1]);
-    let row = cx.row_for(gemm::Q8, |row| n <= row.most && sums_exactly(row.needs, cx.g, chain.mac))?;
+    let row = cx.row_for(gemm::Q8, |row| n <= row.most)?;
     let transpose = cx.row(copy::TRANSPOSE)?;
     let entries = entries(n, n.next_multiple_of(row.nr));
     let bias: Vec<i32> = match cx.g.node(chain.mac).input(2) {
@@ -362,19 +362,19 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     let (weights, bias) = integers::<i8>(cx, chain, &geo, zero_point, at)?;
     let bias: Vec<i32> = bias.into_iter().map(|b| b as i32).collect();
     let x = cx.place(x, geo.layout)?;
-    if let Some(row) = by_rows(cx, chain, &geo) {
-        return rows(cx, chain, geo, row, x, zero_point as u8, &weights, &bias);
-    }
-    let zero = cx.out.constants.add(&vec![zero_point as u8; geo.window.pixel + SLACK]);
     let (per_group, layout) = (geo.channels / geo.groups, geo.layout);
-    let (g, mac) = (cx.g, chain.mac);
     let family = Family {
-        gemm: cx.row_for(gemm::Q8, |row| per_group <= row.most && sums_exactly(row.needs, g, mac))?,
-        depthwise: cx.row_for(dwconv::Q8, |row| sums_exactly(row.needs, g, mac))?,
+        gemm: cx.row_for(gemm::Q8, |row| per_group <= row.most)?,
+        depthwise: cx.row(dwconv::Q8)?,
         gemm_step: Kind::QGemm,
         depthwise_step: Kind::QDw,
         tile: 1 << 21,
     };
+    let other = if geo.depthwise { family.depthwise.needs } else { family.gemm.needs };
+    if let Some(row) = by_rows(cx, chain, &geo, other) {
+        return rows(cx, chain, geo, row, x, zero_point as u8, &weights, &bias);
+    }
+    let zero = cx.out.constants.add(&vec![zero_point as u8; geo.window.pixel + SLACK]);
     let numbers = Numbers { x, zero, weights, bias };
     step(cx, chain, geo, family, numbers, |cx, entries| epilogue(cx, chain, entries, layout))
 }
@@ -410,21 +410,11 @@ fn rows(
     Ok(())
 }
 
-/// Whether an integer kernel of these needs sums a layer exactly: if its instructions saturate sums of pairs, the layer's
-/// weights must be proven small enough, whatever order the kernel takes them in.
-fn sums_exactly(needs: Features, g: &Graph, mac: NodeId) -> bool {
-    let pairs_fit = || match bounds::bound(g, g.node(mac)) {
-        Ok(Some(bound)) => bound.any_pair_sum <= i64::from(i16::MAX),
-        Ok(None) | Err(_) => false,
-    };
-    !needs.saturates_pairs() || pairs_fit()
-}
-
 /// Output rows a tile of a convolution by rows: their windows overlap, and what they share is copied once.
 const LINES: usize = 4;
 
-/// The row that computes an integer layer by rows, where that is faster.
-fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry) -> Option<&'static rowconv::QRow> {
+/// The row that computes an integer layer by rows, where that is faster than a row that needs `other` of the CPU.
+fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, other: Features) -> Option<&'static rowconv::QRow> {
     let requantized = matches!(chain.tail, Tail::Requant { add: None, .. });
     // With gaps between windows or taps, input would be copied that nobody reads.
     let w = &geo.window;
@@ -432,7 +422,7 @@ fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry) -> Option<&'static row
     let one_run = geo.layout == Layout::ChannelsLast && gapless;
     let ungrouped = geo.groups == 1 || geo.depthwise;
     let shape = geo.window.row_shape(geo.channels, geo.depthwise);
-    let row = pick(rowconv::Q8, cx.features, |row| (row.suits)(&shape) && sums_exactly(row.needs, cx.g, chain.mac));
+    let row = pick(rowconv::Q8, cx.features, |row| row.needs.has(other) && (row.suits)(&shape));
     row.filter(|_| requantized && one_run && ungrouped)
 }
 
@@ -613,43 +603,4 @@ pub fn add_params(g: &Graph, how: How, first: ValueId, second: ValueId, sum: Val
     let (a, b, y) = (affine(first)?, affine(second)?, affine(sum)?);
     let rescale = AddRescale::new(how.method, a.scale, b.scale, y.scale)?;
     Ok(AddParams { rescale, z1: a.zero_point, z2: b.zero_point, zero_point: y.zero_point, lo: y.qmin, hi: y.qmax })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lowbit_ir::infer::apply;
-    use lowbit_ir::{Op, Type};
-
-    #[test]
-    fn kernels_that_saturate_pairs_take_only_what_fits() {
-        let layer = |weights: [i64; 3], zero: i32| {
-            let mut g = Graph::new("g");
-            let x = g.add_input("x", Type::quantized(DType::U8, vec![1, 3], Quant::per_tensor(1.0, 7, 0, 255)));
-            let ty = Type::quantized(DType::I8, vec![3, 1], Quant::per_tensor(1.0, zero, -127, 127));
-            let w = g.add_const("w", Tensor::from_ints(ty, &weights).unwrap());
-            let y = apply(&mut g, "y", Op::MatMul(MatMul::default()), &[Some(x), Some(w)]).unwrap();
-            g.outputs.push(y);
-            g
-        };
-        // 255 * (64 + 64) fits 16 bits, 255 * (64 + 65) does not, wherever the two stand.
-        // What counts is what is packed: weights less their zero points.
-        for (weights, zero, fits) in [
-            ([64, 1, 64], 0, true),
-            ([64, 1, 65], 0, false),
-            ([-64, 1, -65], 0, false),
-            ([-127, 127, 1], 0, true),
-            ([0, 0, 0], 100, false),
-            ([100, 100, 127], 100, true),
-        ] {
-            let g = layer(weights, zero);
-            let mac = g.order()[0];
-            for needs in [Features::AVX2, Features::AVX512, Features::AVX2.and(Features::AVX512)] {
-                assert_eq!(sums_exactly(needs, &g, mac), fits, "{weights:?}");
-            }
-            for needs in [Features::NONE, Features::AVX512.and(Features::AVX512_VNNI)] {
-                assert!(sums_exactly(needs, &g, mac));
-            }
-        }
-    }
 }

@@ -10,18 +10,42 @@
 //! (recognized by equal pointers), then cost least. Inputs and weights at multiples of 64 bytes are read fastest.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx2_wide;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_16;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 mod scalar;
 
 use crate::gemm::Epilogue16;
 use crate::requant::{Epilogue, FloatEpilogue};
+#[cfg(target_arch = "x86_64")]
+use crate::x86::dot::{Bytes4, Words};
 use crate::{Features, Row};
 
 /// u8 activations by i8 weights, 32-bit accumulators.
 pub static Q8: &[QDw] = &[
     QDw { name: "u8i8_dwconv__scalar", needs: Features::NONE, packed: packed_plain, pack: pack_plain, run: scalar::q8 },
+    #[cfg(target_arch = "x86_64")]
+    QDw {
+        name: "u8i8_dwconv_32__avx2",
+        needs: crate::x86::AVX2,
+        packed: avx2::packed::<Words>,
+        pack: avx2::pack::<Words>,
+        run: avx2::q8,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QDw {
+        name: "u8i8_dwconv_32__avxvnni",
+        needs: crate::x86::AVX_VNNI,
+        packed: avx2::packed::<Bytes4>,
+        pack: avx2::pack::<Bytes4>,
+        run: avxvnni::q8,
+    },
     #[cfg(target_arch = "x86_64")]
     QDw {
         name: "u8i8_dwconv_64__avx512vnni",
@@ -35,6 +59,14 @@ pub static Q8: &[QDw] = &[
 /// f32.
 pub static F32: &[FDw] = &[
     FDw { name: "f32_dwconv__scalar", needs: Features::NONE, packed: packed_plain, pack: pack_plain, run: scalar::f32 },
+    #[cfg(target_arch = "x86_64")]
+    FDw {
+        name: "f32_dwconv_32__avx2",
+        needs: crate::x86::AVX2,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: avx2::f32,
+    },
     #[cfg(target_arch = "x86_64")]
     FDw {
         name: "f32_dwconv_64__avx512",
@@ -53,6 +85,14 @@ pub static Q16: &[QDw16] = &[
         packed: packed_plain,
         pack: pack_plain,
         run: scalar::q16,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QDw16 {
+        name: "u16i8_dwconv_8__avx2",
+        needs: crate::x86::AVX2,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: avx2_wide::u16_by_bytes,
     },
     #[cfg(target_arch = "x86_64")]
     QDw16 {
@@ -75,6 +115,14 @@ pub static Q16_W16: &[Dw<Q16W16Args, i16>] = &[
     },
     #[cfg(target_arch = "x86_64")]
     Dw {
+        name: "u16i16_dwconv_8__avx2",
+        needs: crate::x86::AVX2,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: avx2_wide::u16_by_words,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Dw {
         name: "u16i16_dwconv_32__avx512vnni",
         needs: crate::x86::AVX512_VNNI,
         packed: avx512_16::packed_words::<2>,
@@ -91,6 +139,14 @@ pub static Q8_W16: &[Dw<Q8W16Args, i16>] = &[
         packed: packed_plain,
         pack: pack_plain,
         run: scalar::w16::<u8>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Dw {
+        name: "u8i16_dwconv_8__avx2",
+        needs: crate::x86::AVX2,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: avx2_wide::u8_by_words,
     },
     #[cfg(target_arch = "x86_64")]
     Dw {

@@ -7,6 +7,8 @@
 //! Roundings are the defaults of each method (half to even where there is a float), but for the tables `*_ANY`.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_16;
@@ -220,6 +222,8 @@ pub type ClampFn = unsafe fn(usize, *const f32, *mut f32, f32, f32);
 pub static QADD: &[Kernel<AddFn<u8>>] = &[
     Kernel { name: "u8_add__scalar", needs: Features::NONE, run: scalar::add_u8 },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8_add__avx2", needs: crate::x86::AVX2, run: avx2::add_u8 },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "u8_add__avx512", needs: crate::x86::AVX512, run: avx512::add_u8 },
 ];
 
@@ -233,6 +237,8 @@ pub static QADD16: &[Kernel<AddFn<u16>>] = &[
 /// Product of u8.
 pub static QMUL: &[Kernel<MulFn<u8>>] = &[
     Kernel { name: "u8_mul__scalar", needs: Features::NONE, run: scalar::mul_u8 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8_mul__avx2", needs: crate::x86::AVX2, run: avx2::mul_u8 },
     #[cfg(target_arch = "x86_64")]
     Kernel { name: "u8_mul__avx512", needs: crate::x86::AVX512, run: avx512::mul_u8 },
 ];
@@ -248,6 +254,8 @@ pub static QMUL16: &[Kernel<MulFn<u16>>] = &[
 pub static TABLE8: &[Kernel<TableFn<u8>>] = &[
     Kernel { name: "u8_table__scalar", needs: Features::NONE, run: scalar::table::<u8> },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8_table__avx2", needs: crate::x86::AVX2, run: avx2::table_u8 },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "u8_table__avx512vbmi", needs: crate::x86::AVX512_VBMI, run: avx512::table_u8 },
 ];
 
@@ -262,12 +270,16 @@ pub static TABLE16: &[Kernel<TableFn<u16>>] = &[
 pub static QUANTIZE8: &[Kernel<QuantizeFn<u8>>] = &[
     Kernel { name: "f32u8_quantize__scalar", needs: Features::NONE, run: scalar::quantize_u8 },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32u8_quantize__avx2", needs: crate::x86::AVX2, run: avx2::quantize_u8 },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "f32u8_quantize__avx512", needs: crate::x86::AVX512, run: avx512::quantize_u8 },
 ];
 
 /// f32 to u16.
 pub static QUANTIZE16: &[Kernel<QuantizeFn<u16>>] = &[
     Kernel { name: "f32u16_quantize__scalar", needs: Features::NONE, run: scalar::quantize_u16 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32u16_quantize__avx2", needs: crate::x86::AVX2, run: avx2::quantize_u16 },
     #[cfg(target_arch = "x86_64")]
     Kernel { name: "f32u16_quantize__avx512", needs: crate::x86::AVX512, run: avx512::quantize_u16 },
 ];
@@ -276,6 +288,8 @@ pub static QUANTIZE16: &[Kernel<QuantizeFn<u16>>] = &[
 pub static DEQUANTIZE8: &[Kernel<DequantizeFn<u8>>] = &[
     Kernel { name: "u8f32_dequantize__scalar", needs: Features::NONE, run: scalar::dequantize::<u8> },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8f32_dequantize__avx2", needs: crate::x86::AVX2, run: avx2::dequantize_u8 },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "u8f32_dequantize__avx512", needs: crate::x86::AVX512, run: avx512::dequantize_u8 },
 ];
 
@@ -283,12 +297,16 @@ pub static DEQUANTIZE8: &[Kernel<DequantizeFn<u8>>] = &[
 pub static DEQUANTIZE16: &[Kernel<DequantizeFn<u16>>] = &[
     Kernel { name: "u16f32_dequantize__scalar", needs: Features::NONE, run: scalar::dequantize::<u16> },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u16f32_dequantize__avx2", needs: crate::x86::AVX2, run: avx2::dequantize_u16 },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "u16f32_dequantize__avx512", needs: crate::x86::AVX512, run: avx512::dequantize_u16 },
 ];
 
 /// Accumulators to f32.
 pub static DEQUANTIZE_ACC: &[Kernel<DequantizeAccFn>] = &[
     Kernel { name: "i32f32_dequantize__scalar", needs: Features::NONE, run: scalar::dequantize_acc },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "i32f32_dequantize__avx2", needs: crate::x86::AVX2, run: avx2::dequantize_acc },
     #[cfg(target_arch = "x86_64")]
     Kernel { name: "i32f32_dequantize__avx512", needs: crate::x86::AVX512, run: avx512::dequantize_acc },
 ];
@@ -303,6 +321,8 @@ pub static DEQUANTIZE_WIDE: &[Kernel<DequantizeWideFn>] = &[
 /// Accumulators to u8.
 pub static REQUANT_ACC: &[Kernel<RequantAccFn>] = &[
     Kernel { name: "i32u8_requantize__scalar", needs: Features::NONE, run: scalar::requant_acc },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "i32u8_requantize__avx2", needs: crate::x86::AVX2, run: avx2::requant_acc },
     #[cfg(target_arch = "x86_64")]
     Kernel { name: "i32u8_requantize__avx512", needs: crate::x86::AVX512, run: avx512::requant_acc },
 ];
@@ -326,6 +346,8 @@ pub static PAIR_ANY: &[Kernel<PairAnyFn>] =
 pub static UNARY: &[Kernel<UnaryRun>] = &[
     Kernel { name: "f32_unary__scalar", needs: Features::NONE, run: scalar::unary },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32_unary__avx2", needs: crate::x86::AVX2, run: avx2::unary },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "f32_unary__avx512", needs: crate::x86::AVX512, run: avx512::unary },
 ];
 
@@ -333,12 +355,16 @@ pub static UNARY: &[Kernel<UnaryRun>] = &[
 pub static BINARY: &[Kernel<BinaryRun>] = &[
     Kernel { name: "f32_binary__scalar", needs: Features::NONE, run: scalar::binary },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32_binary__avx2", needs: crate::x86::AVX2, run: avx2::binary },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "f32_binary__avx512", needs: crate::x86::AVX512, run: avx512::binary },
 ];
 
 /// Floats limited to a range.
 pub static CLAMP: &[Kernel<ClampFn>] = &[
     Kernel { name: "f32_clamp__scalar", needs: Features::NONE, run: scalar::clamp },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32_clamp__avx2", needs: crate::x86::AVX2, run: avx2::clamp },
     #[cfg(target_arch = "x86_64")]
     Kernel { name: "f32_clamp__avx512", needs: crate::x86::AVX512, run: avx512::clamp },
 ];
