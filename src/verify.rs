@@ -54,12 +54,15 @@ struct Executor {
 /// The interpreter with a graph of the last sample's sizes: as in a program, the batch may be another than the model says.
 struct Reference {
     customs: Customs,
-    loaded: Option<(Vec<Vec<usize>>, Box<dyn Run>)>,
+    loaded: Option<(Sizes, Box<dyn Run>)>,
 }
+
+/// Of all inputs.
+type Sizes = Vec<Vec<usize>>;
 
 impl Reference {
     fn run(&mut self, graph: &Graph, taps: &[ValueId], inputs: &[Tensor]) -> Result<Outputs> {
-        let sizes: Vec<Vec<usize>> = inputs.iter().map(|t| t.dims().to_vec()).collect();
+        let sizes: Sizes = inputs.iter().map(|t| t.dims().to_vec()).collect();
         let run = match self.loaded.take() {
             Some((loaded, run)) if loaded == sizes => run,
             Some(_) | None => {
