@@ -814,9 +814,7 @@ fn qrows() -> Vec<Case> {
                 rows: 2,
             }))
         };
-        // There is no such row for other machines.
         if step().is_none() {
-            assert!(!cfg!(target_arch = "x86_64"));
             continue;
         }
         let broken = [
@@ -845,6 +843,9 @@ fn qrows() -> Vec<Case> {
         let all: Vec<Broken> = windows!(QRow).into_iter().chain(broken).chain(own.iter().copied()).collect();
         out.push(case(move || step().unwrap_or_else(|| unreachable!("it was there")), all));
     }
+    // There are no such rows for other machines.
+    #[cfg(target_arch = "x86_64")]
+    assert_eq!(out.len(), 2);
     out
 }
 
