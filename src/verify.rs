@@ -54,8 +54,11 @@ struct Executor {
 /// The interpreter with a graph of the last sample's sizes: as in a program, the batch may be another than the model says.
 struct Reference {
     customs: Customs,
-    loaded: Option<(Vec<Vec<usize>>, Box<dyn Run>)>,
+    loaded: Option<Loaded>,
 }
+
+/// The sizes of the inputs, and what runs them.
+type Loaded = (Vec<Vec<usize>>, Box<dyn Run>);
 
 impl Reference {
     fn run(&mut self, graph: &Graph, taps: &[ValueId], inputs: &[Tensor]) -> Result<Outputs> {
