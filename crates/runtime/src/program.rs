@@ -978,7 +978,8 @@ mod tests {
             program(scalar(), Kind::QMatMul(step))
         };
         product(|_| ()).unwrap();
-        let spoilt: [(fn(&mut QMatMul), &str); 11] = [
+        type Spoiler = fn(&mut QMatMul);
+        let spoilt: [(Spoiler, &str); 11] = [
             (|s| s.batch = vec![(0, 0), (128, 1)], "within 4096 bytes"),
             (|s| s.batch = vec![(0, 0), (0, 128)], "within 4096 bytes"),
             (|s| s.batch = vec![(0, 0), (0, usize::MAX)], "within 4096 bytes"),
