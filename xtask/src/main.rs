@@ -30,6 +30,7 @@ Commands:
   verify [MODEL...]        compare the interpreter with every executor on real models, likewise
   onnxruntime [MODEL...]   run our files in ONNX Runtime, layer by layer, likewise; PYTHON names a Python that has
                            onnx, onnxruntime and numpy
+  roundtrip [MODEL...]     read, write, check and run the float models beside ONNX Runtime, likewise
   speed [MODEL...]         time the ImageNet models beside ONNX Runtime and write the README's table, likewise
 
 Real models are looked for in the folder that LOWBIT_SHARED names, else in `../shared`.
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
             workspace_root().and_then(|root| measure::observers(&root, names)).map(|()| true)
         }
         ["verify", ref names @ ..] => workspace_root().and_then(|root| measure::verify(&root, names)).map(|()| true),
+        ["roundtrip", ref names @ ..] => workspace_root().and_then(|root| measure::roundtrip(&root, names)),
         ["speed", ref names @ ..] => workspace_root().and_then(|root| measure::speed(&root, names)).map(|()| true),
         ["onnxruntime", ref names @ ..] => {
             workspace_root().and_then(|root| measure::onnxruntime(&root, names)).map(|()| true)
