@@ -38,7 +38,7 @@ fn models(folder: &Path) -> Vec<PathBuf> {
 
 /// Whether every executor gives the interpreter's bits on a sample of noise; nothing if that would take too long.
 fn identical(name: &str, model: &Model) -> Option<bool> {
-    let data = Dataset::open("random", &model.inputs(), None).unwrap().whole_batches();
+    let data = Dataset::open("random", &model.inputs(), None).unwrap();
     let graph = model.lowered().unwrap().0;
     let macs = lowbit::inspect::inspect(&lowbit::model::with_batch(&graph, None).unwrap()).unwrap().macs?;
     if macs > MOST_MACS {
