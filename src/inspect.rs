@@ -1,7 +1,7 @@
 //! What a model is: inputs, outputs, operators, size, work.
 
 use crate::model::with_batch;
-use lowbit_ir::{Def, Graph, Op, Result};
+use lowbit_ir::{Def, Graph, Op, Result, infer};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -66,7 +66,7 @@ pub fn inspect(g: &Graph) -> Result<Summary> {
         operators,
         parameters: constants().map(|t| t.count()).sum(),
         constant_bytes: constants().map(|t| t.bytes().len()).sum(),
-        macs: known.map(|g| g.nodes().map(|(id, _)| lowbit_quantize::report::macs(&g, id)).sum()),
+        macs: known.map(|g| g.nodes().map(|(id, _)| infer::macs(&g, id)).sum()),
         properties: g.meta.properties.clone(),
     })
 }

@@ -1,9 +1,9 @@
 //! What a model would have on integers, and stays float.
 
 use crate::model::with_batch;
+use lowbit_ir::infer::macs;
 use lowbit_ir::{Graph, Node, NodeId, meta};
 use lowbit_quantize::realize::LeftFloat;
-use lowbit_quantize::report::macs;
 use serde::Serialize;
 use std::collections::BTreeMap;
 

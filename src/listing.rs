@@ -223,6 +223,7 @@ fn kernels() -> Listing {
 fn features(needs: Features) -> String {
     let known = [
         (Features::AVX2, "avx2"),
+        (Features::AVX_VNNI, "avxvnni"),
         (Features::AVX512, "avx512"),
         (Features::AVX512_VNNI, "avx512vnni"),
         (Features::AVX512_VBMI, "avx512vbmi"),

@@ -6,7 +6,7 @@ use lowbit_compile::{Target, compile};
 use lowbit_frontend::ImportOptions;
 use lowbit_ir::op::Category;
 use lowbit_ir::pass::Watch;
-use lowbit_ir::{Customs, Dim, Engine, Error, Graph, Op, Result, Tensor, ValueId, infer, meta};
+use lowbit_ir::{Customs, Dim, Engine, Error, Graph, Op, Result, Tensor, ValueId, check_float_mode, infer, meta};
 use lowbit_quantize::realize::LeftFloat;
 use lowbit_quantize::{
     Config, Correction, Observer, Options, Phase, Prepare, Realizers, Refine, Report, Rules, Samples, prepare, realize,
@@ -184,6 +184,8 @@ impl Model {
     /// although the model would have it quantized.
     pub fn lowered(&self) -> Result<(Graph, Vec<LeftFloat>)> {
         self.check_realizers()?;
+        // Tables and scales are computed on this thread.
+        check_float_mode()?;
         let mut g = self.graph.clone();
         let _ = prepare(&mut g, &mut Prepare { customs: self.customs.clone() }, &mut ())?;
         let left = match self.is_quantized() {

@@ -275,14 +275,29 @@ fn archives_feed_inputs_by_name() {
         assert_eq!((sample.inputs[0].0.as_str(), sample.inputs[0].1.dtype()), ("ids", DType::I64));
         assert_eq!(sample.inputs[1].1.dims(), [1, 3, 4]);
     }
-    let e = open(&fixture("arrays/stored.npz"), &[input("y", DType::F32, &[0, 3, 4])], None).unwrap_err().to_string();
-    assert!(e.contains("'y'") && e.contains("x, ids, label"), "{e}");
+    // What is no input and no label is a slip, in whatever order it lies.
+    let e = open(&fixture("arrays/stored.npz"), &inputs[1..], None).unwrap_err().to_string();
+    assert!(e.contains("found 'ids'") && e.contains("arrays named x, label"), "{e}");
 
     let folder = scratch("npz");
     let x = Tensor::from_f32(&[2, 1], vec![1.0, 2.0]).unwrap();
+    let one = [input("data", DType::F32, &[0, 1])];
+    let refused = |inputs: &[InputSpec], arrays: &[(&str, &Tensor)]| {
+        let path = folder.join("refused.npz");
+        npz::write(&path, arrays).unwrap();
+        open(&path, inputs, None).unwrap_err().to_string()
+    };
+    let e = refused(&one, &[("dtaa", &x)]);
+    assert!(e.contains("found 'dtaa'") && e.contains("did you mean 'data'"), "{e}");
+    assert!(refused(&one, &[("data", &x), ("labels", &x)]).contains("did you mean 'label'"));
+    assert!(refused(&one, &[]).contains("expected an array named 'data', found none"));
+    assert!(refused(&one, &[("label", &x)]).contains("expected an array named 'data', found label"));
+    let two = [input("data", DType::F32, &[0, 1]), input("mask", DType::F32, &[0, 1])];
+    assert!(refused(&two, &[("data", &x)]).contains("expected an array named 'mask', found data"));
+    assert!(refused(&two, &[("arr_0", &x)]).contains("found 'arr_0'"));
     let write = |name: &str, label: &[i64]| {
         let path = folder.join(name);
-        npz::write(&path, &[("any", &x), ("label", &Tensor::from_i64(&[label.len()], label.to_vec()).unwrap())])
+        npz::write(&path, &[("arr_0", &x), ("label", &Tensor::from_i64(&[label.len()], label.to_vec()).unwrap())])
             .unwrap();
         open(&path, &[input("data", DType::F32, &[0, 1])], None)
     };
@@ -373,6 +388,7 @@ fn folders_of_images_have_labels_by_class_or_table() {
         png_file(&classes.join(file), &image(level));
     }
     fs::create_dir_all(classes.join(".hidden")).unwrap();
+    png_file(&classes.join(".hidden/h.png"), &image(5));
     fs::write(classes.join("cat/notes.txt"), "not an image").unwrap();
     let data = open(&classes, &model, Some("raw")).unwrap();
     let found: Vec<(String, Option<u32>, f32)> = (0..data.len())
@@ -380,6 +396,15 @@ fn folders_of_images_have_labels_by_class_or_table() {
         .collect();
     let expected = [("cat/z.png", 0, 3.0), ("dog/a.PNG", 1, 2.0), ("dog/b.png", 1, 1.0), ("zebra/c.jpg", 2, 4.0)];
     assert_eq!(found, expected.map(|(name, label, level)| (name.to_owned(), Some(label), level)));
+
+    // A folder without images may be no class; if it is, a table of labels can say so.
+    let stray = classes.join("__MACOSX");
+    fs::create_dir(&stray).unwrap();
+    fs::write(stray.join("._z.png"), "resource fork").unwrap();
+    let e = open(&classes, &model, Some("raw")).unwrap_err().to_string();
+    assert!(e.contains("'__MACOSX', which would be class 0 of") && e.contains("remove the folder"), "{e}");
+    assert!(e.contains("labels.csv"), "{e}");
+    fs::remove_dir_all(&stray).unwrap();
 
     let flat = root.join("flat");
     fs::create_dir(&flat).unwrap();
@@ -422,6 +447,8 @@ fn unreadable_images_and_missing_presets_are_named() {
     }
     let e = open(&folder, &model, None).unwrap_err().to_string();
     assert!(PRESETS.iter().all(|preset| e.contains(preset.name)), "{e}");
+    // The library's user has no flags, but functions.
+    assert!(e.contains("Preprocess::preset") && e.contains("model.stored_preprocess()") && !e.contains("--"), "{e}");
     let e = open(&folder, &[model[0].clone(), model[0].clone()], Some("raw")).unwrap_err().to_string();
     assert!(e.contains("one input"), "{e}");
     let e = open(&folder, &[input("x", DType::F32, &[0, 640, 7, 9])], Some("raw")).unwrap_err().to_string();
@@ -457,9 +484,15 @@ fn presets_normalize_as_documented() {
     assert_eq!(found(&imagenet, &[0, 0, 2, 3]), expect([0, 1, 2, 3, 4, 5]));
     assert_eq!(found(&imagenet, &[3, 1, 2]), expect([0, 3, 1, 4, 2, 5]));
     // Mean and std that nobody gave stay with their colours.
-    let bgr = imagenet.with(&Overrides { channels: Some(Channels::Bgr), ..Overrides::default() }).unwrap();
+    let bgr = imagenet.clone().with(&Overrides { channels: Some(Channels::Bgr), ..Overrides::default() }).unwrap();
     assert_eq!(found(&bgr, &[0, 3, 1, 2]), expect([2, 5, 1, 4, 0, 3]));
     assert_eq!(bgr.mean, [0.406, 0.456, 0.485]);
+    // Those that are given are in the model's order, as they are stored.
+    let given = Overrides { mean: Some(vec![0.1, 0.2, 0.3]), std: Some(vec![1.0]), ..Overrides::default() };
+    let own = imagenet.with(&Overrides { channels: Some(Channels::Bgr), ..given }).unwrap();
+    assert_eq!(own.mean, [0.1, 0.2, 0.3]);
+    let [blue, red] = [(30.0 / 255.0 - 0.1f32), (10.0 / 255.0 - 0.3f32)];
+    assert_eq!((found(&own, &[0, 3, 1, 2])[0], found(&own, &[0, 3, 1, 2])[4]), (blue, red));
 }
 
 #[test]
@@ -575,6 +608,13 @@ fn flags_override_what_the_model_stores() {
     let found = resolve(Some("raw"), None, &mean).unwrap().unwrap();
     assert_eq!((found.std, found.divisor), (vec![1.0 / 255.0], 255.0));
 
+    // One alone is missing the other.
+    let alone = |overrides: Overrides| resolve(None, None, &overrides).unwrap_err().to_string();
+    assert!(alone(mean.clone()).contains("expected a std too, found a mean alone"));
+    let std = Overrides { std: Some(vec![0.5]), ..Overrides::default() };
+    assert!(alone(std).contains("expected a mean too, found a std alone"));
+    assert!(alone(crop).contains("expected a mean and a std too"));
+
     // Three means do not fit one channel.
     let gray = applied(&Preprocess::from_json(&stored).unwrap(), &draw(256, 256, 1), &[0, 1, 224, 224]);
     assert!(gray.unwrap_err().to_string().contains("1 values of mean"));
@@ -668,14 +708,15 @@ fn corrupt_images_are_errors_or_pictures() {
 #[test]
 fn corrupt_arrays_are_errors_or_samples() {
     let folder = scratch("corrupt");
-    let model = [input("x", DType::F32, &[0, 3, 4])];
-    let idx_model = [input("x", DType::F32, &[0, 1, 3, 4])];
+    let model = vec![input("x", DType::F32, &[0, 3, 4])];
+    let npz_model = vec![model[0].clone(), input("ids", DType::I64, &[0, 5])];
+    let idx_model = vec![input("x", DType::F32, &[0, 1, 3, 4])];
     let pixels = idx(8, &[2, 3, 4], &[100; 24]);
     let files = [
         ("a.npy", fs::read(fixture("arrays/little_f4.npy")).unwrap(), &model),
         ("b.npy", fs::read(fixture("arrays/fortran_f4.npy")).unwrap(), &model),
-        ("c.npz", fs::read(fixture("arrays/stored.npz")).unwrap(), &model),
-        ("d.npz", fs::read(fixture("arrays/deflated.npz")).unwrap(), &model),
+        ("c.npz", fs::read(fixture("arrays/stored.npz")).unwrap(), &npz_model),
+        ("d.npz", fs::read(fixture("arrays/deflated.npz")).unwrap(), &npz_model),
         ("e-images-idx3-ubyte", pixels.clone(), &idx_model),
         ("f-images-idx3-ubyte.gz", gzip(&pixels), &idx_model),
     ];

@@ -4,8 +4,10 @@ mod suite;
 
 use lowbit::engine::Compiled;
 use lowbit_compile::Target;
+use lowbit_ir::infer::{apply, apply_as};
 use lowbit_ir::interp::Interpreter;
-use lowbit_ir::{Engine, Tensor};
+use lowbit_ir::op::{CustomId, MatMul};
+use lowbit_ir::{CustomOp, Customs, DType, Engine, Error, Graph, Op, Quant, Result, Tensor, Type};
 use lowbit_runtime::Isa;
 use lowbit_runtime::isa::{cpu_name, detect};
 
@@ -105,5 +107,77 @@ fn integer_products_of_activations_have_a_kernel() {
         let reference: Vec<&str> = program.reference_steps().map(|s| s.name.as_str()).collect();
         assert!(!reference.contains(&"acc"), "{}: {reference:?}", case.name);
         assert!(program.steps().iter().any(|s| s.name.starts_with("acc")), "{}", case.name);
+    }
+}
+
+fn byte(dims: &[usize], qmax: i64) -> Type {
+    Type::quantized(DType::U8, dims.to_vec(), Quant::per_tensor(1.0, 0, 0, qmax))
+}
+
+/// u8 -> f -> u8 that says it is in 0..1, multiplied with so many weights that all in 0..1 fit 32 bits, and 255 do not.
+fn claims(f: impl FnOnce(&mut Graph, Type) -> lowbit_ir::ValueId) -> Graph {
+    let k = 70_000;
+    let mut g = Graph::new("g");
+    let narrow = f(&mut g, byte(&[1, k], 1));
+    let ty = Type::quantized(DType::I8, vec![k, 1], Quant::per_tensor(1.0, 0, -128, 127));
+    let w = g.add_const("w", Tensor::from_ints(ty, &vec![127; k]).unwrap());
+    let y = apply(&mut g, "y", Op::MatMul(MatMul::default()), &[Some(narrow), Some(w)]).unwrap();
+    g.outputs.push(y);
+    g
+}
+
+/// That the accumulator fits rests on the range of its operand, so nobody may leave it.
+#[test]
+fn values_outside_of_their_declared_range_are_refused_by_every_executor() {
+    let k = 70_000;
+    let input = Tensor::from_ints(byte(&[1, k], 255), &vec![255; k]).unwrap();
+    let refused = |what: &str, g: &Graph, customs: Customs, input: &Tensor| {
+        let interpreter = Interpreter { customs: customs.clone() };
+        let mut engines: Vec<(String, Box<dyn Engine>)> = vec![("interpreter".into(), Box::new(interpreter))];
+        for isa in Isa::available() {
+            let engine = Compiled::new(Target::isa(isa.name).unwrap().customs(customs.clone()), 1).unwrap();
+            engines.push((isa.name.into(), Box::new(engine)));
+        }
+        for (name, engine) in engines {
+            let result = engine.load(g, &[]).and_then(|mut run| run.run(std::slice::from_ref(input)));
+            let error = result.expect_err(&format!("{what} on {name}")).to_string();
+            // A compiler knows that the table is wrong; the interpreter sees what it gives.
+            assert!(error.contains("255") && (error.contains("0..1")), "{what} on {name}: {error}");
+        }
+    };
+    let table = claims(|g, narrow| {
+        let x = g.add_input("x", byte(&[1, k], 255));
+        let entries = Tensor::from_ints(Type::plain(DType::U8, vec![256]), &[255; 256]).unwrap();
+        let t = g.add_const("t", entries);
+        apply_as(g, "look", Op::Table, &[Some(x), Some(t)], narrow).unwrap()
+    });
+    assert!(lowbit_ir::verify::verify(&table).is_err());
+    refused("a table", &table, Customs::default(), &input);
+
+    let custom = claims(|g, narrow| {
+        let x = g.add_input("x", byte(&[1, k], 255));
+        let node = g.add_node("own", Op::Custom(CustomId("boast".into())), vec![Some(x)], &[("own", narrow)]);
+        g.node(node).outputs[0]
+    });
+    refused("a custom operator", &custom, Customs::default().with(std::sync::Arc::new(Boast)).unwrap(), &input);
+
+    let bare = claims(|g, narrow| g.add_input("x", narrow));
+    let plain = Tensor::from_ints(Type::plain(DType::U8, vec![1, k]), &vec![255; k]).unwrap();
+    refused("an input", &bare, Customs::default(), &plain);
+}
+
+/// Says that its result is in 0..1, and gives its input.
+struct Boast;
+
+impl CustomOp for Boast {
+    fn name(&self) -> &str {
+        "boast"
+    }
+    fn infer(&self, inputs: &[&Type]) -> Result<Vec<Type>> {
+        Ok(inputs.iter().map(|ty| byte(&ty.shape.dims().unwrap_or_default(), 1)).collect())
+    }
+    fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let input = inputs.first().ok_or_else(|| Error::new("expected an input"))?;
+        Ok(vec![input.with_quant(byte(&[], 1).quant)])
     }
 }

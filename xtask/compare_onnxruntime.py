@@ -6,6 +6,8 @@ those that ONNX Runtime gave for the inputs that lie beside them.
 Layer by layer: every piece of the graph between DequantizeLinear and the next QuantizeLinear, or every operator on
 integers, becomes a model of its own, gets the integers that lowbit has there, and its integer outputs are compared with
 lowbit's.
+The last layer, whose output is not quantized again, is such a piece too, and its floats are compared.
+Which layers run on integers is read from the model that ONNX Runtime has optimized.
 
 Prints one JSON object. Needs onnx, onnxruntime and numpy.
 """
@@ -79,16 +81,32 @@ def distances(args, folder):
     }
 
 
-def makes_integers(node):
+INTEGER = {"QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat"}
+FLOAT = {"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
+
+
+def layers_as_integers(args, folder):
+    """How many convolutions and matrix products ONNX Runtime computes on integers, and how many there are."""
+    path = folder / "optimized.onnx"
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.optimized_model_filepath = str(path)
+    ort.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
+    kinds = [n.op_type for n in onnx.load(path).graph.node]
+    integers = sum(k in INTEGER for k in kinds)
+    return {"integer_layers": integers, "all_layers": integers + sum(k in FLOAT for k in kinds)}
+
+
+def ends_in_integers(node):
     return node.op_type in ("QuantizeLinear", "QGemm") or node.op_type.startswith("QLinear")
 
 
-def pieces(model, values):
-    """For every operator that makes quantized values: its nodes back to such values, and those values."""
+def pieces(model, values, ends):
+    """For every node that `ends` picks: its nodes back to quantized values, and those values."""
     producer = {o: n for n in model.graph.node for o in n.output}
     constants = {t.name for t in model.graph.initializer}
     for last in model.graph.node:
-        if not makes_integers(last) or last.output[0] not in values:
+        if not ends(last) or last.output[0] not in values:
             continue
         nodes, inputs, queue, complete = [], [], list(last.input), True
         nodes.append(last)
@@ -97,7 +115,7 @@ def pieces(model, values):
             if not name or name in constants or name in inputs:
                 continue
             node = producer.get(name)
-            if node is None or makes_integers(node):
+            if node is None or ends_in_integers(node):
                 # A graph input is a float: the first layer's piece is its Quantize alone, which is compared as well.
                 complete &= name in values
                 inputs.append(name)
@@ -119,6 +137,35 @@ TYPES = {
 }
 
 
+def both(model, values, output, nodes, names):
+    """The output of a piece for every sample: lowbit's, and ONNX Runtime's for lowbit's inputs."""
+    weights = {t.name: t for t in model.graph.initializer}
+    needed = {i: weights[i] for n in nodes for i in n.input if i in weights}
+    info = lambda n: helper.make_tensor_value_info(n, TYPES[str(values[n].dtype)], (1,) + values[n].shape[1:])
+    graph = helper.make_graph(nodes, "piece", [info(n) for n in names], [info(output)], list(needed.values()))
+    piece = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    run = session(piece.SerializeToString())
+    for i in range(len(values[output])):
+        theirs = run.run([output], {n: values[n][i : i + 1] for n in names})[0]
+        yield values[output][i : i + 1], theirs
+
+
+def last_layers(model, values):
+    """The greatest difference of what is no integer at the model's end, relative to the greatest value there.
+
+    None if all of the model's outputs are integers that were only dequantized.
+    """
+    outputs = {o.name for o in model.graph.output}
+    wide = lambda n: n.output[0] in outputs and n.op_type not in ("QuantizeLinear", "DequantizeLinear")
+    found = None
+    for output, nodes, names in pieces(model, values, wide):
+        for ours, theirs in both(model, values, output, nodes, names):
+            ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+            difference = float(np.abs(theirs - ours).max() / max(np.abs(ours).max(), 1e-30))
+            found = max(found or 0.0, difference)
+    return found
+
+
 def compare_layers(args, folder):
     model = onnx.load(args.model)
     inputs, values = lowbit_run(args, 2, folder / "layers", values=True)
@@ -129,20 +176,12 @@ def compare_layers(args, folder):
             integers = values[n.input[0]]
             if n.input[0] not in inputs and integers.dtype != np.float32:
                 values[n.output[0]] = integers
-    weights = {t.name: t for t in model.graph.initializer}
     layers = within = differing = total = greatest = 0
     worst = ""
-    for output, nodes, names in pieces(model, values):
-        needed = [weights[i] for n in nodes for i in n.input if i in weights]
-        unique = list({t.name: t for t in needed}.values())
-        info = lambda n: helper.make_tensor_value_info(n, TYPES[str(values[n].dtype)], (1,) + values[n].shape[1:])
-        graph = helper.make_graph(nodes, "piece", [info(n) for n in names], [info(output)], unique)
-        piece = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-        run = session(piece.SerializeToString())
+    for output, nodes, names in pieces(model, values, ends_in_integers):
         step = 0
-        for i in range(len(values[output])):
-            theirs = run.run([output], {n: values[n][i : i + 1] for n in names})[0]
-            difference = np.abs(theirs.astype(np.int64) - values[output][i : i + 1].astype(np.int64))
+        for ours, theirs in both(model, values, output, nodes, names):
+            difference = np.abs(theirs.astype(np.int64) - ours.astype(np.int64))
             step = max(step, int(difference.max(initial=0)))
             differing += int(np.count_nonzero(difference))
             total += difference.size
@@ -156,6 +195,7 @@ def compare_layers(args, folder):
         "greatest_step": greatest,
         "worst_layer": worst,
         "differing_percent": 100.0 * differing / max(total, 1),
+        "last_relative": last_layers(model, values),
     }
 
 
@@ -176,7 +216,8 @@ def main():
         print(json.dumps({**distances(args, folder), **compare_layers(args, folder)}))
         return
     share, count = same_class(args, folder)
-    print(json.dumps({"samples": count, "same_class": share, **compare_layers(args, folder)}))
+    found = {**compare_layers(args, folder), **layers_as_integers(args, folder)}
+    print(json.dumps({"samples": count, "same_class": share, **found}))
 
 
 if __name__ == "__main__":

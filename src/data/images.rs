@@ -2,6 +2,8 @@
 //!
 //! A `labels.csv` of file,label decides if there is one; else class sub-folders, whose alphabetical order is the order
 //! of the labels; else the images have none.
+//! A class without images is an error, since it may be no class, and then every label behind it is another one's.
+//! What a dot hides is passed over.
 
 use super::decode::{Image, decode, format};
 use lowbit_frontend::files;
@@ -138,16 +140,31 @@ fn listed(root: &Path) -> Result<Vec<Row>> {
             image.display()
         );
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut empty) = (Vec::new(), Vec::new());
     for (label, class) in (0u32..).zip(&classes) {
         let (deeper, images) = entries(&root.join(class))?;
         if let Some(folder) = deeper.first() {
             let found = class.join(folder);
             bail!("expected images in the class folders of '{}', found folder '{}'", root.display(), found.display());
         }
+        // All are empty in a folder that has no images at all, which is told as such.
+        if images.is_empty() {
+            empty.push(class);
+        }
         rows.extend(images.into_iter().map(|name| (class.join(name), Some(label))));
     }
-    Ok(rows)
+    match empty.first().filter(|_| !rows.is_empty()) {
+        Some(class) => Err(Error::new(format!(
+            "expected images in every class folder, found none in '{}', which would be class {} of '{}'",
+            class.display(),
+            classes.iter().position(|c| c == *class).unwrap_or(0),
+            root.display()
+        ))
+        .hint(
+            "remove the folder if it is no class; or a labels.csv of file,label, in which a class may have no images",
+        )),
+        None => Ok(rows),
+    }
 }
 
 /// Names of sub-folders and of images in a folder, each sorted; hidden ones and other files are passed over.

@@ -19,6 +19,7 @@ use crate::prefetch::ReadAhead;
 use idx::Idx;
 use images::Folder;
 use lowbit_frontend::files;
+use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::{DType, Error, Result, Tensor, Type, bail};
 use npz::Npz;
 use preprocess::ImageInput;
@@ -101,8 +102,8 @@ impl Dataset {
     ///
     /// Images (a folder, or an idx pair named by its images file or its folder) feed a single input and need a
     /// `preprocess`.
-    /// An `.npy` feeds a single input; an `.npz` holds an array for every input by name (or just one, for a single
-    /// input) and optionally `label`.
+    /// An `.npy` feeds a single input; an `.npz` holds an array for every input by name (for a single input it may be
+    /// NumPy's `arr_0`) and optionally `label`, and no others.
     /// An array's first axis counts samples if the array has as many dimensions as the input (the rest must fit), or
     /// one more (then each sample has the input's full shape); with one fewer it is a single sample.
     pub fn open(spec: &str, inputs: &[InputSpec], preprocess: Option<&Preprocess>) -> Result<Dataset> {
@@ -157,6 +158,14 @@ impl Dataset {
             random::check(inputs)?;
         }
         Ok(Dataset { inputs: inputs.to_vec(), source, labels, len, ahead: ReadAhead::default() })
+    }
+
+    /// Whether what `spec` names goes through a preprocessing: images do, arrays and noise are taken as they are.
+    pub fn takes_preprocess(spec: &str) -> Result<bool> {
+        match kind(spec).map_err(|e| e.context(format!("opening the data '{spec}'")))? {
+            Kind::Images | Kind::Idx(_) => Ok(true),
+            Kind::Random | Kind::Npy | Kind::Npz => Ok(false),
+        }
     }
 
     /// Number of samples; never 0.
@@ -302,8 +311,10 @@ fn idx_in(folder: &Path) -> Result<Option<PathBuf>> {
 fn pipeline(inputs: &[InputSpec], preprocess: Option<&Preprocess>) -> Result<(ImageInput, Preprocess)> {
     let input = ImageInput::new(single(inputs, "images")?)?;
     let preprocess = preprocess.ok_or_else(|| {
-        Error::new("expected a preprocessing for the images: the model stores none and none was given")
-            .hint(preprocess::preset_names())
+        Error::new("expected a preprocessing for the images, found none").hint(format!(
+            "Preprocess::preset with one of {}; or what the model stores, if it does: model.stored_preprocess()",
+            preprocess::preset_names()
+        ))
     })?;
     Ok((input, preprocess.clone()))
 }
@@ -319,17 +330,31 @@ fn single<'a>(inputs: &'a [InputSpec], what: &str) -> Result<&'a InputSpec> {
     }
 }
 
+/// The array of an `.npz` that has the right classes.
+const LABEL: &str = "label";
+
+/// NumPy's name for an array that was given none.
+const UNNAMED: &str = "arr_0";
+
 fn open_npz(path: &Path, inputs: &[InputSpec]) -> Result<(Vec<Array>, Option<Vec<u32>>, usize)> {
     let mut file = Npz::open(path)?;
     let names = file.names();
+    let others: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != LABEL).collect();
+    // NumPy names an array that it is given no name for; with one input there is no doubt what that is.
+    let unnamed = inputs.len() == 1 && others == [UNNAMED];
+    if let Some(stranger) = others.iter().find(|name| !unnamed && !inputs.iter().any(|i| i.name == **name)) {
+        let known = || inputs.iter().map(|i| i.name.as_str()).chain([LABEL]);
+        let near = did_you_mean(stranger, known());
+        return Err(Error::new(format!("expected arrays with the names of inputs, found '{stranger}'{near}"))
+            .hint(format!("arrays named {}, and no others", known().collect::<Vec<_>>().join(", "))));
+    }
     let mut arrays: Vec<Array> = Vec::new();
     for input in inputs {
-        let others: Vec<&String> = names.iter().filter(|name| *name != "label").collect();
-        let name = match (others.contains(&&input.name), inputs, others.as_slice()) {
-            (true, _, _) => &input.name,
-            (false, [_], [sole]) => *sole,
-            (false, _, _) => bail!("expected an array named '{}', found {}", input.name, names.join(", ")),
-        };
+        let name = if unnamed { UNNAMED } else { &input.name };
+        if !others.contains(&name) {
+            let found = if names.is_empty() { "none".to_string() } else { names.join(", ") };
+            bail!("expected an array named '{name}', found {found}");
+        }
         let array = Array::new(Rows::Memory(file.read(name)?), input)?;
         if let Some(first) = arrays.first().filter(|first| first.len() != array.len()) {
             bail!("expected {} samples in array '{name}' as in the first, found {}", first.len(), array.len());
@@ -337,8 +362,8 @@ fn open_npz(path: &Path, inputs: &[InputSpec]) -> Result<(Vec<Array>, Option<Vec
         arrays.push(array);
     }
     let len = arrays.first().map_or(0, Array::len);
-    let labels = match names.iter().any(|name| name == "label") {
-        true => Some(labels(&file.read("label")?, len)?),
+    let labels = match names.iter().any(|name| name == LABEL) {
+        true => Some(labels(&file.read(LABEL)?, len)?),
         false => None,
     };
     Ok((arrays, labels, len))

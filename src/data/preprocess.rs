@@ -92,24 +92,35 @@ pub struct Overrides {
     pub resize: Option<Option<u32>>,
     /// `Some(None)` turns the crop off.
     pub crop: Option<Option<u32>>,
-    /// Mean of `pixel / 255`.
+    /// Mean of `pixel / 255`, in the order in which the model takes its channels.
     pub mean: Option<Vec<f32>>,
-    /// Standard deviation of `pixel / 255`.
+    /// Standard deviation of `pixel / 255`, in the same order.
     pub std: Option<Vec<f32>>,
     /// The order of colours.
     pub channels: Option<Channels>,
 }
 
 /// What a command line decides on: a preset by name, else what the model stores, else mean and std in full;
-/// the overrides upon that. `None` if there is nothing to go by.
+/// the overrides upon that. `None` if there is nothing at all to go by; overrides that lack what they override are an
+/// error.
 pub fn resolve(preset: Option<&str>, stored: Option<&str>, overrides: &Overrides) -> Result<Option<Preprocess>> {
     let base = match (preset, stored, &overrides.mean, &overrides.std) {
         (Some(name), _, _, _) => Preprocess::preset(name)?,
         (None, Some(json), _, _) => Preprocess::from_json(json)?,
         (None, None, Some(_), Some(_)) => Preprocess::preset("unit")?,
-        (None, None, _, _) => return Ok(None),
+        (None, None, Some(_), None) => return Err(incomplete("a std", "a mean")),
+        (None, None, None, Some(_)) => return Err(incomplete("a mean", "a std")),
+        (None, None, None, None) if *overrides != Overrides::default() => {
+            return Err(incomplete("a mean and a std", "a size or an order of colours"));
+        }
+        (None, None, None, None) => return Ok(None),
     };
     base.with(overrides).map(Some)
+}
+
+fn incomplete(missing: &str, given: &str) -> Error {
+    Error::new(format!("expected {missing} too, found {given} alone, and the model stores no preprocessing"))
+        .hint(format!("--mean and --std both; or --preprocess with one of {}", preset_names()))
 }
 
 impl Preprocess {
@@ -117,7 +128,8 @@ impl Preprocess {
     pub fn preset(name: &str) -> Result<Preprocess> {
         let found = PRESETS.iter().find(|p| p.name == name);
         let p = found.ok_or_else(|| {
-            Error::new(format!("expected a preprocessing preset, found '{name}'")).hint(preset_names())
+            Error::new(format!("expected a preprocessing preset, found '{name}'"))
+                .hint(format!("one of {}", preset_names()))
         })?;
         Ok(Preprocess {
             resize: p.resize,
@@ -144,6 +156,7 @@ impl Preprocess {
     /// This with a user's wishes.
     ///
     /// A mean or std given here speaks of `pixel / 255`, so on a `raw` base it makes the divisor 255.
+    /// Both are in the order in which the model takes its channels: blue, green, red with [`Channels::Bgr`].
     /// Another order of colours takes along a mean and std that are not given, so each stays with its colour.
     pub fn with(mut self, overrides: &Overrides) -> Result<Preprocess> {
         if (overrides.mean.is_some() || overrides.std.is_some()) && !is_full_range(&self.divisor) {
@@ -349,10 +362,9 @@ fn check_pixels(width: usize, height: usize) -> Result<()> {
     Ok(())
 }
 
-/// The sentence that names the presets.
-pub(super) fn preset_names() -> String {
-    let presets: Vec<String> = PRESETS.iter().map(|p| format!("{} ({})", p.name, p.summary)).collect();
-    format!("--preprocess with one of {}; or --mean and --std", presets.join(", "))
+/// The presets, as a list for messages.
+pub fn preset_names() -> String {
+    PRESETS.iter().map(|p| format!("{} ({})", p.name, p.summary)).collect::<Vec<_>>().join(", ")
 }
 
 fn full_range() -> f32 {

@@ -283,4 +283,14 @@ mod tests {
         assert_eq!(set.len(), ours.len(), "an operator is listed twice");
         assert_eq!(set, lowbit_ir::text::OPERATORS.into_iter().collect());
     }
+
+    #[test]
+    fn layers_are_those_of_their_family() {
+        for op in examples() {
+            assert_eq!(op.is_layer(), op.category() == Category::Layer, "{}", op.name());
+            let shape = lowbit_ir::Shape::known(&[3, 5]);
+            assert_eq!(op.is_layer(), lowbit_ir::infer::weight_axis(&op, &shape).is_some(), "{}", op.name());
+            assert_eq!(op.is_layer(), lowbit_ir::infer::depth(&op, &[3, 5]).is_some(), "{}", op.name());
+        }
+    }
 }

@@ -32,6 +32,7 @@ Commands:
                            onnx, onnxruntime and numpy
   prequantized [FILE...]   run the quantized files of other tools and compare with what ONNX Runtime gave for them,
                            likewise
+  roundtrip [MODEL...]     read, write, check and run the float models beside ONNX Runtime, likewise
   speed [MODEL...]         time the ImageNet models beside ONNX Runtime and write the README's table, likewise
 
 Real models are looked for in the folder that LOWBIT_SHARED names, else in `../shared`.
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         ["prequantized", ref names @ ..] => {
             workspace_root().and_then(|root| measure::prequantized(&root, names)).map(|()| true)
         }
+        ["roundtrip", ref names @ ..] => workspace_root().and_then(|root| measure::roundtrip(&root, names)),
         ["speed", ref names @ ..] => workspace_root().and_then(|root| measure::speed(&root, names)).map(|()| true),
         ["onnxruntime", ref names @ ..] => {
             workspace_root().and_then(|root| measure::onnxruntime(&root, names)).map(|()| true)

@@ -75,10 +75,7 @@ struct Bench {
 
 impl Bench {
     fn new(root: &Path) -> Result<Bench> {
-        let shared = env::var_os("LOWBIT_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
-        let shared = shared.canonicalize().map_err(|e| {
-            format!("the models are not in {}: {e}; set LOWBIT_SHARED to the folder that holds them", shared.display())
-        })?;
+        let shared = shared(root)?;
         let build = ["build", "--release", "--package", "lowbit-cli"];
         if !cargo::command(root, &build).status().is_ok_and(|s| s.success()) {
             return Err("the command line does not build".into());
@@ -161,6 +158,14 @@ impl Bench {
     fn json(&self, arguments: &mut Command) -> Result<Value> {
         serde_json::from_slice(&output(arguments.arg("--json"))?).map_err(|e| format!("unreadable JSON: {e}"))
     }
+}
+
+/// The folder of the models and images.
+fn shared(root: &Path) -> Result<PathBuf> {
+    let shared = env::var_os("LOWBIT_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
+    shared.canonicalize().map_err(|e| {
+        format!("the models are not in {}: {e}; set LOWBIT_SHARED to the folder that holds them", shared.display())
+    })
 }
 
 fn output(command: &mut Command) -> Result<Vec<u8>> {
@@ -266,9 +271,10 @@ pub fn onnxruntime(root: &Path, names: &[&str]) -> Result<()> {
     let bench = Bench::new(root)?;
     let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
     let mut rows = vec![
-        "| model | n | same class | layers compared | layers within one step | greatest step | values that differ |"
+        "| model | n | same class | layers run as integers | layers compared | layers within one step | greatest step \
+         | values that differ | last layer |"
             .to_string(),
-        "|---|--:|--:|--:|--:|--:|--:|".to_string(),
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|".to_string(),
     ];
     for s in chosen(names)? {
         eprintln!("{}: quantize and compare", s.model);
@@ -280,14 +286,17 @@ pub fn onnxruntime(root: &Path, names: &[&str]) -> Result<()> {
         let text = output(&mut command)?;
         let found: Value = serde_json::from_slice(&text).map_err(|e| format!("unreadable JSON: {e}"))?;
         rows.push(format!(
-            "| {} | {} | {:.2} | {} | {} | {} | {:.4} % |",
+            "| {} | {} | {:.2} | {} of {} | {} | {} | {} | {:.4} % | {} |",
             s.model,
             found["samples"],
             found["same_class"].as_f64().unwrap_or(0.0),
+            found["integer_layers"],
+            found["all_layers"],
             found["layers"],
             found["layers_within_one"],
             found["greatest_step"],
             found["differing_percent"].as_f64().unwrap_or(0.0),
+            found["last_relative"].as_f64().map_or("-".into(), |x| format!("{x:.1e}")),
         ));
         eprintln!("{}", rows.last().map_or("", String::as_str));
     }
@@ -362,6 +371,26 @@ pub fn prequantized(root: &Path, names: &[&str]) -> Result<()> {
     }
 }
 
+/// Float models read, written, checked and run beside ONNX Runtime: a Python script does the work and prints a line a
+/// model. True if all pass.
+pub fn roundtrip(root: &Path, names: &[&str]) -> Result<bool> {
+    let folder = shared(root)?.join("models");
+    let entries = fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+    files.retain(|f| f.extension().is_some_and(|e| e == "onnx"));
+    files.sort();
+    let is = |f: &PathBuf, name: &str| f.file_stem().is_some_and(|stem| stem == name);
+    if let Some(unknown) = names.iter().find(|name| !files.iter().any(|f| is(f, name))) {
+        return Err(format!("no model is named {unknown} in {}", folder.display()));
+    }
+    files.retain(|f| names.is_empty() || names.iter().any(|name| is(f, name)));
+    let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+    let mut command = Command::new(&python);
+    command.current_dir(root).arg(root.join("xtask/roundtrip_onnxruntime.py")).args(&files);
+    let status = command.status().map_err(|e| format!("cannot start {command:?}: {e}"))?;
+    Ok(status.success())
+}
+
 /// Latency of float and integer programs, with ONNX Runtime on the float file in the same rounds.
 pub fn speed(root: &Path, names: &[&str]) -> Result<()> {
     let bench = Bench::new(root)?;
@@ -406,5 +435,7 @@ fn write(root: &Path, page: &str, name: &str, rows: &[String]) -> Result<()> {
         return Err(format!("{page} has no markers named {name}"));
     };
     let changed = format!("{}{}\n{}", &text[..from], rows.join("\n"), &text[to..]);
-    fs::write(&path, changed).map_err(|e| format!("{page}: {e}"))
+    // Beside the page first: it stays as it was if the disk is full.
+    let half = path.with_extension("md.part");
+    fs::write(&half, changed).and_then(|()| fs::rename(&half, &path)).map_err(|e| format!("{page}: {e}"))
 }

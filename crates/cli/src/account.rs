@@ -171,6 +171,10 @@ impl Account<'_> {
             accuracy.rows(&mut row, paper);
         }
         let _ = write!(out, "\n{}", table.print(paper, 0));
+        let accuracy = self.measured.accuracy.as_ref();
+        if let Some(line) = accuracy.and_then(|a| format::classes(&a.evaluation, "--evaluate-output")) {
+            let _ = writeln!(out, "classes: {line}");
+        }
         if self.measured.accuracy.is_none() {
             let _ = writeln!(
                 out,
@@ -292,8 +296,8 @@ impl Accuracy {
         if let Some(agreement) = found.agreement {
             row("agreement", String::new(), unit(agreement), format!("same class as float on {on}{noise}"));
         }
-        if let Some(error) = found.relative_error {
-            row("output error", String::new(), unit(error), format!("root mean square, relative to float's{noise}"));
+        for (name, error) in format::output_errors(found) {
+            row(&name, String::new(), unit(error), format!("root mean square, relative to float's{noise}"));
         }
     }
 }

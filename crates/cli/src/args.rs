@@ -33,12 +33,27 @@ pub struct ModelArguments {
 impl ModelArguments {
     /// Reads it, and says on standard error what was read differently than the file says it.
     pub fn load(&self) -> Result<Model> {
+        self.check_shapes()?;
         load(&self.path, &self.shapes)
     }
 
     /// Reads it for a verb that tells the remarks itself.
     pub fn load_silently(&self) -> Result<Model> {
+        self.check_shapes()?;
         Model::load_with(&self.path, &self.shapes)
+    }
+
+    /// Refuses two sizes for one input.
+    fn check_shapes(&self) -> Result<()> {
+        let twice = |i: &usize| self.shapes[..*i].iter().any(|(name, _)| *name == self.shapes[*i].0);
+        match (0..self.shapes.len()).find(twice) {
+            Some(i) => Err(Error::new(format!(
+                "expected --shape once for every input, found it twice for '{}'",
+                self.shapes[i].0
+            ))
+            .hint("leave one of them out")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -79,15 +94,17 @@ pub struct ImageArguments {
     #[arg(long, value_name = "N|none", value_parser = side)]
     pub crop: Option<Side>,
 
-    /// Mean of pixel/255: one number, or one a channel
+    /// Mean of pixel/255: one number, or one a channel in the order in which the model takes them, which is B,G,R with
+    /// --channels bgr
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', allow_negative_numbers = true)]
     pub mean: Option<Vec<f32>>,
 
-    /// Standard deviation of pixel/255: one number, or one a channel
+    /// Standard deviation of pixel/255: one number, or one a channel in the same order as the mean
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', allow_negative_numbers = true)]
     pub std: Option<Vec<f32>>,
 
-    /// Order of the colours: rgb or bgr
+    /// Order in which the model takes the colours: rgb or bgr; a mean and std of three numbers that are not given with
+    /// it (a preset's, the model's) are turned round with the colours
     #[arg(long, value_name = "ORDER")]
     pub channels: Option<Channels>,
 }
@@ -97,16 +114,50 @@ pub struct ImageArguments {
 pub struct Side(Option<u32>);
 
 impl ImageArguments {
-    /// What is in force: the flags over what the model stores.
-    pub fn resolve(&self, model: &Model) -> Result<Option<Preprocess>> {
-        let overrides = Overrides {
+    fn overrides(&self) -> Overrides {
+        Overrides {
             resize: self.resize.map(|s| s.0),
             crop: self.crop.map(|s| s.0),
             mean: self.mean.clone(),
             std: self.std.clone(),
             channels: self.channels,
+        }
+    }
+
+    /// Refuses flags for images where there is only `data` that is none.
+    pub fn refuse_without_images(&self, data: &str) -> Result<()> {
+        match self.preprocess.is_none() && self.overrides() == Overrides::default() {
+            true => Ok(()),
+            false => Err(Error::new(format!(
+                "expected images for --preprocess, --mean and the like, found {data}: arrays and noise are taken as they are"
+            ))
+            .hint("leave these flags out; an array holds what the model takes, already normalized")),
+        }
+    }
+
+    /// What is in force for the images among these data: the flags over what the model stores; nothing if there are none.
+    ///
+    /// Flags that nothing would go by are refused, so that no file says it was made with them.
+    pub fn resolve<'a>(&self, model: &Model, data: impl IntoIterator<Item = &'a str>) -> Result<Option<Preprocess>> {
+        let (mut images, mut others) = (None, Vec::new());
+        for spec in data {
+            match Dataset::takes_preprocess(spec)? {
+                true => images = Some(spec),
+                false => others.push(format!("'{spec}'")),
+            }
+        }
+        let Some(images) = images else {
+            self.refuse_without_images(&others.join(", "))?;
+            return Ok(None);
         };
-        preprocess::resolve(self.preprocess.as_deref(), model.preprocess(), &overrides)
+        let resolved = preprocess::resolve(self.preprocess.as_deref(), model.preprocess(), &self.overrides())?;
+        match resolved {
+            Some(preprocess) => Ok(Some(preprocess)),
+            None => Err(Error::new(format!(
+                "expected a preprocessing for the images of '{images}': the model stores none and none was given"
+            ))
+            .hint(format!("--preprocess with one of {}; or --mean and --std", preprocess::preset_names()))),
+        }
     }
 }
 

@@ -58,6 +58,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let progress = Progress::new();
     let model = arguments.model.load()?;
     let (graph, left_float) = args::lowered(&model)?;
+    check_batch(arguments)?;
     let graph = with_batch(&graph, arguments.batch)?;
     let (program, inputs) = (compile(&graph, &arguments.machine.target())?, noise(&graph)?);
     let effort = Effort { warm_up: Effort::default().warm_up.min(arguments.seconds), duration: arguments.seconds };
@@ -76,6 +77,20 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         config: args::stored_config(&model)?,
     };
     Outcome::new(found.text(paper)?, &found)
+}
+
+/// Refuses a batch beside a shape that says another.
+fn check_batch(arguments: &Arguments) -> Result<()> {
+    let Some(batch) = arguments.batch else { return Ok(()) };
+    let differs = |(_, sizes): &&(String, Vec<usize>)| sizes.first().is_some_and(|first| *first != batch);
+    match arguments.model.shapes.iter().find(differs) {
+        Some((name, sizes)) => Err(Error::new(format!(
+            "expected one batch, found --batch {batch} and a first size of {} in --shape {name}=...",
+            sizes[0]
+        ))
+        .hint("leave --batch out, or give the shape that batch")),
+        None => Ok(()),
+    }
 }
 
 impl Found<'_> {

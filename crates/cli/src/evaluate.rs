@@ -7,7 +7,7 @@ use crate::progress::Progress;
 use crate::table::{Side, Table};
 use clap::Args;
 use lowbit::bench::ReferenceStep;
-use lowbit::evaluate::{Evaluation, evaluate};
+use lowbit::evaluate::{Evaluation, check_output, evaluate};
 use lowbit::left::Left;
 use lowbit::{Config, Error, Model, Result, Tensor};
 use serde::Serialize;
@@ -29,6 +29,10 @@ pub struct Arguments {
     /// Compare with the reference alone: the labels of the data are another model's
     #[arg(long, requires = "reference")]
     no_labels: bool,
+
+    /// The output that has the scores of the classes, where several outputs have the shape [batch, classes]
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
 
     /// Samples, evenly spread over the data; all unless given
     #[arg(long, value_name = "N", value_parser = args::samples)]
@@ -73,7 +77,9 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     if let Some(reference) = &reference {
         check_alike(&model, reference)?;
     }
-    let preprocess = arguments.images.resolve(&model)?;
+    let output = arguments.output.as_deref();
+    output.map_or(Ok(()), |name| check_output(model.graph(), name))?;
+    let preprocess = arguments.images.resolve(&model, [arguments.data.as_str()])?;
     let opened = args::open(&arguments.data, &model, preprocess.as_ref(), &progress)?;
     let data = if arguments.no_labels { opened.without_labels() } else { opened };
     if !data.has_labels() && reference.is_none() {
@@ -90,7 +96,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let first: Vec<Tensor> = data.sample(0)?.inputs.into_iter().map(|(_, tensor)| tensor).collect();
     let reference_steps = args::reference_steps(&graph, &first, &arguments.machine.target())?;
     progress.stage("evaluate", Some(samples.count()));
-    let evaluation = evaluate(&graph, other.as_ref(), &arguments.machine.engine()?, &samples)?;
+    let evaluation = evaluate(&graph, other.as_ref(), &arguments.machine.engine()?, &samples, output)?;
     drop(samples);
     drop(progress);
     let found = Found {
@@ -142,19 +148,22 @@ impl Found<'_> {
         row("top-1", e.top1, e.reference.map(|r| r.top1));
         row("top-5", e.top5, e.reference.map(|r| r.top5));
         row("agreement", e.agreement, None);
-        row("output error", e.relative_error, None);
+        for (name, error) in format::output_errors(e) {
+            row(&name, Some(error), None);
+        }
         let noise = if self.random { paper.loud(" (RANDOM NOISE)") } else { String::new() };
         let on = format!("{} of {}{noise}", format::counted(e.samples, "sample"), self.data);
         let config = match &self.config {
             Some(config) => format!("config  {}\n", format::config(config)),
             None => String::new(),
         };
+        let classes = format::classes(e, "--output").map_or(String::new(), |line| format!("classes  {line}\n"));
         let mut left = format::left_float(self.left_float.as_deref());
         if self.reference_left_float.is_some() {
             left += &format!("reference, {}", format::left_float(self.reference_left_float.as_deref()));
         }
         let slow = format::reference_steps(&self.reference_steps, paper);
         let title = paper.bold(&self.model.display().to_string());
-        Ok(format!("{title}: {on}\n{config}{left}\n{}{slow}", table.print(paper, 0)))
+        Ok(format!("{title}: {on}\n{config}{classes}{left}\n{}{slow}", table.print(paper, 0)))
     }
 }

@@ -5,6 +5,7 @@ use crate::table::{Side, Table, clip};
 use lowbit::Config;
 use lowbit::bench::ReferenceStep;
 use lowbit::data::Preprocess;
+use lowbit::evaluate::Evaluation;
 use lowbit::left::Left;
 
 /// `1,008`.
@@ -85,6 +86,28 @@ pub fn bar(value: f64, full: f64, width: usize) -> String {
         bar.push(EIGHTHS[eighths % 8]);
     }
     bar
+}
+
+/// Which output has the classes, if there is a choice, or why none has; `flag` is what chooses one.
+pub fn classes(found: &Evaluation, flag: &str) -> Option<String> {
+    match (&found.output, &found.classification) {
+        (Some(name), _) => match found.outputs.len() {
+            1 => None,
+            n => Some(format!("output '{}', one of {n}", clip(name, 40))),
+        },
+        (None, Some(why)) if found.candidates.is_empty() => Some(format!("none: {why}")),
+        (None, Some(why)) => Some(format!("none: {why} ({flag} NAME chooses)")),
+        (None, None) => None,
+    }
+}
+
+/// The errors of the outputs with their titles, percent.
+pub fn output_errors(found: &Evaluation) -> Vec<(String, f64)> {
+    let title = |name: &str| match found.outputs.len() {
+        1 => "output error".to_string(),
+        _ => format!("output error of '{}'", clip(name, 40)),
+    };
+    found.outputs.iter().filter_map(|o| Some((title(&o.name), o.relative_error?))).collect()
 }
 
 /// What the interpreter runs for want of a kernel, by operator; nothing if there is nothing.

@@ -3,16 +3,26 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lowbit::Graph;
 use lowbit::ir::pass::{Flow, Watch};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-/// A bar, or nothing where nobody looks.
+/// A bar a stage, or nothing where nobody looks.
 #[derive(Debug)]
-pub struct Progress(ProgressBar);
+pub struct Progress {
+    /// What is drawn on.
+    target: fn() -> ProgressDrawTarget,
+    /// The stage's.
+    bar: Mutex<ProgressBar>,
+}
 
 impl Progress {
-    /// A bar without a stage yet.
+    /// Nothing to be seen yet.
     pub fn new() -> Self {
-        Progress(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()))
+        Progress::on(ProgressDrawTarget::stderr)
+    }
+
+    fn on(target: fn() -> ProgressDrawTarget) -> Self {
+        Progress { target, bar: Mutex::new(ProgressBar::hidden()) }
     }
 
     /// Starts a stage of `length` steps, if that is known.
@@ -23,19 +33,24 @@ impl Progress {
         };
         // A template that indicatif cannot read costs its looks only.
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.0.reset();
-        self.0.set_style(style.progress_chars("=> "));
-        self.0.set_message(name.to_string());
-        match length {
-            Some(n) => self.0.set_length(n as u64),
-            None => self.0.unset_length(),
-        }
-        self.0.enable_steady_tick(Duration::from_millis(200));
+        // Each change of a bar may draw it, so a stage gets one of its own, which is seen when it is complete.
+        let bar = ProgressBar::with_draw_target(length.map(|n| n as u64), ProgressDrawTarget::hidden())
+            .with_style(style.progress_chars("=> "))
+            .with_message(name.to_string());
+        let mut shown = self.bar();
+        shown.finish_and_clear();
+        bar.set_draw_target((self.target)());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        *shown = bar;
+    }
+
+    fn bar(&self) -> MutexGuard<'_, ProgressBar> {
+        self.bar.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// One step of the stage is done.
     pub fn step(&self) {
-        self.0.inc(1);
+        self.bar().inc(1);
     }
 
     /// A warning, above the bar.
@@ -45,13 +60,13 @@ impl Progress {
 
     /// Takes the bar away while something else is printed.
     pub fn pause<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.0.suspend(print)
+        self.bar().suspend(print)
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.bar().finish_and_clear();
     }
 }
 
@@ -71,5 +86,70 @@ impl Watch for Stages<'_> {
 
     fn after(&mut self, _pass: &str, _g: &Graph, _changed: bool) -> Flow {
         Flow::Continue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use indicatif::TermLike;
+    use std::io;
+
+    static WRITTEN: Mutex<String> = Mutex::new(String::new());
+
+    /// A terminal that keeps all that was ever on it.
+    #[derive(Debug)]
+    struct Keeper;
+
+    impl TermLike for Keeper {
+        fn width(&self) -> u16 {
+            120
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, s: &str) -> io::Result<()> {
+            self.write_str(s)
+        }
+        fn write_str(&self, s: &str) -> io::Result<()> {
+            WRITTEN.lock().unwrap().push_str(s);
+            Ok(())
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_bar_is_seen_before_its_length_is_known() {
+        let progress = Progress::on(|| ProgressDrawTarget::term_like(Box::new(Keeper)));
+        progress.pause(|| ());
+        for (name, length) in [("prepare", None), ("calibrate", Some(3)), ("evaluate", Some(5))] {
+            progress.stage(name, length);
+            std::thread::sleep(Duration::from_millis(60));
+            (0..length.unwrap_or(0)).for_each(|_| progress.step());
+            std::thread::sleep(Duration::from_millis(60));
+        }
+        drop(progress);
+        let written = WRITTEN.lock().unwrap().clone();
+        assert!(
+            !written.contains("/0") && !written.contains("calibrate    [                                        ] 0/5"),
+            "{written}"
+        );
+        for part in ["prepare", "calibrate    [", "0/3", "evaluate     [", "0/5"] {
+            assert!(written.contains(part), "{part}: {written}");
+        }
     }
 }

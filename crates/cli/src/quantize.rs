@@ -8,7 +8,7 @@ use clap::Args;
 use lowbit::bench::{Effort, Timing, interleaved, reference_steps};
 use lowbit::compiler::{PASSES, compile, compile_watched};
 use lowbit::data::Dataset;
-use lowbit::evaluate::evaluate;
+use lowbit::evaluate::{check_output as check_scores, evaluate};
 use lowbit::frontend::files;
 use lowbit::ir::pass::{self, PrintAfter, StopAfter, Watch};
 use lowbit::ir::text::{Constants, print_with};
@@ -57,6 +57,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = args::samples, requires = "evaluate")]
     evaluate_samples: Option<usize>,
 
+    /// The output that has the scores of the classes, where several outputs have the shape [batch, classes]
+    #[arg(long, value_name = "NAME", requires = "evaluate")]
+    evaluate_output: Option<String>,
+
     /// Measure nothing: only quantize and write
     #[arg(long, conflicts_with = "evaluate")]
     no_report: bool,
@@ -96,7 +100,9 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     }
     let progress = Progress::new();
     let model = arguments.model.load()?;
-    let preprocess = arguments.images.resolve(&model)?;
+    arguments.evaluate_output.as_deref().map_or(Ok(()), |name| check_scores(model.graph(), name))?;
+    let specs = [Some(arguments.data.as_str()), arguments.evaluate.as_deref()];
+    let preprocess = arguments.images.resolve(&model, specs.into_iter().flatten())?;
     let open = |spec: &str| args::open(spec, &model, preprocess.as_ref(), &progress);
     let data = open(&arguments.data)?;
     let test = arguments.evaluate.as_deref().map(open).transpose()?;
@@ -207,7 +213,8 @@ impl<'a> Test<'a> {
     fn accuracy(self, quantized: &Quantized, arguments: &Arguments, progress: &Progress) -> Result<Accuracy> {
         progress.stage("evaluate", Some(self.samples.count()));
         let engine = arguments.machine.engine()?;
-        let found = evaluate(&quantized.integer, Some(&quantized.float), &engine, &self.samples)?;
+        let scores = arguments.evaluate_output.as_deref();
+        let found = evaluate(&quantized.integer, Some(&quantized.float), &engine, &self.samples, scores)?;
         let data = arguments.evaluate.clone().unwrap_or_default();
         Ok(Accuracy { data, random: self.data.is_random(), evaluation: found })
     }

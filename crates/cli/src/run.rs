@@ -102,6 +102,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let files = if arguments.data.is_none() { input_files(&graph, &arguments.input)? } else { Vec::new() };
     let (inputs, outputs) = match &arguments.data {
         None => {
+            arguments.images.refuse_without_images(&arguments.input.join(", "))?;
             let inputs = files.iter().map(|file| npy::read(file)).collect::<Result<Vec<Tensor>>>()?;
             let found = run.run(&inputs)?;
             (inputs, found.outputs.into_iter().chain(found.taps).collect())
@@ -176,7 +177,7 @@ fn run_on_data(
     run: &mut dyn Run,
 ) -> Result<(Vec<Tensor>, Vec<Tensor>)> {
     let progress = Progress::new();
-    let preprocess = arguments.images.resolve(model)?;
+    let preprocess = arguments.images.resolve(model, [data])?;
     let data = args::open(data, model, preprocess.as_ref(), &progress)?;
     let samples = args::spread(&data, arguments.samples.unwrap_or(0), &progress);
     progress.stage("run", Some(samples.count()));

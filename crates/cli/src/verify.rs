@@ -47,7 +47,7 @@ struct Found<'a> {
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let progress = Progress::new();
     let model = arguments.model.load()?;
-    let preprocess = arguments.images.resolve(&model)?;
+    let preprocess = arguments.images.resolve(&model, [arguments.data.as_str()])?;
     // Noise is as good as data here: bits are compared, not accuracy.
     let data = lowbit::data::Dataset::open(&arguments.data, &model.inputs(), preprocess.as_ref())?;
     let (graph, left_float) = args::lowered(&model)?;

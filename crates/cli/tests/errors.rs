@@ -248,7 +248,7 @@ graph "means" {
     frontend::save(&lowbit::ir::text::parse(text).unwrap(), Path::new(&other)).unwrap();
     let (model, data) = (demo("model.onnx"), demo("test"));
     let stderr = error(&["evaluate", &model, "--data", &data, "--samples", "1", "--reference", &other], 1);
-    assert!(stderr.contains("expected 3 scores") && stderr.contains("found 12"), "{stderr}");
+    assert!(stderr.contains("expected 3 elements of 'logits'") && stderr.contains("found 12"), "{stderr}");
 }
 
 #[test]
@@ -269,12 +269,56 @@ fn images_without_a_preprocessing_name_the_presets() {
     for preset in ["imagenet", "inception", "unit", "raw", "--mean"] {
         assert!(stderr.contains(preset), "{stderr}");
     }
-    // Arrays and noise need none; flags do, and are stored.
+    let part = error(&["quantize", &model, "--data", &data, "-o", &out, "--mean", "0.5"], 1);
+    assert!(part.contains("expected a std too, found a mean alone"), "{part}");
+    // Flags are stored if something goes by them.
     let arguments = ["quantize", &model, "--data", &data, "--samples", "2", "--no-report", "-o", &out];
     let ran = run(&[&arguments[..], &["--preprocess", "unit"]].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let stored = Model::load(&out).unwrap();
     assert!(stored.preprocess().is_some_and(|p| p.contains("\"mean\":[0.0]")), "{:?}", stored.preprocess());
+}
+
+#[test]
+fn flags_for_images_are_refused_where_there_are_none() {
+    let folder = Folder::new();
+    let (model, data, out) = (forgetful(&folder), folder.path("x.npy"), folder.path("out.onnx"));
+    npy::write(Path::new(&data), &Tensor::from_f32(&[2, 3, 32, 32], vec![0.5; 6144]).unwrap()).unwrap();
+    let into = folder.path("into");
+    let verbs: [&[&str]; 5] = [
+        &["quantize", &model, "--data", &data, "-o", &out],
+        &["quantize", &model, "--data", "random", "-o", &out],
+        &["run", &model, "--input", &data, "--output", &into],
+        &["run", &model, "--data", &data, "--output", &into],
+        &["verify", &model, "--data", &data],
+    ];
+    for verb in verbs {
+        let stderr = error(&[verb, &["--preprocess", "unit"]].concat(), 1);
+        assert!(stderr.contains("are taken as they are"), "{stderr}");
+        assert!(error(&[verb, &["--crop", "none"]].concat(), 1).contains("expected images"));
+    }
+    assert_eq!(folder.files(), ["forgetful.onnx", "x.npy"]);
+    // Images to evaluate on are reason enough; and what the model stores does not speak of arrays.
+    let quantize = ["quantize", &model, "--data", &data, "-o", &out, "--samples", "2"];
+    let images = ["--preprocess", "unit", "--evaluate", &demo("test"), "--evaluate-samples", "2"];
+    assert!(json(&[&quantize[..], &images].concat())["preprocess"].is_object());
+    let told = json(&["quantize", &demo("model.onnx"), "--data", &data, "-o", &out, "--no-report"]);
+    assert!(told["preprocess"].is_null(), "{told}");
+    assert!(Model::load(&out).unwrap().preprocess().is_some(), "what the float model stores stays");
+}
+
+#[test]
+fn sizes_are_given_once() {
+    let folder = Folder::new();
+    let model = open_sized(&folder);
+    let shape = ["--shape", "x=2x3x16x16"];
+    let bench = |more: [&'static str; 2]| [&["bench", &model, "--seconds", "0.01"], &shape[..], &more].concat();
+    let stderr = error(&bench(["--batch", "3"]), 1);
+    assert!(stderr.contains("--batch 3") && stderr.contains("first size of 2 in --shape x="), "{stderr}");
+    assert_eq!(json(&bench(["--batch", "2"]))["inputs"][0], "x: f32[2x3x16x16]");
+    let stderr = error(&bench(["--shape", "x=1x3x8x8"]), 1);
+    assert!(stderr.contains("expected --shape once for every input, found it twice for 'x'"), "{stderr}");
+    assert!(error(&["inspect", &model, "--shape", "x=1x3x8x8", "--shape", "x=1x3x8x8"], 1).contains("twice for 'x'"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod support;
 
-use lowbit::data::npy;
+use lowbit::data::{npy, npz};
 use lowbit::ir::Tensor;
 use serde_json::Value;
 use std::path::Path;
@@ -146,6 +146,55 @@ fn evaluate_needs_no_flags_for_what_the_model_stores() {
     let alone = json(&["evaluate", &model, "--data", &test, "--samples", "10"]);
     assert!(alone.get("agreement").is_none() && alone.get("config").is_none());
     percent(&alone["top1"]);
+}
+
+#[test]
+fn classes_are_counted_where_there_are_classes_and_nowhere_else() {
+    let folder = Folder::new();
+    let (model, map, data, out) =
+        (folder.path("two.onnx"), folder.path("map.onnx"), folder.path("d.npz"), folder.path("q.onnx"));
+    let save = |path: &str, outputs: &str| {
+        let text = format!(
+            "graph \"g\" {{\n  input %x: f32[Nx2x4x4]\n  const %w: f32[3x2x1x1] = [1, 2, 3, 4, 5, 6]\n  \
+             %map: f32[Nx3x4x4] = Conv(%x, %w)\n  %logits = GlobalAvgPool(%map)\n  \
+             %aux = ReduceMax(%map) {{axes [2, 3], keep_dims}}\n{outputs}}}\n"
+        );
+        lowbit::frontend::save(&lowbit::ir::text::parse(&text).unwrap(), Path::new(path)).unwrap();
+    };
+    save(&model, "  output %aux\n  output %logits\n");
+    save(&map, "  output %map\n");
+    let x = Tensor::from_f32(&[2, 2, 4, 4], (0..64).map(|i| i as f32 / 9.0).collect()).unwrap();
+    let label = Tensor::from_i64(&[2], vec![2, 70]).unwrap();
+    npz::write(Path::new(&data), &[("x", &x), ("label", &label)]).unwrap();
+
+    // Labels of a model without classes are no error, however large; the errors of the outputs remain.
+    let evaluate = ["evaluate", &map, "--data", &data, "--reference", &map];
+    let told = json(&evaluate);
+    assert!(told["classification"].as_str().unwrap().contains("no output has the shape"), "{told}");
+    assert_eq!((told.get("top1"), told.get("agreement"), told["relative_error"].as_f64()), (None, None, Some(0.0)));
+    let printed = text(&evaluate);
+    assert!(printed.contains("classes  none: no output has") && printed.contains("output error"), "{printed}");
+    assert!(!printed.contains("top-1") && !printed.contains("agreement"), "{printed}");
+
+    let evaluate = ["evaluate", &model, "--data", &data, "--reference", &model];
+    let told = json(&evaluate);
+    assert_eq!(told["candidates"], serde_json::json!(["aux", "logits"]));
+    let printed = text(&evaluate);
+    assert!(printed.contains("--output NAME chooses") && printed.contains("output error of 'aux'"), "{printed}");
+    let chosen = [&evaluate[..], &["--output", "logits", "--no-labels"]].concat();
+    let told = json(&chosen);
+    assert_eq!((&told["output"], told["agreement"].as_f64()), (&"logits".into(), Some(100.0)));
+    assert!(text(&chosen).contains("classes  output 'logits', one of 2"));
+    let stderr = run(&[&evaluate[..], &["--output", "logit"]].concat()).stderr;
+    assert!(stderr.contains("did you mean 'logits'"), "{stderr}");
+
+    let quantize = ["quantize", &model, "--data", &data, "-o", &out, "--evaluate", "random", "--evaluate-samples", "2"];
+    let printed = text(&quantize);
+    assert!(printed.contains("classes: none: 2 outputs") && printed.contains("--evaluate-output NAME"), "{printed}");
+    let chosen = [&quantize[..], &["--evaluate-output", "logits"]].concat();
+    assert_eq!(json(&chosen)["accuracy"]["output"], "logits");
+    let ran = run(&[&quantize[..], &["--evaluate-output", "lgits"]].concat());
+    assert!(ran.code == Some(1) && ran.stderr.contains("did you mean 'logits'"), "{ran:?}");
 }
 
 #[test]

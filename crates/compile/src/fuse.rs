@@ -54,7 +54,7 @@ pub fn chains(g: &Graph) -> (HashMap<NodeId, Chain>, HashSet<NodeId>) {
     let mut absorbed = HashSet::new();
     // Later chains claim a shared Add first: all its other operands are ready by then.
     for (id, node) in g.nodes().collect::<Vec<_>>().into_iter().rev() {
-        if !matches!(node.op, Op::Conv(_) | Op::MatMul(_)) {
+        if !node.op.is_layer() {
             continue;
         }
         let chain = match g.ty(node.outputs[0]).dtype {

@@ -16,7 +16,7 @@ pub use passes::PASSES;
 pub use target::Target;
 
 use lowbit_ir::pass::{self, Flow, Watch};
-use lowbit_ir::{Error, Graph, Result, bounds, infer};
+use lowbit_ir::{Error, Graph, Result, bounds, check_float_mode, infer};
 use lowbit_runtime::{Port, Program};
 use std::sync::Arc;
 
@@ -27,6 +27,8 @@ pub fn compile(graph: &Graph, target: &Target) -> Result<Arc<Program>> {
 
 /// As [`compile`], showing the graph after every pass; `None` if the watch stopped it.
 pub fn compile_watched(graph: &Graph, target: &Target, watch: &mut dyn Watch) -> Result<Option<Arc<Program>>> {
+    // Scales of accumulators and changes of scale, and what is folded, are computed here.
+    check_float_mode()?;
     let mut g = graph.clone();
     infer::refresh(&mut g, &target.customs)?;
     // No accumulator may overflow unproven: kernels sum modulo 2^32.

@@ -2,7 +2,7 @@
 //!
 //! Reads a model, writes it to FOLDER/model.onnx, checks that this file gives the same graph again, runs the graph in
 //! the interpreter on numbers of a fixed sequence, and leaves inputs and outputs as raw little-endian files with their
-//! shapes in FOLDER/tensors.txt. `tests/compare_onnxruntime.py` compares them with ONNX Runtime.
+//! shapes in FOLDER/tensors.txt. `cargo xtask roundtrip` compares them with ONNX Runtime.
 
 use lowbit_frontend::{ImportOptions, load, save};
 use lowbit_ir::interp::Interpreter;

@@ -80,6 +80,12 @@ fn all_unsupported_nodes_are_reported_at_once() {
         &model,
         &["9 nodes", "7 x Hardmax", "'Hardmax_h0'", "and 2 more", "1 x Relux", "did you mean 'Relu'", "1 x If"],
     );
+    // An operator that ONNX has is meant, however near another name is.
+    let mut known = Model::new(13).input("x", DType::F32, &["2"]).node("ConvTranspose", "x", "y", vec![]).output("y");
+    let told = known.import().unwrap_err().to_string();
+    assert!(told.contains("this operator of ONNX is not supported") && !told.contains("did you mean"), "{told}");
+    known.graph().node[0].op_type = Some("ConvTranspos".into());
+    assert!(!known.import().unwrap_err().to_string().contains("of ONNX"));
     let mut other = Model::new(13).input("x", DType::F32, &["2"]).node("Fancy", "x", "y", vec![]).output("y");
     other.graph().node[0].domain = Some("my.own".into());
     refused(&other, &["Fancy_y", "my.own"]);
@@ -283,4 +289,22 @@ fn types_that_become_others_are_told() {
     assert_eq!(lowbit_frontend::remark_lines(&remarks), expected);
     let plain = Model::new(13).input("x", DType::F32, &["1"]).node("Neg", "x", "y", vec![]).output("y");
     assert!(lowbit_frontend::onnx::import(plain.bytes().into(), None, &ImportOptions::default()).unwrap().1.is_empty());
+}
+
+#[test]
+fn outputs_of_other_sizes_than_declared_are_remarked() {
+    let base = || Model::new(13).input("x", DType::F32, &["N", "2"]).node("Relu", "x", "y", vec![]).output("y");
+    let declared = |dims: &[&str]| base().input("y", DType::F32, dims).graph().input.pop().unwrap();
+    let lines = |dims: &[&str], shapes: &[(String, Vec<usize>)]| {
+        let mut model = base();
+        model.graph().output[0] = declared(dims);
+        let options = ImportOptions { shapes: shapes.to_vec() };
+        let remarks = lowbit_frontend::onnx::import(model.bytes().into(), None, &options).unwrap().1;
+        lowbit_frontend::remark_lines(&remarks)
+    };
+    assert_eq!(lines(&["N", "3"], &[]), ["output 'y' is Nx2, the file declares Nx3"]);
+    assert_eq!(lines(&["2"], &[]), ["output 'y' is Nx2, the file declares 2"]);
+    // What is open may be what is declared.
+    assert!(lines(&["7", "2"], &[]).is_empty() && lines(&["M", "K"], &[]).is_empty());
+    assert_eq!(lines(&["7", "2"], &[("x".into(), vec![4, 2])]), ["output 'y' is 4x2, the file declares 7x2"]);
 }

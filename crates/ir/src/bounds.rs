@@ -3,9 +3,11 @@
 //! For one output channel the accumulator is bias + sum over k of (x_k - zx) * (w_k - zw). The weights are known and
 //! each x_k is free within the input type's qmin..=qmax, so the exact extremes are the bias plus the sum of each term's
 //! own extremes. Padded taps contribute 0. Two variable operands are both free within their types.
+//! That values keep to the ranges of their types is shown by [`ranges`], which [`check`] asks for every node and constant.
 
-use crate::infer::{outputs_per_input, weight_axis};
-use crate::{DType, Error, Granularity, Graph, Node, NodeId, Op, Quant, Result, Shape, Tensor, Type};
+use crate::infer::{depth, outputs_per_input, weight_axis};
+use crate::op::Layer;
+use crate::{DType, Def, Error, Granularity, Graph, Node, NodeId, Op, Quant, Result, Shape, Tensor, Type, ranges};
 
 /// What the sums of one multiply-accumulate node can reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,12 +19,6 @@ pub struct MacBound {
     pub product: (i64, i64),
     /// Number of products in a sum.
     pub depth: usize,
-    /// Largest |x_k * w_k + x_(k+1) * w_(k+1)| over even k: what an instruction that adds pairs holds in between, with
-    /// weights as stored and inputs as stored but unsigned (signed storage moved up by half its range). k runs as in
-    /// the definition: input channels fastest.
-    pub pair_sum: i64,
-    /// As `pair_sum`, over every two products of a channel: it holds for every order of k.
-    pub any_pair_sum: i64,
 }
 
 impl MacBound {
@@ -42,11 +38,6 @@ impl MacBound {
         self.first_outside(ty).is_none()
     }
 
-    /// Whether an instruction that saturates pair sums to 16 bits keeps them, if it pairs neighbouring k.
-    pub fn pairs_fit_i16(&self) -> bool {
-        self.pair_sum <= i64::from(i16::MAX)
-    }
-
     fn first_outside(&self, ty: &Type) -> Option<(usize, (i64, i64))> {
         let storage = ty.dtype.range().unwrap_or((0, 0));
         let (lo, hi) = ty.quant.as_ref().map_or(storage, |q| (q.qmin.max(storage.0), q.qmax.min(storage.1)));
@@ -61,7 +52,17 @@ pub fn bits_needed(low: i64, high: i64) -> u32 {
 }
 
 /// The bounds of all integer multiply-accumulates, or one error that names all whose accumulator could overflow.
+///
+/// They rest on the ranges of types, so a graph whose values could leave those is refused first.
 pub fn check(g: &Graph) -> Result<Vec<(NodeId, MacBound)>> {
+    for (_, value) in g.values() {
+        if let Def::Const(tensor) = &value.def {
+            ranges::check_constant(tensor).map_err(|e| e.at_value(&value.name))?;
+        }
+    }
+    for (_, node) in g.nodes() {
+        ranges::check_node(g, node).map_err(|e| e.at_node(&node.name))?;
+    }
     let mut bounds = Vec::new();
     let mut wrong: Vec<(&str, String)> = Vec::new();
     for (id, node) in g.nodes() {
@@ -112,7 +113,7 @@ pub fn bound(g: &Graph, node: &Node) -> Result<Option<MacBound>> {
     let input = Inputs::new(&node.op, x_ty, xq, &w_ty.shape)?;
     let mut sums = match g.constant(w) {
         Some(w) => from_weights(&rows(&node.op, w, axis)?, &input),
-        None => from_types(depth(&node.op, w_ty)?, w_ty, wq, &input.any()),
+        None => from_types(depth(&node.op, &w_ty.shape.require()?).unwrap_or(usize::MAX), w_ty, wq, &input.any()),
     }?;
     if let Some(bias) = node.input(2) {
         let all = g.ty(bias).quant.as_ref().map(|q| (q.qmin, q.qmax)).or(g.ty(bias).dtype.range()).unwrap_or((0, 0));
@@ -168,7 +169,7 @@ impl Inputs {
             ([_, _, ..], Granularity::Channel { axis: 1 }, Some(share)) => share,
             _ => return Err(Error::new(format!("expected an input with one zero point, found {ty}"))),
         };
-        Ok(Inputs { all: q.zero_point.iter().map(|zero| Input::new(op, ty, q, *zero)).collect(), share })
+        Ok(Inputs { all: q.zero_point.iter().map(|zero| Input::new(op, q, *zero)).collect(), share })
     }
 
     /// What an output channel reads.
@@ -180,8 +181,8 @@ impl Inputs {
     /// What any output channel can read.
     fn any(&self) -> Input {
         let all = self.all.iter().copied();
-        let joined = |a: Input, b: Input| Input { centred: join(a.centred, b.centred), unsigned: a.unsigned };
-        all.reduce(joined).unwrap_or(Input { centred: (0, 0), unsigned: (0, 0) })
+        let joined = |a: Input, b: Input| Input { centred: join(a.centred, b.centred) };
+        all.reduce(joined).unwrap_or(Input { centred: (0, 0) })
     }
 }
 
@@ -190,26 +191,25 @@ impl Inputs {
 struct Input {
     /// Range of x - zx; with padding, 0 is in it.
     centred: (i128, i128),
-    /// Range of x as stored, moved to begin at 0 if the storage is signed.
-    unsigned: (i128, i128),
 }
 
 impl Input {
-    fn new(op: &Op, ty: &Type, q: &Quant, zero: i32) -> Self {
+    fn new(op: &Op, q: &Quant, zero: i32) -> Self {
         let zero = i128::from(zero);
-        let (mut low, mut high) = (i128::from(q.qmin), i128::from(q.qmax));
-        if matches!(op, Op::Conv(c) if c.pads.iter().any(|p| *p > 0)) {
-            (low, high) = (low.min(zero), high.max(zero));
-        }
-        let least = i128::from(ty.dtype.range().map_or(0, |r| r.0));
-        Input { centred: (low - zero, high - zero), unsigned: (low - least, high - least) }
+        let (low, high) = (i128::from(q.qmin), i128::from(q.qmax));
+        let with_zero = (low.min(zero), high.max(zero));
+        let padded = match op.layer() {
+            Some(Layer::Conv(c)) => c.pads.iter().any(|p| *p > 0),
+            Some(Layer::MatMul(_)) | None => false,
+        };
+        let (low, high) = if padded { with_zero } else { (low, high) };
+        Input { centred: (low - zero, high - zero) }
     }
 }
 
-/// The weights of one output channel in the order of k, as stored.
+/// The weights of one output channel, less their zero point.
 struct Row {
     channel: usize,
-    zero: i128,
     weights: Vec<i128>,
 }
 
@@ -230,7 +230,10 @@ fn rows(op: &Op, w: &Tensor, axis: usize) -> Result<Vec<Row>> {
     };
     let data = w.ints()?;
     let dims = w.dims();
-    let row = |channel: usize, weights: Vec<i128>| Row { channel, zero: zero(channel), weights };
+    let row = |channel: usize, stored: Vec<i128>| {
+        let zero = zero(channel);
+        Row { channel, weights: stored.into_iter().map(|w| w - zero).collect() }
+    };
     let at = |i: usize| data.get(i).copied().map_or(0, i128::from);
     if let Op::Conv(_) = op {
         let (outs, ins) = (dims.first().copied().unwrap_or(0), dims.get(1).copied().unwrap_or(1));
@@ -252,22 +255,11 @@ fn rows(op: &Op, w: &Tensor, axis: usize) -> Result<Vec<Row>> {
     Ok((0..batch).flat_map(|b| (0..columns).map(move |n| (b, n))).map(of).collect())
 }
 
-fn depth(op: &Op, w: &Type) -> Result<usize> {
-    let dims = w.shape.require()?;
-    Ok(match (op, dims.as_slice()) {
-        (Op::MatMul(m), [.., a, b]) => *if m.trans_b { b } else { a },
-        (_, [k]) => *k,
-        (_, dims) => dims.iter().skip(1).product(),
-    })
-}
-
 /// Bounds that may still be too wide for i64.
 struct Sums {
     channels: Vec<(i128, i128)>,
     product: (i128, i128),
     depth: usize,
-    pair_sum: i128,
-    any_pair_sum: i128,
     one_for_all: bool,
 }
 
@@ -280,8 +272,6 @@ impl Sums {
             channels: self.channels.into_iter().map(pair).collect::<Result<_>>()?,
             product: pair(self.product)?,
             depth: self.depth,
-            pair_sum: narrow(self.pair_sum)?,
-            any_pair_sum: narrow(self.any_pair_sum)?,
         })
     }
 }
@@ -299,33 +289,18 @@ fn plus(a: (i128, i128), b: (i128, i128)) -> (i128, i128) {
     (a.0 + b.0, a.1 + b.1)
 }
 
-fn magnitude((low, high): (i128, i128)) -> i128 {
-    low.abs().max(high.abs())
-}
-
 fn from_weights(rows: &[Row], inputs: &Inputs) -> Result<Sums> {
     let count = rows.iter().map(|r| r.channel + 1).max().unwrap_or(0);
     let mut channels: Vec<Option<(i128, i128)>> = vec![None; count];
     let mut product: Option<(i128, i128)> = None;
-    let (mut pair_sum, mut any_pair_sum) = (0, 0);
     for row in rows {
         let input = inputs.of(row.channel)?;
         let mut sum = (0, 0);
-        // The two largest and the two smallest products with the input as stored.
-        let (mut most, mut least) = ([0; 2], [0; 2]);
         for w in &row.weights {
-            let term = times(w - row.zero, input.centred);
+            let term = times(*w, input.centred);
             product = Some(product.map_or(term, |p| join(p, term)));
             sum = plus(sum, term);
-            let stored = times(*w, input.unsigned);
-            most = top_two(most, stored.1);
-            least = top_two(least, -stored.0);
         }
-        for pair in row.weights.chunks(2) {
-            let stored = pair.iter().fold((0, 0), |sum, w| plus(sum, times(*w, input.unsigned)));
-            pair_sum = magnitude(stored).max(pair_sum);
-        }
-        any_pair_sum = any_pair_sum.max(most.iter().sum()).max(least.iter().sum());
         if let Some(channel) = channels.get_mut(row.channel) {
             *channel = Some(channel.map_or(sum, |c| join(c, sum)));
         }
@@ -334,31 +309,19 @@ fn from_weights(rows: &[Row], inputs: &Inputs) -> Result<Sums> {
         channels: channels.into_iter().map(Option::unwrap_or_default).collect(),
         product: product.unwrap_or_default(),
         depth: rows.first().map_or(0, |r| r.weights.len()),
-        pair_sum,
-        any_pair_sum,
         one_for_all: false,
     })
 }
 
-fn top_two([first, second]: [i128; 2], new: i128) -> [i128; 2] {
-    if new > first { [new, first] } else { [first, second.max(new)] }
-}
-
 fn from_types(depth: usize, w: &Type, q: &Quant, input: &Input) -> Result<Sums> {
     let ends = (i128::from(q.qmin), i128::from(q.qmax));
-    let range = |zero: i128, x: (i128, i128)| join(times(ends.0 - zero, x), times(ends.1 - zero, x));
-    let zeros = q.zero_point.iter().map(|z| range(i128::from(*z), input.centred));
-    let product = zeros.reduce(join).ok_or_else(|| Error::new(format!("expected a zero point, found none in {w}")))?;
+    let none = || Error::new(format!("expected a zero point, found none in {w}"));
+    let zeros = q.zero_point.iter().map(|z| (ends.0 - i128::from(*z), ends.1 - i128::from(*z)));
+    let centred = zeros.reduce(join).ok_or_else(none)?;
+    let over = |w: (i128, i128), x: (i128, i128)| join(times(w.0, x), times(w.1, x));
+    let product = over(centred, input.centred);
     let depth_wide = depth as i128;
-    let pair = magnitude(range(0, input.unsigned)) * depth_wide.min(2);
-    Ok(Sums {
-        channels: vec![(product.0 * depth_wide, product.1 * depth_wide)],
-        product,
-        depth,
-        pair_sum: pair,
-        any_pair_sum: pair,
-        one_for_all: true,
-    })
+    Ok(Sums { channels: vec![(product.0 * depth_wide, product.1 * depth_wide)], product, depth, one_for_all: true })
 }
 
 #[cfg(test)]
@@ -399,9 +362,6 @@ mod tests {
         // x - zx in -10..245.
         assert_eq!(b.channels, [(5 - 10 - 490 - 30, 5 + 245 + 20 + 735), (-7 - 2000, -7 + 49000)]);
         assert_eq!((b.product, b.depth), ((-1000, 24500), 3));
-        // Stored inputs in 0..255: pairs (1, -2), (3) and (100, 100), (0).
-        assert_eq!((b.pair_sum, b.any_pair_sum), (51000, 51000));
-        assert!(!b.pairs_fit_i16());
         assert_eq!(b.bits_needed(), 17);
     }
 
@@ -430,18 +390,6 @@ mod tests {
         assert_eq!(of(&[1, 2, 5], Some(3)).unwrap(), Some((-30, 735)));
         let error = of(&[1, 1, usize::MAX / 8], None).unwrap_err().to_string();
         assert!(error.contains("node 'y'") && error.contains("can leave 64 bits"), "{error}");
-    }
-
-    #[test]
-    fn pairs_follow_k() {
-        // Stored [in][tap]; k is (tap, in), so tap 0 of both channels is a pair: 100 with -100.
-        let mut g = Graph::new("g");
-        let x = g.add_input("x", Type::quantized(DType::U8, vec![1, 2, 2], Quant::per_tensor(1., 0, 0, 255)));
-        let w = constant(&mut g, "w", DType::I8, &[1, 2, 2], (1., 0), &[100, 3, -100, 4]);
-        let conv = Conv { strides: vec![1], pads: vec![0, 0], dilations: vec![1], group: 1 };
-        apply(&mut g, "y", Op::Conv(conv), &[Some(x), Some(w)]).unwrap();
-        let (_, b) = check(&g).unwrap().remove(0);
-        assert_eq!((b.pair_sum, b.any_pair_sum), (25500, 104 * 255));
     }
 
     #[test]

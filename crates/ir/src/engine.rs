@@ -41,6 +41,21 @@ pub trait CustomOp: Send + Sync {
     fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>>;
 }
 
+/// Refuses a thread whose floats flush subnormal numbers to zero or do not round to nearest even.
+///
+/// The promised bits need the default environment, and a host process may have left another one behind. So everything
+/// that computes with floats on the thread that calls it, and no kernel alone, asks this first: who quantizes, compiles,
+/// reads a file or interprets.
+pub fn check_float_mode() -> Result<()> {
+    match lowbit_arithmetic::float::environment_is_ieee() {
+        true => Ok(()),
+        false => Err(Error::new(
+            "this thread's floats flush subnormal numbers to zero or do not round to nearest even, so results would differ",
+        )
+        .hint("reset the mode: a library built with -ffast-math sets FTZ and DAZ, fesetround the rounding")),
+    }
+}
+
 /// The table that resolves [`Op::Custom`](crate::Op::Custom), given to an engine by value: nothing is global.
 #[derive(Clone, Default)]
 pub struct Customs(Vec<Arc<dyn CustomOp>>);

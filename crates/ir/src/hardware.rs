@@ -106,7 +106,7 @@ pub fn check(g: &Graph, hardware: &Hardware) -> Result<()> {
 
 fn check_node(g: &Graph, node: &Node, hardware: &Hardware) -> Vec<String> {
     let mut wrong = Vec::new();
-    if let (Op::Conv(_) | Op::MatMul(_), Some(output)) = (&node.op, node.outputs.first()) {
+    if let (true, Some(output)) = (node.op.is_layer(), node.outputs.first()) {
         for v in node.operands().take(2) {
             let ty = g.ty(v);
             let bits = ty.quant.as_ref().map_or(0, width);

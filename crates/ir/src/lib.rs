@@ -4,7 +4,8 @@
 //! [`tensor`] (a type with bytes), [`op`] (the closed list of operators), [`graph`] (the arena of nodes and values),
 //! [`engine`] (how anybody runs a graph), [`meta`] (what a model says about itself), [`spec`] (what a user asks of a
 //! value before its range is known). Then what is computed of them: [`infer`] (types and shapes), [`interp`] (the meaning of
-//! every operator), [`bounds`] (how large accumulators get), [`hardware`] (what a device can compute).
+//! every operator), [`ranges`] (that integers keep to what types declare), [`bounds`] (how large accumulators get),
+//! [`hardware`] (what a device can compute).
 #![forbid(unsafe_code)]
 
 pub mod bounds;
@@ -20,6 +21,7 @@ pub mod meta;
 pub mod op;
 pub mod pass;
 pub mod quant;
+pub mod ranges;
 pub mod request;
 pub mod suggest;
 pub mod tensor;
@@ -28,7 +30,7 @@ pub mod types;
 pub mod verify;
 
 pub use dtype::DType;
-pub use engine::{CustomOp, Customs, Engine, Outputs, Run};
+pub use engine::{CustomOp, Customs, Engine, Outputs, Run, check_float_mode};
 pub use error::{Error, Result};
 pub use graph::{Def, Graph, Node, NodeId, Value, ValueId};
 pub use meta::Metadata;

@@ -450,7 +450,65 @@ pub enum Category {
     Custom,
 }
 
+/// A multiply-accumulate, by its kind: what is true of one need not be true of another, so whoever tells them apart
+/// tells all apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer<'a> {
+    /// [`Op::Conv`].
+    Conv(&'a Conv),
+    /// [`Op::MatMul`].
+    MatMul(MatMul),
+}
+
 impl Op {
+    /// Whether it is a multiply-accumulate: operands 0 and 1 are multiplied, operand 2 is the bias.
+    pub fn is_layer(&self) -> bool {
+        self.layer().is_some()
+    }
+
+    /// The multiply-accumulate that it is, if it is one. Exhaustive: a new operator must say.
+    pub fn layer(&self) -> Option<Layer<'_>> {
+        match self {
+            Op::Conv(c) => Some(Layer::Conv(c)),
+            Op::MatMul(m) => Some(Layer::MatMul(*m)),
+            Op::BatchNorm { .. }
+            | Op::LayerNorm { .. }
+            | Op::Softmax { .. }
+            | Op::Relu
+            | Op::Clip { .. }
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Where
+            | Op::Cast { .. }
+            | Op::MaxPool(_)
+            | Op::AvgPool(_)
+            | Op::GlobalAvgPool
+            | Op::Reduce(_)
+            | Op::Concat { .. }
+            | Op::Split { .. }
+            | Op::Slice(_)
+            | Op::Pad(_)
+            | Op::Reshape { .. }
+            | Op::Flatten { .. }
+            | Op::Squeeze { .. }
+            | Op::Unsqueeze { .. }
+            | Op::Transpose { .. }
+            | Op::Gather { .. }
+            | Op::Expand { .. }
+            | Op::Resize(_)
+            | Op::Identity
+            | Op::Quantize { .. }
+            | Op::Dequantize
+            | Op::Requantize(_)
+            | Op::QAdd(_)
+            | Op::QMul(_)
+            | Op::QAvgPool(_)
+            | Op::Table
+            | Op::Simulate(_)
+            | Op::Custom(_) => None,
+        }
+    }
+
     /// The operator's name, as configs, reports and the text form use it.
     pub fn name(&self) -> &'static str {
         match self {

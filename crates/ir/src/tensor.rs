@@ -171,13 +171,24 @@ impl Tensor {
 
     /// Refuses integers outside `q.qmin..=q.qmax`, which storage wider than the range can hold.
     pub fn check_range(&self, q: &Quant) -> Result<()> {
-        if self.ty.dtype.range() == Some((q.qmin, q.qmax)) {
-            return Ok(());
-        }
-        match self.ints()?.into_iter().find(|v| !(q.qmin..=q.qmax).contains(v)) {
+        match self.first_outside(q.qmin, q.qmax)? {
             Some(bad) => Err(Error::new(format!("expected integers in {}..{}, found {bad}", q.qmin, q.qmax))),
             None => Ok(()),
         }
+    }
+
+    /// The first integer outside `low..=high`, if there is one.
+    pub fn first_outside(&self, low: i64, high: i64) -> Result<Option<i64>> {
+        if self.ty.dtype.range().is_some_and(|(lo, hi)| low <= lo && hi <= high) {
+            return Ok(None);
+        }
+        let outside = |v: &i64| !(low..=high).contains(v);
+        Ok(match self.ty.dtype {
+            // Weights are mostly single bytes, and large: no widened copy of them.
+            DType::I8 => self.bytes.iter().map(|b| i64::from(*b as i8)).find(outside),
+            DType::U8 => self.bytes.iter().map(|b| i64::from(*b)).find(outside),
+            _ => self.ints()?.into_iter().find(outside),
+        })
     }
 
     /// The same bytes under another shape of as many elements.

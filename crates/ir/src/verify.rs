@@ -16,11 +16,15 @@
 //! 11. Output types are what inference says of the operator and its operand types.
 //! 12. Rescaling is possible: the method can express every ratio of scales that it meets, output ranges fit 32 bits, and
 //!     what is asked of a value still to be quantized is a width of 2 to 32 bits.
+//! 13. Results keep to the range that their type declares, if operands do: what a table holds, or could hold where it is
+//!     no constant, lies within the range of what is looked up in it, and no zero point of a rectified value is above its
+//!     range. All other operators limit their results or give integers of their operands ([`ranges`](crate::ranges)),
+//!     accumulators are proven before anything is compiled ([`bounds`](crate::bounds)).
 //!
 //! A violation is a bug of the pass or importer that made the graph; all are reported at once, up to twenty.
 //! Attributes are checked where they are used: by inference.
 
-use crate::{Customs, DType, Def, Error, Granularity, Graph, Node, NodeId, Op, Quant, Result, Type, ValueId, infer};
+use crate::{Customs, Def, Error, Granularity, Graph, Node, NodeId, Op, Quant, Result, Type, ValueId, infer, ranges};
 use lowbit_arithmetic::{AddRescale, Rescale, requant::check_scale};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -56,6 +60,9 @@ fn check(g: &Graph, customs: Option<&Customs>) -> Result<()> {
         if sound {
             types(g, node, customs, &mut found);
             rescaling(g, node, &mut found);
+            if let Err(e) = ranges::check_node(g, node) {
+                found.node(13, node, e.message());
+            }
         }
     }
     found.into_result(&g.name)
@@ -255,19 +262,9 @@ fn constant(name: &str, ty: &Type, def: &Def, found: &mut Violations) {
     if tensor.ty() != ty {
         found.value(8, name, format_args!("the type is {ty}, but the tensor's is {}", difference(ty, tensor.ty())));
     }
-    let Some(q) = &ty.quant else { return };
-    if tensor.dtype().range() == Some((q.qmin, q.qmax)) {
-        return;
-    }
-    let outside = |v: &i64| !(q.qmin..=q.qmax).contains(v);
-    // Weights are mostly single bytes, and large: no widened copy of them.
-    let bad = if tensor.dtype() == DType::I8 {
-        tensor.bytes().iter().map(|b| i64::from(*b as i8)).find(outside)
-    } else {
-        tensor.ints().ok().and_then(|ints| ints.into_iter().find(outside))
-    };
-    if let Some(bad) = bad {
-        found.value(8, name, format_args!("it contains {bad}, outside of its range {}..{}", q.qmin, q.qmax));
+    // The value's type and the tensor's are the same, or that is a violation already.
+    if let Err(e) = ranges::check_constant(tensor) {
+        found.value(8, name, e.message());
     }
 }
 

@@ -4,7 +4,9 @@ use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::op::{CustomId, MatMul, Rescale};
 use lowbit_ir::request::{Kind, Request, ScaleForm, Sharing};
 use lowbit_ir::verify::{LIMIT, verify, verify_with};
-use lowbit_ir::{CustomOp, Customs, DType, Dim, Granularity, Graph, NodeId, Op, Quant, Shape, Tensor, Type, ValueId};
+use lowbit_ir::{
+    CustomOp, Customs, DType, Dim, Granularity, Graph, NodeId, Op, Quant, Shape, Tensor, Type, ValueId, bounds,
+};
 
 fn f32s(dims: &[usize]) -> Type {
     Type::f32(dims.to_vec())
@@ -269,6 +271,65 @@ fn rescaling() {
     let n = g.add_node("s", Op::Simulate(spec), vec![g.find("x")], &[("y", f32s(&[2]))]);
     g.outputs = g.node(n).outputs.clone();
     breaks(&g, &[12], "expected a width of 2 to 32 bits, found 33");
+}
+
+/// x: u8 -> Table -> y: u8 in 0..1, with this operand as the table.
+fn looked_up(table: impl FnOnce(&mut Graph) -> ValueId) -> Graph {
+    let of = |quant| Type::quantized(DType::U8, vec![1, 4], quant);
+    let mut g = typed(of(Quant::per_tensor(1.0, 0, 0, 255)));
+    let table = table(&mut g);
+    let y = ("y", of(Quant::per_tensor(1.0, 0, 0, 1)));
+    let n = g.add_node("look", Op::Table, vec![g.find("x"), Some(table)], &[y]);
+    g.outputs = g.node(n).outputs.clone();
+    g
+}
+
+fn entries(data: &[i64]) -> Tensor {
+    Tensor::from_ints(Type::plain(DType::U8, vec![data.len()]), data).unwrap()
+}
+
+#[test]
+fn tables_keep_to_the_range_of_their_result() {
+    let mut data = vec![1; 256];
+    verify(&looked_up(|g| g.add_const("t", entries(&data)))).unwrap();
+    data[7] = 2;
+    let g = looked_up(|g| g.add_const("t", entries(&data)));
+    breaks(&g, &[13], "node 'look': expected entries of the table 't' in the range 0..1 of its result, found 2");
+    assert!(bounds::check(&g).unwrap_err().to_string().contains("node 'look': expected entries of the table 't'"));
+
+    // What is computed may be all that its type allows.
+    let ty = |quant| Type { quant, ..Type::plain(DType::U8, vec![256]) };
+    let g = looked_up(|g| g.add_input("t", ty(None)));
+    breaks(&g, &[13], "found one that is computed and can be 255");
+    assert!(bounds::check(&g).is_err());
+    let g = looked_up(|g| g.add_input("t", ty(Some(Quant::per_tensor(1.0, 0, 0, 1)))));
+    verify(&g).unwrap();
+}
+
+#[test]
+fn a_rectifier_does_not_lift_values_out_of_their_range() {
+    let relu = |zero| {
+        let ty = Type::quantized(DType::U8, vec![4], Quant::per_tensor(1.0, zero, 0, 1));
+        let mut g = typed(ty.clone());
+        let n = g.add_node("relu", Op::Relu, vec![g.find("x")], &[("y", ty)]);
+        g.outputs = g.node(n).outputs.clone();
+        g
+    };
+    verify(&relu(1)).unwrap();
+    breaks(&relu(200), &[13], "node 'relu': expected a zero point of at most 1");
+    assert!(bounds::check(&relu(200)).unwrap_err().to_string().contains("try: "));
+}
+
+#[test]
+fn bounds_ask_for_constants_in_their_range() {
+    let ty = Type::quantized(DType::U8, vec![1, 2], Quant::per_tensor(1.0, 0, 0, 1));
+    let mut g = Graph::new("g");
+    let x = g.add_const("x", Tensor::from_ints(ty.clone(), &[1, 255]).unwrap());
+    let w = g.add_input("w", ty.with_shape(vec![2, 1]));
+    let y = lowbit_ir::infer::apply(&mut g, "y", Op::MatMul(MatMul::default()), &[Some(x), Some(w)]).unwrap();
+    g.outputs = vec![y];
+    let e = bounds::check(&g).unwrap_err().to_string();
+    assert!(e.contains("value 'x': it contains 255, outside of its range 0..1"), "{e}");
 }
 
 #[test]

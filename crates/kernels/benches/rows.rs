@@ -471,6 +471,9 @@ fn detect() -> Features {
     {
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             features = features.and(Features::AVX2);
+            if is_x86_feature_detected!("avxvnni") {
+                features = features.and(Features::AVX_VNNI);
+            }
         }
         if is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")

@@ -15,16 +15,12 @@ impl Features {
     pub const AVX512_VNNI: Features = Features(1 << 2);
     /// x86 AVX-512 VBMI.
     pub const AVX512_VBMI: Features = Features(1 << 3);
+    /// x86 AVX-VNNI: byte dot products on 256-bit registers, without AVX-512.
+    pub const AVX_VNNI: Features = Features(1 << 4);
 
     /// Both sets.
     pub const fn and(self, other: Features) -> Features {
         Features(self.0 | other.0)
-    }
-
-    /// Whether products of bytes made with this set add up pairs that saturate to 16 bits: x86 has no other byte product
-    /// (`vpmaddubsw`) before VNNI. A row of such needs is only right where the sums of pairs are proven to fit.
-    pub const fn saturates_pairs(self) -> bool {
-        (self.has(Features::AVX2) || self.has(Features::AVX512)) && !self.has(Features::AVX512_VNNI)
     }
 
     /// Whether every feature of `needed` is here.
@@ -33,9 +29,13 @@ impl Features {
     }
 }
 
-/// The row sets a user can force by name, oldest first: `scalar`, `avx512vnni`.
-pub static SETS: &[(&str, Features)] =
-    &[("scalar", Features::NONE), ("avx512vnni", Features::AVX2.and(Features::AVX512).and(Features::AVX512_VNNI))];
+/// The row sets a user can force by name, oldest first: `scalar`, `avx2`, `avxvnni`, `avx512vnni`.
+pub static SETS: &[(&str, Features)] = &[
+    ("scalar", Features::NONE),
+    ("avx2", Features::AVX2),
+    ("avxvnni", Features::AVX2.and(Features::AVX_VNNI)),
+    ("avx512vnni", Features::AVX2.and(Features::AVX512).and(Features::AVX512_VNNI)),
+];
 
 /// What every table's rows have in common.
 pub trait Row {

@@ -1,7 +1,7 @@
 //! How far a quantized graph is from its float source, value by value.
 
 use crate::samples::{Samples, spread};
-use lowbit_ir::{Def, Engine, Error, Graph, Node, Op, Result, ValueId};
+use lowbit_ir::{Def, Engine, Error, Graph, Node, Result, ValueId, check_float_mode};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::iter::successors;
@@ -44,7 +44,7 @@ pub struct LayerError {
 pub fn of_layers(float: &Graph, errors: &[ValueError]) -> Vec<LayerError> {
     let users = float.users();
     let by_value: HashMap<&str, &ValueError> = errors.iter().map(|e| (e.value.as_str(), e)).collect();
-    let layers = float.nodes().filter(|(_, n)| matches!(n.op, Op::Conv(_) | Op::MatMul(_)));
+    let layers = float.nodes().filter(|(_, n)| n.op.is_layer());
     let error = |node: &Node| {
         let behind = |v: &ValueId| float.node(users.only(*v)?).outputs.first().copied();
         let mut values = successors(node.outputs.first().copied(), behind);
@@ -71,6 +71,7 @@ pub fn compare(
     samples: &dyn Samples,
     limit: usize,
 ) -> Result<Vec<ValueError>> {
+    check_float_mode()?;
     let pairs: Vec<(ValueId, ValueId)> = float
         .nodes()
         .flat_map(|(_, n)| n.outputs.iter().copied())

@@ -8,7 +8,7 @@ use crate::Options;
 use crate::config::{Config, Io, Output, Scopes, Skip, Spec};
 use crate::prepare::rewrite;
 use lowbit_ir::op::{Binary, Category};
-use lowbit_ir::{Def, Error, Graph, Kind, NodeId, Op, Request, Result, ValueId, infer};
+use lowbit_ir::{Def, Error, Graph, Kind, NodeId, Op, Request, Result, ValueId, check_float_mode, infer};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ pub struct Declined {
 
 /// Puts placeholders where the rules want narrow values; gives back what the rules declined, in graph order.
 pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
+    check_float_mode()?;
     options.check()?;
     let (config, rules) = (&options.config, &options.rules);
     let scopes = Scopes::new(g, config)?;

@@ -38,7 +38,7 @@ pub use samples::Samples;
 
 use lowbit_ir::op::Category;
 use lowbit_ir::pass::{Flow, Watch};
-use lowbit_ir::{Customs, Engine, Error, Graph, Result, hardware, meta, verify};
+use lowbit_ir::{Customs, Engine, Error, Graph, Result, check_float_mode, hardware, meta, verify};
 use std::collections::BTreeMap;
 
 /// A quantized model in its three forms, and the account of how it came about.
@@ -101,6 +101,7 @@ pub fn quantize(
     watch: &mut dyn Watch,
 ) -> Result<Option<Quantized>> {
     options.check()?;
+    check_float_mode()?;
     let config = &options.config;
     let own = |phase, g: &mut Graph, watch: &mut dyn Watch| options.passes.run(phase, g, watch);
     check_weights(model)?;

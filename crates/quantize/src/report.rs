@@ -4,11 +4,11 @@ use crate::annotate::Declined;
 use crate::calibrate::Chosen;
 use crate::config::Config;
 use crate::equalize::Equalized;
-use crate::prepare::{self, rewrite};
+use crate::prepare::rewrite;
 use crate::realize::LeftFloat;
 use crate::refine::Correction;
-use lowbit_ir::op::Category;
-use lowbit_ir::{Def, Error, Graph, Node, NodeId, Op, Result, ValueId, infer};
+use lowbit_ir::infer::{self, macs};
+use lowbit_ir::{Def, Error, Graph, Node, NodeId, Op, Result, ValueId};
 use serde::{Deserialize, Serialize};
 
 /// The account of a quantization.
@@ -99,7 +99,7 @@ impl Report {
         let total_macs: u64 = float.nodes().map(|(id, _)| macs(float, id)).sum();
         let total_elements: u64 = float.nodes().map(|(_, n)| elements(float, n)).sum();
         let layers: Vec<Layer> =
-            float.nodes().filter(|(_, n)| is_layer(&n.op)).map(|(id, n)| layer(&found, id, n)).collect();
+            float.nodes().filter(|(_, n)| n.op.is_layer()).map(|(id, n)| layer(&found, id, n)).collect();
         let on_integers: u64 = layers.iter().filter(|l| l.integer).map(|l| l.macs).sum();
         let left = |(_, node): (NodeId, &Node)| {
             let (rule, reason) = why(&found, &node.name);
@@ -179,35 +179,10 @@ fn node_named(g: &Graph, name: &str) -> Option<NodeId> {
     g.nodes().find(|(_, n)| n.name == name).map(|(id, _)| id)
 }
 
-fn is_layer(op: &Op) -> bool {
-    op.category() == Category::Layer
-}
-
 /// Whether a node computes floats (and not merely changes between floats and integers).
 fn is_float(g: &Graph, node: &Node) -> bool {
     let edge = matches!(node.op, Op::Quantize { .. } | Op::Dequantize);
     !edge && rewrite::output(node).is_some_and(|v| g.ty(v).dtype.is_float())
-}
-
-/// Multiply-accumulates of a layer; 0 for all else, and where dimensions are open.
-pub fn macs(g: &Graph, id: NodeId) -> u64 {
-    let node = g.node(id);
-    if !is_layer(&node.op) {
-        return 0;
-    }
-    let known = || {
-        let (w, y) = (node.input(1)?, rewrite::output(node)?);
-        let dims = g.ty(w).shape.dims()?;
-        let outputs = prepare::weight_axis(&node.op, dims.len());
-        // Each output sums over all that a filter has, or over the axis of the matrix that is no output.
-        let sum: usize = match &node.op {
-            Op::Conv(_) => dims.iter().skip(1).product(),
-            _ if outputs + 1 == dims.len() => *dims.get(dims.len().checked_sub(2)?)?,
-            _ => *dims.last()?,
-        };
-        (g.ty(y).shape.count()? as u64).checked_mul(sum as u64)
-    };
-    known().unwrap_or(0)
 }
 
 fn elements(g: &Graph, node: &Node) -> u64 {

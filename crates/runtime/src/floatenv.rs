@@ -44,13 +44,7 @@ impl DefaultFloat {
     /// Refuses a thread that is in another environment.
     #[cfg(not(target_arch = "x86_64"))]
     pub fn enter() -> Result<Self> {
-        match lowbit_arithmetic::float::environment_is_ieee() {
-            true => Ok(DefaultFloat {}),
-            false => Err(lowbit_ir::Error::new(
-                "this thread's floats flush subnormal numbers to zero or do not round to nearest even",
-            )
-            .hint("reset the mode: a library built with -ffast-math sets it, fesetround the rounding")),
-        }
+        lowbit_ir::check_float_mode().map(|()| DefaultFloat {})
     }
 }
 

@@ -58,6 +58,9 @@ pub fn detect() -> Features {
     let mut found = Features::NONE;
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         found = found.and(Features::AVX2);
+        if is_x86_feature_detected!("avxvnni") {
+            found = found.and(Features::AVX_VNNI);
+        }
     }
     let avx512 = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")

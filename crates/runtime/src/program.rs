@@ -17,6 +17,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 mod layers;
+#[cfg(test)]
+mod refusals;
 
 pub use layers::*;
 
@@ -952,50 +954,6 @@ mod tests {
         let kind = PoolKind::MaxF32(&lowbit_kernels::pool::MAX_F32[0]);
         let pool = Pool { kind, window, channels: 1, x: Place::Arena(0), y: Place::Arena(2048) };
         refused(scalar(), Kind::Pool(pool), "positions can be counted");
-    }
-
-    #[test]
-    fn integer_products_that_do_not_fit_are_refused() {
-        // Two matrices of 4x8 by two of 8x4; the arena has 4096 bytes and the constants 256.
-        let product = |change: fn(&mut QMatMul)| {
-            let mut step = QMatMul {
-                row: &lowbit_kernels::gemm::Q8[0],
-                transpose: &lowbit_kernels::copy::TRANSPOSE[0],
-                a: Place::Arena(0),
-                zero: None,
-                b: Place::Arena(1024),
-                b_zero: 128,
-                trans_b: false,
-                batch: vec![(0, 0), (1, 1)],
-                m: 4,
-                k: 8,
-                n: 4,
-                bias: Place::Const(0),
-                y: Place::Arena(2048),
-                epilogue: Epilogue::Accumulator,
-            };
-            change(&mut step);
-            program(scalar(), Kind::QMatMul(step))
-        };
-        product(|_| ()).unwrap();
-        type Change = fn(&mut QMatMul);
-        let spoilt: [(Change, &str); 11] = [
-            (|s| s.batch = vec![(0, 0), (128, 1)], "within 4096 bytes"),
-            (|s| s.batch = vec![(0, 0), (0, 128)], "within 4096 bytes"),
-            (|s| s.batch = vec![(0, 0), (0, usize::MAX)], "within 4096 bytes"),
-            (|s| s.m = usize::MAX, "within 4096 bytes"),
-            (|s| s.n = usize::MAX / 2, "within"),
-            (|s| s.k = usize::MAX - 1, "within"),
-            (|s| s.k = 1 << 60, "within"),
-            (|s| s.bias = Place::Const(256), "within 256 bytes"),
-            (|s| s.zero = Some(Place::Const(252)), "within 256 bytes"),
-            (|s| s.y = Place::Arena(4096 - 64), "within 4096 bytes"),
-            (|s| s.row = Box::leak(Box::new(lowbit_kernels::gemm::Q8[0])), "expected a row of the kernel tables"),
-        ];
-        for (change, why) in spoilt {
-            let error = product(change).unwrap_err().to_string();
-            assert!(error.contains(why) && error.contains("step"), "expected '{why}' in {error}");
-        }
     }
 
     #[test]

@@ -5,8 +5,9 @@ use crate::constants::Number;
 use crate::fuse::{Chain, Tail};
 use crate::weights::{self, Width};
 use lowbit_arithmetic::{AddRescale, Affine, Rescale};
-use lowbit_ir::op::{Conv, MatMul, Rescale as How};
-use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Result, Tensor, Type, ValueId, bounds};
+use lowbit_ir::infer::macs;
+use lowbit_ir::op::{Conv, Layer, MatMul, Rescale as How};
+use lowbit_ir::{DType, Error, Graph, Quant, Result, Tensor, Type, ValueId, bounds};
 use lowbit_kernels::requant::AddParams;
 use lowbit_kernels::{Features, SLACK, copy, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::program::{
@@ -16,27 +17,10 @@ use lowbit_runtime::{Kind, Place};
 
 /// Lowers a chain whose head is a Conv or MatMul.
 pub fn lower(cx: &mut Lower<'_>, chain: &Chain) -> Result<()> {
-    match &cx.g.node(chain.mac).op {
-        Op::Conv(c) => conv(cx, chain, c),
-        Op::MatMul(m) => matmul(cx, chain, *m),
-        _ => Err(Error::new("expected a Conv or MatMul at the head of a chain: a defect of the compiler")),
-    }
-}
-
-/// Multiply-accumulates of a node, 0 for those that have none.
-pub fn macs(g: &Graph, id: NodeId) -> u64 {
-    let node = g.node(id);
-    let count = |v: ValueId| g.ty(v).shape.count().unwrap_or(0) as u64;
-    let Some(w) = node.input(1) else { return 0 };
-    let dims = g.ty(w).shape.dims().unwrap_or_default();
-    let outputs: u64 = node.outputs.iter().map(|v| count(*v)).sum();
-    match &node.op {
-        Op::Conv(_) => outputs * dims.get(1..).map_or(0, |d| d.iter().product::<usize>() as u64),
-        Op::MatMul(_) => {
-            let k = node.input(0).and_then(|a| g.ty(a).shape.0.last()?.known()).unwrap_or(0);
-            outputs * k as u64
-        }
-        _ => 0,
+    match cx.g.node(chain.mac).op.layer() {
+        Some(Layer::Conv(c)) => conv(cx, chain, c),
+        Some(Layer::MatMul(m)) => matmul(cx, chain, m),
+        None => Err(Error::new("expected a Conv or MatMul at the head of a chain: a defect of the compiler")),
     }
 }
 
@@ -212,7 +196,7 @@ fn batched_integer(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let (ad, bd, yd) = (cx.dims(a)?, cx.dims(b)?, cx.dims(acc)?);
     let (rank, k) = (yd.len(), ad[ad.len() - 1]);
     let (rows, n) = (yd[rank - 2], yd[rank - 1]);
-    let row = cx.row_for(gemm::Q8, |row| n <= row.most && sums_exactly(row.needs, cx.g, chain.mac))?;
+    let row = cx.row_for(gemm::Q8, |row| n <= row.most)?;
     let transpose = cx.row(copy::TRANSPOSE)?;
     let entries = entries(n, n.next_multiple_of(row.nr));
     let bias: Vec<i32> = match cx.g.node(chain.mac).input(2) {
@@ -391,20 +375,20 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     let mut zeros: Vec<u8> = zero_points(cx.g.ty(x), geo.window.pixel)?.into_iter().map(|z| z as u8).collect();
     let alike = cx.g.ty(x).quant()?.common_zero_point();
     let x = cx.place(x, geo.layout)?;
-    if let (Some(row), Some(fill)) = (by_rows(cx, chain, &geo), alike) {
-        return rows(cx, chain, geo, row, x, fill as u8, &weights, &bias);
-    }
-    zeros.resize(geo.window.pixel + SLACK, zeros.last().copied().unwrap_or(0));
-    let zero = cx.out.constants.add(&zeros);
     let (per_group, layout) = (geo.channels / geo.groups, geo.layout);
-    let (g, mac) = (cx.g, chain.mac);
     let family = Family {
-        gemm: cx.row_for(gemm::Q8, |row| per_group <= row.most && sums_exactly(row.needs, g, mac))?,
-        depthwise: cx.row_for(dwconv::Q8, |row| sums_exactly(row.needs, g, mac))?,
+        gemm: cx.row_for(gemm::Q8, |row| per_group <= row.most)?,
+        depthwise: cx.row(dwconv::Q8)?,
         gemm_step: Kind::QGemm,
         depthwise_step: Kind::QDw,
         tile: 1 << 21,
     };
+    let other = if geo.depthwise { family.depthwise.needs } else { family.gemm.needs };
+    if let (Some(row), Some(fill)) = (by_rows(cx, chain, &geo, other), alike) {
+        return rows(cx, chain, geo, row, x, fill as u8, &weights, &bias);
+    }
+    zeros.resize(geo.window.pixel + SLACK, zeros.last().copied().unwrap_or(0));
+    let zero = cx.out.constants.add(&zeros);
     let numbers = Numbers { x, zero, weights, bias };
     step(cx, chain, geo, family, numbers, |cx, entries| epilogue(cx, chain, entries, layout))
 }
@@ -440,21 +424,11 @@ fn rows(
     Ok(())
 }
 
-/// Whether an integer kernel of these needs sums a layer exactly: if its instructions saturate sums of pairs, the layer's
-/// weights must be proven small enough, whatever order the kernel takes them in.
-fn sums_exactly(needs: Features, g: &Graph, mac: NodeId) -> bool {
-    let pairs_fit = || match bounds::bound(g, g.node(mac)) {
-        Ok(Some(bound)) => bound.any_pair_sum <= i64::from(i16::MAX),
-        Ok(None) | Err(_) => false,
-    };
-    !needs.saturates_pairs() || pairs_fit()
-}
-
 /// Output rows a tile of a convolution by rows: their windows overlap, and what they share is copied once.
 const LINES: usize = 4;
 
-/// The row that computes an integer layer by rows, where that is faster.
-fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry) -> Option<&'static rowconv::QRow> {
+/// The row that computes an integer layer by rows, where that is faster than a row that needs `other` of the CPU.
+fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, other: Features) -> Option<&'static rowconv::QRow> {
     let requantized = matches!(chain.tail, Tail::Requant { add: None, .. });
     // With gaps between windows or taps, input would be copied that nobody reads.
     let w = &geo.window;
@@ -462,7 +436,7 @@ fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry) -> Option<&'static row
     let one_run = geo.layout == Layout::ChannelsLast && gapless;
     let ungrouped = geo.groups == 1 || geo.depthwise;
     let shape = geo.window.row_shape(geo.channels, geo.depthwise);
-    let row = pick(rowconv::Q8, cx.features, |row| (row.suits)(&shape) && sums_exactly(row.needs, cx.g, chain.mac));
+    let row = pick(rowconv::Q8, cx.features, |row| row.needs.has(other) && (row.suits)(&shape));
     row.filter(|_| requantized && one_run && ungrouped)
 }
 
@@ -657,36 +631,4 @@ pub fn add_params(g: &Graph, how: How, first: ValueId, second: ValueId, sum: Val
     let (a, b, y) = (affine(first)?, affine(second)?, affine(sum)?);
     let rescale = AddRescale::new(how.method, a.scale, b.scale, y.scale)?;
     Ok(AddParams { rescale, z1: a.zero_point, z2: b.zero_point, zero_point: y.zero_point, lo: y.qmin, hi: y.qmax })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lowbit_ir::infer::apply;
-
-    #[test]
-    fn kernels_that_saturate_pairs_take_only_what_fits() {
-        let layer = |weights: [i64; 3]| {
-            let mut g = Graph::new("g");
-            let x = g.add_input("x", Type::quantized(DType::U8, vec![1, 3], Quant::per_tensor(1.0, 7, 0, 255)));
-            let ty = Type::quantized(DType::I8, vec![3, 1], Quant::per_tensor(1.0, 0, -127, 127));
-            let w = g.add_const("w", Tensor::from_ints(ty, &weights).unwrap());
-            let y = apply(&mut g, "y", Op::MatMul(MatMul::default()), &[Some(x), Some(w)]).unwrap();
-            g.outputs.push(y);
-            g
-        };
-        // 255 * (64 + 64) fits 16 bits, 255 * (64 + 65) does not, wherever the two stand.
-        for (weights, fits) in
-            [([64, 1, 64], true), ([64, 1, 65], false), ([-64, 1, -65], false), ([-127, 127, 1], true)]
-        {
-            let g = layer(weights);
-            let mac = g.order()[0];
-            for needs in [Features::AVX2, Features::AVX512, Features::AVX2.and(Features::AVX512)] {
-                assert_eq!(sums_exactly(needs, &g, mac), fits, "{weights:?}");
-            }
-            for needs in [Features::NONE, Features::AVX512.and(Features::AVX512_VNNI)] {
-                assert!(sums_exactly(needs, &g, mac));
-            }
-        }
-    }
 }

@@ -16,7 +16,7 @@ use crate::constants::Constants;
 use crate::fuse::{Chain, chains};
 use crate::plan::virtual_place;
 use crate::target::Target;
-use lowbit_ir::{Graph, Node, NodeId, Op, Result, ValueId};
+use lowbit_ir::{Graph, Node, NodeId, Op, Result, ValueId, infer};
 use lowbit_kernels::{Features, Row, pick};
 use lowbit_runtime::program::{Reference, type_bytes};
 use lowbit_runtime::{Kind, Place, Step};
@@ -174,7 +174,7 @@ impl<'a> Lower<'a> {
         for v in &node.outputs {
             outputs.push((self.define(*v, Layout::Plain)?, self.g.ty(*v).clone()));
         }
-        let macs = mac::macs(self.g, id);
+        let macs = infer::macs(self.g, id);
         self.step(&[id], Kind::Reference(Box::new(Reference { op: node.op.clone(), inputs, outputs })), macs);
         Ok(())
     }

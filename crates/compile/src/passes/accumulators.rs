@@ -13,7 +13,7 @@ pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
     for id in g.order().to_vec() {
         let node = g.node(id);
         let &[acc] = node.outputs.as_slice() else { continue };
-        let (Op::Conv(_) | Op::MatMul(_), Some(x), Some(w)) = (&node.op, node.input(0), node.input(1)) else {
+        let (true, Some(x), Some(w)) = (node.op.is_layer(), node.input(0), node.input(1)) else {
             continue;
         };
         let Some(width) = weights::width(g, w) else { continue };

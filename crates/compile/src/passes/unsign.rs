@@ -29,7 +29,7 @@ pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
             }
         }
         for (i, v) in g.node(id).inputs.clone().into_iter().enumerate() {
-            let weight = i > 0 && matches!(g.node(id).op, Op::Conv(_) | Op::MatMul(_));
+            let weight = i > 0 && g.node(id).op.is_layer();
             if let (Some(v), false) = (v, weight)
                 && let Some(new) = relabel_constant(g, v, &mut constants)?
             {

@@ -185,7 +185,7 @@ impl Builder {
     /// Remarks on a value whose element type, of this code in the file, is another one here.
     pub fn remark(&mut self, place: Place, value: &str, code: i32) {
         if let Some((from, to)) = widened(code) {
-            self.remarks.push(Remark { from, to, place, value: value.to_string() });
+            self.remarks.push(Remark::Type { from, to, place, value: value.to_string() });
         }
     }
 

@@ -6,17 +6,19 @@ use super::notes::{Notes, standin};
 use super::ops::{self, OpRow};
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_shape_proto::dimension, type_proto};
 use super::remarks::{Place, Remark};
-use super::{NEWEST_OPSET, OLDEST_OPSET, tensor};
+use super::{NEWEST_OPSET, OLDEST_OPSET, standard, tensor};
 use crate::ImportOptions;
 use bytes::Bytes;
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::{Dim, Error, Graph, Metadata, Op, Result, Shape, Type, bail, infer, verify};
+use lowbit_ir::{Dim, Error, Graph, Metadata, Op, Result, Shape, Type, bail, check_float_mode, infer, verify};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 /// The graph of a model file, and what was read differently than the file says it. Weights share the file's bytes.
 pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) -> Result<(Graph, Vec<Remark>)> {
+    // Wide floats are narrowed, and shapes computed from scales.
+    check_float_mode()?;
     let model = ModelProto::decode(bytes).map_err(|e| {
         Error::new(format!("expected an ONNX model, found other or damaged data: {e}"))
             .hint("check that the file is complete and is an .onnx file")
@@ -38,6 +40,7 @@ pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) ->
     let plan = plan(graph, &builder)?;
     walk(&model, graph, opset, &plan, &mut builder)?;
     outputs(graph, &mut builder)?;
+    output_shapes(graph, &mut builder, options);
     let (mut graph, mut remarks) = (builder.graph, builder.remarks);
     remarks.sort();
     graph.sweep();
@@ -132,6 +135,32 @@ fn inputs(graph: &GraphProto, builder: &mut Builder, options: &ImportOptions) ->
         builder.items.insert(name.to_string(), Item::Value(v));
     }
     Ok(())
+}
+
+/// Remarks on outputs whose sizes are others than the file declares: what is computed holds, but whoever made the file
+/// meant something else.
+fn output_shapes(graph: &GraphProto, builder: &mut Builder, options: &ImportOptions) {
+    let declared = |infos: &[ValueInfoProto], name: &str| {
+        let info = infos.iter().find(|i| i.name() == name)?;
+        value_type(info).ok().map(|ty| ty.shape)
+    };
+    // Another batch than the file's changes its declarations too.
+    let rebatched = options.shapes.iter().any(|(name, dims)| {
+        let before = declared(&graph.input, name).and_then(|shape| shape.0.first()?.known());
+        before.is_some() && before != dims.first().copied()
+    });
+    if rebatched {
+        return;
+    }
+    for (info, v) in graph.output.iter().zip(builder.graph.outputs.clone()) {
+        let Ok(stated) = value_type(info).map(|ty| ty.shape) else { continue };
+        let computed = &builder.graph.ty(v).shape;
+        let differs = |(a, b): (&Dim, &Dim)| a.known().zip(b.known()).is_some_and(|(a, b)| a != b);
+        if stated.rank() != computed.rank() || stated.0.iter().zip(&computed.0).any(differs) {
+            let (declared, computed) = (stated.to_string(), computed.to_string());
+            builder.remarks.push(Remark::Shape { value: info.name().to_string(), declared, computed });
+        }
+    }
 }
 
 /// The type that a file states for a value; a size that is left open gets a name of its own.
@@ -230,6 +259,9 @@ fn task(node: &NodeProto) -> Task {
         }
         None if !ops::OPS.iter().any(|r| r.domain == domain) => {
             Task::Refuse(format!("operators of the domain '{domain}' are not supported"))
+        }
+        None if domain.is_empty() && standard::is_operator(node.op_type()) => {
+            Task::Refuse("this operator of ONNX is not supported".into())
         }
         None => {
             let near = did_you_mean(node.op_type(), ops::OPS.iter().filter(|r| r.domain == domain).map(|r| r.op_type));

@@ -15,6 +15,7 @@ pub mod ops;
 pub mod proto;
 pub mod remarks;
 pub mod sizes;
+pub mod standard;
 pub mod tensor;
 
 pub use export::export;

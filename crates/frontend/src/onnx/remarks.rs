@@ -5,17 +5,29 @@ use lowbit_ir::DType;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// An element type of a file that the graph has under another one.
+/// Something of a file that the graph has otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Remark {
-    /// The type in the file.
-    pub from: &'static str,
-    /// The type in the graph.
-    pub to: DType,
-    /// Where the file states it.
-    pub place: Place,
-    /// The value's name.
-    pub value: String,
+pub enum Remark {
+    /// An element type that became another one.
+    Type {
+        /// The type in the file.
+        from: &'static str,
+        /// The type in the graph.
+        to: DType,
+        /// Where the file states it.
+        place: Place,
+        /// The value's name.
+        value: String,
+    },
+    /// An output whose sizes are others than the file declares.
+    Shape {
+        /// The output's name.
+        value: String,
+        /// The sizes that the file declares.
+        declared: String,
+        /// The sizes that it has by the operators before it.
+        computed: String,
+    },
 }
 
 /// Where a file states the type of a value.
@@ -46,19 +58,27 @@ pub fn widened(code: i32) -> Option<(&'static str, DType)> {
 /// Most names that a line lists of one place.
 const NAMES_SHOWN: usize = 3;
 
-/// The remarks as lines for people: one a pair of types, with counts and names.
+/// The remarks as lines for people: one a pair of types, with counts and names, and one an output of other sizes.
 ///
 /// `f16 became f32: 1 input ('x'), 1 output ('y'), 34 constants ('a', 'b', 'c' and 31 more)`
 pub fn lines(remarks: &[Remark]) -> Vec<String> {
     let mut kinds: BTreeMap<(&str, DType), BTreeMap<Place, Vec<&str>>> = BTreeMap::new();
+    let mut shapes = Vec::new();
     for r in remarks {
-        kinds.entry((r.from, r.to)).or_default().entry(r.place).or_default().push(&r.value);
+        match r {
+            Remark::Type { from, to, place, value } => {
+                kinds.entry((from, *to)).or_default().entry(*place).or_default().push(value);
+            }
+            Remark::Shape { value, declared, computed } => {
+                shapes.push(format!("output '{value}' is {computed}, the file declares {declared}"));
+            }
+        }
     }
     let line = |((from, to), places): ((&str, DType), BTreeMap<Place, Vec<&str>>)| {
         let places: Vec<String> = places.iter().map(|(place, names)| list(*place, names)).collect();
         format!("{from} became {to}: {}", places.join(", "))
     };
-    kinds.into_iter().map(line).collect()
+    kinds.into_iter().map(line).chain(shapes).collect()
 }
 
 fn list(place: Place, names: &[&str]) -> String {
@@ -88,7 +108,7 @@ mod tests {
 
     #[test]
     fn lines_count_and_name() {
-        let of = |from, to, place, value: &str| Remark { from, to, place, value: value.into() };
+        let of = |from, to, place, value: &str| Remark::Type { from, to, place, value: value.into() };
         let mut all = vec![of("f64", DType::F32, Place::Output, "y"), of("f64", DType::F32, Place::Input, "x")];
         all.extend((0..5).map(|i| of("u32", DType::I64, Place::Constant, &format!("c{i}"))));
         let expected = [

@@ -1,8 +1,8 @@
 //! Inference of multiply-accumulates.
 
 use super::dims::{Window, broadcast};
-use crate::op::{Conv, MatMul};
-use crate::{DType, Dim, Error, Granularity, Op, Quant, Result, Shape, Type};
+use crate::op::{Conv, Layer, MatMul};
+use crate::{DType, Dim, Error, Granularity, Graph, NodeId, Op, Quant, Result, Shape, Type};
 use lowbit_arithmetic::requant::check_scale;
 use std::sync::Arc;
 
@@ -100,45 +100,32 @@ fn matmul_axis(m: &MatMul, rank: usize) -> usize {
 
 /// The axis of a multiply-accumulate's second operand that makes output channels; `None` for other operators.
 pub fn weight_axis(op: &Op, w: &Shape) -> Option<usize> {
-    match op {
-        Op::Conv(_) => Some(0),
-        Op::MatMul(m) => Some(matmul_axis(m, w.rank())),
-        Op::BatchNorm { .. }
-        | Op::LayerNorm { .. }
-        | Op::Softmax { .. }
-        | Op::Relu
-        | Op::Clip { .. }
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Where
-        | Op::Cast { .. }
-        | Op::MaxPool(_)
-        | Op::AvgPool(_)
-        | Op::GlobalAvgPool
-        | Op::Reduce(_)
-        | Op::Concat { .. }
-        | Op::Split { .. }
-        | Op::Slice(_)
-        | Op::Pad(_)
-        | Op::Reshape { .. }
-        | Op::Flatten { .. }
-        | Op::Squeeze { .. }
-        | Op::Unsqueeze { .. }
-        | Op::Transpose { .. }
-        | Op::Gather { .. }
-        | Op::Expand { .. }
-        | Op::Resize(_)
-        | Op::Identity
-        | Op::Quantize { .. }
-        | Op::Dequantize
-        | Op::Requantize(_)
-        | Op::QAdd(_)
-        | Op::QMul(_)
-        | Op::QAvgPool(_)
-        | Op::Table
-        | Op::Simulate(_)
-        | Op::Custom(_) => None,
+    match op.layer()? {
+        Layer::Conv(_) => Some(0),
+        Layer::MatMul(m) => Some(matmul_axis(&m, w.rank())),
     }
+}
+
+/// How many products a multiply-accumulate with a second operand of these sizes sums up for each element of its result;
+/// `None` for other operators, and where that is no number.
+pub fn depth(op: &Op, w: &[usize]) -> Option<usize> {
+    match (op.layer()?, w) {
+        (Layer::Conv(_), w) => w.iter().skip(1).try_fold(1usize, |n, d| n.checked_mul(*d)),
+        (Layer::MatMul(_), []) => None,
+        (Layer::MatMul(_), [k]) => Some(*k),
+        (Layer::MatMul(m), [.., a, b]) => Some(if m.trans_b { *b } else { *a }),
+    }
+}
+
+/// Multiply-accumulates of a node; 0 for those that have none, and where dimensions are open.
+pub fn macs(g: &Graph, node: NodeId) -> u64 {
+    let node = g.node(node);
+    let known = || {
+        let (w, y) = (node.input(1)?, node.outputs.first()?);
+        let depth = depth(&node.op, &g.ty(w).shape.dims()?)?;
+        (g.ty(*y).shape.count()? as u64).checked_mul(depth as u64)
+    };
+    known().unwrap_or(0)
 }
 
 fn check_bias(bias: Option<&Type>, channels: &Dim) -> Result<()> {

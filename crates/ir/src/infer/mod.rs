@@ -15,7 +15,7 @@ mod quant;
 mod tests;
 
 pub use dims::broadcast;
-pub use mac::{accumulator_scales, outputs_per_input, weight_axis};
+pub use mac::{accumulator_scales, depth, macs, outputs_per_input, weight_axis};
 pub(crate) use movement::slice_range;
 pub(crate) use pool::reduced_axes;
 

@@ -128,6 +128,15 @@ fn custom(name: &str, inputs: &[Option<&Tensor>], inferred: &[Type], customs: &C
             list(&mut results.iter().map(Tensor::ty))
         )));
     }
+    // Whoever reads these results takes their range for true.
+    for (i, result) in results.iter().enumerate() {
+        if let Some(q) = &result.ty().quant {
+            result.check_range(q).map_err(|e| {
+                e.context(format!("checking result {i} of the custom operator '{name}'"))
+                    .hint("limit the results, or announce the range that they have")
+            })?;
+        }
+    }
     Ok(results)
 }
 

@@ -1,6 +1,7 @@
 //! Running whole graphs.
 
 use super::eval;
+use crate::engine::check_float_mode;
 use crate::infer::{Bindings, bind_dims};
 use crate::{Customs, Def, Engine, Error, Graph, NodeId, Outputs, Result, Run, Tensor, Type, ValueId};
 
@@ -23,17 +24,6 @@ impl Engine for Interpreter {
         }
         let steps = steps(graph, taps);
         Ok(Box::new(Loaded { graph: graph.clone(), customs: self.customs.clone(), taps: taps.to_vec(), steps }))
-    }
-}
-
-/// Refuses a thread whose floats flush subnormals to zero or do not round half to even.
-fn check_float_mode() -> Result<()> {
-    match lowbit_arithmetic::float::environment_is_ieee() {
-        true => Ok(()),
-        false => Err(Error::new(
-            "this thread's floats flush subnormal numbers to zero or do not round to nearest even, so results would differ",
-        )
-        .hint("reset the mode: a library built with -ffast-math sets FTZ and DAZ, fesetround the rounding")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! AVX-512 rows.
 
+use super::avx2::{bytes_3x16, bytes_16x16, source};
 use super::scalar;
 use core::arch::x86_64::*;
 
@@ -54,31 +55,6 @@ pub unsafe fn transpose(
 }
 
 /// # Safety
-/// 16 rows of 16 bytes are readable and writable.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn bytes_16x16(x: *const u8, x_stride: usize, y: *mut u8, y_stride: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut a = [_mm_setzero_si128(); 16];
-        for (i, a) in a.iter_mut().enumerate() {
-            *a = _mm_loadu_si128(x.add(i * x_stride).cast());
-        }
-        // Four rounds of a perfect shuffle: each interleaves the upper half of the rows with the lower.
-        for _ in 0..4 {
-            let b = a;
-            for i in 0..8 {
-                a[2 * i] = _mm_unpacklo_epi8(b[i], b[i + 8]);
-                a[2 * i + 1] = _mm_unpackhi_epi8(b[i], b[i + 8]);
-            }
-        }
-        for (i, a) in a.iter().enumerate() {
-            _mm_storeu_si128(y.add(i * y_stride).cast(), *a);
-        }
-    }
-}
-
-/// # Safety
 /// 4 rows of 16 elements of 4 bytes are readable, and as many writable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
@@ -102,38 +78,6 @@ unsafe fn words_4x16(x: *const u8, x_stride: usize, y: *mut u8, y_stride: usize)
             _mm_storeu_si128(y.add(4 * y_stride).cast(), _mm512_extracti32x4_epi32::<1>(column));
             _mm_storeu_si128(y.add(8 * y_stride).cast(), _mm512_extracti32x4_epi32::<2>(column));
             _mm_storeu_si128(y.add(12 * y_stride).cast(), _mm512_extracti32x4_epi32::<3>(column));
-        }
-    }
-}
-
-/// Where element `i` of three interleaved rows comes from: its row and its column.
-const fn source(i: usize) -> (usize, usize) {
-    (i % 3, i / 3)
-}
-
-/// # Safety
-/// 3 rows of 16 bytes are readable, 48 bytes are writable.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn bytes_3x16(x: *const u8, x_stride: usize, y: *mut u8) {
-    /// For each register of the output and each row the column of each byte, or none.
-    const COLUMNS: [[[u8; 16]; 3]; 3] = {
-        let mut columns = [[[0x80; 16]; 3]; 3];
-        let mut i = 0;
-        while i < 48 {
-            let (row, column) = source(i);
-            columns[i / 16][row][i % 16] = column as u8;
-            i += 1;
-        }
-        columns
-    };
-    // SAFETY: the caller's promise.
-    unsafe {
-        let row = |i: usize| _mm_loadu_si128(x.add(i * x_stride).cast());
-        let rows = [row(0), row(1), row(2)];
-        for (i, columns) in COLUMNS.iter().enumerate() {
-            let part = |r: usize| _mm_shuffle_epi8(rows[r], _mm_loadu_si128(columns[r].as_ptr().cast()));
-            _mm_storeu_si128(y.add(16 * i).cast(), _mm_or_si128(_mm_or_si128(part(0), part(1)), part(2)));
         }
     }
 }

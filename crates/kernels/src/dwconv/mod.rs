@@ -10,16 +10,42 @@
 //! (recognized by equal pointers), then cost least. Inputs and weights at multiples of 64 bytes are read fastest.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx2_wide;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_16;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 mod scalar;
 
 use crate::gemm::Epilogue16;
 use crate::requant::{Epilogue, FloatEpilogue};
+#[cfg(target_arch = "x86_64")]
+use crate::x86::dot::{Bytes4, Words};
 use crate::{Features, Row};
 
 /// u8 activations by i8 weights, 32-bit accumulators.
 pub static Q8: &[QDw] = &[
     QDw { name: "u8i8_dwconv__scalar", needs: Features::NONE, packed: packed_plain, pack: pack_plain, run: scalar::q8 },
+    #[cfg(target_arch = "x86_64")]
+    QDw {
+        name: "u8i8_dwconv_32__avx2",
+        needs: crate::x86::AVX2,
+        packed: avx2::packed::<Words>,
+        pack: avx2::pack::<Words>,
+        run: avx2::q8,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QDw {
+        name: "u8i8_dwconv_32__avxvnni",
+        needs: crate::x86::AVX_VNNI,
+        packed: avx2::packed::<Bytes4>,
+        pack: avx2::pack::<Bytes4>,
+        run: avxvnni::q8,
+    },
     #[cfg(target_arch = "x86_64")]
     QDw {
         name: "u8i8_dwconv_64__avx512vnni",
@@ -35,6 +61,14 @@ pub static F32: &[FDw] = &[
     FDw { name: "f32_dwconv__scalar", needs: Features::NONE, packed: packed_plain, pack: pack_plain, run: scalar::f32 },
     #[cfg(target_arch = "x86_64")]
     FDw {
+        name: "f32_dwconv_32__avx2",
+        needs: crate::x86::AVX2,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: avx2::f32,
+    },
+    #[cfg(target_arch = "x86_64")]
+    FDw {
         name: "f32_dwconv_64__avx512",
         needs: crate::x86::AVX512,
         packed: packed_plain,
@@ -44,31 +78,85 @@ pub static F32: &[FDw] = &[
 ];
 
 /// u16 activations by i8 weights, 64-bit accumulators.
-pub static Q16: &[QDw16] = &[QDw16 {
-    name: "u16i8_dwconv__scalar",
-    needs: Features::NONE,
-    packed: packed_plain,
-    pack: pack_plain,
-    run: scalar::q16,
-}];
+pub static Q16: &[QDw16] = &[
+    QDw16 {
+        name: "u16i8_dwconv__scalar",
+        needs: Features::NONE,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: scalar::q16,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QDw16 {
+        name: "u16i8_dwconv_8__avx2",
+        needs: crate::x86::AVX2,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: avx2_wide::u16_by_bytes,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QDw16 {
+        name: "u16i8_dwconv_32__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        packed: avx512_16::packed_bytes,
+        pack: avx512_16::pack_bytes,
+        run: avx512_16::q16,
+    },
+];
 
 /// u16 activations by i16 weights, 64-bit accumulators.
-pub static Q16_W16: &[Dw<Q16W16Args, i16>] = &[Dw {
-    name: "u16i16_dwconv__scalar",
-    needs: Features::NONE,
-    packed: packed_plain,
-    pack: pack_plain,
-    run: scalar::w16::<u16>,
-}];
+pub static Q16_W16: &[Dw<Q16W16Args, i16>] = &[
+    Dw {
+        name: "u16i16_dwconv__scalar",
+        needs: Features::NONE,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: scalar::w16::<u16>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Dw {
+        name: "u16i16_dwconv_8__avx2",
+        needs: crate::x86::AVX2,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: avx2_wide::u16_by_words,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Dw {
+        name: "u16i16_dwconv_32__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        packed: avx512_16::packed_words::<2>,
+        pack: avx512_16::pack_words::<2>,
+        run: avx512_16::q16_w16,
+    },
+];
 
 /// u8 activations by i16 weights, 64-bit accumulators.
-pub static Q8_W16: &[Dw<Q8W16Args, i16>] = &[Dw {
-    name: "u8i16_dwconv__scalar",
-    needs: Features::NONE,
-    packed: packed_plain,
-    pack: pack_plain,
-    run: scalar::w16::<u8>,
-}];
+pub static Q8_W16: &[Dw<Q8W16Args, i16>] = &[
+    Dw {
+        name: "u8i16_dwconv__scalar",
+        needs: Features::NONE,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: scalar::w16::<u8>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Dw {
+        name: "u8i16_dwconv_8__avx2",
+        needs: crate::x86::AVX2,
+        packed: packed_plain,
+        pack: pack_plain,
+        run: avx2_wide::u8_by_words,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Dw {
+        name: "u8i16_dwconv_32__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        packed: avx512_16::packed_words::<1>,
+        pack: avx512_16::pack_words::<1>,
+        run: avx512_16::q8_w16,
+    },
+];
 
 /// Output pixels of one call: activations `X` by weights `W`, sums of the bias' type `B`, stored at `Y` as `E` says.
 #[derive(Debug, Clone, Copy)]

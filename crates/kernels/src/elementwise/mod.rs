@@ -7,7 +7,11 @@
 //! Roundings are the defaults of each method (half to even where there is a float), but for the tables `*_ANY`.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_16;
 mod scalar;
 mod unary;
 
@@ -218,38 +222,55 @@ pub type ClampFn = unsafe fn(usize, *const f32, *mut f32, f32, f32);
 pub static QADD: &[Kernel<AddFn<u8>>] = &[
     Kernel { name: "u8_add__scalar", needs: Features::NONE, run: scalar::add_u8 },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8_add__avx2", needs: crate::x86::AVX2, run: avx2::add_u8 },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "u8_add__avx512", needs: crate::x86::AVX512, run: avx512::add_u8 },
 ];
 
 /// Sum of u16.
-pub static QADD16: &[Kernel<AddFn<u16>>] =
-    &[Kernel { name: "u16_add__scalar", needs: Features::NONE, run: scalar::add_u16 }];
+pub static QADD16: &[Kernel<AddFn<u16>>] = &[
+    Kernel { name: "u16_add__scalar", needs: Features::NONE, run: scalar::add_u16 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u16_add__avx512", needs: crate::x86::AVX512, run: avx512_16::add_u16 },
+];
 
 /// Product of u8.
 pub static QMUL: &[Kernel<MulFn<u8>>] = &[
     Kernel { name: "u8_mul__scalar", needs: Features::NONE, run: scalar::mul_u8 },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8_mul__avx2", needs: crate::x86::AVX2, run: avx2::mul_u8 },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "u8_mul__avx512", needs: crate::x86::AVX512, run: avx512::mul_u8 },
 ];
 
 /// Product of u16.
-pub static QMUL16: &[Kernel<MulFn<u16>>] =
-    &[Kernel { name: "u16_mul__scalar", needs: Features::NONE, run: scalar::mul_u16 }];
+pub static QMUL16: &[Kernel<MulFn<u16>>] = &[
+    Kernel { name: "u16_mul__scalar", needs: Features::NONE, run: scalar::mul_u16 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u16_mul__avx512", needs: crate::x86::AVX512, run: avx512_16::mul_u16 },
+];
 
 /// u8 by a table of 256 entries.
 pub static TABLE8: &[Kernel<TableFn<u8>>] = &[
     Kernel { name: "u8_table__scalar", needs: Features::NONE, run: scalar::table::<u8> },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8_table__avx2", needs: crate::x86::AVX2, run: avx2::table_u8 },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "u8_table__avx512vbmi", needs: crate::x86::AVX512_VBMI, run: avx512::table_u8 },
 ];
 
 /// u16 by a table of 65536 entries.
-pub static TABLE16: &[Kernel<TableFn<u16>>] =
-    &[Kernel { name: "u16_table__scalar", needs: Features::NONE, run: scalar::table::<u16> }];
+pub static TABLE16: &[Kernel<TableFn<u16>>] = &[
+    Kernel { name: "u16_table__scalar", needs: Features::NONE, run: scalar::table::<u16> },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u16_table__avx512", needs: crate::x86::AVX512, run: avx512_16::table_u16 },
+];
 
 /// f32 to u8.
 pub static QUANTIZE8: &[Kernel<QuantizeFn<u8>>] = &[
     Kernel { name: "f32u8_quantize__scalar", needs: Features::NONE, run: scalar::quantize_u8 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32u8_quantize__avx2", needs: crate::x86::AVX2, run: avx2::quantize_u8 },
     #[cfg(target_arch = "x86_64")]
     Kernel { name: "f32u8_quantize__avx512", needs: crate::x86::AVX512, run: avx512::quantize_u8 },
 ];
@@ -258,12 +279,16 @@ pub static QUANTIZE8: &[Kernel<QuantizeFn<u8>>] = &[
 pub static QUANTIZE16: &[Kernel<QuantizeFn<u16>>] = &[
     Kernel { name: "f32u16_quantize__scalar", needs: Features::NONE, run: scalar::quantize_u16 },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32u16_quantize__avx2", needs: crate::x86::AVX2, run: avx2::quantize_u16 },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "f32u16_quantize__avx512", needs: crate::x86::AVX512, run: avx512::quantize_u16 },
 ];
 
 /// u8 to f32.
 pub static DEQUANTIZE8: &[Kernel<DequantizeFn<u8>>] = &[
     Kernel { name: "u8f32_dequantize__scalar", needs: Features::NONE, run: scalar::dequantize::<u8> },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8f32_dequantize__avx2", needs: crate::x86::AVX2, run: avx2::dequantize_u8 },
     #[cfg(target_arch = "x86_64")]
     Kernel { name: "u8f32_dequantize__avx512", needs: crate::x86::AVX512, run: avx512::dequantize_u8 },
 ];
@@ -272,6 +297,8 @@ pub static DEQUANTIZE8: &[Kernel<DequantizeFn<u8>>] = &[
 pub static DEQUANTIZE16: &[Kernel<DequantizeFn<u16>>] = &[
     Kernel { name: "u16f32_dequantize__scalar", needs: Features::NONE, run: scalar::dequantize::<u16> },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u16f32_dequantize__avx2", needs: crate::x86::AVX2, run: avx2::dequantize_u16 },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "u16f32_dequantize__avx512", needs: crate::x86::AVX512, run: avx512::dequantize_u16 },
 ];
 
@@ -279,23 +306,33 @@ pub static DEQUANTIZE16: &[Kernel<DequantizeFn<u16>>] = &[
 pub static DEQUANTIZE_ACC: &[Kernel<DequantizeAccFn>] = &[
     Kernel { name: "i32f32_dequantize__scalar", needs: Features::NONE, run: scalar::dequantize_acc },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "i32f32_dequantize__avx2", needs: crate::x86::AVX2, run: avx2::dequantize_acc },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "i32f32_dequantize__avx512", needs: crate::x86::AVX512, run: avx512::dequantize_acc },
 ];
 
 /// Wide accumulators to f32.
-pub static DEQUANTIZE_WIDE: &[Kernel<DequantizeWideFn>] =
-    &[Kernel { name: "i64f32_dequantize__scalar", needs: Features::NONE, run: scalar::dequantize_wide_acc }];
+pub static DEQUANTIZE_WIDE: &[Kernel<DequantizeWideFn>] = &[
+    Kernel { name: "i64f32_dequantize__scalar", needs: Features::NONE, run: scalar::dequantize_wide_acc },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "i64f32_dequantize__avx512", needs: crate::x86::AVX512, run: avx512_16::dequantize_wide },
+];
 
 /// Accumulators to u8.
 pub static REQUANT_ACC: &[Kernel<RequantAccFn>] = &[
     Kernel { name: "i32u8_requantize__scalar", needs: Features::NONE, run: scalar::requant_acc },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "i32u8_requantize__avx2", needs: crate::x86::AVX2, run: avx2::requant_acc },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "i32u8_requantize__avx512", needs: crate::x86::AVX512, run: avx512::requant_acc },
 ];
 
 /// Integers to integers with any rounding.
-pub static REQUANT_ANY: &[Kernel<RequantAnyFn>] =
-    &[Kernel { name: "any_requantize__scalar", needs: Features::NONE, run: scalar::requant_any }];
+pub static REQUANT_ANY: &[Kernel<RequantAnyFn>] = &[
+    Kernel { name: "any_requantize__scalar", needs: Features::NONE, run: scalar::requant_any },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "any_requantize__avx512", needs: crate::x86::AVX512, run: avx512_16::requant_any },
+];
 
 /// Floats to integers with any rounding.
 pub static QUANTIZE_ANY: &[Kernel<QuantizeAnyFn>] =
@@ -309,6 +346,8 @@ pub static PAIR_ANY: &[Kernel<PairAnyFn>] =
 pub static UNARY: &[Kernel<UnaryRun>] = &[
     Kernel { name: "f32_unary__scalar", needs: Features::NONE, run: scalar::unary },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32_unary__avx2", needs: crate::x86::AVX2, run: avx2::unary },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "f32_unary__avx512", needs: crate::x86::AVX512, run: avx512::unary },
 ];
 
@@ -316,12 +355,16 @@ pub static UNARY: &[Kernel<UnaryRun>] = &[
 pub static BINARY: &[Kernel<BinaryRun>] = &[
     Kernel { name: "f32_binary__scalar", needs: Features::NONE, run: scalar::binary },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32_binary__avx2", needs: crate::x86::AVX2, run: avx2::binary },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "f32_binary__avx512", needs: crate::x86::AVX512, run: avx512::binary },
 ];
 
 /// Floats limited to a range.
 pub static CLAMP: &[Kernel<ClampFn>] = &[
     Kernel { name: "f32_clamp__scalar", needs: Features::NONE, run: scalar::clamp },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32_clamp__avx2", needs: crate::x86::AVX2, run: avx2::clamp },
     #[cfg(target_arch = "x86_64")]
     Kernel { name: "f32_clamp__avx512", needs: crate::x86::AVX512, run: avx512::clamp },
 ];

@@ -4,10 +4,10 @@
 //! A step adds at most 4 * 255 * 128 in magnitude to a 32-bit sum, so that 2^14 steps cannot overflow it; then, and at
 //! the end, the sums move to 64 bits. Two sums a channel: the tile is half as wide as that for bytes.
 
-use super::{Epilogue16, Q16Args};
+use super::Q16Args;
+use super::avx512_store::store;
 use crate::x86::unroll;
 use core::arch::x86_64::*;
-use lowbit_arithmetic::Rescale;
 
 /// Rows of a tile.
 pub const MR: usize = 6;
@@ -103,55 +103,4 @@ unsafe fn tile<const R: usize, const V: usize>(a: &Q16Args) {
 fn join(total: __m512i, low: __m256i, high: __m256i) -> __m512i {
     let high = _mm512_slli_epi64::<8>(_mm512_cvtepi32_epi64(high));
     _mm512_add_epi64(total, _mm512_add_epi64(_mm512_cvtepi32_epi64(low), high))
-}
-
-/// The epilogue: float multipliers in registers, others an element at a time.
-///
-/// # Safety
-/// As [`tile`].
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn store<const R: usize, const V: usize>(totals: &[[[__m512i; 2]; V]; R], a: &Q16Args) {
-    let mut m = [0.0f32; NR];
-    // SAFETY: multipliers are read and outputs written within `a.cols`.
-    unsafe {
-        if let Epilogue16::Requant { scales, zero_point, lo, hi } = a.epilogue {
-            let mut float = true;
-            for (i, m) in m.iter_mut().enumerate().take(a.cols) {
-                match *scales.add(i) {
-                    Rescale::Float32 { m: this } => *m = this,
-                    Rescale::Fixed { .. } | Rescale::Shift { .. } => float = false,
-                }
-            }
-            if float {
-                // As `Float16`: a bound above, because too large a value would become the least integer.
-                let top = _mm256_set1_ps((hi - zero_point) as f32);
-                let zero_point = _mm256_set1_epi32(zero_point);
-                let (lo, hi) = (_mm256_set1_epi32(lo), _mm256_set1_epi32(hi));
-                for (r, row) in totals.iter().enumerate() {
-                    let y = a.y.add(r * a.y_stride).cast::<u16>();
-                    for (i, &total) in row.as_flattened().iter().enumerate() {
-                        let inside = a.cols.saturating_sub(8 * i).min(8);
-                        let mask = ((1u32 << inside) - 1) as __mmask8;
-                        let v = _mm256_mul_ps(_mm512_cvtepi64_ps(total), _mm256_loadu_ps(m.as_ptr().add(8 * i)));
-                        let q = _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_min_ps(v, top)), zero_point);
-                        let q = _mm256_min_epi32(_mm256_max_epi32(q, lo), hi);
-                        _mm_mask_storeu_epi16(y.wrapping_add(8 * i).cast(), mask, _mm256_cvtepi32_epi16(q));
-                    }
-                }
-                return;
-            }
-        }
-        for (r, row) in totals.iter().enumerate() {
-            for (i, &total) in row.as_flattened().iter().enumerate() {
-                let mut lanes = [0i64; 8];
-                _mm512_storeu_si512(lanes.as_mut_ptr().cast(), total);
-                for (lane, &acc) in lanes.iter().enumerate() {
-                    if 8 * i + lane < a.cols {
-                        a.epilogue.store(acc, r, 8 * i + lane, a.y, a.y_stride);
-                    }
-                }
-            }
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! The AVX-512 rows for weights of 16 bits: eight channels a register, products of 32 by 32 bits added to sums of 64.
 
+use super::avx512_store::store;
 use super::{Args, Epilogue16, Q8W16Args, Q16W16Args};
 use crate::x86::unroll;
 use core::arch::x86_64::*;
@@ -36,7 +37,7 @@ unsafe fn tile<X: Copy + Into<i32>>(a: &Args<X, i16, i64, u8, Epilogue16>) {
     // and k, and NR biases.
     unsafe {
         let bias = [_mm512_loadu_si512(a.bias.cast()), _mm512_loadu_si512(a.bias.add(8).cast())];
-        let mut acc = [bias; MR];
+        let mut acc = [[bias]; MR];
         for tap in 0..a.taps {
             let x: [*const X; MR] = core::array::from_fn(|row| *a.x.add(tap * MR + row));
             for k in 0..a.k {
@@ -47,18 +48,11 @@ unsafe fn tile<X: Copy + Into<i32>>(a: &Args<X, i16, i64, u8, Epilogue16>) {
                 ];
                 unroll!(MR, row => {
                     let x = _mm512_set1_epi64(i64::from((*x[row].add(k)).into()));
-                    acc[row][0] = _mm512_add_epi64(acc[row][0], _mm512_mul_epi32(w[0], x));
-                    acc[row][1] = _mm512_add_epi64(acc[row][1], _mm512_mul_epi32(w[1], x));
+                    acc[row][0][0] = _mm512_add_epi64(acc[row][0][0], _mm512_mul_epi32(w[0], x));
+                    acc[row][0][1] = _mm512_add_epi64(acc[row][0][1], _mm512_mul_epi32(w[1], x));
                 });
             }
         }
-        for (row, acc) in acc.iter().enumerate().take(a.rows) {
-            let mut sums = [0i64; NR];
-            _mm512_storeu_si512(sums.as_mut_ptr().cast(), acc[0]);
-            _mm512_storeu_si512(sums.as_mut_ptr().add(8).cast(), acc[1]);
-            for (channel, sum) in sums.iter().enumerate().take(a.cols) {
-                a.epilogue.store(*sum, row, channel, a.y, a.y_stride);
-            }
-        }
+        store(&acc, a);
     }
 }

@@ -7,21 +7,29 @@
 //! `rows` may repeat any valid pointer. Tile: `1 <= rows <= mr`, `1 <= cols <= nr`; only `rows x cols` are stored.
 //!
 //! Weights are packed by the compiler ([`Gemm::pack`]) into panels of `nr` channels, `[tap][k / group][nr][group]`, channels
-//! and `k` padded with zeros; bytes go in groups of 4, words and floats of 1. A panel takes what [`Gemm::packed`] says of `nr`
-//! channels. Bias and multipliers have one entry a channel, padded to whole panels. Input rows are read in groups
-//! of 4 elements (integer), so up to 3 beyond the last channel are read and meet zero weights. The other tensor of an
-//! epilogue is read in whole registers. Inputs and weights that start at multiples of 64 bytes are read fastest.
+//! and `k` padded with zeros. A panel takes what [`Gemm::packed`] says of `nr` channels. Bias and multipliers have one entry
+//! a channel, padded to whole panels. Input rows of integers are read in whole registers: what lies beyond the last
+//! channel, up to `SLACK` bytes, meets zero weights or none. So is the other tensor of an epilogue. Inputs and weights
+//! that start at multiples of 64 bytes are read fastest.
 //!
 //! Integer products sum modulo 2^32: the compiler has proven that the true sum fits (input offset included: `bias`
 //! holds bias - zero_point * sum(w)). Float: the accumulator starts at the bias, one fused multiply-add a step, taps
 //! outermost, channels ascending.
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx2_wide;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_q16;
 #[cfg(target_arch = "x86_64")]
+mod avx512_store;
+#[cfg(target_arch = "x86_64")]
 mod avx512_w16;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avxvnni;
 mod scalar;
 
 use crate::requant::{Epilogue, FloatEpilogue};
@@ -39,6 +47,26 @@ pub static Q8: &[QGemm] = &[
         group: 4,
         most: ANY,
         run: scalar::q8::<4, 8>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QGemm {
+        name: "u8i8_gemm_6x16__avx2",
+        needs: crate::x86::AVX2,
+        mr: avx2::MR,
+        nr: avx2::NR,
+        group: 4,
+        most: ANY,
+        run: avx2::q8,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QGemm {
+        name: "u8i8_gemm_6x16__avxvnni",
+        needs: crate::x86::AVX_VNNI,
+        mr: avx2::MR,
+        nr: avx2::NR,
+        group: 4,
+        most: ANY,
+        run: avxvnni::q8,
     },
     #[cfg(target_arch = "x86_64")]
     QGemm {
@@ -88,6 +116,16 @@ pub static F32: &[FGemm] = &[
     },
     #[cfg(target_arch = "x86_64")]
     FGemm {
+        name: "f32_gemm_6x16__avx2",
+        needs: crate::x86::AVX2,
+        mr: avx2::MR,
+        nr: avx2::NR,
+        group: 1,
+        most: ANY,
+        run: avx2::f32,
+    },
+    #[cfg(target_arch = "x86_64")]
+    FGemm {
         name: "f32_gemm_6x64__avx512",
         needs: crate::x86::AVX512,
         mr: avx512::MR,
@@ -108,6 +146,16 @@ pub static Q16: &[QGemm16] = &[
         group: 4,
         most: ANY,
         run: scalar::q16::<4, 8>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QGemm16 {
+        name: "u16i8_gemm_4x16__avx2",
+        needs: crate::x86::AVX2,
+        mr: avx2_wide::MR,
+        nr: avx2_wide::NR,
+        group: 2,
+        most: ANY,
+        run: avx2_wide::u16_by_bytes,
     },
     #[cfg(target_arch = "x86_64")]
     QGemm16 {
@@ -134,6 +182,16 @@ pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
     },
     #[cfg(target_arch = "x86_64")]
     Gemm {
+        name: "u16i16_gemm_4x8__avx2",
+        needs: crate::x86::AVX2,
+        mr: avx2_wide::MR,
+        nr: avx2_wide::NR_PARTS,
+        group: 2,
+        most: ANY,
+        run: avx2_wide::u16_by_words,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Gemm {
         name: "u16i16_gemm_6x16__avx512",
         needs: crate::x86::AVX512,
         mr: avx512_w16::MR,
@@ -154,6 +212,16 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
         group: 1,
         most: ANY,
         run: scalar::w16::<4, 8, u8>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Gemm {
+        name: "u8i16_gemm_4x16__avx2",
+        needs: crate::x86::AVX2,
+        mr: avx2_wide::MR,
+        nr: avx2_wide::NR,
+        group: 2,
+        most: ANY,
+        run: avx2_wide::u8_by_words,
     },
     #[cfg(target_arch = "x86_64")]
     Gemm {

@@ -6,7 +6,11 @@
 //! of `x - zero_in` fit the row's `sum_bits`; what is added up on the way need not.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_16;
 mod scalar;
 
 use crate::elementwise::Stored;
@@ -84,6 +88,8 @@ pub type FloatAvgFn = unsafe fn(&Args<f32>, f32);
 pub static MAX_U8: &[Kernel<MaxFn<u8>>] = &[
     Kernel { name: "u8_maxpool__scalar", needs: Features::NONE, run: scalar::max::<u8> },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8_maxpool_32__avx2", needs: crate::x86::AVX2, run: avx2::max_u8 },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "u8_maxpool_64__avx512", needs: crate::x86::AVX512, run: avx512::max_u8 },
 ];
 
@@ -91,12 +97,16 @@ pub static MAX_U8: &[Kernel<MaxFn<u8>>] = &[
 pub static MAX_U16: &[Kernel<MaxFn<u16>>] = &[
     Kernel { name: "u16_maxpool__scalar", needs: Features::NONE, run: scalar::max::<u16> },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u16_maxpool_32__avx2", needs: crate::x86::AVX2, run: avx2::max_u16 },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "u16_maxpool_64__avx512", needs: crate::x86::AVX512, run: avx512::max_u16 },
 ];
 
 /// Maximum of f32: NaN wins, and +0 is greater than -0.
 pub static MAX_F32: &[Kernel<MaxFn<f32>>] = &[
     Kernel { name: "f32_maxpool__scalar", needs: Features::NONE, run: scalar::max_f32 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32_maxpool_32__avx2", needs: crate::x86::AVX2, run: avx2::max_f32 },
     #[cfg(target_arch = "x86_64")]
     Kernel { name: "f32_maxpool_64__avx512", needs: crate::x86::AVX512, run: avx512::max_f32 },
 ];
@@ -127,12 +137,17 @@ impl<T> Row for Average<T> {
 pub static AVG_U8: &[Average<u8>] = &[
     Average { name: "u8_avgpool__scalar", needs: Features::NONE, sum_bits: 64, run: scalar::avg_u8 },
     #[cfg(target_arch = "x86_64")]
+    Average { name: "u8_avgpool_32__avx2", needs: crate::x86::AVX2, sum_bits: 32, run: avx2::avg_u8 },
+    #[cfg(target_arch = "x86_64")]
     Average { name: "u8_avgpool_64__avx512", needs: crate::x86::AVX512, sum_bits: 32, run: avx512::avg_u8 },
 ];
 
 /// Average of u16.
-pub static AVG_U16: &[Average<u16>] =
-    &[Average { name: "u16_avgpool__scalar", needs: Features::NONE, sum_bits: 64, run: scalar::avg_u16 }];
+pub static AVG_U16: &[Average<u16>] = &[
+    Average { name: "u16_avgpool__scalar", needs: Features::NONE, sum_bits: 64, run: scalar::avg_u16 },
+    #[cfg(target_arch = "x86_64")]
+    Average { name: "u16_avgpool_32__avx512", needs: crate::x86::AVX512, sum_bits: 64, run: avx512_16::avg_u16 },
+];
 
 /// Average of integers of any width with any rounding.
 pub static AVG_ANY: &[Kernel<AvgAnyFn>] =
@@ -141,6 +156,8 @@ pub static AVG_ANY: &[Kernel<AvgAnyFn>] =
 /// Average of f32.
 pub static AVG_F32: &[Kernel<FloatAvgFn>] = &[
     Kernel { name: "f32_avgpool__scalar", needs: Features::NONE, run: scalar::avg_f32 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32_avgpool_32__avx2", needs: crate::x86::AVX2, run: avx2::avg_f32 },
     #[cfg(target_arch = "x86_64")]
     Kernel { name: "f32_avgpool_64__avx512", needs: crate::x86::AVX512, run: avx512::avg_f32 },
 ];

@@ -14,7 +14,11 @@
 //! always requantized. Inputs and weights that start at multiples of 64 bytes are read fastest.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 mod scalar;
 
 use crate::requant::Requant;
@@ -29,6 +33,24 @@ pub static Q8: &[QRow] = &[
         packed: scalar::packed,
         pack: scalar::pack,
         run: scalar::q8,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QRow {
+        name: "u8i8_rowconv_6x16__avx2",
+        needs: crate::x86::AVX2,
+        suits: avx2::full_suits,
+        packed: avx2::full_packed,
+        pack: avx2::full_pack,
+        run: avx2::full,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QRow {
+        name: "u8i8_rowconv_6x16__avxvnni",
+        needs: crate::x86::AVX_VNNI,
+        suits: avx2::full_suits,
+        packed: avx2::full_packed,
+        pack: avx2::full_pack,
+        run: avxvnni::full,
     },
     #[cfg(target_arch = "x86_64")]
     QRow {
@@ -109,8 +131,8 @@ pub struct QRow {
     pub name: &'static str,
     /// CPU needs.
     pub needs: Features,
-    /// Whether it computes layers of this shape faster than `gemm` and `dwconv` do. A row need compute no others, except
-    /// the scalar one, which is the reference of them all.
+    /// Whether it computes layers of this shape faster than the rows of `gemm` and `dwconv` of the same instruction set
+    /// do. A row need compute no others, except the scalar one, which is the reference of them all.
     pub suits: fn(&Shape) -> bool,
     /// Bytes that packed weights take.
     pub packed: fn(&Shape) -> usize,

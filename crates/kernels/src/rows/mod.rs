@@ -5,6 +5,8 @@
 //! `lowbit_arithmetic::rows`.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod scalar;
 
@@ -19,12 +21,16 @@ pub type LayerNormFn = unsafe fn(usize, *const f32, *const f32, *const f32, f32,
 pub static SOFTMAX: &[Kernel<SoftmaxFn>] = &[
     Kernel { name: "f32_softmax__scalar", needs: Features::NONE, run: scalar::softmax },
     #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32_softmax__avx2", needs: crate::x86::AVX2, run: avx2::softmax },
+    #[cfg(target_arch = "x86_64")]
     Kernel { name: "f32_softmax__avx512", needs: crate::x86::AVX512, run: avx512::softmax },
 ];
 
 /// One row of layer normalization.
 pub static LAYER_NORM: &[Kernel<LayerNormFn>] = &[
     Kernel { name: "f32_layernorm__scalar", needs: Features::NONE, run: scalar::layer_norm },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "f32_layernorm__avx2", needs: crate::x86::AVX2, run: avx2::layer_norm },
     #[cfg(target_arch = "x86_64")]
     Kernel { name: "f32_layernorm__avx512", needs: crate::x86::AVX512, run: avx512::layer_norm },
 ];

@@ -1,9 +1,9 @@
-//! Accumulators to bytes, sixteen at a time.
+//! Accumulators to bytes or words, sixteen at a time.
 //!
 //! The steps of an epilogue: [`Rescale16::apply`] multiplies and rounds, [`Sum16::apply`] (where another tensor is added)
 //! does so again with the sum, and [`Bytes::pack`] adds the zero point, clamps and narrows. Between the steps travels a
-//! *saturating* i32: the exact rescaled value, or, where that lies beyond 2^14 in magnitude, any value of the same sign
-//! beyond 2^14. Added to a zero point in 0..=255 and clamped to bytes both are the same.
+//! *saturating* i32: the exact rescaled value, or, where that lies beyond 2^17 in magnitude, any value of the same sign
+//! beyond 2^17. Added to a zero point in 0..=65535 and clamped to 16 bits both are the same.
 
 use crate::requant::{AddParams, Requant};
 use core::arch::x86_64::*;
@@ -134,8 +134,8 @@ impl Rescale16 for Wide16 {
         let zero = _mm512_setzero_si512();
         let right = _mm512_max_epi32(_mm512_min_epi32(shift, _mm512_set1_epi32(63)), zero);
         // A multiplier from 2^30 makes any product but 0 large enough to need no shift to the left. With the multiplier
-        // 1 a shift by 15 does.
-        let left = _mm512_max_epi32(_mm512_sub_epi32(zero, _mm512_max_epi32(shift, _mm512_set1_epi32(-15))), zero);
+        // 1 a shift by 20 does.
+        let left = _mm512_max_epi32(_mm512_sub_epi32(zero, _mm512_max_epi32(shift, _mm512_set1_epi32(-20))), zero);
         let one = _mm512_cmpeq_epi32_mask(m, _mm512_set1_epi32(1));
         let left = _mm512_maskz_mov_epi32(one, left);
         let shift = even_odd(right);
@@ -206,8 +206,8 @@ fn join(even: __m512i, odd: __m512i) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn saturate(x: __m512i) -> __m512i {
-    let bound = _mm512_set1_epi64(1 << 16);
-    _mm512_min_epi64(_mm512_max_epi64(x, _mm512_set1_epi64(-(1 << 16))), bound)
+    let bound = _mm512_set1_epi64(1 << 20);
+    _mm512_min_epi64(_mm512_max_epi64(x, _mm512_set1_epi64(-(1 << 20))), bound)
 }
 
 /// 2^(shift - 1), or 0 for the shift 0.
@@ -230,14 +230,21 @@ pub enum Sum16 {
         /// As in [`Float16`].
         top: __m512,
     },
+    /// `AddRescale::Fixed` with a shift to the left.
+    Left {
+        /// Of the first operand.
+        m1: __m512i,
+        /// Of the second operand.
+        m2: __m512i,
+        /// To the left.
+        left: __m128i,
+    },
     /// `AddRescale::Fixed`.
     Fixed {
         /// Of the first operand.
         m1: __m512i,
         /// Of the second operand.
         m2: __m512i,
-        /// To the left, before.
-        left: __m128i,
         /// 2^(right - 1), or 0.
         half: __m512i,
         /// To the right.
@@ -246,7 +253,7 @@ pub enum Sum16 {
 }
 
 impl Sum16 {
-    /// The multipliers of an addition of bytes.
+    /// The multipliers of an addition of bytes or words.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub fn new(how: &AddParams) -> Self {
@@ -257,17 +264,14 @@ impl Sum16 {
                 top: _mm512_set1_ps((how.hi - how.zero_point) as f32),
             },
             AddRescale::Fixed { m1, m2, shift } => {
-                // The sum of two products of 9 and 31 bits is below 2^41: a shift of 62 leaves 0 of it, and one by 16 to
-                // the left makes any sum but 0 saturate.
-                let right = i64::from(shift.clamp(0, 62));
-                let left = i64::from((-shift.max(-16)).max(0));
-                Sum16::Fixed {
-                    m1: _mm512_set1_epi32(m1),
-                    m2: _mm512_set1_epi32(m2),
-                    left: _mm_cvtsi64_si128(left),
-                    half: _mm512_set1_epi64((1 << right) >> 1),
-                    right: _mm_cvtsi64_si128(right),
+                let (m1, m2) = (_mm512_set1_epi32(m1), _mm512_set1_epi32(m2));
+                if shift < 0 {
+                    // A shift by 20 makes any sum but 0 saturate.
+                    return Sum16::Left { m1, m2, left: _mm_cvtsi64_si128(i64::from(-shift.max(-20))) };
                 }
+                // The sum of two products of 17 and 31 bits is below 2^49: a shift of 62 leaves 0 of it.
+                let right = i64::from(shift.min(62));
+                Sum16::Fixed { m1, m2, half: _mm512_set1_epi64((1 << right) >> 1), right: _mm_cvtsi64_si128(right) }
             }
         }
     }
@@ -285,11 +289,18 @@ impl Sum16 {
                 let ordered = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(sum, sum);
                 _mm512_maskz_cvtps_epi32(ordered, _mm512_min_ps(sum, top))
             }
-            Sum16::Fixed { m1, m2, left, half, right } => {
+            Sum16::Left { m1, m2, left } => {
                 let half_sum = |a: __m512i, b: __m512i| {
                     let sum = _mm512_add_epi64(_mm512_mul_epi32(a, m1), _mm512_mul_epi32(b, m2));
-                    let sum = _mm512_add_epi64(_mm512_sll_epi64(sum, left), half);
-                    saturate(_mm512_sra_epi64(sum, right))
+                    // Saturated before, so that nothing is shifted out.
+                    saturate(_mm512_sll_epi64(saturate(sum), left))
+                };
+                join(half_sum(a, b), half_sum(_mm512_srli_epi64::<32>(a), _mm512_srli_epi64::<32>(b)))
+            }
+            Sum16::Fixed { m1, m2, half, right } => {
+                let half_sum = |a: __m512i, b: __m512i| {
+                    let sum = _mm512_add_epi64(_mm512_mul_epi32(a, m1), _mm512_mul_epi32(b, m2));
+                    saturate(_mm512_sra_epi64(_mm512_add_epi64(sum, half), right))
                 };
                 join(half_sum(a, b), half_sum(_mm512_srli_epi64::<32>(a), _mm512_srli_epi64::<32>(b)))
             }

@@ -22,6 +22,8 @@ fn shapes(random: &mut Random) -> Vec<(usize, usize, usize)> {
             shapes.push((3, channels, taps));
         }
     }
+    // More taps than 32 bits hold sums of words by.
+    shapes.extend([(2, 5, 255), (3, 33, 256), (2, 70, 257), (1, 40, 515), (2, 31, 1000)]);
     shapes
 }
 
@@ -107,7 +109,7 @@ fn words() {
             let mut w = vec![0; (row.packed)(channels, taps)];
             (row.pack)(&plain, channels, taps, &mut w);
             let padded = dwconv::padded(channels);
-            let bias: Vec<i64> = (0..padded).map(|_| random.next() as i64 >> random.pick(&[8, 16, 30, 60])).collect();
+            let bias: Vec<i64> = (0..padded).map(|_| random.wide()).collect();
             let case = Case16::random(random, padded);
             let size = case.size();
             let y_stride = channels * size + random.below(7);
@@ -132,7 +134,7 @@ fn words() {
                     for tap in 0..taps {
                         // SAFETY: the pointer leads to all channels.
                         let x = unsafe { *x[pixel * taps + tap].add(channel) };
-                        acc += i64::from(x) * i64::from(plain[channel * taps + tap]);
+                        acc = acc.wrapping_add(i64::from(x) * i64::from(plain[channel * taps + tap]));
                     }
                     let at = pixel * y_stride + channel * size;
                     expected[at..at + size].copy_from_slice(&case.expected(acc, channel));
@@ -206,7 +208,7 @@ fn weights_of_words<X: Copy + Into<i64>>(table: &'static [Words<X>], data: impl 
             let mut w = vec![0; (row.packed)(channels, taps)];
             (row.pack)(&plain, channels, taps, &mut w);
             let padded = dwconv::padded(channels);
-            let bias: Vec<i64> = (0..padded).map(|_| random.next() as i64 >> 20).collect();
+            let bias: Vec<i64> = (0..padded).map(|_| random.wide()).collect();
             let case = Case16::random(random, padded);
             let size = case.size();
             let mut y = vec![0xa5u8; pixels * channels * size + 64];
@@ -230,7 +232,7 @@ fn weights_of_words<X: Copy + Into<i64>>(table: &'static [Words<X>], data: impl 
                     for tap in 0..taps {
                         // SAFETY: the pointer leads to all channels.
                         let x: i64 = unsafe { *x[pixel * taps + tap].add(channel) }.into();
-                        acc += x * i64::from(plain[channel * taps + tap]);
+                        acc = acc.wrapping_add(x * i64::from(plain[channel * taps + tap]));
                     }
                     let bytes = case.expected(acc, channel);
                     let at = (pixel * channels + channel) * size;

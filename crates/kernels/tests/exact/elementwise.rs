@@ -1,22 +1,20 @@
 //! Element by element.
 
-use crate::common::{Random, ScaleTable, runnable, same, sum};
+use crate::common::{METHODS, Random, ScaleTable, default, runnable, same, sum};
 use lowbit_arithmetic::pool::max2;
 use lowbit_arithmetic::{
-    Affine, Method, Rescale, Rounding, dequantize, dequantize_wide, elementary, quantize, requantize, round_f64,
+    AddRescale, Affine, Method, Rounding, dequantize, dequantize_wide, elementary, quantize, requantize, round_f64,
 };
 use lowbit_kernels::SLACK;
 use lowbit_kernels::elementwise::{
     self, BinaryFn, Integers, MulParams, Pair, PairAny, QuantizeAny, RequantAny, Stored, UnaryFn,
 };
-use lowbit_kernels::requant::Requant;
+use lowbit_kernels::requant::{AddParams, Requant};
 
 /// Lengths around the steps of all rows.
 fn lengths() -> impl Iterator<Item = usize> {
     (0..=140).chain([192, 255, 256, 1000])
 }
-
-const METHODS: [Method; 3] = [Method::Float32, Method::Fixed, Method::Shift];
 
 #[test]
 fn sums() {
@@ -46,7 +44,65 @@ fn sums() {
                 let mut expected = vec![9; n + 3];
                 (0..n).for_each(|i| expected[i] = sum(i32::from(a[i]), i32::from(b[i]), &how) as u16);
                 assert_eq!(expected, y, "{} {n} {how:?}", row.name);
+                let mut place = a.clone();
+                // SAFETY: as above; the output may be an input.
+                unsafe { (row.run)(n, place.as_ptr(), b.as_ptr(), place.as_mut_ptr(), &how) };
+                assert_eq!(expected[..n], place[..n], "{} {n} in place", row.name);
             }
+        }
+    }
+}
+
+/// Multipliers and shifts at the edges, and words whose sums and differences are small, large or cancel each other.
+#[test]
+fn pairs_of_words_at_the_edges() {
+    let shifts =
+        [-70, -33, -20, -19, -16, -15, -14, -2, -1, 0, 1, 2, 29, 30, 31, 32, 33, 44, 47, 48, 49, 61, 62, 63, 64];
+    let random = &mut Random(23);
+    for _ in 0..4000 {
+        let n = 1 + random.below(70);
+        let mut words = |n: usize| -> Vec<u16> {
+            (0..n)
+                .map(|_| match random.below(3) {
+                    0 => random.pick(&[0, 1, 2, 32767, 32768, 32769, 65534, 65535]),
+                    1 => 32768 + random.below(5) as u16,
+                    _ => random.next() as u16,
+                })
+                .collect()
+        };
+        let (a, b) = (words(n + SLACK), words(n + SLACK));
+        let zero = |random: &mut Random| random.pick(&[0, 32768, 32770, 65535]);
+        let (zero_point, lo, hi) = random.range(65535);
+        let (z1, z2) = (zero(random), zero(random));
+        let anywhere = random.next() as i32 & i32::MAX;
+        let m = random.pick(&[1 << 30, i32::MAX, 3 << 29, 1, 0, anywhere]);
+        let m1 = random.pick(&[1 << 30, i32::MAX, (1 << 30) + 1]);
+        let how = AddParams {
+            rescale: AddRescale::Fixed { m1, m2: m, shift: random.pick(&shifts) },
+            z1,
+            z2,
+            zero_point,
+            lo,
+            hi,
+        };
+        for row in runnable(elementwise::QADD16) {
+            let mut y = vec![9; n + 3];
+            // SAFETY: as above.
+            unsafe { (row.run)(n, a.as_ptr(), b.as_ptr(), y.as_mut_ptr(), &how) };
+            let mut expected = vec![9; n + 3];
+            (0..n).for_each(|i| expected[i] = sum(i32::from(a[i]), i32::from(b[i]), &how) as u16);
+            assert_eq!(expected, y, "{} {n} {how:?}", row.name);
+        }
+        let method = random.pick(&METHODS);
+        let rescale = random.edge_rescale(method, &shifts);
+        let how = MulParams { rescale, z1, z2, zero_point, lo, hi };
+        for row in runnable(elementwise::QMUL16) {
+            let mut y = vec![9; n + 3];
+            // SAFETY: as above.
+            unsafe { (row.run)(n, a.as_ptr(), b.as_ptr(), y.as_mut_ptr(), &how) };
+            let mut expected = vec![9; n + 3];
+            (0..n).for_each(|i| expected[i] = product(i32::from(a[i]), i32::from(b[i]), &how, method) as u16);
+            assert_eq!(expected, y, "{} {n} {how:?}", row.name);
         }
     }
 }
@@ -247,10 +303,10 @@ const ROUNDINGS: [Rounding; 6] = [
 fn requantization_with_any_rounding() {
     let random = &mut Random(13);
     for row in runnable(elementwise::REQUANT_ANY) {
-        for case in 0..600 {
-            let n = random.below(40);
+        for case in 0..3000 {
+            let n = random.below(100);
             let (bytes, words, narrow) = (random.bytes(n + 1), random.words(n + 1), random.bias(n + 1));
-            let wide: Vec<i64> = (0..n).map(|_| random.next() as i64 >> random.pick(&[0, 20, 40])).collect();
+            let wide: Vec<i64> = (0..n).map(|_| random.wide()).collect();
             let x = match case % 5 {
                 0 => Integers::U8(bytes.as_ptr()),
                 1 => Integers::U16(words.as_ptr()),
@@ -259,9 +315,11 @@ fn requantization_with_any_rounding() {
                 _ => Integers::I64(wide.as_ptr()),
             };
             let method = random.pick(&METHODS);
-            let rescales: Vec<Rescale> = (0..=n).map(|_| random.rescale(method)).collect();
-            let (rounding, step) = (random.pick(&ROUNDINGS), random.below(2));
-            let (zero_in, (zero_point, lo, hi)) = (random.range(65535).0, random.range(255));
+            let rescales = random.wide_rescales(method, n + 1);
+            let any = random.pick(&ROUNDINGS);
+            let (rounding, step) = (if random.chance(3) { any } else { default(rescales[0]) }, random.below(2));
+            let (zero_in, (zero_point, lo, hi)) =
+                (random.range(65535).0 * random.below(2) as i32, random.range([255, 65535][case % 2]));
             let (index, index_step) = (random.next(), random.below(100) as u64);
             let (mut y8, mut y16, mut signed) = (vec![9u8; n + 3], vec![9u16; n + 3], vec![9i16; n + 3]);
             for y in [Stored::U8(y8.as_mut_ptr()), Stored::U16(y16.as_mut_ptr()), Stored::I16(signed.as_mut_ptr())] {
@@ -367,8 +425,8 @@ fn pairs_with_any_rounding_and_widths() {
 fn wide_accumulators_to_floats() {
     let random = &mut Random(19);
     for row in runnable(elementwise::DEQUANTIZE_WIDE) {
-        for n in 0..60 {
-            let x: Vec<i64> = (0..n).map(|_| random.next() as i64 >> random.pick(&[0, 20, 40])).collect();
+        for n in 0..150 {
+            let x: Vec<i64> = (0..n).map(|_| random.wide()).collect();
             let scale = random.floats(n + SLACK);
             for step in [0, 1] {
                 let mut y = vec![9.5; n + 3];

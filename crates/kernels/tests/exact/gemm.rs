@@ -103,9 +103,7 @@ fn words() {
             let weight = |channel: usize, tap: usize, k_: usize| plain[(channel * taps + tap) * k + k_];
             let mut w = vec![1; row.packed(cols, taps, k)];
             row.pack(weight, cols, taps, k, &mut w);
-            let mut bias: Vec<i64> =
-                (0..row.nr).map(|_| random.next() as i64 >> random.pick(&[8, 16, 30, 60])).collect();
-            bias[0] = random.pick(&[i64::MAX / 2, i64::MIN / 2, 0]);
+            let bias: Vec<i64> = (0..row.nr).map(|_| random.wide()).collect();
             let case = Case16::random(random, row.nr);
             let size = case.size();
             let y_stride = cols * size + random.below(7);
@@ -228,6 +226,50 @@ fn words_at_their_largest() {
     }
 }
 
+/// A row with sums of 64 bits.
+type Wide<X, W> = gemm::Gemm<Args<X, W, i64, u8, Epilogue16>>;
+
+/// Requantizes wide accumulators, biases of products with zero, by every row of a table.
+fn requantized<X: Copy + Default, W: Copy + Default>(table: &'static [Wide<X, W>]) {
+    for row in runnable(table) {
+        let random = &mut Random(22);
+        for _ in 0..2000 {
+            let (rows, cols) = (1 + random.below(row.mr), 1 + random.below(row.nr));
+            let x = [X::default(); SLACK];
+            let pointers = vec![x.as_ptr(); row.mr];
+            let w = vec![W::default(); row.packed(cols, 1, 1)];
+            let bias: Vec<i64> = (0..row.nr).map(|_| random.wide()).collect();
+            let case = Case16::random(random, row.nr);
+            let mut y = vec![0xa5u8; rows * cols * case.size() + 64];
+            let args = Args {
+                rows,
+                cols,
+                x: pointers.as_ptr(),
+                taps: 1,
+                k: 1,
+                w: w.as_ptr(),
+                bias: bias.as_ptr(),
+                y: y.as_mut_ptr(),
+                y_stride: cols * case.size(),
+                epilogue: case.epilogue,
+            };
+            // SAFETY: as above.
+            unsafe { (row.run)(&args) };
+            let line: Vec<u8> = (0..cols).flat_map(|c| case.expected(bias[c], c)).collect();
+            let mut expected = line.repeat(rows);
+            expected.resize(y.len(), 0xa5);
+            assert_eq!(expected, y, "{} {rows}x{cols} {bias:?} {case:?}", row.name);
+        }
+    }
+}
+
+#[test]
+fn wide_accumulators() {
+    requantized(gemm::Q16);
+    requantized(gemm::Q16_W16);
+    requantized(gemm::Q8_W16);
+}
+
 /// A row with words as weights.
 type Words<X> = gemm::Gemm<Args<X, i16, i64, u8, Epilogue16>>;
 
@@ -240,7 +282,7 @@ fn weights_of_words<X: Copy + Into<i64>>(table: &'static [Words<X>], data: impl 
             let plain: Vec<i16> = (0..cols * taps * k)
                 .map(|_| if random.chance(3) { random.pick(&[-32768, 32767]) } else { random.next() as i16 })
                 .collect();
-            let bias: Vec<i64> = (0..row.nr).map(|_| random.next() as i64 >> 20).collect();
+            let bias: Vec<i64> = (0..row.nr).map(|_| random.wide()).collect();
             let x = inputs(random, &data, row.mr, rows, taps, k);
             let weight = |channel: usize, tap: usize, i: usize| plain[(channel * taps + tap) * k + i];
             let mut w = vec![1i16; row.packed(cols, taps, k)];
@@ -270,7 +312,7 @@ fn weights_of_words<X: Copy + Into<i64>>(table: &'static [Words<X>], data: impl 
                         for i in 0..k {
                             // SAFETY: the pointer leads to k elements.
                             let x: i64 = unsafe { *x[tap * row.mr + r].add(i) }.into();
-                            acc += x * i64::from(weight(channel, tap, i));
+                            acc = acc.wrapping_add(x * i64::from(weight(channel, tap, i)));
                         }
                     }
                     let bytes = case.expected(acc, channel);

@@ -1,6 +1,6 @@
 //! Pooling.
 
-use crate::common::{Random, runnable, same};
+use crate::common::{Random, default, runnable, same};
 use lowbit_arithmetic::pool::{average, max, mean};
 use lowbit_arithmetic::{Method, Rescale, Rounding};
 use lowbit_kernels::SLACK;
@@ -81,6 +81,38 @@ fn averages_at_the_edge() {
             let qs = x.iter().map(|_| i32::from(data[0]));
             let expected = average(qs, zero_in, rescale, Method::Fixed.default_rounding(), 128, 0, 255, 0);
             assert_eq!(i32::from(y[0]), expected, "{}", row.name);
+        }
+    }
+}
+
+/// Windows around those whose sums 32 bits hold.
+#[test]
+fn averages_of_many_words() {
+    let random = &mut Random(10);
+    for row in runnable(pool::AVG_U16) {
+        for (channels, n) in [(40, 32767), (33, 32768), (40, 32769), (7, 65537), (70, 100_000)] {
+            for value in [0, 65535] {
+                let data = vec![value; channels + SLACK];
+                let x = vec![data.as_ptr(); n];
+                let s_out = random.pick(&[1.0, 0.3, 1e9]);
+                for rescale in [
+                    Rescale::for_average(Method::Float32, 1.0, s_out, n as u32).unwrap(),
+                    Rescale::for_average(Method::Fixed, 1.0, s_out, n as u32).unwrap(),
+                    Rescale::Shift { shift: 15 + random.below(4) as i32 },
+                    random.edge_rescale(Method::Fixed, &[31, 32, 33, 45, 46, 47]),
+                ] {
+                    let (zero_out, lo, hi) = random.range(65535);
+                    let by = QAverage { rescale, zero_in: random.pick(&[0, 65535, 32768]), zero_out, lo, hi };
+                    let mut y = vec![7; channels + 3];
+                    // SAFETY: this CPU has the features, and the buffers are as the contract says.
+                    unsafe { (row.run)(&Args { channels, taps: n, x: x.as_ptr(), y: y.as_mut_ptr() }, &by) };
+                    let qs = (0..n).map(|_| i32::from(value));
+                    let q = average(qs, by.zero_in, rescale, default(rescale), zero_out, lo, hi, 0);
+                    let mut expected = vec![q as u16; channels];
+                    expected.resize(channels + 3, 7);
+                    assert_eq!(expected, y, "{} {channels} channels, {n} taps of {value}, {by:?}", row.name);
+                }
+            }
         }
     }
 }

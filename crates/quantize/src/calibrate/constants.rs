@@ -107,13 +107,12 @@ pub fn quantize_biases(g: &mut Graph) -> Result<Vec<Chosen>> {
     let mut chosen = Vec::new();
     rewrite::each_node(g, |g, id| {
         let node = g.node(id);
-        let is_layer = matches!(node.op, Op::Conv(_) | Op::MatMul(_));
         let (Some(x), Some(w), Some(b)) = (node.input(0), node.input(1), node.input(2)) else { return Ok(false) };
         let (Some(x), Some(w), Some(bias)) = (source(g, x), source(g, w), rewrite::floats(g, b)) else {
             return Ok(false);
         };
         // What has no accumulator, such as a layer whose weights have scales by block, keeps its float bias.
-        if !is_layer || infer::accumulator_scales(&node.op, g.ty(x), g.ty(w)).is_err() {
+        if !node.op.is_layer() || infer::accumulator_scales(&node.op, g.ty(x), g.ty(w)).is_err() {
             return Ok(false);
         }
         let rule = node.rule.clone();

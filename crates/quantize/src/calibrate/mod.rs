@@ -16,7 +16,7 @@ use crate::prepare::rewrite;
 use crate::samples::{Samples, spread};
 use lowbit_ir::op::Unary;
 use lowbit_ir::request::Sharing;
-use lowbit_ir::{Engine, Error, Graph, Kind, NodeId, Op, Request, Result, ValueId};
+use lowbit_ir::{Engine, Error, Graph, Kind, NodeId, Op, Request, Result, ValueId, check_float_mode};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
@@ -88,6 +88,7 @@ pub fn calibrate(g: &mut Graph, options: &Options, engine: &dyn Engine, samples:
 
 /// Runs up to `limit` samples (0: all), evenly spread, and counts the values that placeholders wait for.
 pub fn observe(g: &Graph, engine: &dyn Engine, samples: &dyn Samples, limit: usize) -> Result<Stats> {
+    check_float_mode()?;
     let groups = ties::groups(g);
     let wanted = groups.iter().flat_map(|group| &group.roots).filter_map(|id| Some((observed(g, *id)?, spec(g, *id)?)));
     let wanted: Vec<(ValueId, &Request)> = wanted.filter(|(v, _)| g.constant(*v).is_none()).collect();
@@ -139,6 +140,7 @@ pub fn float_form(g: &Graph) -> Graph {
 
 /// Chooses scales from statistics and makes the annotated graph a QDQ graph.
 pub fn apply(g: &mut Graph, stats: &Stats, observers: &Observers) -> Result<Vec<Chosen>> {
+    check_float_mode()?;
     let mut chosen = Parameters::default();
     for group in ties::groups(g) {
         chosen.choose_group(g, &group, stats, observers)?;

@@ -21,7 +21,7 @@ use crate::observe::check_finite;
 use crate::prepare::linear;
 use crate::samples::{Samples, spread};
 use groups::Group;
-use lowbit_ir::{Engine, Error, Graph, Kind, NodeId, Result, ValueId, meta};
+use lowbit_ir::{Engine, Error, Graph, Kind, NodeId, Result, ValueId, check_float_mode, meta};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
@@ -49,6 +49,7 @@ const WORTH: f64 = 0.99;
 /// The factors stand in the graph's metadata, under [`meta::EQUALIZATION`], so that whoever compares values with those
 /// of the source can undo them.
 pub fn equalize(g: &mut Graph, config: &Config, engine: &dyn Engine, samples: &dyn Samples) -> Result<Vec<Equalized>> {
+    check_float_mode()?;
     let groups = groups::find(g);
     let scopes = Scopes::new(g, config)?;
     if !config.equalize || groups.is_empty() {

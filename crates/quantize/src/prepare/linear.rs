@@ -2,7 +2,7 @@
 
 use super::rewrite;
 use crate::calibrate::source;
-use lowbit_ir::op::Conv;
+use lowbit_ir::op::{Conv, Layer};
 use lowbit_ir::{Error, Granularity, Graph, NodeId, Op, Quant, Result, Tensor, Type, ValueId};
 
 /// Multiplies the outputs of a Conv or MatMul by `factor` and adds `shift`, channel by channel, through its constants;
@@ -140,11 +140,11 @@ pub fn scale_inputs(g: &mut Graph, mac: NodeId, factor: &[f64], shift: &[f64]) -
 pub fn has_constants(g: &Graph, mac: NodeId) -> bool {
     let node = g.node(mac);
     let is_float = |v| rewrite::floats(g, v).is_some();
-    let kind = match &node.op {
-        Op::Conv(_) => true,
+    let kind = match node.op.layer() {
+        Some(Layer::Conv(_)) => true,
         // Batched weights have one matrix a batch entry, and one bias for all.
-        Op::MatMul(_) => node.input(1).is_some_and(|w| g.ty(w).shape.rank() == 2),
-        _ => false,
+        Some(Layer::MatMul(_)) => node.input(1).is_some_and(|w| g.ty(w).shape.rank() == 2),
+        None => false,
     };
     kind && node.input(1).is_some_and(is_float) && node.input(2).is_none_or(is_float)
 }
@@ -178,18 +178,18 @@ pub fn outputs(g: &Graph, mac: NodeId) -> Option<usize> {
 
 /// The axis of the weights along which output channels lie.
 pub fn output_axis(op: &Op, rank: usize) -> usize {
-    match op {
-        Op::MatMul(m) if m.trans_b => rank.saturating_sub(2),
-        Op::MatMul(_) => rank.saturating_sub(1),
-        _ => 0,
+    match op.layer() {
+        Some(Layer::MatMul(m)) if m.trans_b => rank.saturating_sub(2),
+        Some(Layer::MatMul(_)) => rank.saturating_sub(1),
+        Some(Layer::Conv(_)) | None => 0,
     }
 }
 
 /// The axis of the result along which output channels lie.
 pub fn channel_axis(op: &Op, rank: usize) -> usize {
-    match op {
-        Op::MatMul(_) => rank.saturating_sub(1),
-        _ => 1,
+    match op.layer() {
+        Some(Layer::MatMul(_)) => rank.saturating_sub(1),
+        Some(Layer::Conv(_)) | None => 1,
     }
 }
 
@@ -217,20 +217,21 @@ pub(crate) struct InputMap {
 impl InputMap {
     pub(crate) fn new(op: &Op, dims: &[usize]) -> Self {
         let dim = |i: usize| dims.get(i).copied().unwrap_or(1).max(1);
-        match op {
-            Op::Conv(Conv { group, .. }) => InputMap {
-                outputs: dim(0),
-                inner: dims.iter().skip(2).product::<usize>().max(1),
-                per_group: dim(1),
-                group_outputs: (dim(0) / (*group).max(1)).max(1),
-                matrix: None,
-            },
-            _ => {
-                let trans_b = matches!(op, Op::MatMul(m) if m.trans_b);
-                let outputs = if trans_b { dim(0) } else { dim(1) };
-                InputMap { outputs, inner: dim(1), per_group: 1, group_outputs: 1, matrix: Some(trans_b) }
+        let trans_b = match op.layer() {
+            Some(Layer::Conv(Conv { group, .. })) => {
+                return InputMap {
+                    outputs: dim(0),
+                    inner: dims.iter().skip(2).product::<usize>().max(1),
+                    per_group: dim(1),
+                    group_outputs: (dim(0) / (*group).max(1)).max(1),
+                    matrix: None,
+                };
             }
-        }
+            Some(Layer::MatMul(m)) => m.trans_b,
+            None => false,
+        };
+        let outputs = if trans_b { dim(0) } else { dim(1) };
+        InputMap { outputs, inner: dim(1), per_group: 1, group_outputs: 1, matrix: Some(trans_b) }
     }
 
     pub(crate) fn of(&self, i: usize) -> (usize, usize) {

@@ -18,10 +18,8 @@ mod remove_identities;
 pub(crate) mod rewrite;
 mod simplify_binary;
 
-pub(crate) use linear::output_axis as weight_axis;
-
 use lowbit_ir::pass::{self, Flow, Pass, Watch};
-use lowbit_ir::{Customs, Graph, Result};
+use lowbit_ir::{Customs, Graph, Result, check_float_mode};
 
 /// What the passes of this stage share.
 #[derive(Debug, Clone, Default)]
@@ -48,5 +46,6 @@ pub static PREPARE: &[Pass<Prepare>] = &[
 
 /// Brings a float (or QDQ) graph into canonical form.
 pub fn prepare(g: &mut Graph, cx: &mut Prepare, watch: &mut dyn Watch) -> Result<Flow> {
+    check_float_mode()?;
     pass::run(g, PREPARE, cx, watch)
 }

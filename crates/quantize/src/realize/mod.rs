@@ -26,7 +26,7 @@ use crate::prepare::rewrite;
 use lowbit_ir::op::{Binary, Category, ReduceKind, Rescale, ResizeMode};
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::text::OPERATORS;
-use lowbit_ir::{Error, Graph, Node, NodeId, Op, Result, ValueId};
+use lowbit_ir::{Error, Graph, Node, NodeId, Op, Result, ValueId, check_float_mode};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -45,6 +45,7 @@ pub struct LeftFloat {
 /// Operators of the user's rules are theirs; the standard functions see all others.
 pub fn realize(g: &mut Graph, config: &Config, own: &Realizers) -> Result<Vec<LeftFloat>> {
     own.check()?;
+    check_float_mode()?;
     let mut cx = Realize {
         rescale: config.rescale()?,
         accumulator: accumulator::Allowed { bits: config.accumulator_bits, limit: config.accumulator_limit },

@@ -6,7 +6,7 @@ pub(crate) mod pairs;
 use crate::Options;
 use crate::samples::Samples;
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::{Engine, Error, Graph, Result};
+use lowbit_ir::{Engine, Error, Graph, Result, check_float_mode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -104,6 +104,7 @@ impl fmt::Debug for Refinements {
 pub fn refine(g: &mut Graph, options: &Options, cx: &Refine) -> Result<Vec<Correction>> {
     let names = &options.config.refinements;
     options.refinements.check(names)?;
+    check_float_mode()?;
     let mut corrections = Vec::new();
     for name in names {
         let found = options.refinements.run(name, g, cx).map_err(|e| e.context(format!("running refinement '{name}'")));

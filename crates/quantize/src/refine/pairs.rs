@@ -18,7 +18,7 @@ pub fn layers(float: &Graph, quantized: &Graph) -> Vec<Pair> {
     let named = |name: &str| float.nodes().find(|(_, n)| n.name == name).map(|(id, _)| id);
     quantized
         .nodes()
-        .filter(|(_, n)| matches!(n.op, Op::Conv(_) | Op::MatMul(_)))
+        .filter(|(_, n)| n.op.is_layer())
         .filter(|(_, n)| n.input(0).and_then(|x| source(quantized, x)).is_some())
         .filter(|(_, n)| n.input(1).and_then(|w| source(quantized, w)).is_some_and(|w| quantized.constant(w).is_some()))
         // The correction goes into an integer bias, which has the scale of an accumulator.

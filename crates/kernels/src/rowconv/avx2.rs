@@ -1,0 +1,104 @@
+//! AVX2 rows.
+//!
+//! Few input channels: the bytes under a kernel row are one run, so that a layer is a matrix product of as many taps as
+//! there are kernel rows, with pointers that need no table. `gemm`'s tiles compute it.
+
+use super::{QArgs, Shape};
+use crate::gemm::{self, avx2::MR, avx2::NR};
+use crate::requant::{Epilogue, Requant, Scales};
+
+/// The most kernel rows.
+const ROWS: usize = 8;
+
+/// Layers for [`full`]. With more channels `gemm` is faster, for which nothing is copied.
+pub fn full_suits(shape: &Shape) -> bool {
+    !shape.depthwise && shape.channels < 16 && shape.kernel[0] <= ROWS && shape.taps() > 1
+}
+
+/// Bytes of input under a kernel row.
+fn k(shape: &Shape) -> usize {
+    shape.kernel[1] * shape.channels
+}
+
+/// Bytes of packed weights: panels of `gemm`.
+pub fn full_packed(shape: &Shape) -> usize {
+    shape.outputs.next_multiple_of(NR) * shape.kernel[0] * k(shape).next_multiple_of(4)
+}
+
+/// Packs `[panel][kernel row][group of its bytes][channel][4]`.
+pub fn full_pack(shape: &Shape, w: &[i8], out: &mut [i8]) {
+    let (rows, k) = (shape.kernel[0], k(shape));
+    let mut slots = out.iter_mut();
+    for first in (0..shape.outputs).step_by(NR) {
+        for ky in 0..rows {
+            for group in (0..k).step_by(4) {
+                for output in first..first + NR {
+                    for i in group..group + 4 {
+                        let Some(slot) = slots.next() else { return };
+                        let at = (output * rows + ky) * k + i;
+                        *slot = if output < shape.outputs && i < k { w.get(at).copied().unwrap_or(0) } else { 0 };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`super::QRow::run`], on a CPU with AVX2.
+pub unsafe fn full(a: &QArgs) {
+    // SAFETY: the caller's promise.
+    unsafe { by_tiles(a, gemm::avx2::q8) }
+}
+
+/// A layer by tiles of a matrix product.
+///
+/// # Safety
+/// As [`super::QRow::run`]; the tile has `MR` rows of `NR` channels and may be called.
+pub unsafe fn by_tiles(a: &QArgs, tile: unsafe fn(&gemm::QArgs)) {
+    let shape = &a.shape;
+    let (taps, k, step) = (shape.kernel[0], k(shape), shape.stride * shape.channels);
+    let mut x = [core::ptr::null(); ROWS * MR];
+    for first in (0..a.pixels).step_by(MR) {
+        let rows = (a.pixels - first).min(MR);
+        for (ky, x) in x.chunks_exact_mut(MR).enumerate().take(taps) {
+            for (row, x) in x.iter_mut().enumerate() {
+                // SAFETY: there is a row for every kernel row, and it has every pixel; the last stands for those beyond.
+                *x = unsafe { (*a.x.add(ky)).add((first + row.min(rows - 1)) * step) };
+            }
+        }
+        for channel in (0..shape.outputs).step_by(NR) {
+            // SAFETY: what a kernel row reads is as long as the tile's k, with slack behind it. Weights are whole panels,
+            // bias and multipliers are padded to them, and outputs lie within the pixels and channels.
+            unsafe {
+                tile(&gemm::QArgs {
+                    rows,
+                    cols: (shape.outputs - channel).min(NR),
+                    x: x.as_ptr(),
+                    taps,
+                    k,
+                    w: a.w.add(channel * taps * k.next_multiple_of(4)),
+                    bias: a.bias.add(channel),
+                    y: a.y.add(first * shape.outputs + channel),
+                    y_stride: shape.outputs,
+                    epilogue: Epilogue::Requant(Requant { scales: from(a.requant.scales, channel), ..a.requant }),
+                });
+            }
+        }
+    }
+}
+
+/// The multipliers from a channel on.
+///
+/// # Safety
+/// There are more channels.
+unsafe fn from(scales: Scales, channel: usize) -> Scales {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match scales {
+            Scales::Float32(m) => Scales::Float32(m.add(channel)),
+            Scales::Fixed(m, shift) => Scales::Fixed(m.add(channel), shift.add(channel)),
+            Scales::Shift(shift) => Scales::Shift(shift.add(channel)),
+        }
+    }
+}
