@@ -86,22 +86,20 @@ impl Default for Effort {
 
 /// Times a program on these inputs.
 pub fn time(program: &Arc<Program>, inputs: &[Tensor], threads: usize, effort: Effort) -> Result<Timing> {
-    interleaved(&[program], inputs, threads, effort)?.pop().ok_or_else(|| Error::new("expected a program, found none"))
+    interleaved(&[(program, inputs)], threads, effort)?
+        .pop()
+        .ok_or_else(|| Error::new("expected a program, found none"))
 }
 
-/// Times programs side by side on the same inputs, a run of each in turn, so that whatever slows the machine slows them all alike.
+/// Times programs side by side, each on its inputs, a run of each in turn, so that whatever slows the machine slows them
+/// all alike.
 ///
 /// The effort is that of each program.
-pub fn interleaved(
-    programs: &[&Arc<Program>],
-    inputs: &[Tensor],
-    threads: usize,
-    effort: Effort,
-) -> Result<Vec<Timing>> {
+pub fn interleaved(programs: &[(&Arc<Program>, &[Tensor])], threads: usize, effort: Effort) -> Result<Vec<Timing>> {
     // One pool for all: the waiting threads of another would take this one's cores.
     let pool = Pool::new(threads).map_err(|e| Error::new(format!("cannot start {threads} threads: {e}")))?;
     let pool = Arc::new(pool);
-    let mut lanes: Vec<Lane> = programs.iter().map(|p| Lane::new(p, inputs, &pool)).collect::<Result<_>>()?;
+    let mut lanes: Vec<Lane> = programs.iter().map(|(p, inputs)| Lane::new(p, inputs, &pool)).collect::<Result<_>>()?;
     while lanes.iter().any(|l| l.spent < effort.warm_up) {
         for lane in &mut lanes {
             lane.run()?;

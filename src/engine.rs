@@ -1,6 +1,6 @@
 //! The compiled engine: compile + runtime behind the interface that calibration and evaluation know.
 
-use crate::model::sized_for;
+use crate::model::{entering, sized_for};
 use lowbit_compile::{Target, compile};
 use lowbit_ir::{Engine, Error, Graph, Outputs, Result, Run, Tensor, ValueId};
 use lowbit_runtime::{Pool, Program, Session};
@@ -87,6 +87,7 @@ impl Loaded {
 
 impl Run for Loaded {
     fn run(&mut self, inputs: &[Tensor]) -> Result<Outputs> {
+        let inputs = &*entering(&self.graph, inputs)?;
         let mut outputs = self.session(inputs)?.run(inputs)?;
         let taps = outputs.split_off(self.outputs);
         Ok(Outputs { outputs, taps })

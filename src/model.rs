@@ -7,12 +7,13 @@ use lowbit_frontend::ImportOptions;
 use lowbit_ir::op::Category;
 use lowbit_ir::pass::Watch;
 use lowbit_ir::{Customs, Dim, Engine, Error, Graph, Op, Result, Tensor, ValueId, check_float_mode, infer, meta};
+use lowbit_quantize::config::Rounding;
 use lowbit_quantize::realize::LeftFloat;
 use lowbit_quantize::{
     Config, Correction, Observer, Options, Phase, Prepare, Realizers, Refine, Report, Rules, Samples, prepare, realize,
 };
 use lowbit_runtime::Program;
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -290,7 +291,13 @@ pub fn inputs_of(g: &Graph) -> Vec<InputSpec> {
 pub(crate) fn input_as_is(g: &Graph, input: ValueId) -> InputSpec {
     let value = g.value(input);
     let shape = value.ty.shape.0.iter().map(Dim::known).collect();
-    InputSpec { name: value.name.clone(), dtype: value.ty.dtype, shape, below: index_limit(g, input) }
+    InputSpec {
+        name: value.name.clone(),
+        dtype: value.ty.dtype,
+        shape,
+        below: index_limit(g, input),
+        quant: value.ty.quant.clone(),
+    }
 }
 
 /// The inputs whose first dimension is known and yet a batch that may change: those of the size of the first of them, if
@@ -339,6 +346,26 @@ pub fn with_batch(g: &Graph, batch: Option<usize>) -> Result<Graph> {
         Some(n) => e.context(format!("giving the model a batch of {n}")),
         None => e,
     })
+}
+
+/// What enters a graph: floats for an input of integers are quantized as it says, which is the host's part where a model
+/// takes integers (`io = "int8"`).
+pub fn entering<'a>(g: &Graph, inputs: &'a [Tensor]) -> Result<Cow<'a, [Tensor]>> {
+    let wants = |(v, t): (&ValueId, &Tensor)| g.ty(*v).is_quantized() && t.dtype().is_float();
+    if !g.inputs.iter().zip(inputs).any(wants) {
+        return Ok(Cow::Borrowed(inputs));
+    }
+    let one = |(v, t): (&ValueId, &Tensor)| {
+        if !wants((v, t)) {
+            return Ok(t.clone());
+        }
+        let ty = g.ty(*v);
+        let affine = ty.quant()?.affine()?;
+        let quantize = |x: &f32| i64::from(lowbit_arithmetic::quantize(*x, &affine, Rounding::HalfEven, 0));
+        let ints: Vec<i64> = t.floats()?.iter().map(quantize).collect();
+        Tensor::from_ints(ty.with_shape(t.dims().to_vec()), &ints).map_err(|e| e.at_value(&g.value(*v).name))
+    };
+    Ok(Cow::Owned(g.inputs.iter().zip(inputs).map(one).collect::<Result<_>>()?))
 }
 
 /// The graph for inputs of just these sizes.

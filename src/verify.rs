@@ -1,7 +1,7 @@
 //! The promise kept: the interpreter, every instruction set and every number of threads give the same bits.
 
 use crate::engine::Compiled;
-use crate::model::sized_for;
+use crate::model::{entering, sized_for};
 use crate::prefetch::Prefetch;
 use lowbit_compile::Target;
 use lowbit_ir::interp::Interpreter;
@@ -62,6 +62,7 @@ type Sizes = Vec<Vec<usize>>;
 
 impl Reference {
     fn run(&mut self, graph: &Graph, taps: &[ValueId], inputs: &[Tensor]) -> Result<Outputs> {
+        let inputs = &*entering(graph, inputs)?;
         let sizes: Sizes = inputs.iter().map(|t| t.dims().to_vec()).collect();
         let run = match self.loaded.take() {
             Some((loaded, run)) if loaded == sizes => run,

@@ -91,7 +91,7 @@ fn a_data_set_gives_the_same_samples_in_whatever_order_they_are_asked_for() {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("api_samples.npy");
     let ty = Type::plain(DType::F32, vec![100, 2]);
     npy::write(&file, &Tensor::from_floats(ty, (0..200u8).map(f32::from).collect()).unwrap()).unwrap();
-    let input = InputSpec { name: "x".into(), dtype: DType::F32, shape: vec![None, Some(2)], below: None };
+    let input = InputSpec { name: "x".into(), dtype: DType::F32, shape: vec![None, Some(2)], below: None, quant: None };
     let data = Dataset::open(file.to_str().unwrap(), &[input], None).unwrap();
     let samples: &dyn Samples = &data;
     assert_eq!(samples.len(), 100);

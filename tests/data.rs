@@ -26,7 +26,7 @@ fn scratch(name: &str) -> PathBuf {
 
 fn input(name: &str, dtype: DType, shape: &[usize]) -> InputSpec {
     let shape = shape.iter().map(|d| Some(*d).filter(|d| *d > 0)).collect();
-    InputSpec { name: name.into(), dtype, shape, below: None }
+    InputSpec { name: name.into(), dtype, shape, below: None, quant: None }
 }
 
 fn open(path: &Path, inputs: &[InputSpec], preprocess: Option<&str>) -> lowbit_ir::Result<Dataset> {

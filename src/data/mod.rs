@@ -20,7 +20,7 @@ use idx::Idx;
 use images::Folder;
 use lowbit_frontend::files;
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::{DType, Error, Result, Tensor, Type, bail};
+use lowbit_ir::{DType, Error, Quant, Result, Tensor, Type, bail};
 use npz::Npz;
 use preprocess::ImageInput;
 use std::fmt;
@@ -40,7 +40,7 @@ pub struct Dataset {
 
 /// What a model's input takes. A first dimension that is open, or 1, is the batch; one of another size is a part of
 /// every sample.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct InputSpec {
     /// Its name.
     pub name: String,
@@ -50,6 +50,8 @@ pub struct InputSpec {
     pub shape: Vec<Option<usize>>,
     /// What its elements stay below, if the model looks up by them.
     pub below: Option<usize>,
+    /// Which reals its integers stand for, if it is quantized: floats may be given for those.
+    pub quant: Option<Quant>,
 }
 
 /// One sample.
@@ -452,10 +454,11 @@ fn misfit(dims: &[usize], input: &InputSpec) -> Error {
 
 /// The tensor in the input's dtype. Floats are rounded to a float type; integers must be representable exactly.
 fn convert(tensor: Tensor, input: &InputSpec) -> Result<Tensor> {
-    if tensor.dtype() == input.dtype {
+    let ty = Type { quant: input.quant.clone(), ..Type::plain(input.dtype, tensor.dims().to_vec()) };
+    if *tensor.ty() == ty || (input.quant.is_some() && tensor.dtype().is_float()) {
+        // Whoever runs the model quantizes floats as it says.
         return Ok(tensor);
     }
-    let ty = Type::plain(input.dtype, tensor.dims().to_vec());
     let converted = match (tensor.dtype().is_float(), input.dtype.is_float()) {
         (_, true) => Tensor::from_floats(ty, tensor.reals()?.into_owned()),
         (false, false) => Tensor::from_ints(ty, &tensor.ints()?),

@@ -13,7 +13,7 @@ use lowbit::frontend::files;
 use lowbit::ir::pass::{self, PrintAfter, StopAfter, Watch};
 use lowbit::ir::text::{Constants, print_with};
 use lowbit::ir::{Customs, Tensor};
-use lowbit::model::sized_for;
+use lowbit::model::{entering, sized_for};
 use lowbit::prefetch::Prefetch;
 use lowbit::quantization::analysis::{self, LayerError};
 use lowbit::quantization::{self, Options, Samples};
@@ -159,6 +159,8 @@ struct Programs {
     float: Arc<Program>,
     integer: Arc<Program>,
     inputs: Vec<Tensor>,
+    /// The same, as integers where the integer program takes them.
+    integers: Vec<Tensor>,
 }
 
 impl Programs {
@@ -173,13 +175,15 @@ impl Programs {
         let sized = |g| sized_for(g, &inputs, &Customs::default());
         let integer = compile_watched(&sized(&quantized.integer)?, &machine.target(), watch)?;
         let float = compile(&sized(&quantized.float)?, &machine.target())?;
-        Ok(integer.map(|integer| Programs { float, integer, inputs }))
+        let integers = entering(&quantized.integer, &inputs)?.into_owned();
+        Ok(integer.map(|integer| Programs { float, integer, inputs, integers }))
     }
 
     /// Times them side by side.
     fn latency(&self, machine: &MachineArguments, progress: &Progress) -> Result<Latency> {
         progress.stage("time", None);
-        let times = interleaved(&[&self.float, &self.integer], &self.inputs, machine.threads(), EFFORT)?;
+        let lanes: [(&Arc<Program>, &[Tensor]); 2] = [(&self.float, &self.inputs), (&self.integer, &self.integers)];
+        let times = interleaved(&lanes, machine.threads(), EFFORT)?;
         let [float, integer] = <[Timing; 2]>::try_from(times).map_err(|_| Error::new("expected two timings"))?;
         Ok(Latency { speedup: float.median_ms / integer.median_ms, float, integer })
     }
