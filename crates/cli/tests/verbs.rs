@@ -349,9 +349,12 @@ graph "scores" {
         let told = json(verb);
         let left = &told["left_float"][0];
         assert_eq!((&left["op"], &left["macs_percent"]), (&"Softmax".into(), &0.0.into()), "{verb:?}: {told}");
-        assert_eq!(left["reason"], "Softmax has no integer form");
+        assert_eq!((&left["rule"], &left["reason"]), (&"softmax".into(), &"softmax has no integer form here".into()));
         let printed = text(verb);
-        assert!(printed.contains("left float") && printed.contains("(Softmax has no integer form)"), "{printed}");
+        assert!(
+            printed.contains("left float") && printed.contains("(softmax: softmax has no integer form here)"),
+            "{printed}"
+        );
     }
     for verb in [&["bench", &model, "--seconds", "0.02"][..], &["inspect", &model]] {
         assert!(json(verb).get("left_float").is_none(), "a float model leaves nothing float");
