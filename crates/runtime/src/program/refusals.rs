@@ -819,7 +819,7 @@ fn qrows() -> Vec<Case> {
         }
         let broken = [
             broken!(Kind::QRow(s) => s.row = copied(s.row), ROW),
-            broken!(Kind::QRow(s) => s.row = &rowconv::Q8[0], "whole weights"),
+            broken!(Kind::QRow(s) => s.row = &rowconv::Q8[0], "a shape that suits the kernel"),
             broken!(Kind::QRow(s) => s.window.dilations = [1, 2], "neighbouring columns"),
             broken!(Kind::QRow(s) => s.channels = usize::MAX, WITHIN),
             broken!(Kind::QRow(s) => s.w_bytes += 1, "whole weights"),
