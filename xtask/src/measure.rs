@@ -296,7 +296,11 @@ pub fn onnxruntime(root: &Path, names: &[&str]) -> Result<()> {
             found["layers_within_one"],
             found["greatest_step"],
             found["differing_percent"].as_f64().unwrap_or(0.0),
-            found["last_relative"].as_f64().map_or("-".into(), |x| format!("{x:.1e}")),
+            found["last_relative"].as_f64().map_or("-".into(), |x| if x == 0.0 {
+                "0".into()
+            } else {
+                format!("{x:.1e}")
+            }),
         ));
         eprintln!("{}", rows.last().map_or("", String::as_str));
     }

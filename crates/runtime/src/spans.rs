@@ -282,8 +282,8 @@ impl QRow {
             few_weights(product([padded(self.channels, 64), padded(k, 64)]), &self.window),
             "weights of a size that fits",
         )?;
-        fits(self.w_bytes == (self.row.packed)(&self.shape()), "whole weights")?;
         fits((self.row.suits)(&self.shape()), "a shape that suits the kernel")?;
+        fits(self.w_bytes == (self.row.packed)(&self.shape()), "whole weights")?;
         fits(self.rows > 0 && self.rows <= self.window.output[0].max(1), "tiles")
     }
 
