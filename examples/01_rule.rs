@@ -9,6 +9,7 @@ use lowbit::data::Dataset;
 use lowbit::ir::Op;
 use lowbit::{Config, Kind, Model, Quantize, Result, Rounding, Rules, Spec};
 
+/// The example, which checks what it says.
 pub fn main() -> Result<()> {
     let model = Model::load("demo/model.onnx")?;
     let images = Dataset::open("demo/calibration", &model.inputs(), model.stored_preprocess()?.as_ref())?;

@@ -25,6 +25,7 @@ impl Observer for Deviations {
     }
 }
 
+/// The example, which checks what it says.
 pub fn main() -> Result<()> {
     let model = Model::load("demo/model.onnx")?;
     let images = Dataset::open("demo/calibration", &model.inputs(), model.stored_preprocess()?.as_ref())?;

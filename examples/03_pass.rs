@@ -32,6 +32,7 @@ fn prune(g: &mut Graph) -> Result<bool> {
     Ok(changed)
 }
 
+/// The example, which checks what it says.
 pub fn main() -> Result<()> {
     let model = Model::load("demo/model.onnx")?;
     let images = Dataset::open("demo/calibration", &model.inputs(), model.stored_preprocess()?.as_ref())?;

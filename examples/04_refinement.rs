@@ -21,6 +21,7 @@ fn measure(g: &mut Graph, cx: &Refine) -> Result<Vec<Correction>> {
     Ok(told.collect())
 }
 
+/// The example, which checks what it says.
 pub fn main() -> Result<()> {
     let model = Model::load("demo/model.onnx")?;
     let images = Dataset::open("demo/calibration", &model.inputs(), model.stored_preprocess()?.as_ref())?;

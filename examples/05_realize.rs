@@ -24,6 +24,7 @@ graph "difference" {
 }
 "#;
 
+/// The example, which checks what it says.
 pub fn main() -> Result<()> {
     let rules = Rules::standard().override_op("Sub", |call, cx| {
         let a = cx.simulate_input(call.data()?)?;

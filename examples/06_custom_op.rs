@@ -39,6 +39,7 @@ impl CustomOp for Cube {
     }
 }
 
+/// The example, which checks what it says.
 pub fn main() -> Result<()> {
     let customs = Customs::default().with(Arc::new(Cube))?;
     let model = Model::from(text::parse(MODEL)?).customs(customs.clone());
