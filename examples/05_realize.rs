@@ -37,7 +37,7 @@ pub fn main() -> Result<()> {
             (Err(why), _) | (_, Err(why)) => return Ok(Outcome::Float(why)),
         };
         let rescale = cx.rescale;
-        per_sink(g, id, cx, |g, sink, _| {
+        per_sink(g, id, cx, |g, _, _| {
             // -(q - z) is (2 z - q) - z: the same scale and zero point, the integers mirrored at it.
             let ty = g.ty(b).clone();
             let q = ty.quant()?;
@@ -50,7 +50,7 @@ pub fn main() -> Result<()> {
             let table = Tensor::from_ints(Type::plain(mirror_ty.dtype, vec![mirrored.len()]), &mirrored)?;
             let table = g.add_const("mirror", table);
             let inputs = vec![Some(b), Some(table)];
-            let node = g.add_node_before(sink.node, "negated", Op::Table, inputs, &[("negated", mirror_ty)]);
+            let node = g.add_node_before(id, "negated", Op::Table, inputs, &[("negated", mirror_ty)]);
             let negated = g.node(node).outputs[0];
             Ok(Some((Op::QAdd(rescale), vec![a, negated])))
         })

@@ -213,7 +213,8 @@ impl Model {
 
     /// Compiles it for a target, and for a batch of 1 where the model leaves the batch open.
     pub fn compile(&self, target: impl Borrow<Target>) -> Result<Arc<Program>> {
-        compile(&with_batch(&self.lowered()?.0, None)?, target.borrow())
+        let target = target.borrow();
+        compile(&with_batch_and(&self.lowered()?.0, None, &target.customs)?, target)
     }
 
     /// Quantizes a float model.
@@ -272,7 +273,8 @@ impl Quantized {
 
     /// Compiles the integer program, for a batch of 1 where the model leaves the batch open.
     pub fn compile(&self, target: impl Borrow<Target>) -> Result<Arc<Program>> {
-        compile(&with_batch(&self.integer, None)?, target.borrow())
+        let target = target.borrow();
+        compile(&with_batch_and(&self.integer, None, &target.customs)?, target)
     }
 }
 
@@ -318,6 +320,11 @@ fn free_batch(g: &Graph) -> Vec<ValueId> {
 /// The graph with all dimensions known: the batch is `batch` if given, and an open one is 1 otherwise. Other open
 /// dimensions, and the only one of a vector, have no size that could be guessed: they are an error.
 pub fn with_batch(g: &Graph, batch: Option<usize>) -> Result<Graph> {
+    with_batch_and(g, batch, &Customs::default())
+}
+
+/// [`with_batch`] for graphs with operators of the user's.
+fn with_batch_and(g: &Graph, batch: Option<usize>, customs: &Customs) -> Result<Graph> {
     let mut shapes = Vec::new();
     let free = if batch.is_some() { free_batch(g) } else { Vec::new() };
     let mut changes = false;
@@ -342,7 +349,7 @@ pub fn with_batch(g: &Graph, batch: Option<usize>) -> Result<Graph> {
         return Err(Error::new(format!("expected a model whose batch may be {n}, found one that fixes it"))
             .hint("export it with an open batch"));
     }
-    infer::bind(g, &shapes).map_err(|e| match batch {
+    infer::bind_with(g, &shapes, customs).map_err(|e| match batch {
         Some(n) => e.context(format!("giving the model a batch of {n}")),
         None => e,
     })
