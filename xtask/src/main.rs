@@ -26,6 +26,7 @@ Commands:
   help   print this
 
   accuracy [MODEL...]      measure float and integer accuracy on real models for docs/accuracy.md
+  choices [MODEL...]       the same of choices that other tools' tables have too
   observers [MODEL...]     the same of every observer of values in memory
   verify [MODEL...]        compare the interpreter with every executor on real models, likewise
   onnxruntime [MODEL...]   run our files in ONNX Runtime, layer by layer, likewise; PYTHON names a Python that has
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         ["accuracy", ref names @ ..] => {
             workspace_root().and_then(|root| measure::accuracy(&root, names)).map(|()| true)
         }
+        ["choices", ref names @ ..] => workspace_root().and_then(|root| measure::choices(&root, names)).map(|()| true),
         ["observers", ref names @ ..] => {
             workspace_root().and_then(|root| measure::observers(&root, names)).map(|()| true)
         }

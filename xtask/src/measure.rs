@@ -141,6 +141,16 @@ impl Bench {
         output(&mut command).map(|_| ())
     }
 
+    /// The name of a model's first layer.
+    fn first_layer(&self, s: &Subject) -> Result<String> {
+        let mut command = Command::new(&self.lowbit);
+        command.arg("quantize").arg(self.float(s)).arg("--data").arg(self.data(s.calibration)?);
+        command.args(s.flags).args(["--no-report", "--samples", "1", "-o"]).arg(self.work.join("first.onnx"));
+        let found = self.json(&mut command)?;
+        let name = found["layers"][0]["node"].as_str();
+        name.map(str::to_string).ok_or_else(|| format!("no layers in {found}"))
+    }
+
     /// What `lowbit evaluate` says of an integer model beside the float one.
     fn evaluate(&self, s: &Subject, integer: &Path) -> Result<Value> {
         let mut command = Command::new(&self.lowbit);
@@ -245,6 +255,59 @@ pub fn observers(root: &Path, names: &[&str]) -> Result<()> {
         eprintln!("{}", rows.last().map_or("", String::as_str));
     }
     write(&bench.root, ACCURACY, "observers", &rows)
+}
+
+/// Choices that other tools' tables have too, by plain rounding: nothing equalized, nothing corrected. `{first}` stands
+/// for the name of a model's first layer.
+static CHOICES: &[(&str, &str)] = &[
+    ("global scale 2", "global_scale = 2.0\nskip_k_conv = 0\n{classic}"),
+    ("global scale 4", "global_scale = 4.0\nskip_k_conv = 0\n{classic}"),
+    ("global scale 8", "global_scale = 8.0\nskip_k_conv = 0\n{classic}"),
+    ("global scale 16", "global_scale = 16.0\nskip_k_conv = 0\n{classic}"),
+    ("global scale 8, first convolution float", "global_scale = 8.0\nskip_k_conv = 1\n{classic}"),
+    ("global scale 16, first convolution float", "global_scale = 16.0\nskip_k_conv = 1\n{classic}"),
+    ("16x8", "input.bits = 16\ninput.observer = 'minmax'\naccumulator_bits = 64\n"),
+    ("4x8 (8-bit values)", "weight.bits = 4\ninput.observer = 'percentile(99.99)'\n"),
+    ("4x8, weights by mse", "weight.bits = 4\nweight.observer = 'mse'\ninput.observer = 'percentile(99.99)'\n"),
+    (
+        "4x4 (the model's input has 8 bits)",
+        "weight.bits = 4\ninput.bits = 4\ninput.observer = 'percentile(99.99)'\n[layer.\"{first}\"]\ninput.bits = 8\n",
+    ),
+];
+
+/// 8 bits, symmetric, scales that are powers of two and one a tensor: the classic workflow.
+const CLASSIC: &str = "input.signed = true\ninput.symmetric = true\ninput.scale = 'power-of-two'\n\
+     input.observer = 'global_scale'\nweight.per = 'tensor'\nweight.narrow = false\n\
+     weight.scale = 'power-of-two'\nweight.observer = 'power2'\n";
+
+/// What the choices of other tools' tables make of the labelled models.
+pub fn choices(root: &Path, names: &[&str]) -> Result<()> {
+    let bench = Bench::new(root)?;
+    let subjects: Vec<&Subject> = chosen(names)?.into_iter().filter(|s| s.labelled && s.model != "mnist-7").collect();
+    let mut rows = vec![
+        format!("| choice | {} |", subjects.iter().map(|s| s.model).collect::<Vec<_>>().join(" | ")),
+        format!("|---|{}", "--:|".repeat(subjects.len())),
+    ];
+    let mut columns: Vec<Vec<String>> = Vec::new();
+    for s in subjects {
+        let mut column = Vec::new();
+        let first = bench.first_layer(s)?;
+        for (i, (name, text)) in CHOICES.iter().enumerate() {
+            let text = text.replace("{classic}", CLASSIC).replace("{first}", &first);
+            let path = bench.work.join(format!("{}.choice{i}.onnx", s.model));
+            bench.quantize_by(s, &format!("equalize = false\nrefinements = []\n{text}"), &path)?;
+            let found = bench.evaluate(s, &path)?;
+            let figure = |v: &Value| v.as_f64().map_or("-".into(), |x| format!("{x:.1}"));
+            column.push(format!("{} / {}", figure(&found["top1"]), figure(&found["agreement"])));
+            eprintln!("{}: {name}: {}", s.model, column.last().map_or("", String::as_str));
+        }
+        columns.push(column);
+    }
+    for (i, (name, _)) in CHOICES.iter().enumerate() {
+        let cells: Vec<&str> = columns.iter().filter_map(|c| c.get(i).map(String::as_str)).collect();
+        rows.push(format!("| {name} | {} |", cells.join(" | ")));
+    }
+    write(&bench.root, ACCURACY, "choices", &rows)
 }
 
 /// The interpreter against every executor on every model.

@@ -5,6 +5,7 @@
 
 use crate::prepare::rewrite;
 use crate::rules::keeps_quantization;
+use lowbit_ir::request::Sharing;
 use lowbit_ir::{Graph, NodeId, Op, ValueId};
 use std::collections::{BTreeMap, HashMap};
 
@@ -63,7 +64,11 @@ fn ties(g: &Graph, placeholders: &[NodeId]) -> Vec<(NodeId, NodeId)> {
         // Only the first operand moves; a Gather's indices do not.
         let operands: Vec<ValueId> =
             if is_concat { node.operands().collect() } else { node.input(0).into_iter().collect() };
-        for from in operands.into_iter().filter_map(|v| g.producer(v)).filter(|id| placeholders.contains(id)) {
+        // What moves may land in another channel, so scales by channel do not move along.
+        let moves_along = |id: &NodeId| {
+            placeholders.contains(id) && super::spec(g, *id).is_some_and(|s| s.sharing == Sharing::Tensor)
+        };
+        for from in operands.into_iter().filter_map(|v| g.producer(v)).filter(moves_along) {
             if is_concat && !is_free(g, from) {
                 continue;
             }
