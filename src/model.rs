@@ -22,6 +22,9 @@ use std::sync::Arc;
 /// Key of the configuration a model was quantized with, as TOML: how its integers rescale and round.
 pub const CONFIG: &str = "lowbit.config";
 
+/// Key that says of a model, or of statistics, that nothing but random noise was calibrated with.
+pub const NOISE: &str = "lowbit.noise";
+
 /// Key of the operators that functions of the user's make integers of, which a file cannot hold.
 pub const REALIZERS: &str = "lowbit.realizers";
 

@@ -34,3 +34,35 @@ pub fn load_all(paths: &[impl AsRef<Path>]) -> Result<Shard> {
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Model, Quantize, Tensor};
+
+    #[test]
+    fn files_of_shards_quantize_in_any_order() {
+        let text = "graph \"g\" {\n  input %x: f32[Nx2]\n  const %w: f32[2x2] = [1, 2, -3, 4]\n  %y = MatMul(%x, %w)\n  output %y\n}\n";
+        let model = Model::from(lowbit_ir::text::parse(text).unwrap());
+        let samples = |x: f32| vec![vec![Tensor::from_f32(&[1, 2], vec![x, -x / 2.0]).unwrap()]];
+        let folder = std::env::temp_dir().join(format!("lowbit-stats-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let paths = ["a", "b"].map(|name| folder.join(name));
+        for (path, x) in paths.iter().zip([1.0, -7.0]) {
+            let shard = model.calibrate(Quantize::default().data(samples(x))).unwrap();
+            assert_eq!(save(&shard, path).unwrap(), std::fs::metadata(path).unwrap().len());
+            assert_eq!(load(path).unwrap(), shard);
+        }
+        let [a, b] = &paths;
+        let all = load_all(&[a, b]).unwrap();
+        assert_eq!(all, load_all(&[b, a]).unwrap());
+        assert_eq!(all.stats.samples, 2);
+        let quantized = model.quantize(Quantize::default().stats(all.clone())).unwrap();
+        assert_eq!(quantized.report.integer_macs_percent, 100.0);
+        assert!(!quantized.model.config().unwrap().equalize);
+        let both = model.quantize(Quantize::default().stats(all).data(samples(1.0))).unwrap_err().to_string();
+        assert!(both.contains("found both"), "{both}");
+        assert!(load(folder.join("none")).unwrap_err().to_string().contains("none"));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -60,6 +60,7 @@ pub enum Calibration<'a> {
         stats: &'a [PathBuf],
         samples: u64,
         fingerprint: String,
+        random: bool,
     },
 }
 
@@ -299,10 +300,10 @@ impl Calibration<'_> {
     fn text(&self, paper: &Paper) -> String {
         match self {
             Calibration::Data(data) => data.text(paper),
-            Calibration::Stats { stats, samples, .. } => {
+            Calibration::Stats { stats, samples, random, .. } => {
                 let files: Vec<String> = stats.iter().map(|path| path.display().to_string()).collect();
                 let samples = format::counted(usize::try_from(*samples).unwrap_or(usize::MAX), "sample");
-                format!("{samples}, by the statistics in {}", files.join(", "))
+                format!("{samples}, by the statistics in {}{}", files.join(", "), noise(*random, paper))
             }
         }
     }
@@ -315,9 +316,12 @@ impl Data<'_> {
             true => format!("all {}", format::counted(self.of, "sample")),
             false => format!("{} of {}", format::count(self.samples as u64), format::counted(self.of, "sample")),
         };
-        let noise = if self.random { paper.loud(" (RANDOM NOISE: calibrate with real data)") } else { String::new() };
-        format!("{samples} of {}{noise}", self.data)
+        format!("{samples} of {}{}", self.data, noise(self.random, paper))
     }
+}
+
+fn noise(random: bool, paper: &Paper) -> String {
+    if random { paper.loud(" (RANDOM NOISE: calibrate with real data)") } else { String::new() }
 }
 
 /// `2.64x faster`, `1.10x slower`.

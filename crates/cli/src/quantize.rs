@@ -13,7 +13,7 @@ use lowbit::frontend::files;
 use lowbit::ir::pass::{self, PrintAfter, StopAfter, Watch};
 use lowbit::ir::text::{Constants, print_with};
 use lowbit::ir::{Customs, Tensor, meta};
-use lowbit::model::{entering, sized_for, with_batch};
+use lowbit::model::{NOISE, entering, sized_for, with_batch};
 use lowbit::prefetch::Prefetch;
 use lowbit::quantization::analysis::{self, LayerError};
 use lowbit::quantization::{self, Options};
@@ -179,6 +179,7 @@ fn calibration<'a>(
             stats: &arguments.stats,
             samples: shard.stats.samples,
             fingerprint: shard.model.to_string(),
+            random: shard.properties.contains_key(NOISE),
         },
         (data, None) => Calibration::Data(Data {
             data: arguments.data.as_deref().unwrap_or_default(),

@@ -94,6 +94,13 @@ fn noise_is_said_loudly() {
     assert_eq!(ran.code, Some(0));
     assert!(ran.stderr.contains("warning: the data is RANDOM NOISE"), "{}", ran.stderr);
     assert!(ran.stdout.contains("RANDOM NOISE"), "{}", ran.stdout);
+    // Statistics do not forget it.
+    let stats = folder.path("s");
+    let ran = run(&["calibrate", &model, "--data", "random", "--samples", "2", "-o", &stats]);
+    assert!(ran.stderr.contains("RANDOM NOISE") && ran.stdout.contains("RANDOM NOISE"), "{ran:?}");
+    let quantize = ["quantize", &model, "--stats", &stats, "--no-report", "-o", &out];
+    assert!(text(&quantize).contains("RANDOM NOISE"));
+    assert_eq!(json(&quantize)["calibration"]["random"], true);
 }
 
 #[test]
