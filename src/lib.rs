@@ -6,7 +6,7 @@
 //!
 //! [`Model`] is a file or a graph; [`Model::quantize`] makes a [`Quantized`] of it, [`Model::compile`] a program.
 //! [`data`] reads samples, [`evaluate`] measures accuracy, [`verify`] proves that every executor gives the same bits,
-//! [`bench`] times, [`inspect`] describes.
+//! [`bench`] times, [`inspect`] describes, [`stats`] keeps what calibration saw in files.
 //!
 //! ```
 //! use lowbit::data::Dataset;
@@ -40,6 +40,7 @@ pub mod left;
 pub mod listing;
 pub mod model;
 pub mod prefetch;
+pub mod stats;
 pub mod verify;
 
 pub use engine::{Compiled, cores};
@@ -51,7 +52,7 @@ pub use lowbit_ir::{Error, Graph, Kind, Result, Tensor};
 pub use lowbit_kernels as kernels;
 pub use lowbit_quantize as quantization;
 pub use lowbit_quantize::config::Rounding;
-pub use lowbit_quantize::{Config, Observer, Phase, Realizers, Report, Rules, Spec};
+pub use lowbit_quantize::{Config, Observer, Phase, Realizers, Report, Rules, Shard, Spec};
 pub use lowbit_runtime as runtime;
 pub use lowbit_runtime::{Isa, NamedSession, Program, Session};
 pub use model::{Model, Quantize, Quantized};

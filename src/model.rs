@@ -10,7 +10,8 @@ use lowbit_ir::{Customs, Dim, Engine, Error, Graph, Op, Result, Tensor, ValueId,
 use lowbit_quantize::config::Rounding;
 use lowbit_quantize::realize::LeftFloat;
 use lowbit_quantize::{
-    Config, Correction, Observer, Options, Phase, Prepare, Realizers, Refine, Report, Rules, Samples, prepare, realize,
+    Config, Correction, Observer, Options, Phase, Prepare, Realizers, Refine, Report, Rules, Samples, Shard, prepare,
+    realize,
 };
 use lowbit_runtime::Program;
 use std::borrow::{Borrow, Cow};
@@ -20,6 +21,9 @@ use std::sync::Arc;
 
 /// Key of the configuration a model was quantized with, as TOML: how its integers rescale and round.
 pub const CONFIG: &str = "lowbit.config";
+
+/// Key that says of a model, or of statistics, that nothing but random noise was calibrated with.
+pub const NOISE: &str = "lowbit.noise";
 
 /// Key of the operators that functions of the user's make integers of, which a file cannot hold.
 pub const REALIZERS: &str = "lowbit.realizers";
@@ -51,6 +55,7 @@ pub struct Quantized {
 pub struct Quantize<'a> {
     options: Options,
     data: Option<Box<dyn Samples + 'a>>,
+    stats: Option<Shard>,
     engine: Option<Box<dyn Engine + 'a>>,
 }
 
@@ -59,6 +64,12 @@ impl<'a> Quantize<'a> {
     #[must_use]
     pub fn data(self, data: impl Samples + 'a) -> Self {
         Quantize { data: Some(Box::new(data)), ..self }
+    }
+
+    /// What [`Model::calibrate`] saw, in place of data; of several shards see [`Shard::merge`].
+    #[must_use]
+    pub fn stats(self, stats: Shard) -> Self {
+        Quantize { stats: Some(stats), ..self }
     }
 
     /// The choices.
@@ -224,23 +235,28 @@ impl Model {
 
     /// As [`Model::quantize`], showing the graph after every pass and stage; `None` if the watch stopped it.
     pub fn quantize_watched(&self, how: Quantize<'_>, watch: &mut dyn Watch) -> Result<Option<Quantized>> {
-        if self.is_quantized() {
-            return Err(Error::new("expected a float model, found one with quantized values")
-                .hint("quantize the float model it came from"));
-        }
-        let Some(data) = how.data else {
-            return Err(Error::new("expected calibration data, found none").hint("Quantize::default().data(samples)"));
+        self.check_float()?;
+        let options = self.options(how.options);
+        let (found, properties) = match (how.data, how.stats) {
+            (Some(data), None) => {
+                let engine = self.engine(how.engine)?;
+                let found = lowbit_quantize::quantize(&self.graph, &options, &*engine, &*data, watch)?;
+                (found, data.properties())
+            }
+            (None, Some(stats)) => {
+                let found = lowbit_quantize::quantize_with_stats(&self.graph, &options, &stats, watch)?;
+                (found, stats.properties)
+            }
+            (Some(_), Some(_)) => {
+                return Err(Error::new("expected calibration data or statistics, found both").hint("one of the two"));
+            }
+            (None, None) => return Err(no_data()),
         };
-        let engine = match how.engine {
-            Some(engine) => engine,
-            None => Box::new(Compiled::new(Target::host().customs(self.customs.clone()), crate::cores())?),
-        };
-        let options = Options { customs: self.customs.clone(), realizers: self.realizers.clone(), ..how.options };
-        let found = lowbit_quantize::quantize(&self.graph, &options, &*engine, &*data, watch)?;
         let Some(mut found) = found else { return Ok(None) };
         // What the data was is what the integers are for, whatever the float model says.
-        found.qdq.meta.properties.extend(data.properties());
-        found.qdq.meta.properties.insert(CONFIG.into(), options.config.to_toml()?);
+        found.qdq.meta.properties.extend(properties);
+        // The report's: what statistics alone cannot do is not in force.
+        found.qdq.meta.properties.insert(CONFIG.into(), found.report.config.to_toml()?);
         let realizers: Vec<&str> = self.realizers.names().collect();
         if !realizers.is_empty() {
             found.qdq.meta.properties.insert(REALIZERS.into(), realizers.join(","));
@@ -253,10 +269,49 @@ impl Model {
         }))
     }
 
+    /// Runs calibration data through a float model and keeps what [`Quantize::stats`] needs of it.
+    ///
+    /// What is kept does not grow with the data, serves all observers and widths, and is added to what other data
+    /// showed by [`Shard::merge`].
+    pub fn calibrate(&self, how: Quantize<'_>) -> Result<Shard> {
+        self.calibrate_watched(how, &mut ())?.ok_or_else(|| Error::new("the calibration was stopped"))
+    }
+
+    /// As [`Model::calibrate`], showing the graph after every pass and stage; `None` if the watch stopped it.
+    pub fn calibrate_watched(&self, how: Quantize<'_>, watch: &mut dyn Watch) -> Result<Option<Shard>> {
+        self.check_float()?;
+        let options = self.options(how.options);
+        let data = how.data.ok_or_else(no_data)?;
+        lowbit_quantize::gather(&self.graph, &options, &*self.engine(how.engine)?, &*data, watch)
+    }
+
+    fn check_float(&self) -> Result<()> {
+        match self.is_quantized() {
+            false => Ok(()),
+            true => Err(Error::new("expected a float model, found one with quantized values")
+                .hint("the float model it came from")),
+        }
+    }
+
+    fn options(&self, given: Options) -> Options {
+        Options { customs: self.customs.clone(), realizers: self.realizers.clone(), ..given }
+    }
+
+    fn engine<'a>(&self, given: Option<Box<dyn Engine + 'a>>) -> Result<Box<dyn Engine + 'a>> {
+        match given {
+            Some(engine) => Ok(engine),
+            None => Ok(Box::new(Compiled::new(Target::host().customs(self.customs.clone()), crate::cores())?)),
+        }
+    }
+
     /// Writes it as ONNX, whole or not at all.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         lowbit_frontend::save(&self.graph, path.as_ref())
     }
+}
+
+fn no_data() -> Error {
+    Error::new("expected calibration data, found none").hint("Quantize::default().data(samples)")
 }
 
 impl From<Graph> for Model {

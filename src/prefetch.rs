@@ -2,6 +2,7 @@
 
 use crate::data::{Dataset, Sample};
 use crate::engine::cores;
+use crate::model::NOISE;
 use lowbit_ir::{Error, Result, Tensor, meta};
 use lowbit_quantize::Samples;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -133,7 +134,9 @@ impl Samples for Dataset {
     fn properties(&self) -> BTreeMap<String, String> {
         // What a preprocessing is made of can always be written.
         let json = self.preprocess().and_then(|p| p.to_json().ok());
-        json.into_iter().map(|json| (meta::PREPROCESS.to_string(), json)).collect()
+        let preprocess = json.map(|json| (meta::PREPROCESS.to_string(), json));
+        let noise = self.is_random().then(|| (NOISE.to_string(), "true".to_string()));
+        preprocess.into_iter().chain(noise).collect()
     }
 
     fn sample(&self, i: usize) -> Result<Vec<Tensor>> {

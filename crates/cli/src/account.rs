@@ -12,7 +12,7 @@ use lowbit::quantization::report::Left;
 use lowbit::{Model, Report, Result};
 use serde::Serialize;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A full bar: an error that nobody sees.
 const GOOD_DB: f64 = 40.0;
@@ -22,7 +22,7 @@ const GOOD_DB: f64 = 40.0;
 pub struct Account<'a> {
     pub model: &'a Path,
     pub output: &'a Path,
-    pub calibration: Data<'a>,
+    pub calibration: Calibration<'a>,
     pub preprocess: Option<Preprocess>,
     pub layers_total: usize,
     pub layers_integer: usize,
@@ -45,9 +45,26 @@ pub struct Measured {
     pub accuracy: Option<Accuracy>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worst_layers: Option<Vec<LayerError>>,
+    /// What was not, and why, where the user wants a report and there is nothing to run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_measured: Option<String>,
 }
 
 /// What was calibrated with.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Calibration<'a> {
+    Data(Data<'a>),
+    /// What others saw of so many samples of the model with this fingerprint.
+    Stats {
+        stats: &'a [PathBuf],
+        samples: u64,
+        fingerprint: String,
+        random: bool,
+    },
+}
+
+/// Samples that were run.
 #[derive(Debug, Serialize)]
 pub struct Data<'a> {
     pub data: &'a str,
@@ -81,6 +98,9 @@ impl Account<'_> {
         if let Some(latency) = &self.measured.latency {
             self.comparison(&mut out, latency, paper);
         }
+        if let Some(what) = &self.measured.not_measured {
+            let _ = writeln!(out, "\nnot measured: {what}");
+        }
         self.left_float(&mut out, paper);
         self.too_small(&mut out, paper);
         self.widened(&mut out);
@@ -105,13 +125,7 @@ impl Account<'_> {
                 format::count(summary.parameters as u64)
             ),
         );
-        let c = &self.calibration;
-        let samples = match c.samples == c.of {
-            true => format!("all {}", format::counted(c.of, "sample")),
-            false => format!("{} of {}", format::count(c.samples as u64), format::counted(c.of, "sample")),
-        };
-        let noise = if c.random { paper.loud(" (RANDOM NOISE: calibrate with real data)") } else { String::new() };
-        fact("calibrated", format!("{samples} of {}{noise}", c.data));
+        fact("calibrated", self.calibration.text(paper));
         if let Some(p) = &self.preprocess {
             fact("images", format::preprocess(p));
         }
@@ -129,6 +143,9 @@ impl Account<'_> {
             let largest = self.report.equalized.iter().map(|e| e.largest).fold(1.0, f64::max);
             let groups = format::counted(self.report.equalized.len(), "group");
             fact("equalized", format!("{groups} of channels (largest factor {largest:.1})"));
+        }
+        for skipped in &self.report.skipped {
+            fact("left out", format!("{}: {}", skipped.stage, skipped.reason));
         }
         fact("written", self.output.display().to_string());
         out.push_str(&facts.print(paper, 0));
@@ -276,6 +293,35 @@ impl Account<'_> {
             format!("signal to quantization noise, with the errors of all layers before; a full bar is {GOOD_DB} dB");
         let _ = write!(out, "\n{} {}\n{}", paper.bold(&title), paper.dim(&format!("({note})")), table.print(paper, 0));
     }
+}
+
+impl Calibration<'_> {
+    /// `24 of 240 samples of demo/calibration`, `480 samples, by the statistics in a.stats, b.stats`.
+    fn text(&self, paper: &Paper) -> String {
+        match self {
+            Calibration::Data(data) => data.text(paper),
+            Calibration::Stats { stats, samples, random, .. } => {
+                let files: Vec<String> = stats.iter().map(|path| path.display().to_string()).collect();
+                let samples = format::counted(usize::try_from(*samples).unwrap_or(usize::MAX), "sample");
+                format!("{samples}, by the statistics in {}{}", files.join(", "), noise(*random, paper))
+            }
+        }
+    }
+}
+
+impl Data<'_> {
+    /// `24 of 240 samples of demo/calibration`.
+    pub fn text(&self, paper: &Paper) -> String {
+        let samples = match self.samples == self.of {
+            true => format!("all {}", format::counted(self.of, "sample")),
+            false => format!("{} of {}", format::count(self.samples as u64), format::counted(self.of, "sample")),
+        };
+        format!("{samples} of {}{}", self.data, noise(self.random, paper))
+    }
+}
+
+fn noise(random: bool, paper: &Paper) -> String {
+    if random { paper.loud(" (RANDOM NOISE: calibrate with real data)") } else { String::new() }
 }
 
 /// `2.64x faster`, `1.10x slower`.

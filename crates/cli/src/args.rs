@@ -124,11 +124,16 @@ impl ImageArguments {
         }
     }
 
+    /// Whether any is given.
+    pub fn given(&self) -> bool {
+        self.preprocess.is_some() || self.overrides() != Overrides::default()
+    }
+
     /// Refuses flags for images where there is only `data` that is none.
     pub fn refuse_without_images(&self, data: &str) -> Result<()> {
-        match self.preprocess.is_none() && self.overrides() == Overrides::default() {
-            true => Ok(()),
-            false => Err(Error::new(format!(
+        match self.given() {
+            false => Ok(()),
+            true => Err(Error::new(format!(
                 "expected images for --preprocess, --mean and the like, found {data}: arrays and noise are taken as they are"
             ))
             .hint("leave these flags out; an array holds what the model takes, already normalized")),
@@ -230,13 +235,34 @@ pub fn check_output<'a>(output: &Path, sources: impl IntoIterator<Item = (&'a st
     files::check(output)
 }
 
-/// The configuration in a file.
-pub fn config(path: Option<&PathBuf>) -> Result<Config> {
-    let Some(path) = path else { return Ok(Config::default()) };
+/// The choices of a quantization.
+#[derive(Debug, Args)]
+pub struct ChoiceArguments {
+    /// The choices, a TOML file (their names: lowbit list config)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// One choice, as input.bits=4, over those of the file; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl ChoiceArguments {
+    /// A configuration with what is given in place of its own; [`Config::check`] is left to whoever has changed all they
+    /// want.
+    pub fn over(&self, base: Config) -> Result<Config> {
+        let config = in_file(base, self.config.as_ref())?;
+        self.set.iter().try_fold(config, |config, assignment| config.set(assignment))
+    }
+}
+
+/// A configuration with the choices of a file in place of its own.
+fn in_file(base: Config, path: Option<&PathBuf>) -> Result<Config> {
+    let Some(path) = path else { return Ok(base) };
     let doing = || format!("reading '{}'", path.display());
     let bytes = files::read(path).map_err(|e| e.context(doing()))?;
     let text = String::from_utf8(bytes).map_err(|_| Error::new("expected text (UTF-8)").context(doing()))?;
-    Config::from_toml(&text).map_err(|e| e.context(doing()))
+    base.changed_by(&text).map_err(|e| e.context(doing()))
 }
 
 /// The configuration that a quantized model was made with.

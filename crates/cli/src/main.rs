@@ -7,6 +7,7 @@
 mod account;
 mod args;
 mod bench;
+mod calibrate;
 mod evaluate;
 mod format;
 mod inspect;
@@ -38,6 +39,8 @@ struct Arguments {
 enum Verb {
     /// Quantize a float model and tell what was gained and lost
     Quantize(Box<quantize::Arguments>),
+    /// Run data through a float model and keep what quantizing needs of it, for quantize --stats
+    Calibrate(calibrate::Arguments),
     /// Measure the accuracy of a model, and its agreement with a reference
     Evaluate(evaluate::Arguments),
     /// Run a model on arrays
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
     let paper = Paper::new(arguments.json);
     let found = match &arguments.verb {
         Verb::Quantize(a) => quantize::run(a, &paper),
+        Verb::Calibrate(a) => calibrate::run(a, &paper),
         Verb::Evaluate(a) => evaluate::run(a, &paper),
         Verb::Run(a) => run::run(a, &paper),
         Verb::Bench(a) => bench::run(a, &paper),

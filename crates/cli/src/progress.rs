@@ -75,13 +75,13 @@ impl Drop for Progress {
 pub struct Stages<'a> {
     /// Where.
     pub progress: &'a Progress,
-    /// Samples that calibration will look at.
-    pub samples: usize,
+    /// Samples that calibration will look at, if it looks at any.
+    pub samples: Option<usize>,
 }
 
 impl Watch for Stages<'_> {
     fn before(&mut self, pass: &str, _g: &Graph) {
-        self.progress.stage(pass, (pass == "calibrate").then_some(self.samples));
+        self.progress.stage(pass, self.samples.filter(|_| pass == "calibrate"));
     }
 
     fn after(&mut self, _pass: &str, _g: &Graph, _changed: bool) -> Flow {

@@ -1,23 +1,23 @@
 //! `lowbit quantize`: from a float model to an integer one, and the account of it.
 
-use crate::account::{Account, Accuracy, Data, Latency, Measured};
-use crate::args::{self, ImageArguments, MachineArguments, ModelArguments};
+use crate::account::{Account, Accuracy, Calibration, Data, Latency, Measured};
+use crate::args::{self, ChoiceArguments, ImageArguments, MachineArguments, ModelArguments};
 use crate::output::{Outcome, Paper};
 use crate::progress::{Progress, Stages};
 use clap::Args;
 use lowbit::bench::{Effort, Timing, interleaved, reference_steps};
 use lowbit::compiler::{PASSES, compile, compile_watched};
-use lowbit::data::Dataset;
+use lowbit::data::{Dataset, Preprocess};
 use lowbit::evaluate::{check_output as check_scores, evaluate};
 use lowbit::frontend::files;
 use lowbit::ir::pass::{self, PrintAfter, StopAfter, Watch};
 use lowbit::ir::text::{Constants, print_with};
-use lowbit::ir::{Customs, Tensor};
-use lowbit::model::{entering, sized_for};
+use lowbit::ir::{Customs, Tensor, meta};
+use lowbit::model::{NOISE, entering, sized_for, with_batch};
 use lowbit::prefetch::Prefetch;
 use lowbit::quantization::analysis::{self, LayerError};
-use lowbit::quantization::{self, Options, Samples};
-use lowbit::{Config, Error, Program, Quantize, Quantized, Result};
+use lowbit::quantization::{self, Options};
+use lowbit::{Config, Error, Model, Program, Quantize, Quantized, Result, Shard, stats};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,15 +38,19 @@ pub struct Arguments {
     model: ModelArguments,
 
     /// Calibration data: a folder of images, .npy, .npz, an idx pair, or random
-    #[arg(long, value_name = "DATA")]
-    data: String,
+    #[arg(long, value_name = "DATA", required_unless_present = "stats")]
+    data: Option<String>,
+
+    /// Statistics in place of the data, one file or several of the same model: what lowbit calibrate wrote
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "data")]
+    stats: Vec<PathBuf>,
 
     /// The quantized model to write; required, unless the work stops before
     #[arg(short, long, value_name = "OUT.onnx", required_unless_present = "stop_after")]
     output: Option<PathBuf>,
 
     /// Samples to calibrate with, evenly spread over the data; 512 unless given
-    #[arg(long, value_name = "N", value_parser = args::samples)]
+    #[arg(long, value_name = "N", value_parser = args::samples, conflicts_with = "stats")]
     samples: Option<usize>,
 
     /// Data on which the float and the integer program are compared
@@ -65,13 +69,8 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "evaluate")]
     no_report: bool,
 
-    /// The choices, a TOML file (their names: lowbit list config)
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// One choice, as input.bits=4, over those of the file; may be given several times
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    choices: ChoiceArguments,
 
     /// Integers instead of floats at the model's inputs and outputs; the same as --set io=...
     #[arg(long, value_name = "float|int8|uint8|int16|uint16")]
@@ -99,40 +98,54 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         check_output(output, arguments)?;
     }
     let progress = Progress::new();
-    let model = arguments.model.load()?;
+    let mut model = arguments.model.load()?;
     arguments.evaluate_output.as_deref().map_or(Ok(()), |name| check_scores(model.graph(), name))?;
-    let specs = [Some(arguments.data.as_str()), arguments.evaluate.as_deref()];
-    let preprocess = arguments.images.resolve(&model, specs.into_iter().flatten())?;
+    let stats = statistics(arguments)?;
+    let preprocess = match &stats {
+        Some(stats) => preprocess_of(stats, &mut model, arguments)?,
+        None => {
+            let specs = [arguments.data.as_deref(), arguments.evaluate.as_deref()];
+            arguments.images.resolve(&model, specs.into_iter().flatten())?
+        }
+    };
     let open = |spec: &str| args::open(spec, &model, preprocess.as_ref(), &progress);
-    let data = open(&arguments.data)?;
+    let data = arguments.data.as_deref().map(open).transpose()?;
     let test = arguments.evaluate.as_deref().map(open).transpose()?;
-    if let Some(spec) = arguments.evaluate.as_deref().filter(|spec| files::same(spec.as_ref(), arguments.data.as_ref()))
-    {
+    let same = |spec: &&str| arguments.data.as_ref().is_some_and(|data| files::same((*spec).as_ref(), data.as_ref()));
+    if let Some(spec) = arguments.evaluate.as_deref().filter(same) {
         progress
             .warn(&format!("'{spec}' is what is calibrated with too: on other data the model may be less accurate"));
     }
+    // Statistics hold no samples, so that what runs some has those to evaluate on, if any.
+    let shown = data.as_ref().or(test.as_ref());
     let test = test.as_ref().map(|t| Test::new(t, arguments, &progress));
-    let samples = args::spread(&data, config.samples, &progress);
-    samples.check()?;
+    let samples = data.as_ref().map(|data| args::spread(data, config.samples, &progress));
+    samples.as_ref().map_or(Ok(()), Prefetch::check)?;
     test.as_ref().map_or(Ok(()), |t| t.samples.check())?;
 
-    let calibration = samples.len();
-    let how = Quantize::default().data(samples).config(config).engine(arguments.machine.engine()?);
-    let mut stages = Stages { progress: &progress, samples: calibration };
+    let calibration = calibration(arguments, data.as_ref(), samples.as_ref(), stats.as_ref());
+    let mut stages = Stages { progress: &progress, samples: samples.as_ref().map(Prefetch::count) };
+    let how = Quantize::default().config(config).engine(arguments.machine.engine()?);
+    let how = match (samples, stats) {
+        (Some(samples), _) => how.data(samples),
+        (None, Some(stats)) => how.stats(stats),
+        (None, None) => how,
+    };
     let mut printing = Printing { arguments, paper, stopped: None, failed: None };
     let quantized = printing.watching(&mut stages, |watch| model.quantize_watched(how, watch))?;
     let Some(quantized) = quantized else { return printing.outcome() };
-    let programs =
-        printing.watching(&mut stages, |watch| Programs::new(&quantized, &data, &arguments.machine, watch))?;
+    let programs = printing.watching(&mut stages, |watch| Programs::new(&quantized, shown, arguments, watch))?;
     let (Some(programs), Some(output)) = (programs, &arguments.output) else { return printing.outcome() };
 
     let accuracy = test.map(|t| t.accuracy(&quantized, arguments, &progress)).transpose()?;
-    let measured = match arguments.no_report {
-        true => Measured::default(),
-        false => Measured {
-            latency: Some(programs.latency(&arguments.machine, &progress)?),
-            worst_layers: Some(worst_layers(&quantized, &data, &arguments.machine, &progress)?),
+    let measured = match (arguments.no_report, shown) {
+        (true, _) => Measured::default(),
+        (false, None) => Measured { not_measured: Some(programs.unmeasured()), ..Measured::default() },
+        (false, Some(shown)) => Measured {
+            latency: programs.latency(&arguments.machine, &progress)?,
+            worst_layers: Some(worst_layers(&quantized, shown, &arguments.machine, &progress)?),
             accuracy,
+            not_measured: None,
         },
     };
     // The file is there when all has gone well, and only then.
@@ -141,51 +154,154 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let account = Account {
         model: &arguments.model.path,
         output,
-        calibration: Data { data: &arguments.data, samples: calibration, of: data.len(), random: data.is_random() },
+        calibration,
         preprocess,
         layers_total: quantized.report.layers.len(),
         layers_integer: quantized.report.layers.iter().filter(|l| l.integer).count(),
         file_bytes_before: file_size(&arguments.model.path),
         file_bytes_after: file_size(output),
-        reference_steps: reference_steps(&programs.integer),
+        reference_steps: programs.integer.as_deref().map(reference_steps).unwrap_or_default(),
         measured,
         report: &quantized.report,
     };
     Outcome::new(account.text(&model, paper)?, &account)
 }
 
-/// The float and the integer program, for inputs of the size that the data has.
+/// Where the ranges are from.
+fn calibration<'a>(
+    arguments: &'a Arguments,
+    data: Option<&Dataset>,
+    samples: Option<&Prefetch>,
+    stats: Option<&Shard>,
+) -> Calibration<'a> {
+    match (data, stats) {
+        (_, Some(shard)) => Calibration::Stats {
+            stats: &arguments.stats,
+            samples: shard.stats.samples,
+            fingerprint: shard.model.to_string(),
+            random: shard.properties.contains_key(NOISE),
+        },
+        (data, None) => Calibration::Data(Data {
+            data: arguments.data.as_deref().unwrap_or_default(),
+            samples: samples.map_or(0, Prefetch::count),
+            of: data.map_or(0, Dataset::len),
+            random: data.is_some_and(Dataset::is_random),
+        }),
+    }
+}
+
+/// The statistics of all files together, if any are given; refuses to count one twice, and what would need samples.
+fn statistics(arguments: &Arguments) -> Result<Option<Shard>> {
+    let paths = &arguments.stats;
+    if paths.is_empty() {
+        return Ok(None);
+    }
+    for (i, path) in paths.iter().enumerate() {
+        if paths.iter().take(i).any(|other| files::same(other, path)) {
+            return Err(Error::new(format!(
+                "expected every file of statistics once, found '{}' twice",
+                path.display()
+            ))
+            .hint("leave one of them out"));
+        }
+    }
+    // What is on by default is left out and told; what was asked for is not.
+    let nothing = Config { equalize: false, refinements: Vec::new(), ..Config::default() };
+    let asked = arguments.choices.over(nothing)?;
+    let of = |what: &str, off: &str| {
+        Err(Error::new(format!("expected --data for {what}, found --stats: statistics hold no samples to run"))
+            .hint(format!("--data, or --set {off}")))
+    };
+    match () {
+        () if asked.equalize => of("equalize = true", "equalize=false"),
+        () if !asked.refinements.is_empty() => of(&format!("refinements = {:?}", asked.refinements), "refinements=[]"),
+        () => stats::load_all(paths).map(Some),
+    }
+}
+
+/// The preprocessing that statistics were made with: the quantized model is for it, and is evaluated with it.
+fn preprocess_of(stats: &Shard, model: &mut Model, arguments: &Arguments) -> Result<Option<Preprocess>> {
+    let Some(json) = stats.properties.get(meta::PREPROCESS) else {
+        return match &arguments.evaluate {
+            Some(test) => arguments.images.resolve(model, [test.as_str()]),
+            None => arguments.images.refuse_without_images("statistics of none").map(|()| None),
+        };
+    };
+    model.set_preprocess(json.clone());
+    let stored = model.stored_preprocess().map_err(|e| e.context("reading the preprocessing of the statistics"))?;
+    if arguments.images.given() {
+        return Err(Error::new(
+            "expected no --preprocess, --mean and the like, found some: with --stats images are \
+            preprocessed as they were for the statistics",
+        )
+        .hint("leave these flags out, or calibrate again with them"));
+    }
+    Ok(stored)
+}
+
+/// The float and the integer program.
 struct Programs {
+    /// None where nothing says for which sizes.
+    integer: Option<Arc<Program>>,
+    /// What is timed, if there is a sample.
+    timed: Option<Timed>,
+}
+
+/// The float program, and what both read: a sample.
+struct Timed {
     float: Arc<Program>,
-    integer: Arc<Program>,
     inputs: Vec<Tensor>,
     /// The same, as integers where the integer program takes them.
     integers: Vec<Tensor>,
 }
 
 impl Programs {
-    /// Compiles both; `None` if the watch stopped the integer one.
+    /// Compiles both for inputs of the sizes that the data has; without data the integer one for a batch of 1. `None` if
+    /// the watch stopped the integer one.
     fn new(
         quantized: &Quantized,
-        data: &Dataset,
-        machine: &MachineArguments,
+        data: Option<&Dataset>,
+        arguments: &Arguments,
         watch: &mut dyn Watch,
     ) -> Result<Option<Programs>> {
+        let target = arguments.machine.target();
+        let Some(data) = data else {
+            return match with_batch(&quantized.integer, None) {
+                Ok(sized) => {
+                    let integer = compile_watched(&sized, &target, watch)?;
+                    Ok(integer.map(|integer| Programs { integer: Some(integer), timed: None }))
+                }
+                // Whoever wants to see the graph of a compiler pass cannot do without.
+                Err(e) if arguments.output.is_none() => Err(e),
+                Err(_) => Ok(Some(Programs { integer: None, timed: None })),
+            };
+        };
         let inputs: Vec<Tensor> = data.sample(0)?.inputs.into_iter().map(|(_, tensor)| tensor).collect();
         let sized = |g| sized_for(g, &inputs, &Customs::default());
-        let integer = compile_watched(&sized(&quantized.integer)?, &machine.target(), watch)?;
-        let float = compile(&sized(&quantized.float)?, &machine.target())?;
+        let integer = compile_watched(&sized(&quantized.integer)?, &target, watch)?;
+        let float = compile(&sized(&quantized.float)?, &target)?;
         let integers = entering(&quantized.integer, &inputs)?.into_owned();
-        Ok(integer.map(|integer| Programs { float, integer, inputs, integers }))
+        let timed = Some(Timed { float, inputs, integers });
+        Ok(integer.map(|integer| Programs { integer: Some(integer), timed }))
     }
 
-    /// Times them side by side.
-    fn latency(&self, machine: &MachineArguments, progress: &Progress) -> Result<Latency> {
+    /// Times them side by side, if there is a sample.
+    fn latency(&self, machine: &MachineArguments, progress: &Progress) -> Result<Option<Latency>> {
+        let (Some(integer), Some(timed)) = (&self.integer, &self.timed) else { return Ok(None) };
         progress.stage("time", None);
-        let lanes: [(&Arc<Program>, &[Tensor]); 2] = [(&self.float, &self.inputs), (&self.integer, &self.integers)];
+        let lanes: [(&Arc<Program>, &[Tensor]); 2] = [(&timed.float, &timed.inputs), (integer, &timed.integers)];
         let times = interleaved(&lanes, machine.threads(), EFFORT)?;
         let [float, integer] = <[Timing; 2]>::try_from(times).map_err(|_| Error::new("expected two timings"))?;
-        Ok(Latency { speedup: float.median_ms / integer.median_ms, float, integer })
+        Ok(Some(Latency { speedup: float.median_ms / integer.median_ms, float, integer }))
+    }
+
+    /// Why nothing is measured where there is no sample.
+    fn unmeasured(&self) -> String {
+        let sizes = match self.integer {
+            Some(_) => "",
+            None => ", nor what the interpreter would run, since the model leaves sizes open",
+        };
+        format!("latency, layers and accuracy{sizes}: statistics hold no samples (--evaluate DATA)")
     }
 }
 
@@ -197,7 +313,7 @@ fn worst_layers(
     progress: &Progress,
 ) -> Result<Vec<LayerError>> {
     let samples = args::spread(data, ERROR_SAMPLES, progress);
-    progress.stage("compare", Some(samples.len()));
+    progress.stage("compare", Some(samples.count()));
     let errors = analysis::compare(&quantized.float, &quantized.integer, &machine.engine()?, &samples, 0)?;
     Ok(analysis::worst_layers(&quantized.float, &errors, WORST))
 }
@@ -225,10 +341,9 @@ impl<'a> Test<'a> {
 }
 
 fn configuration(arguments: &Arguments) -> Result<Config> {
-    let mut config = args::config(arguments.config.as_ref())?;
-    let io = arguments.io.iter().map(|io| format!("io={io}"));
-    for assignment in io.chain(arguments.set.iter().cloned()) {
-        config = config.set(&assignment)?;
+    let mut config = arguments.choices.over(Config::default())?;
+    if let Some(io) = &arguments.io {
+        config = config.set(&format!("io={io}"))?;
     }
     config.samples = arguments.samples.unwrap_or(config.samples);
     let options = Options { config, ..Options::default() };
@@ -252,10 +367,11 @@ fn pass_name_or_all(name: &str) -> Result<String> {
 
 /// Refuses an output that cannot be written, or that would replace what it comes from.
 fn check_output(output: &Path, arguments: &Arguments) -> Result<()> {
-    let data = [Some(&arguments.data), arguments.evaluate.as_ref()].into_iter().flatten().map(Path::new);
-    let config = arguments.config.iter().map(PathBuf::as_path);
+    let data = [&arguments.data, &arguments.evaluate].into_iter().flatten().map(Path::new);
+    let config = arguments.choices.config.iter().map(PathBuf::as_path);
     let sources = std::iter::once(("the float model", arguments.model.path.as_path()))
         .chain(config.map(|path| ("the configuration", path)))
+        .chain(arguments.stats.iter().map(|path| ("the statistics", path.as_path())))
         .chain(data.map(|path| ("the data", path)));
     args::check_output(output, sources)
 }

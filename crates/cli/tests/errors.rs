@@ -3,7 +3,7 @@
 mod support;
 
 use lowbit::data::{npy, npz};
-use lowbit::ir::{DType, Tensor, Type, meta};
+use lowbit::ir::{DType, Def, Tensor, Type, meta};
 use lowbit::{Model, frontend};
 use std::path::Path;
 use support::{Folder, demo, error, json, quantized, run, text};
@@ -367,4 +367,64 @@ fn damaged_models_are_errors() {
         refused += usize::from(ran.code == Some(1));
     }
     assert!(refused >= 8, "{refused}");
+}
+
+#[test]
+fn statistics_that_do_not_fit_are_refused_with_the_reason() {
+    let folder = Folder::new();
+    let (model, data) = (demo("model.onnx"), demo("calibration"));
+    let (stats, other, out) = (folder.path("s"), folder.path("other"), folder.path("out.onnx"));
+    let calibrate = ["calibrate", &model, "--data", &data, "--samples", "2", "-o"];
+    text(&[&calibrate[..], &[&stats]].concat());
+    text(&[&calibrate[..], &[&other, "--mean", "0.25"]].concat());
+    let (cut, twin, damaged) = (folder.path("cut"), folder.path("twin"), folder.path("damaged"));
+    let mut bytes = std::fs::read(&stats).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    bytes[100] ^= 4;
+    std::fs::write(&damaged, &bytes).unwrap();
+    std::fs::hard_link(&stats, &twin).unwrap();
+    // The same network with one bias changed.
+    let mut graph = Model::load(&model).unwrap().graph().clone();
+    let bias = graph.values().find_map(|(id, v)| match &v.def {
+        Def::Const(t) if t.dtype() == DType::F32 && t.dims().len() == 1 => Some((id, t.clone())),
+        _ => None,
+    });
+    let (id, bias) = bias.unwrap();
+    let moved: Vec<f32> = bias.floats().unwrap().iter().map(|x| x + 1.0).collect();
+    graph.set_const(id, Tensor::from_f32(bias.dims(), moved).unwrap());
+    let changed = folder.path("changed.onnx");
+    frontend::save(&graph, Path::new(&changed)).unwrap();
+
+    let cases: &[(&[&str], &str)] = &[
+        (&["quantize", &model, "--stats", &data, "-o", &out], "found a folder"),
+        (&["quantize", &model, "--stats", &model, "-o", &out], "found something else"),
+        (&["quantize", &model, "--stats", &cut, "-o", &out], "cut off or damaged"),
+        (&["quantize", &model, "--stats", &damaged, "-o", &out], "cut off or damaged"),
+        (&["quantize", &model, "--stats", &stats, &twin, "-o", &out], "twice"),
+        (&["quantize", &model, "--stats", &stats, &other, "-o", &out], "same preprocessing"),
+        (&["quantize", &model, "--stats", &stats, "-o", &stats], "the statistics itself"),
+        (&["quantize", &model, "--stats", &stats, "-o", &out, "--mean", "0.5"], "preprocessed as they were"),
+        (&["quantize", &model, "--stats", &stats, "-o", &out, "--set", "equalize=true"], "--set equalize=false"),
+        (
+            &["quantize", &model, "--stats", &stats, "-o", &out, "--set", "refinements=['bias-correction']"],
+            "--set refinements=[]",
+        ),
+        (&["quantize", &model, "--stats", &stats, "-o", &out, "--set", "input.per='channel'"], "the whole tensor"),
+        (&["quantize", &changed, "--stats", &stats, "-o", &out], "the same model with other weights"),
+        (&["calibrate", &model, "--data", &data, "-o", &model], "the float model itself"),
+        (&["calibrate", &model, "--data", &data, "-o", &folder.path("no/s")], "its folder does not exist"),
+        (&["calibrate", &quantized().0, "--data", &data, "-o", &out], "expected a float model"),
+    ];
+    for (arguments, part) in cases {
+        let stderr = error(arguments, 1);
+        assert!(stderr.contains(part), "{arguments:?}: {stderr}");
+    }
+    let stderr = error(&["quantize", &model, "--stats", &stats, "--data", &data, "-o", &out], 2);
+    assert!(
+        stderr.contains("--stats") && stderr.contains("--data") && stderr.contains("cannot be used with"),
+        "{stderr}"
+    );
+    let stderr = error(&["quantize", &model, "-o", &out], 2);
+    assert!(stderr.contains("--data"), "{stderr}");
+    assert!(!folder.files().contains(&"out.onnx".to_string()));
 }

@@ -94,6 +94,13 @@ fn noise_is_said_loudly() {
     assert_eq!(ran.code, Some(0));
     assert!(ran.stderr.contains("warning: the data is RANDOM NOISE"), "{}", ran.stderr);
     assert!(ran.stdout.contains("RANDOM NOISE"), "{}", ran.stdout);
+    // Statistics do not forget it.
+    let stats = folder.path("s");
+    let ran = run(&["calibrate", &model, "--data", "random", "--samples", "2", "-o", &stats]);
+    assert!(ran.stderr.contains("RANDOM NOISE") && ran.stdout.contains("RANDOM NOISE"), "{ran:?}");
+    let quantize = ["quantize", &model, "--stats", &stats, "--no-report", "-o", &out];
+    assert!(text(&quantize).contains("RANDOM NOISE"));
+    assert_eq!(json(&quantize)["calibration"]["random"], true);
 }
 
 #[test]
@@ -455,4 +462,82 @@ fn a_reader_may_leave() {
     drop(reader);
     let ran = ran(lowbit().args(["list", "--markdown"]).stdout(writer).output().unwrap());
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn statistics_of_shards_quantize_as_those_of_the_whole() {
+    let folder = Folder::new();
+    let model = demo("model.onnx");
+    // The images of two classes apart, and together.
+    for (shard, classes) in [("a", &["arrow"][..]), ("b", &["circle"]), ("both", &["arrow", "circle"])] {
+        for class in classes {
+            let to = folder.path(&format!("{shard}/{class}"));
+            std::fs::create_dir_all(&to).unwrap();
+            for i in 0..5 {
+                let name = format!("{i:03}.png");
+                std::fs::copy(demo(&format!("calibration/{class}/{name}")), format!("{to}/{name}")).unwrap();
+            }
+        }
+    }
+    let calibrate = |shard: &str| {
+        let out = folder.path(&format!("{shard}.stats"));
+        let told = json(&["calibrate", &model, "--data", &folder.path(shard), "-o", &out]);
+        assert_eq!(told["bytes"].as_u64(), Some(std::fs::metadata(&out).unwrap().len()));
+        assert!(told["values"].as_u64().unwrap() > 10);
+        assert_eq!(told["preprocess"]["channels"], "rgb");
+        (out, told)
+    };
+    let [(a, of_a), (b, of_b), (both, of_both)] = ["a", "b", "both"].map(calibrate);
+    assert_eq!((of_a["samples"].as_u64(), of_both["samples"].as_u64()), (Some(5), Some(10)));
+    assert!(of_a["fingerprint"] == of_b["fingerprint"] && of_a["fingerprint"] == of_both["fingerprint"]);
+
+    let quantize = |stats: &[&str], out: &str| {
+        let out = folder.path(out);
+        let told = json(&[&["quantize", &model, "-o", &out, "--stats"], stats].concat());
+        assert_eq!(told["calibration"]["samples"], 10);
+        assert_eq!(told["calibration"]["fingerprint"], of_a["fingerprint"]);
+        assert_eq!(told["integer_macs_percent"], 100.0);
+        assert_eq!(told["preprocess"], of_a["preprocess"]);
+        let skipped: Vec<&str> =
+            told["skipped"].as_array().unwrap().iter().map(|s| s["stage"].as_str().unwrap()).collect();
+        assert_eq!(skipped, ["equalize", "bias-correction"]);
+        assert!(told["not_measured"].as_str().unwrap().contains("--evaluate") && told.get("latency").is_none());
+        std::fs::read(out).unwrap()
+    };
+    let whole = quantize(&[&both], "whole.onnx");
+    assert!(quantize(&[&a, &b], "ab.onnx") == whole && quantize(&[&b, &a], "ba.onnx") == whole);
+    // The same as from the images, without what the statistics cannot do.
+    let out = folder.path("data.onnx");
+    let (data, plain) = (folder.path("both"), ["--set", "equalize=false", "--set", "refinements=[]", "--no-report"]);
+    text(&[&["quantize", &model, "--data", &data, "-o", &out], &plain[..]].concat());
+    assert!(std::fs::read(out).unwrap() == whole);
+}
+
+#[test]
+fn statistics_are_accounted_for_and_evaluated() {
+    let folder = Folder::new();
+    let (model, data, test) = (demo("model.onnx"), demo("calibration"), demo("test"));
+    let (stats, out) = (folder.path("s"), folder.path("q.onnx"));
+    let told = text(&["calibrate", &model, "--data", &data, "--samples", "16", "-o", &stats, "--threads", "1"]);
+    for part in ["16 of 240 samples of", "images", "fingerprint ", "written"] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    let quantize = ["quantize", &model, "--stats", &stats, "-o", &out];
+    let told = text(&quantize);
+    for part in [
+        "16 samples, by the statistics in ",
+        "equalize = false",
+        "left out",
+        "equalize: its factors are found on samples",
+        "bias-correction: it runs samples",
+        "not measured: latency, layers and accuracy: statistics hold no samples (--evaluate DATA)",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    let short = text(&[&quantize[..], &["--no-report"]].concat());
+    assert!(!short.contains("not measured") && short.contains("left out"), "{short}");
+    let told = json(&[&quantize[..], &["--evaluate", &test, "--evaluate-samples", "24"]].concat());
+    assert!(percent(&told["accuracy"]["agreement"]) > 90.0);
+    assert!(told["latency"]["speedup"].as_f64().is_some() && told.get("not_measured").is_none());
+    assert_eq!(told["worst_layers"].as_array().unwrap().len(), 10);
 }

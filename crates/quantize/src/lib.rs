@@ -4,7 +4,8 @@
 //! float graph --prepare, equalize--> canonical --annotate--> placeholders --calibrate--> QDQ --refine--> QDQ --realize--> integers
 //! ```
 //!
-//! [`quantize`] is the whole; every stage is a function of its own. Graphs run only through an [`Engine`].
+//! [`quantize`] is the whole, in one run; [`gather`] and [`quantize_with_stats`] are its halves for statistics that are
+//! made in several. Every stage is a function of its own. Graphs run only through an [`Engine`].
 //! To bend it: [`Config`] for the choices, [`Rules`] for what is quantized, the tables [`prepare::PREPARE`],
 //! [`observe::OBSERVERS`] and [`refine::REFINEMENTS`] for what there is.
 #![forbid(unsafe_code)]
@@ -24,7 +25,7 @@ pub mod rules;
 pub mod samples;
 
 pub use annotate::{Annotator, Call, Decision, Declined, annotate};
-pub use calibrate::{Chosen, Stats, calibrate};
+pub use calibrate::{Chosen, Shard, Stats, calibrate};
 pub use config::{Config, Spec};
 pub use equalize::{Equalized, equalize};
 pub use observe::{Observer, Observers};
@@ -32,13 +33,13 @@ pub use phase::{Passes, Phase};
 pub use prepare::{Prepare, prepare};
 pub use realize::{LeftFloat, Realizers, realize};
 pub use refine::{Correction, Refine, Refinements, refine};
-pub use report::Report;
+pub use report::{Report, Skipped};
 pub use rules::Rules;
 pub use samples::Samples;
 
 use lowbit_ir::op::Category;
 use lowbit_ir::pass::{Flow, Watch};
-use lowbit_ir::{Customs, Engine, Error, Graph, Result, check_float_mode, hardware, meta, verify};
+use lowbit_ir::{Customs, Dim, Engine, Error, Graph, Result, Run, ValueId, check_float_mode, hardware, meta, verify};
 use std::collections::BTreeMap;
 
 /// A quantized model in its three forms, and the account of how it came about.
@@ -100,9 +101,96 @@ pub fn quantize(
     samples: &dyn Samples,
     watch: &mut dyn Watch,
 ) -> Result<Option<Quantized>> {
+    run(model, options, &Evidence { engine, samples, shard: None }, Vec::new(), watch)
+}
+
+/// As [`quantize`], from statistics that [`gather`] made instead of samples.
+///
+/// What needs samples besides, equalization and the refinements, is left out: the report lists it, and its
+/// configuration is the one without.
+pub fn quantize_with_stats(
+    model: &Graph,
+    options: &Options,
+    shard: &Shard,
+    watch: &mut dyn Watch,
+) -> Result<Option<Quantized>> {
     options.check()?;
+    let (options, skipped) = without_samples(options);
+    let evidence = Evidence { engine: &NoEngine, samples: &Vec::new(), shard: Some(shard) };
+    run(model, &options, &evidence, skipped, watch)
+}
+
+/// Runs samples through the prepared model and keeps what [`quantize_with_stats`] needs of them; `None` if the watch
+/// stopped it.
+///
+/// The model is not equalized: its factors would depend on the samples, and statistics of several runs would be of
+/// several models.
+pub fn gather(
+    model: &Graph,
+    options: &Options,
+    engine: &dyn Engine,
+    samples: &dyn Samples,
+    watch: &mut dyn Watch,
+) -> Result<Option<Shard>> {
+    options.check()?;
+    let (options, _) = without_samples(options);
+    let evidence = Evidence { engine, samples, shard: None };
+    let Some(annotated) = annotated(model, &options, &evidence, watch)? else { return Ok(None) };
+    let Annotated { float, graph: mut g, .. } = annotated;
+    stage("calibrate", &mut g, watch, |g| Shard::gather(&float, g, engine, samples, options.config.samples))
+}
+
+/// What ranges are found from.
+struct Evidence<'a> {
+    engine: &'a dyn Engine,
+    samples: &'a dyn Samples,
+    /// Instead of samples, of which there are none then.
+    shard: Option<&'a Shard>,
+}
+
+/// Statistics run nothing.
+struct NoEngine;
+
+impl Engine for NoEngine {
+    fn name(&self) -> String {
+        "none".into()
+    }
+
+    fn load(&self, _: &Graph, _: &[ValueId]) -> Result<Box<dyn Run>> {
+        Err(Error::new("expected samples to run, found statistics"))
+    }
+}
+
+/// The options without what looks at samples besides calibration, and what that leaves out.
+fn without_samples(options: &Options) -> (Options, Vec<Skipped>) {
+    let mut options = options.clone();
+    let skip = |stage: &str, why: &str| Skipped { stage: stage.into(), reason: why.into() };
+    let mut skipped = Vec::new();
+    if std::mem::take(&mut options.config.equalize) {
+        skipped
+            .push(skip("equalize", "its factors are found on samples, and statistics are of the model without them"));
+    }
+    let refinements = std::mem::take(&mut options.config.refinements);
+    skipped.extend(refinements.iter().map(|name| skip(name, "it runs samples, and there are statistics only")));
+    (options, skipped)
+}
+
+/// A model up to the stage `annotate`.
+struct Annotated {
+    float: Graph,
+    graph: Graph,
+    equalized: Vec<Equalized>,
+    declined: Vec<Declined>,
+}
+
+/// Runs the stages before calibration; `None` if the watch stopped them.
+fn annotated(
+    model: &Graph,
+    options: &Options,
+    evidence: &Evidence,
+    watch: &mut dyn Watch,
+) -> Result<Option<Annotated>> {
     check_float_mode()?;
-    let config = &options.config;
     let own = |phase, g: &mut Graph, watch: &mut dyn Watch| options.passes.run(phase, g, watch);
     check_weights(model)?;
     let mut float = model.clone();
@@ -111,19 +199,39 @@ pub fn quantize(
     {
         return Ok(None);
     }
-    let equalized = stage("equalize", &mut float, watch, |g| equalize(g, config, engine, samples))?;
+    let (engine, samples) = (evidence.engine, evidence.samples);
+    let equalized = stage("equalize", &mut float, watch, |g| equalize(g, &options.config, engine, samples))?;
     let Some(equalized) = equalized else { return Ok(None) };
     if own(Phase::Equalized, &mut float, watch)? == Flow::Stop {
         return Ok(None);
     }
-    let mut g = float.clone();
-    let Some(declined) = stage("annotate", &mut g, watch, |g| annotate(g, options))? else { return Ok(None) };
-    if own(Phase::Annotated, &mut g, watch)? == Flow::Stop {
+    evidence.shard.map_or(Ok(()), |shard| shard.check_model(&float))?;
+    let mut graph = float.clone();
+    let Some(declined) = stage("annotate", &mut graph, watch, |g| annotate(g, options))? else { return Ok(None) };
+    if own(Phase::Annotated, &mut graph, watch)? == Flow::Stop {
         return Ok(None);
     }
-    let Some(values) = stage("calibrate", &mut g, watch, |g| calibrate(g, options, engine, samples))? else {
-        return Ok(None);
-    };
+    Ok(Some(Annotated { float, graph, equalized, declined }))
+}
+
+fn run(
+    model: &Graph,
+    options: &Options,
+    evidence: &Evidence,
+    skipped: Vec<Skipped>,
+    watch: &mut dyn Watch,
+) -> Result<Option<Quantized>> {
+    options.check()?;
+    let config = &options.config;
+    let own = |phase, g: &mut Graph, watch: &mut dyn Watch| options.passes.run(phase, g, watch);
+    let Some(annotated) = annotated(model, options, evidence, watch)? else { return Ok(None) };
+    let Annotated { float, graph: mut g, equalized, declined } = annotated;
+    let (engine, samples) = (evidence.engine, evidence.samples);
+    let values = stage("calibrate", &mut g, watch, |g| match evidence.shard {
+        Some(shard) => calibrate::calibrate_from(g, options, shard),
+        None => calibrate(g, options, engine, samples),
+    })?;
+    let Some(values) = values else { return Ok(None) };
     if own(Phase::Calibrated, &mut g, watch)? == Flow::Stop {
         return Ok(None);
     }
@@ -141,8 +249,10 @@ pub fn quantize(
         return Ok(None);
     }
     hardware::check(&g, hardware::find(&config.hardware)?)?;
-    let first = if samples.is_empty() { Vec::new() } else { samples.sample(0)? };
-    let sizes: Vec<Vec<usize>> = first.iter().map(|t| t.dims().to_vec()).collect();
+    let sizes: Vec<Vec<usize>> = match samples.is_empty() {
+        true => sizes_of_one(&float),
+        false => samples.sample(0)?.iter().map(|t| t.dims().to_vec()).collect(),
+    };
     let found = report::Findings {
         float: &float,
         integer: &g,
@@ -152,12 +262,20 @@ pub fn quantize(
         values,
         equalized,
         corrections,
+        skipped,
     };
     let report = Report::new(config, found);
     if config.integer_only {
         report.only_integers()?;
     }
     Ok(Some(Quantized { float, qdq, integer: g, report }))
+}
+
+/// The sizes of the inputs for one sample where only the batch is open; none where more is.
+fn sizes_of_one(g: &Graph) -> Vec<Vec<usize>> {
+    let size = |(i, d): (usize, &Dim)| d.known().or((i == 0).then_some(1));
+    let sizes = |v: &ValueId| g.ty(*v).shape.0.iter().enumerate().map(size).collect::<Option<Vec<usize>>>();
+    g.inputs.iter().map(sizes).collect::<Option<_>>().unwrap_or_default()
 }
 
 /// Refuses weights that are not finite, before they are folded into others and everything behind them is not either.

@@ -32,6 +32,18 @@ pub struct Report {
     pub equalized: Vec<Equalized>,
     /// What refinements changed.
     pub corrections: Vec<Correction>,
+    /// What was wanted and left out for want of samples.
+    #[serde(default)]
+    pub skipped: Vec<Skipped>,
+}
+
+/// A stage or a refinement that was left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Its name.
+    pub stage: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A multiply-accumulate layer.
@@ -88,6 +100,8 @@ pub struct Findings<'a> {
     pub equalized: Vec<Equalized>,
     /// What refine changed.
     pub corrections: Vec<Correction>,
+    /// What was left out.
+    pub skipped: Vec<Skipped>,
 }
 
 impl Report {
@@ -122,6 +136,7 @@ impl Report {
             values: found.values,
             equalized: found.equalized,
             corrections: found.corrections,
+            skipped: found.skipped,
             layers,
         }
     }

@@ -5,10 +5,13 @@
 
 mod border;
 mod constants;
+pub mod file;
 mod insert;
+mod shard;
 mod ties;
 
 pub(crate) use constants::{integer_bias, source};
+pub use shard::{Fingerprint, Shard};
 
 use crate::Options;
 use crate::observe::{self, Affine, Bounds, Fit, Observers, Range, Seen};
@@ -38,7 +41,7 @@ impl Stats {
                 Some(mine) => mine.merge(seen),
                 // Of nothing and something the order is known, but a part must not tell more than the whole.
                 None => {
-                    self.values.insert(name.clone(), Seen { moving: None, ..seen.clone() });
+                    self.values.insert(name.clone(), seen.without_order());
                 }
             }
         }
@@ -86,12 +89,37 @@ pub fn calibrate(g: &mut Graph, options: &Options, engine: &dyn Engine, samples:
     Ok(chosen)
 }
 
+/// Chooses from statistics what [`calibrate`] chooses from samples.
+pub fn calibrate_from(g: &mut Graph, options: &Options, shard: &Shard) -> Result<Vec<Chosen>> {
+    shard.check_values(g)?;
+    let chosen = apply(g, &shard.stats, &options.observers)?;
+    border::integers(g, options.config.io)?;
+    Ok(chosen)
+}
+
+/// The values that placeholders wait for until samples were run, and what is asked of each; a value once for everybody
+/// who asks.
+fn wanted(g: &Graph) -> Vec<(ValueId, &Request)> {
+    let groups = ties::groups(g);
+    let roots = groups.iter().flat_map(|group| &group.roots);
+    let all = roots.filter_map(|id| Some((observed(g, *id)?, spec(g, *id)?)));
+    all.filter(|(v, _)| g.constant(*v).is_none()).collect()
+}
+
 /// Runs up to `limit` samples (0: all), evenly spread, and counts the values that placeholders wait for.
 pub fn observe(g: &Graph, engine: &dyn Engine, samples: &dyn Samples, limit: usize) -> Result<Stats> {
+    observe_wanted(g, engine, samples, limit).map(|(stats, _)| stats)
+}
+
+/// As [`observe`], with what the channels are that were looked at of every value.
+fn observe_wanted(
+    g: &Graph,
+    engine: &dyn Engine,
+    samples: &dyn Samples,
+    limit: usize,
+) -> Result<(Stats, BTreeMap<String, Sharing>)> {
     check_float_mode()?;
-    let groups = ties::groups(g);
-    let wanted = groups.iter().flat_map(|group| &group.roots).filter_map(|id| Some((observed(g, *id)?, spec(g, *id)?)));
-    let wanted: Vec<(ValueId, &Request)> = wanted.filter(|(v, _)| g.constant(*v).is_none()).collect();
+    let wanted = wanted(g);
     let taps: Vec<ValueId> = wanted.iter().map(|(v, _)| *v).collect();
     if samples.is_empty() && !taps.is_empty() {
         return Err(Error::new("expected at least one sample to calibrate on, found none")
@@ -115,14 +143,17 @@ pub fn observe(g: &Graph, engine: &dyn Engine, samples: &dyn Samples, limit: usi
         }
         stats.samples += 1;
     }
-    for (v, seen) in taps.iter().zip(seen) {
+    let mut channels = BTreeMap::new();
+    for ((v, request), seen) in wanted.iter().zip(seen) {
         // Of two who ask for one value, whoever also asks for its channels tells more.
-        let entry = stats.values.entry(g.value(*v).name.clone()).or_default();
+        let name = &g.value(*v).name;
+        let entry = stats.values.entry(name.clone()).or_default();
         if seen.channels.len() >= entry.channels.len() {
             *entry = seen;
+            channels.insert(name.clone(), request.sharing);
         }
     }
-    Ok(stats)
+    Ok((stats, channels))
 }
 
 /// The annotated graph without its placeholders; the ids of all other values stay.

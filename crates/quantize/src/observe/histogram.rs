@@ -28,6 +28,20 @@ pub struct Histogram {
     max: f32,
 }
 
+/// What a histogram is made of: the bins that hold something, by their distance from zero, and what gives their width.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Parts {
+    pub min: f32,
+    pub max: f32,
+    pub zeros: u64,
+    pub positive: Vec<(usize, u64)>,
+    pub negative: Vec<(usize, u64)>,
+}
+
+/// More values than this are in no histogram that is read: sums of thousands of such do not overflow, and floats hold
+/// every count exactly.
+const MOST: u64 = 1 << 53;
+
 impl Default for Histogram {
     fn default() -> Self {
         Histogram {
@@ -120,6 +134,59 @@ impl Histogram {
         limited
     }
 
+    /// What a file holds of it; see [`Self::from_parts`].
+    pub(crate) fn parts(&self) -> Parts {
+        // Of the two zeros whichever came first was kept, and files do not depend on the order.
+        let one_zero = |x: f32| x + 0.0;
+        let filled = |bins: &[u64]| bins.iter().copied().enumerate().filter(|(_, n)| *n > 0).collect();
+        Parts {
+            min: one_zero(self.min),
+            max: one_zero(self.max),
+            zeros: self.zeros,
+            positive: filled(&self.positive),
+            negative: filled(&self.negative),
+        }
+    }
+
+    /// The histogram of these parts, if there is one: the width and the number of bins follow from the least and the
+    /// greatest value.
+    pub(crate) fn from_parts(parts: &Parts) -> Result<Histogram> {
+        let mut h = Histogram::default();
+        let wrong = |what: &str| Err(Error::new(format!("expected the counts of a histogram, found {what}")));
+        let nothing = parts.min == f32::INFINITY && parts.max == f32::NEG_INFINITY;
+        if !nothing {
+            if !(parts.min.is_finite() && parts.max.is_finite() && parts.min <= parts.max) {
+                return wrong(&format!("values from {} to {}", parts.min, parts.max));
+            }
+            h.cover(parts.min, parts.max);
+        }
+        h.zeros = parts.zeros;
+        let mut total = parts.zeros;
+        for (bins, filled) in [(&mut h.positive, &parts.positive), (&mut h.negative, &parts.negative)] {
+            for (i, n) in filled {
+                let Some(bin) = bins.get_mut(*i) else { return wrong("some beyond the greatest value") };
+                *bin = *n;
+                total = total.saturating_add(*n);
+            }
+            // What reaches furthest was counted.
+            if bins.last() == Some(&0) {
+                return wrong("none of the greatest value");
+            }
+        }
+        if total > MOST {
+            return wrong("more of them than any samples have");
+        }
+        if nothing == (total > 0) || (h.zeros > 0) && (parts.min > 0.0 || parts.max < 0.0) {
+            return wrong("others than its range has");
+        }
+        Ok(h)
+    }
+
+    /// How many bins it keeps, empty ones too.
+    pub(crate) fn kept(&self) -> usize {
+        self.positive.len() + self.negative.len()
+    }
+
     /// How many values were counted.
     pub fn count(&self) -> u64 {
         self.zeros + self.positive.iter().chain(&self.negative).sum::<u64>()
@@ -198,6 +265,14 @@ mod tests {
         }
 
         #[test]
+        fn parts_give_the_histogram_back(data in prop::collection::vec(prop_oneof![-1e3f32..1e3, -1e-6f32..1e-6, Just(0.0), Just(-0.0)], 0..40)) {
+            let h = of(&data);
+            prop_assert_eq!(&Histogram::from_parts(&h.parts()).unwrap(), &h);
+            let backwards: Vec<f32> = data.iter().rev().copied().collect();
+            prop_assert_eq!(format!("{:?}", of(&backwards).parts()), format!("{:?}", h.parts()));
+        }
+
+        #[test]
         fn every_value_lies_in_its_bin(data in prop::collection::vec(-1e4f32..1e4, 1..50)) {
             let h = of(&data);
             for x in &data {
@@ -213,6 +288,28 @@ mod tests {
         assert_eq!((h.count(), h.range()), (5, (-4.0, 50.0)));
         assert_eq!(h.bins().next().map(|(c, n)| (c >= -4.0 - h.width(), n)), Some((true, 1)));
         assert_eq!(of(&[2.0]).limited(-1.0, 3.0), of(&[2.0]));
+    }
+
+    #[test]
+    fn parts_of_no_histogram_are_refused() {
+        let good = of(&[-1.0, 0.0, 2.0]).parts();
+        let refused = |change: &dyn Fn(&mut Parts)| {
+            let mut parts = good.clone();
+            change(&mut parts);
+            Histogram::from_parts(&parts).unwrap_err().to_string()
+        };
+        for (change, why) in [
+            (&(|p: &mut Parts| p.max = f32::NAN) as &dyn Fn(&mut Parts), "to NaN"),
+            (&|p| p.min = 3.0, "from 3 to 2"),
+            (&|p| p.positive.push((BINS, 1)), "beyond the greatest"),
+            (&|p| p.negative.clear(), "none of the greatest"),
+            (&|p| p.zeros = u64::MAX, "more of them"),
+            (&|p| (p.min, p.negative) = (1.0, Vec::new()), "others than its range"),
+            (&|p| (p.min, p.max) = (f32::INFINITY, f32::NEG_INFINITY), "beyond the greatest"),
+        ] {
+            let error = refused(change);
+            assert!(error.contains(why), "{why}: {error}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod percentile;
 mod power2;
 mod scale;
 
+pub(crate) use histogram::Parts;
 pub use histogram::{BINS, Histogram, check_finite};
 pub use moving_average::Moving;
 pub use scale::{Affine, Bounds, Fit, Range, choose, fit, largest};
@@ -60,6 +61,13 @@ impl Seen {
             // Of channels that one of them did not look at, nothing is known of all.
             self.channels.clear();
         }
+    }
+
+    /// The same without the averages that depend on the order of the samples.
+    #[must_use]
+    pub fn without_order(&self) -> Seen {
+        let channels = self.channels.iter().map(Seen::without_order).collect();
+        Seen { histogram: self.histogram.clone(), moving: None, channels }
     }
 
     /// Counts the values of a sample, also of each of these parts of it.

@@ -1,0 +1,68 @@
+//! Files of statistics: what [`Model::calibrate`](crate::Model::calibrate) saw, for quantizing without the data.
+
+use lowbit_frontend::files;
+use lowbit_ir::{Error, Result};
+use lowbit_quantize::Shard;
+use lowbit_quantize::calibrate::file;
+use std::io::Write;
+use std::path::Path;
+
+/// Writes statistics, whole or not at all; tells how many bytes they are.
+pub fn save(shard: &Shard, path: impl AsRef<Path>) -> Result<u64> {
+    let path = path.as_ref();
+    let bytes = file::write(shard).map_err(|e| e.context(format!("writing '{}'", path.display())))?;
+    files::write(path, |file| file.write_all(&bytes))?;
+    Ok(bytes.len() as u64)
+}
+
+/// Reads statistics.
+pub fn load(path: impl AsRef<Path>) -> Result<Shard> {
+    let path = path.as_ref();
+    let read = files::read(path).and_then(|bytes| file::read(&bytes));
+    read.map_err(|e| e.context(format!("reading '{}'", path.display())))
+}
+
+/// Reads statistics of one model and adds them up; their order does not matter.
+pub fn load_all(paths: &[impl AsRef<Path>]) -> Result<Shard> {
+    let Some((first, rest)) = paths.split_first() else {
+        return Err(Error::new("expected files of statistics, found none"));
+    };
+    let mut all = load(first)?;
+    for path in rest {
+        let (first, path) = (first.as_ref().display(), path.as_ref());
+        all.merge(&load(path)?).map_err(|e| e.context(format!("adding '{}' to '{first}'", path.display())))?;
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Model, Quantize, Tensor};
+
+    #[test]
+    fn files_of_shards_quantize_in_any_order() {
+        let text = "graph \"g\" {\n  input %x: f32[Nx2]\n  const %w: f32[2x2] = [1, 2, -3, 4]\n  %y = MatMul(%x, %w)\n  output %y\n}\n";
+        let model = Model::from(lowbit_ir::text::parse(text).unwrap());
+        let samples = |x: f32| vec![vec![Tensor::from_f32(&[1, 2], vec![x, -x / 2.0]).unwrap()]];
+        let folder = std::env::temp_dir().join(format!("lowbit-stats-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let paths = ["a", "b"].map(|name| folder.join(name));
+        for (path, x) in paths.iter().zip([1.0, -7.0]) {
+            let shard = model.calibrate(Quantize::default().data(samples(x))).unwrap();
+            assert_eq!(save(&shard, path).unwrap(), std::fs::metadata(path).unwrap().len());
+            assert_eq!(load(path).unwrap(), shard);
+        }
+        let [a, b] = &paths;
+        let all = load_all(&[a, b]).unwrap();
+        assert_eq!(all, load_all(&[b, a]).unwrap());
+        assert_eq!(all.stats.samples, 2);
+        let quantized = model.quantize(Quantize::default().stats(all.clone())).unwrap();
+        assert_eq!(quantized.report.integer_macs_percent, 100.0);
+        assert!(!quantized.model.config().unwrap().equalize);
+        let both = model.quantize(Quantize::default().stats(all).data(samples(1.0))).unwrap_err().to_string();
+        assert!(both.contains("found both"), "{both}");
+        assert!(load(folder.join("none")).unwrap_err().to_string().contains("none"));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
