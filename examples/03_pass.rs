@@ -44,7 +44,8 @@ pub fn main() -> Result<()> {
         let weights = g.nodes().filter(|(_, n)| n.op.is_layer()).filter_map(|(_, n)| g.constant(n.input(1)?));
         weights.map(|w| Ok(w.ints()?.iter().filter(|w| **w == 0).count())).sum()
     };
-    let plain = model.quantize(Quantize::default().config(Config { samples: 32, ..Config::default() }).data(&images))?;
+    let plain =
+        model.quantize(Quantize::default().config(Config { samples: 32, ..Config::default() }).data(&images))?;
     let (before, after) = (zeros(&plain.integer)?, zeros(&quantized.integer)?);
     println!("{before} of the integer weights were zero, now {after} are");
     assert!(after > before);

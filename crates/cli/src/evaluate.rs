@@ -69,9 +69,9 @@ struct Found<'a> {
 
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let progress = Progress::new();
-    let model = arguments.model.load()?;
+    let model = arguments.model.load(&arguments.machine.memory)?;
     let reference = match &arguments.reference {
-        Some(path) => Some(args::load(path, &arguments.model.shapes)?),
+        Some(path) => Some(args::load(path, &arguments.model.shapes, &arguments.machine.memory)?),
         None => None,
     };
     if let Some(reference) = &reference {
@@ -80,7 +80,8 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let output = arguments.output.as_deref();
     output.map_or(Ok(()), |name| check_output(model.graph(), name))?;
     let preprocess = arguments.images.resolve(&model, [arguments.data.as_str()])?;
-    let opened = args::open(&arguments.data, &model, preprocess.as_ref(), &progress)?;
+    let memory = arguments.machine.memory;
+    let opened = args::open(&arguments.data, &model, preprocess.as_ref(), memory, &progress)?;
     let data = if arguments.no_labels { opened.without_labels() } else { opened };
     if !data.has_labels() && reference.is_none() {
         return Err(Error::new(format!(

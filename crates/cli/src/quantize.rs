@@ -99,11 +99,11 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         check_output(output, arguments)?;
     }
     let progress = Progress::new();
-    let model = arguments.model.load()?;
+    let model = arguments.model.load(&arguments.machine.memory)?;
     arguments.evaluate_output.as_deref().map_or(Ok(()), |name| check_scores(model.graph(), name))?;
     let specs = [Some(arguments.data.as_str()), arguments.evaluate.as_deref()];
     let preprocess = arguments.images.resolve(&model, specs.into_iter().flatten())?;
-    let open = |spec: &str| args::open(spec, &model, preprocess.as_ref(), &progress);
+    let open = |spec: &str| args::open(spec, &model, preprocess.as_ref(), arguments.machine.memory, &progress);
     let data = open(&arguments.data)?;
     let test = arguments.evaluate.as_deref().map(open).transpose()?;
     if let Some(spec) = arguments.evaluate.as_deref().filter(|spec| files::same(spec.as_ref(), arguments.data.as_ref()))

@@ -203,6 +203,9 @@ fn bench_times_either_program() {
     let integer = json(&["bench", path, "--seconds", "0.05", "--threads", "1", "--profile"]);
     assert_eq!((&integer["integer"], &integer["threads"], &integer["batch"]), (&true.into(), &1.into(), &1.into()));
     assert!(integer["median_ms"].as_f64().unwrap() >= integer["min_ms"].as_f64().unwrap());
+    let at = |key: &str| integer[key].as_f64().unwrap();
+    assert!([at("min_ms"), at("p50_ms"), at("p90_ms"), at("p95_ms"), at("p99_ms")].is_sorted(), "{integer}");
+    assert_eq!(at("median_ms"), at("p50_ms"));
     assert_eq!(integer["reference_steps"].as_array().unwrap().len(), 0);
     let shares: f64 = integer["profile"].as_array().unwrap().iter().map(|s| s["percent"].as_f64().unwrap()).sum();
     assert!((shares - 100.0).abs() < 1e-6, "{shares}");
