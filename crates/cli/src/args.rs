@@ -245,6 +245,23 @@ pub fn open(
     Ok(data)
 }
 
+/// Refuses a reference with other inputs: samples are prepared for one model and given to both.
+pub fn check_alike(
+    ours: &[InputSpec],
+    theirs: &[InputSpec],
+    same_type: impl Fn(&InputSpec, &InputSpec) -> bool,
+) -> Result<()> {
+    let same = |(a, b): (&InputSpec, &InputSpec)| {
+        let mut sizes = a.shape.iter().zip(&b.shape).skip(1);
+        same_type(a, b) && a.shape.len() == b.shape.len() && sizes.all(|(a, b)| a == b || a.is_none() || b.is_none())
+    };
+    if ours.len() == theirs.len() && ours.iter().zip(theirs).all(same) {
+        return Ok(());
+    }
+    let list = |inputs: &[InputSpec]| inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(Error::new(format!("expected a reference with the inputs {}, found {}", list(ours), list(theirs))))
+}
+
 /// As [`open`], where noise is as good as data.
 pub fn open_quietly(
     spec: &str,

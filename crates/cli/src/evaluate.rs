@@ -9,7 +9,7 @@ use clap::Args;
 use lowbit::bench::ReferenceStep;
 use lowbit::evaluate::{Evaluation, check_output, evaluate};
 use lowbit::left::Left;
-use lowbit::{Config, Error, Model, Result, Tensor};
+use lowbit::{Config, Error, Result, Tensor};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -75,7 +75,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         None => None,
     };
     if let Some(reference) = &reference {
-        check_alike(&model, reference)?;
+        args::check_alike(&model.inputs(), &reference.inputs(), |ours, theirs| ours.dtype == theirs.dtype)?;
     }
     let output = arguments.output.as_deref();
     output.map_or(Ok(()), |name| check_output(model.graph(), name))?;
@@ -113,23 +113,6 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         config: args::stored_config(&model)?,
     };
     Outcome::new(found.text(paper)?, &found)
-}
-
-/// Samples are prepared for one model and given to both.
-fn check_alike(model: &Model, reference: &Model) -> Result<()> {
-    let (ours, theirs) = (model.inputs(), reference.inputs());
-    let same = |(a, b): (&lowbit::data::InputSpec, &lowbit::data::InputSpec)| {
-        let sizes = a.shape.iter().zip(&b.shape).skip(1);
-        a.dtype == b.dtype
-            && a.shape.len() == b.shape.len()
-            && sizes.into_iter().all(|(a, b)| a == b || a.is_none() || b.is_none())
-    };
-    if ours.len() == theirs.len() && ours.iter().zip(&theirs).all(same) {
-        return Ok(());
-    }
-    let list =
-        |inputs: &[lowbit::data::InputSpec]| inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    Err(Error::new(format!("expected a reference with the inputs {}, found {}", list(&ours), list(&theirs))))
 }
 
 impl Found<'_> {

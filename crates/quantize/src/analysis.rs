@@ -220,9 +220,13 @@ impl Pair {
 fn add(sums: &mut [Sums], pairs: &[Pair], expected: &[Tensor], found: &[Tensor]) -> Result<()> {
     for ((sum, pair), (a, b)) in sums.iter_mut().zip(pairs).zip(expected.iter().zip(found)) {
         if a.dims() != b.dims() {
-            return Err(Error::new(format!("expected sizes {:?} as the reference has, found {:?}", a.dims(), b.dims()))
-                .at_value(&pair.name)
-                .hint("two models of one network: these only share a name"));
+            return Err(Error::new(format!(
+                "expected sizes {:?} as the reference has, found {:?}",
+                a.dims(),
+                b.dims()
+            ))
+            .at_value(&pair.name)
+            .hint("two models of one network: these only share a name"));
         }
         let factors = pair.factors(a.dims()).map_err(|e| e.at_value(&pair.name))?;
         let (a, b) = (a.reals()?, b.reals()?);

@@ -127,7 +127,8 @@ impl Seen {
 /// The factors that a graph's metadata says its values were multiplied by, a channel each; none if it says nothing.
 pub fn recorded(g: &Graph) -> Result<HashMap<String, Vec<f64>>> {
     let Some(json) = g.meta.properties.get(meta::EQUALIZATION) else { return Ok(HashMap::new()) };
-    let wrong = |found: String| Error::new(format!("expected factors of channels under {}, {found}", meta::EQUALIZATION));
+    let wrong =
+        |found: String| Error::new(format!("expected factors of channels under {}, {found}", meta::EQUALIZATION));
     let record: HashMap<String, Vec<u32>> = serde_json::from_str(json).map_err(|e| wrong(format!("found {e}")))?;
     if let Some(k) = record.values().flatten().find(|k| **k > MOST) {
         return Err(wrong(format!("found {k}, which is above {MOST}")));
