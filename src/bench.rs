@@ -13,10 +13,14 @@ use std::time::{Duration, Instant};
 pub struct Timing {
     /// Half of the runs were faster.
     pub median_ms: f64,
+    /// The same, under the name that goes with the others.
+    pub p50_ms: f64,
     /// The fastest run.
     pub min_ms: f64,
     /// Nine in ten runs were faster.
     pub p90_ms: f64,
+    /// Nineteen in twenty runs were faster.
+    pub p95_ms: f64,
     /// Ninety-nine in a hundred runs were faster.
     pub p99_ms: f64,
     /// How many runs were timed.
@@ -152,8 +156,10 @@ impl<'a> Lane<'a> {
         let program = self.session.program();
         Timing {
             median_ms: at(0.5),
+            p50_ms: at(0.5),
             min_ms: at(0.0),
             p90_ms: at(0.9),
+            p95_ms: at(0.95),
             p99_ms: at(0.99),
             runs: self.times.len(),
             threads: self.session.threads(),

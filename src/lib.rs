@@ -6,7 +6,8 @@
 //!
 //! [`Model`] is a file or a graph; [`Model::quantize`] makes a [`Quantized`] of it, [`Model::compile`] a program.
 //! [`data`] reads samples, [`evaluate`] measures accuracy, [`verify`] proves that every executor gives the same bits,
-//! [`bench`] times, [`inspect`] describes, [`stats`] keeps what calibration saw in files.
+//! [`compare`] says which layer is to blame, [`bench`] times, [`inspect`] describes, [`stats`] keeps what calibration saw in
+//! files.
 //!
 //! ```
 //! use lowbit::data::Dataset;
@@ -32,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod compare;
 pub mod data;
 pub mod engine;
 pub mod evaluate;

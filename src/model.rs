@@ -6,7 +6,9 @@ use lowbit_compile::{Target, compile};
 use lowbit_frontend::ImportOptions;
 use lowbit_ir::op::Category;
 use lowbit_ir::pass::Watch;
-use lowbit_ir::{Customs, Dim, Engine, Error, Graph, Op, Result, Tensor, ValueId, check_float_mode, infer, meta};
+use lowbit_ir::{
+    Customs, Dim, Engine, Error, Graph, Op, Result, Tensor, ValueId, check_float_mode, infer, memory, meta,
+};
 use lowbit_quantize::config::Rounding;
 use lowbit_quantize::realize::LeftFloat;
 use lowbit_quantize::{
@@ -130,7 +132,12 @@ impl Model {
 
     /// Loads a model file and gives open dimensions of its inputs their sizes.
     pub fn load_with(path: impl AsRef<Path>, shapes: &[(String, Vec<usize>)]) -> Result<Model> {
-        let options = ImportOptions { shapes: shapes.to_vec() };
+        Model::load_within(path, shapes, memory::MAX_MEMORY)
+    }
+
+    /// As [`Model::load_with`], with at most this many bytes for constants that the file only says how to compute.
+    pub fn load_within(path: impl AsRef<Path>, shapes: &[(String, Vec<usize>)], max_memory: usize) -> Result<Model> {
+        let options = ImportOptions { shapes: shapes.to_vec(), max_memory };
         let (graph, remarks) = lowbit_frontend::load_with_remarks(path.as_ref(), &options)?;
         Ok(Model { remarks: lowbit_frontend::remark_lines(&remarks), ..Model::from(graph) })
     }

@@ -11,6 +11,9 @@ use std::sync::Mutex;
 /// Samples read at once.
 const AHEAD: usize = 16;
 
+/// Bytes of samples that are read at once, unless one alone is larger: sixteen of the largest images would be gigabytes.
+const AHEAD_BYTES: usize = 256 << 20;
+
 /// Bytes of samples that are kept for those who come back, however many samples there are: corrections read the same few
 /// again and again.
 const KEPT_BYTES: usize = 40 << 20;
@@ -41,6 +44,8 @@ struct Window {
     last: Option<usize>,
     /// How many were read at once the last time.
     size: usize,
+    /// Bytes of the largest sample so far.
+    largest: usize,
 }
 
 impl ReadAhead {
@@ -56,12 +61,14 @@ impl ReadAhead {
             // Whoever reads in even steps finds the next ones here, twice as many each time; whoever jumps starts a new
             // window, so that no more is decoded in vain than was of use.
             let guessed = window.ahead.is_empty();
-            window.size = if guessed { (2 * window.size).clamp(1, AHEAD) } else { 1 };
+            let most = (AHEAD_BYTES / window.largest.max(1)).clamp(1, AHEAD);
+            window.size = if guessed { (2 * window.size).clamp(1, most) } else { 1 };
             window.ahead = decode((i..len).step_by(step).take(window.size).collect(), &read);
         }
         let outside = || Err(Error::new(format!("expected a sample number below {len}, found {i}")));
         let sample = window.ahead.remove(&i).unwrap_or_else(outside)?;
         let bytes: usize = sample.inputs.iter().map(|(_, tensor)| tensor.bytes().len()).sum();
+        window.largest = window.largest.max(bytes);
         let again = !window.asked.insert(i);
         if again && window.bytes + bytes <= KEPT_BYTES {
             window.bytes += bytes;

@@ -5,7 +5,7 @@ use crate::model::{entering, sized_for};
 use crate::prefetch::Prefetch;
 use lowbit_compile::Target;
 use lowbit_ir::interp::Interpreter;
-use lowbit_ir::{Customs, Engine, Graph, Outputs, Result, Run, Tensor, ValueId};
+use lowbit_ir::{Customs, Engine, Graph, Outputs, Result, Run, Tensor, ValueId, memory};
 use lowbit_runtime::Isa;
 use serde::Serialize;
 
@@ -54,6 +54,7 @@ struct Executor {
 /// The interpreter with a graph of the last sample's sizes: as in a program, the batch may be another than the model says.
 struct Reference {
     customs: Customs,
+    max_memory: usize,
     loaded: Option<(Sizes, Box<dyn Run>)>,
 }
 
@@ -68,7 +69,7 @@ impl Reference {
             Some((loaded, run)) if loaded == sizes => run,
             Some(_) | None => {
                 let sized = sized_for(graph, inputs, &self.customs)?;
-                Interpreter { customs: self.customs.clone() }.load(&sized, taps)?
+                Interpreter { customs: self.customs.clone(), max_memory: self.max_memory }.load(&sized, taps)?
             }
         };
         self.loaded.insert((sizes, run)).1.run(inputs)
@@ -80,12 +81,17 @@ impl Reference {
 /// Every executor runs twice: as it is deployed, with everything fused, where the outputs are compared; and with every
 /// value read out, where all are.
 pub fn verify(graph: &Graph, customs: &Customs, data: &Prefetch<'_>) -> Result<Verification> {
+    verify_within(graph, customs, memory::MAX_MEMORY, data)
+}
+
+/// As [`verify`], with at most this many bytes for each run beside the model.
+pub fn verify_within(graph: &Graph, customs: &Customs, max_memory: usize, data: &Prefetch<'_>) -> Result<Verification> {
     let values: Vec<ValueId> = graph.nodes().flat_map(|(_, n)| n.outputs.iter().copied()).collect();
-    let mut reference = Reference { customs: customs.clone(), loaded: None };
+    let mut reference = Reference { customs: customs.clone(), max_memory, loaded: None };
     let mut executors: Vec<Executor> = Vec::new();
     for isa in Isa::available() {
         for threads in 1..=4 {
-            let target = Target::isa(isa.name)?.customs(customs.clone());
+            let target = Target::isa(isa.name)?.customs(customs.clone()).max_memory(max_memory);
             let engine = Compiled::new(target, threads)?;
             executors.push(Executor {
                 name: engine.name(),

@@ -32,7 +32,10 @@ fn every_executor_gives_the_same_bits() {
     let mut wrong = Vec::new();
     for case in &cases {
         lowbit_ir::verify::verify_with(&case.graph, &suite::customs()).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-        let expected = Interpreter { customs: suite::customs() }.load(&case.graph, &[]).unwrap().run(&case.inputs);
+        let expected = Interpreter { customs: suite::customs(), ..Interpreter::default() }
+            .load(&case.graph, &[])
+            .unwrap()
+            .run(&case.inputs);
         let expected = expected.unwrap_or_else(|e| panic!("{}: {e}", case.name)).outputs;
         for engine in &engines {
             let found = engine.load(&case.graph, &[]).and_then(|mut run| run.run(&case.inputs));
@@ -132,7 +135,7 @@ fn values_outside_of_their_declared_range_are_refused_by_every_executor() {
     let k = 70_000;
     let input = Tensor::from_ints(byte(&[1, k], 255), &vec![255; k]).unwrap();
     let refused = |what: &str, g: &Graph, customs: Customs, input: &Tensor| {
-        let interpreter = Interpreter { customs: customs.clone() };
+        let interpreter = Interpreter { customs: customs.clone(), ..Interpreter::default() };
         let mut engines: Vec<(String, Box<dyn Engine>)> = vec![("interpreter".into(), Box::new(interpreter))];
         for isa in Isa::available() {
             let engine = Compiled::new(Target::isa(isa.name).unwrap().customs(customs.clone()), 1).unwrap();

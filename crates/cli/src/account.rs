@@ -15,7 +15,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// A full bar: an error that nobody sees.
-const GOOD_DB: f64 = 40.0;
+pub const GOOD_DB: f64 = 40.0;
 
 /// Everything, as `--json` gives it.
 #[derive(Debug, Serialize)]

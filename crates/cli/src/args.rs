@@ -6,9 +6,10 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use lowbit::bench::{self, ReferenceStep};
 use lowbit::compiler::compile;
-use lowbit::data::{Channels, Dataset, Overrides, PRESETS, Preprocess, preprocess};
+use lowbit::data::{Channels, Dataset, InputSpec, Overrides, PRESETS, Preprocess, preprocess};
 use lowbit::frontend::files;
 use lowbit::ir::suggest::did_you_mean;
+use lowbit::ir::{Type, memory};
 use lowbit::left::{Left, left_float};
 use lowbit::model::sized_for;
 use lowbit::prefetch::Prefetch;
@@ -32,9 +33,9 @@ pub struct ModelArguments {
 
 impl ModelArguments {
     /// Reads it, and says on standard error what was read differently than the file says it.
-    pub fn load(&self) -> Result<Model> {
+    pub fn load(&self, memory: &MemoryArguments) -> Result<Model> {
         self.check_shapes()?;
-        load(&self.path, &self.shapes)
+        load(&self.path, &self.shapes, memory)
     }
 
     /// Reads it for a verb that tells the remarks itself.
@@ -58,8 +59,8 @@ impl ModelArguments {
 }
 
 /// Reads a model, and says on standard error what was read differently than the file says it.
-pub fn load(path: &Path, shapes: &[(String, Vec<usize>)]) -> Result<Model> {
-    let model = Model::load_with(path, shapes)?;
+pub fn load(path: &Path, shapes: &[(String, Vec<usize>)], memory: &MemoryArguments) -> Result<Model> {
+    let model = Model::load_within(path, shapes, memory.max_memory)?;
     model.remarks().iter().for_each(|line| tell(&format!("note: '{}': {line}", path.display())));
     Ok(model)
 }
@@ -177,6 +178,31 @@ pub struct MachineArguments {
     /// Restricts the kernels to an instruction set, such as scalar; the best one of this CPU unless given
     #[arg(long, value_name = "ISA", value_parser = Isa::named)]
     isa: Option<Isa>,
+
+    #[command(flatten)]
+    pub memory: MemoryArguments,
+}
+
+/// How much may be asked for.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct MemoryArguments {
+    /// Memory that a run may take beyond the model: what needs more is refused before it is asked for
+    #[arg(long, value_name = "512M|2G|none", default_value = "2G", value_parser = memory::parse)]
+    pub max_memory: usize,
+}
+
+impl MemoryArguments {
+    /// Refuses samples that would not fit.
+    fn check_inputs(self, inputs: &[InputSpec]) -> Result<()> {
+        for input in inputs {
+            // The batch of a sample is 1, and sizes that are open are the data's.
+            let dims: Vec<usize> = input.shape.iter().map(|d| d.unwrap_or(1)).collect();
+            let bytes = memory::bytes(&Type::plain(input.dtype, dims));
+            memory::check("a sample of this input", bytes, self.max_memory).map_err(|e| e.at_value(&input.name))?;
+        }
+        Ok(())
+    }
 }
 
 impl MachineArguments {
@@ -192,7 +218,7 @@ impl MachineArguments {
 
     /// What programs are compiled for.
     pub fn target(&self) -> Target {
-        Target { isa: self.isa(), ..Target::host() }
+        Target { isa: self.isa(), max_memory: self.memory.max_memory, ..Target::host() }
     }
 
     /// What runs graphs.
@@ -210,12 +236,46 @@ pub fn samples(text: &str) -> Result<usize> {
 }
 
 /// Opens what `--data` names; noise is said loudly.
-pub fn open(spec: &str, model: &Model, preprocess: Option<&Preprocess>, progress: &Progress) -> Result<Dataset> {
-    let data = Dataset::open(spec, &model.inputs(), preprocess)?;
+pub fn open(
+    spec: &str,
+    model: &Model,
+    preprocess: Option<&Preprocess>,
+    memory: MemoryArguments,
+    progress: &Progress,
+) -> Result<Dataset> {
+    let data = open_quietly(spec, model, preprocess, memory)?;
     if data.is_random() {
         progress.warn("the data is RANDOM NOISE: nothing measured with it says how good the model is");
     }
     Ok(data)
+}
+
+/// Refuses a reference with other inputs: samples are prepared for one model and given to both.
+pub fn check_alike(
+    ours: &[InputSpec],
+    theirs: &[InputSpec],
+    same_type: impl Fn(&InputSpec, &InputSpec) -> bool,
+) -> Result<()> {
+    let same = |(a, b): (&InputSpec, &InputSpec)| {
+        let mut sizes = a.shape.iter().zip(&b.shape).skip(1);
+        same_type(a, b) && a.shape.len() == b.shape.len() && sizes.all(|(a, b)| a == b || a.is_none() || b.is_none())
+    };
+    if ours.len() == theirs.len() && ours.iter().zip(theirs).all(same) {
+        return Ok(());
+    }
+    let list = |inputs: &[InputSpec]| inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(Error::new(format!("expected a reference with the inputs {}, found {}", list(ours), list(theirs))))
+}
+
+/// As [`open`], where noise is as good as data.
+pub fn open_quietly(
+    spec: &str,
+    model: &Model,
+    preprocess: Option<&Preprocess>,
+    memory: MemoryArguments,
+) -> Result<Dataset> {
+    memory.check_inputs(&model.inputs())?;
+    Dataset::open(spec, &model.inputs(), preprocess)
 }
 
 /// An even spread of samples, whose reading moves the bar.

@@ -70,9 +70,9 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     args::check_output(&arguments.output, sources)?;
 
     let progress = Progress::new();
-    let model = arguments.model.load()?;
+    let model = arguments.model.load(&arguments.machine.memory)?;
     let preprocess = arguments.images.resolve(&model, [arguments.data.as_str()])?;
-    let data = args::open(&arguments.data, &model, preprocess.as_ref(), &progress)?;
+    let data = args::open(&arguments.data, &model, preprocess.as_ref(), arguments.machine.memory, &progress)?;
     let samples = args::spread(&data, config.samples, &progress);
     samples.check()?;
     let calibration =

@@ -9,7 +9,7 @@ use clap::Args;
 use lowbit::bench::ReferenceStep;
 use lowbit::evaluate::{Evaluation, check_output, evaluate};
 use lowbit::left::Left;
-use lowbit::{Config, Error, Model, Result, Tensor};
+use lowbit::{Config, Error, Result, Tensor};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -69,18 +69,22 @@ struct Found<'a> {
 
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let progress = Progress::new();
-    let model = arguments.model.load()?;
+    let model = arguments.model.load(&arguments.machine.memory)?;
     let reference = match &arguments.reference {
-        Some(path) => Some(args::load(path, &arguments.model.shapes)?),
+        Some(path) => Some(args::load(path, &arguments.model.shapes, &arguments.machine.memory)?),
         None => None,
     };
     if let Some(reference) = &reference {
-        check_alike(&model, reference)?;
+        // A model that takes integers gets the floats that they stand for.
+        args::check_alike(&model.inputs(), &reference.inputs(), |ours, theirs| {
+            ours.dtype == theirs.dtype || (ours.quant.is_some() && theirs.dtype.is_float())
+        })?;
     }
     let output = arguments.output.as_deref();
     output.map_or(Ok(()), |name| check_output(model.graph(), name))?;
     let preprocess = arguments.images.resolve(&model, [arguments.data.as_str()])?;
-    let opened = args::open(&arguments.data, &model, preprocess.as_ref(), &progress)?;
+    let memory = arguments.machine.memory;
+    let opened = args::open(&arguments.data, &model, preprocess.as_ref(), memory, &progress)?;
     let data = if arguments.no_labels { opened.without_labels() } else { opened };
     if !data.has_labels() && reference.is_none() {
         return Err(Error::new(format!(
@@ -112,23 +116,6 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         config: args::stored_config(&model)?,
     };
     Outcome::new(found.text(paper)?, &found)
-}
-
-/// Samples are prepared for one model and given to both.
-fn check_alike(model: &Model, reference: &Model) -> Result<()> {
-    let (ours, theirs) = (model.inputs(), reference.inputs());
-    let same = |(a, b): (&lowbit::data::InputSpec, &lowbit::data::InputSpec)| {
-        let sizes = a.shape.iter().zip(&b.shape).skip(1);
-        // A model that takes integers gets the floats that they stand for.
-        let alike = a.dtype == b.dtype || (a.quant.is_some() && b.dtype.is_float());
-        alike && a.shape.len() == b.shape.len() && sizes.into_iter().all(|(a, b)| a == b || a.is_none() || b.is_none())
-    };
-    if ours.len() == theirs.len() && ours.iter().zip(&theirs).all(same) {
-        return Ok(());
-    }
-    let list =
-        |inputs: &[lowbit::data::InputSpec]| inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    Err(Error::new(format!("expected a reference with the inputs {}, found {}", list(&ours), list(&theirs))))
 }
 
 impl Found<'_> {

@@ -8,6 +8,7 @@ mod account;
 mod args;
 mod bench;
 mod calibrate;
+mod compare;
 mod evaluate;
 mod format;
 mod inspect;
@@ -45,7 +46,9 @@ enum Verb {
     Evaluate(evaluate::Arguments),
     /// Run a model on arrays
     Run(run::Arguments),
-    /// Time a model
+    /// Compare two models layer by layer: what each layer adds, and what comes together
+    Compare(compare::Arguments),
+    /// Time a model: percentiles of a run, and every step with --profile
     Bench(bench::Arguments),
     /// Prove that the interpreter, every instruction set and every number of threads give the same bits
     Verify(verify::Arguments),
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Verb::Calibrate(a) => calibrate::run(a, &paper),
         Verb::Evaluate(a) => evaluate::run(a, &paper),
         Verb::Run(a) => run::run(a, &paper),
+        Verb::Compare(a) => compare::run(a, &paper),
         Verb::Bench(a) => bench::run(a, &paper),
         Verb::Verify(a) => verify::run(a, &paper),
         Verb::Inspect(a) => inspect::run(a, &paper),

@@ -98,7 +98,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         check_output(output, arguments)?;
     }
     let progress = Progress::new();
-    let mut model = arguments.model.load()?;
+    let mut model = arguments.model.load(&arguments.machine.memory)?;
     arguments.evaluate_output.as_deref().map_or(Ok(()), |name| check_scores(model.graph(), name))?;
     let stats = statistics(arguments)?;
     let preprocess = match &stats {
@@ -108,7 +108,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
             arguments.images.resolve(&model, specs.into_iter().flatten())?
         }
     };
-    let open = |spec: &str| args::open(spec, &model, preprocess.as_ref(), &progress);
+    let open = |spec: &str| args::open(spec, &model, preprocess.as_ref(), arguments.machine.memory, &progress);
     let data = arguments.data.as_deref().map(open).transpose()?;
     let test = arguments.evaluate.as_deref().map(open).transpose()?;
     let same = |spec: &&str| arguments.data.as_ref().is_some_and(|data| files::same((*spec).as_ref(), data.as_ref()));

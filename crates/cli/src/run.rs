@@ -90,7 +90,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         return Err(Error::new(format!("expected a folder for the outputs, found '{}'", arguments.output.display()))
             .hint("--output DIR; each output is written there as <name>.npy"));
     }
-    let model = arguments.model.load()?;
+    let model = arguments.model.load(&arguments.machine.memory)?;
     let (graph, left_float) = args::lowered(&model)?;
     let mut read = graph.outputs.clone();
     if arguments.values {
@@ -178,7 +178,7 @@ fn run_on_data(
 ) -> Result<(Vec<Tensor>, Vec<Tensor>)> {
     let progress = Progress::new();
     let preprocess = arguments.images.resolve(model, [data])?;
-    let data = args::open(data, model, preprocess.as_ref(), &progress)?;
+    let data = args::open(data, model, preprocess.as_ref(), arguments.machine.memory, &progress)?;
     let samples = args::spread(&data, arguments.samples.unwrap_or(0), &progress);
     progress.stage("run", Some(samples.count()));
     let (mut inputs, mut results) = (Vec::new(), Vec::new());

@@ -1,6 +1,6 @@
 //! `lowbit verify`: the interpreter against every instruction set and number of threads, bit for bit.
 
-use crate::args::{self, ImageArguments, ModelArguments};
+use crate::args::{self, ImageArguments, MemoryArguments, ModelArguments};
 use crate::format;
 use crate::output::{Outcome, Paper};
 use crate::progress::Progress;
@@ -8,7 +8,7 @@ use clap::Args;
 use lowbit::bench::ReferenceStep;
 use lowbit::ir::Customs;
 use lowbit::left::Left;
-use lowbit::verify::{Verification, verify};
+use lowbit::verify::{Verification, verify_within};
 use lowbit::{Result, Target, Tensor};
 use serde::Serialize;
 use std::path::Path;
@@ -28,6 +28,9 @@ pub struct Arguments {
 
     #[command(flatten)]
     images: ImageArguments,
+
+    #[command(flatten)]
+    memory: MemoryArguments,
 }
 
 /// What `--json` gives.
@@ -46,16 +49,17 @@ struct Found<'a> {
 
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let progress = Progress::new();
-    let model = arguments.model.load()?;
+    let model = arguments.model.load(&arguments.memory)?;
     let preprocess = arguments.images.resolve(&model, [arguments.data.as_str()])?;
-    // Noise is as good as data here: bits are compared, not accuracy.
-    let data = lowbit::data::Dataset::open(&arguments.data, &model.inputs(), preprocess.as_ref())?;
+    let max_memory = arguments.memory.max_memory;
+    // Noise is as good as data here, and needs no warning: bits are compared, not accuracy.
+    let data = args::open_quietly(&arguments.data, &model, preprocess.as_ref(), arguments.memory)?;
     let (graph, left_float) = args::lowered(&model)?;
     let first: Vec<Tensor> = data.sample(0)?.inputs.into_iter().map(|(_, tensor)| tensor).collect();
-    let reference_steps = args::reference_steps(&graph, &first, &Target::host())?;
+    let reference_steps = args::reference_steps(&graph, &first, &Target::host().max_memory(max_memory))?;
     let samples = args::spread(&data, arguments.samples, &progress);
     progress.stage("verify", Some(samples.count()));
-    let verification = verify(&graph, &Customs::default(), &samples)?;
+    let verification = verify_within(&graph, &Customs::default(), max_memory, &samples)?;
     drop(samples);
     drop(progress);
     let (model, data) = (arguments.model.path.as_path(), arguments.data.as_str());

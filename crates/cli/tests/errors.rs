@@ -428,3 +428,39 @@ fn statistics_that_do_not_fit_are_refused_with_the_reason() {
     assert!(stderr.contains("--data"), "{stderr}");
     assert!(!folder.files().contains(&"out.onnx".to_string()));
 }
+
+#[test]
+fn what_needs_too_much_memory_is_refused_at_once_by_every_verb_that_runs() {
+    let folder = Folder::new();
+    let (bomb, model, out) = (folder.path("bomb.onnx"), demo("model.onnx"), folder.path("out"));
+    let text = "graph \"g\" {\n  input %x: f32[1x3x8x8]\n  \
+                %big = Pad(%x) {begins [0, 0, 0, 0], ends [0, 0, 90000, 90000], value 0}\n  \
+                %y = Relu(%big)\n  output %y\n}\n";
+    frontend::save(&lowbit::ir::text::parse(text).unwrap(), Path::new(&bomb)).unwrap();
+    let verbs = |model: &str, data: &str| -> Vec<Vec<String>> {
+        let verbs: [&[&str]; 6] = [
+            &["compare", model, model, "--data", data, "--samples", "1"],
+            &["bench", model, "--seconds", "0.02"],
+            &["run", model, "--data", data, "--samples", "1", "--output", &out],
+            &["evaluate", model, "--data", data, "--samples", "1", "--reference", model],
+            &["verify", model, "--data", data, "--samples", "1"],
+            &["quantize", model, "--data", data, "--samples", "1", "-o", &out],
+        ];
+        verbs.iter().map(|verb| verb.iter().map(ToString::to_string).collect()).collect()
+    };
+    for verb in verbs(&bomb, "random") {
+        let stderr = error(&verb.iter().map(String::as_str).collect::<Vec<_>>(), 1);
+        assert!(stderr.contains("node 'big'") && stderr.contains("at most 2 GiB"), "{verb:?}: {stderr}");
+        assert!(stderr.contains("--max-memory 1"), "{verb:?}: {stderr}");
+    }
+    for verb in verbs(&model, &demo("test")) {
+        let verb: Vec<&str> = verb.iter().map(String::as_str).chain(["--max-memory", "16K"]).collect();
+        let stderr = error(&verb, 1);
+        assert!(stderr.contains("at most 16 KiB") && stderr.contains("node '"), "{verb:?}: {stderr}");
+    }
+    support::text(&["bench", &model, "--seconds", "0.02", "--max-memory", "none"]);
+    let huge = ["bench", &model, "--seconds", "0.02", "--max-memory", "2M", "--batch", "256"];
+    assert!(error(&huge, 1).contains("--max-memory"), "a batch is memory too");
+    assert!(error(&["bench", &model, "--max-memory", "2GB"], 2).contains("512M or 2G"));
+    assert_eq!(folder.files(), ["bomb.onnx"]);
+}

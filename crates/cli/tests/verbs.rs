@@ -205,11 +205,55 @@ fn classes_are_counted_where_there_are_classes_and_nowhere_else() {
 }
 
 #[test]
+fn compare_blames_layers() {
+    let (path, _) = quantized();
+    let (model, data) = (demo("model.onnx"), demo("test"));
+    let arguments = ["compare", &model, path, "--data", &data, "--samples", "3"];
+    let told = json(&arguments);
+    assert_eq!((&told["isolated"], &told["samples"], &told["random"]), (&true.into(), &3.into(), &false.into()));
+    let layers = told["layers"].as_array().unwrap();
+    assert_eq!(layers.iter().filter(|l| l["layer"] == true).count(), 19);
+    let alone = |l: &Value, key: &str| l["isolated"][key].as_f64().unwrap();
+    assert!(layers.iter().map(|l| alone(l, "sqnr_db")).is_sorted());
+    assert!(layers.iter().all(|l| l["cumulative"]["cosine"].as_f64().unwrap() > 0.9));
+    let printed = text(&[&arguments[..], &["--top", "4"]].concat());
+    let more = format!("and {} more", layers.len() - 4);
+    for part in ["3 samples of", "in the reference alone", "alone dB", "together dB", "left float: nothing", "█", &more]
+    {
+        assert!(printed.contains(part), "{part}\n{printed}");
+    }
+
+    // The float one is the reference wherever it stands; the order is the user's.
+    let swapped = json(&["compare", path, &model, "--data", &data, "--samples", "3", "--sort", "order"]);
+    assert_eq!(swapped["reference"], told["reference"]);
+    assert!(swapped["layers"].as_array().unwrap().iter().map(|l| l["order"].as_u64().unwrap()).is_sorted());
+    let greatest = json(&[&arguments[..], &["--sort", "error"]].concat());
+    assert!(greatest["layers"].as_array().unwrap().iter().rev().map(|l| alone(l, "max_error")).is_sorted());
+
+    // A model is like itself, and infinity is null.
+    let same = json(&["compare", path, path, "--data", "random", "--samples", "1"]);
+    assert_eq!((&same["isolated"], &same["only_other"]), (&false.into(), &0.into()));
+    assert!(same["layers"].as_array().unwrap().iter().all(|l| l["cumulative"]["sqnr_db"].is_null()));
+    assert!(text(&["compare", path, path, "--data", "random", "--samples", "1"]).contains("inf"));
+
+    // Integers at the door get the float model's samples.
+    let folder = Folder::new();
+    let io = folder.path("io.onnx");
+    json(&["quantize", &model, "--data", &data, "--samples", "4", "-o", &io, "--no-report", "--io", "int8"]);
+    assert_eq!(json(&["compare", &model, &io, "--data", &data, "--samples", "1"])["isolated"], true);
+    let ran = run(&["compare", &model, path, "--data", &data, "--sort", "best"]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("sqnr, cosine, error or order"), "{ran:?}");
+}
+
+#[test]
 fn bench_times_either_program() {
     let (path, _) = quantized();
     let integer = json(&["bench", path, "--seconds", "0.05", "--threads", "1", "--profile"]);
     assert_eq!((&integer["integer"], &integer["threads"], &integer["batch"]), (&true.into(), &1.into(), &1.into()));
     assert!(integer["median_ms"].as_f64().unwrap() >= integer["min_ms"].as_f64().unwrap());
+    let at = |key: &str| integer[key].as_f64().unwrap();
+    assert!([at("min_ms"), at("p50_ms"), at("p90_ms"), at("p95_ms"), at("p99_ms")].is_sorted(), "{integer}");
+    assert_eq!(at("median_ms"), at("p50_ms"));
     assert_eq!(integer["reference_steps"].as_array().unwrap().len(), 0);
     let shares: f64 = integer["profile"].as_array().unwrap().iter().map(|s| s["percent"].as_f64().unwrap()).sum();
     assert!((shares - 100.0).abs() < 1e-6, "{shares}");
@@ -345,7 +389,8 @@ graph "scores" {
     );
     lowbit::frontend::save(&graph.unwrap(), Path::new(&model)).unwrap();
     json(&["quantize", &model, "--data", "random", "--samples", "4", "-o", &q, "--no-report"]);
-    let verbs: [&[&str]; 5] = [
+    let verbs: [&[&str]; 6] = [
+        &["compare", &model, &q, "--data", "random", "--samples", "2"],
         &["evaluate", &q, "--data", "random", "--samples", "2", "--reference", &model],
         &["bench", &q, "--seconds", "0.02"],
         &["run", &q, "--data", "random", "--samples", "1", "--output", &out],

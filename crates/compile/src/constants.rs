@@ -43,6 +43,16 @@ impl Constants {
         self.add(&bytes)
     }
 
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Bytes from a place to the end of the entry that it lies in.
     pub fn rest(&self, at: usize) -> usize {
         self.ends.range(..=at).next_back().map_or(0, |(_, end)| end.saturating_sub(at))

@@ -2,11 +2,13 @@
 //!
 //! [`compile`] is the pipeline. `passes` rewrites the graph (still checked by its verifier), [`lower`] turns nodes into
 //! steps over unplanned buffers, packing weights as it goes, and [`plan`] gives every buffer its place in one arena.
+//! What that takes is compared with what is allowed ([`memory`]) before it is asked for.
 #![forbid(unsafe_code)]
 
 pub mod constants;
 pub mod fuse;
 pub mod lower;
+pub mod memory;
 pub mod passes;
 pub mod plan;
 pub mod target;
@@ -33,11 +35,14 @@ pub fn compile_watched(graph: &Graph, target: &Target, watch: &mut dyn Watch) ->
     infer::refresh(&mut g, &target.customs)?;
     // No accumulator may overflow unproven: kernels sum modulo 2^32.
     bounds::check(&g)?;
-    if pass::run(&mut g, PASSES, &mut passes::Context { customs: target.customs.clone() }, watch)? == Flow::Stop {
+    let mut cx = passes::Context { customs: target.customs.clone(), max_memory: target.max_memory };
+    if pass::run(&mut g, PASSES, &mut cx, watch)? == Flow::Stop {
         return Ok(None);
     }
     let mut lowered = lower::lower(&g, target)?;
-    let arena = plan::plan(&mut lowered)?;
+    let plan = plan::plan(&mut lowered)?;
+    memory::check(graph, &lowered, &plan, target.max_memory)?;
+    let arena = plan.arena;
     let port = |(value, place)| {
         let value = g.value(value);
         Port { name: value.name.clone(), ty: value.ty.clone(), place }

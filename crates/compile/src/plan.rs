@@ -25,14 +25,26 @@ fn buffer_of(place: Place) -> Option<usize> {
     }
 }
 
-/// Settles all places of a lowered program and returns the arena's size.
-pub fn plan(lowered: &mut Lowered) -> Result<usize> {
+/// How large the arena is, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Its bytes.
+    pub arena: usize,
+    /// The largest buffer's bytes, and the step that first touches it.
+    pub largest: Option<(usize, String)>,
+}
+
+/// Settles all places of a lowered program and returns what the arena takes.
+pub fn plan(lowered: &mut Lowered) -> Result<Plan> {
     for step in &lowered.steps {
         check_spans(step, lowered)?;
     }
     let lives = lifetimes(lowered);
     let name = |step: usize| lowered.steps.get(step).map_or("", |s| &*s.name);
     let (offsets, arena) = offsets(&lowered.buffers, &lives, name)?;
+    let alive = lives.iter().zip(&lowered.buffers).filter_map(|(life, size)| Some((*size, (*life)?.0)));
+    let largest = alive.max_by_key(|(size, first)| (*size, std::cmp::Reverse(*first)));
+    let largest = largest.map(|(size, first)| (size, name(first).to_string()));
     let settle = |place: &mut Place| {
         if let Place::Arena(at) = place {
             *at = offsets[*at >> OFFSET_BITS] + (*at & ((1 << OFFSET_BITS) - 1));
@@ -40,7 +52,7 @@ pub fn plan(lowered: &mut Lowered) -> Result<usize> {
     };
     lowered.steps.iter_mut().flat_map(|s| s.kind.places_mut()).for_each(settle);
     lowered.inputs.iter_mut().chain(&mut lowered.outputs).map(|(_, place)| place).for_each(settle);
-    Ok(arena)
+    Ok(Plan { arena, largest })
 }
 
 /// Refuses a step that reaches beyond a buffer or a constant. The arena alone would not show it: the neighbour's bytes

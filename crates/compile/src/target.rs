@@ -1,6 +1,6 @@
 //! What a program is compiled for.
 
-use lowbit_ir::{Customs, Result};
+use lowbit_ir::{Customs, Result, memory};
 use lowbit_runtime::Isa;
 
 /// A machine kind.
@@ -10,17 +10,29 @@ pub struct Target {
     pub isa: Isa,
     /// The user's operators.
     pub customs: Customs,
+    /// Bytes that a program may need beyond its model: activations, scratch, and constants that the model lacks.
+    pub max_memory: usize,
 }
 
 impl Target {
     /// This machine at its best.
     pub fn host() -> Target {
-        Target { isa: Isa::host(), customs: Customs::default() }
+        Target::of(Isa::host())
     }
 
     /// This machine, restricted to a row set by name.
     pub fn isa(name: &str) -> Result<Target> {
-        Ok(Target { isa: Isa::named(name)?, customs: Customs::default() })
+        Ok(Target::of(Isa::named(name)?))
+    }
+
+    fn of(isa: Isa) -> Target {
+        Target { isa, customs: Customs::default(), max_memory: memory::MAX_MEMORY }
+    }
+
+    /// The same with another limit to the memory that a program may need beyond its model.
+    #[must_use]
+    pub fn max_memory(self, max_memory: usize) -> Target {
+        Target { max_memory, ..self }
     }
 
     /// The same with operators of the user's.

@@ -8,16 +8,24 @@ pub mod files;
 pub mod onnx;
 
 use bytes::Bytes;
-use lowbit_ir::{Graph, Result};
+use lowbit_ir::{Graph, Result, memory};
 pub use onnx::remarks::{Remark, lines as remark_lines};
 use std::io::Write;
 use std::path::Path;
 
 /// What a user may decide while a model is read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportOptions {
     /// Sizes for inputs, by input name: they bind the dimensions that the file leaves open.
     pub shapes: Vec<(String, Vec<usize>)>,
+    /// Bytes that constants may take which the file only says how to compute.
+    pub max_memory: usize,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        ImportOptions { shapes: Vec::new(), max_memory: memory::MAX_MEMORY }
+    }
 }
 
 /// Reads a model file; external data files are looked for beside it.

@@ -298,7 +298,7 @@ fn outputs_of_other_sizes_than_declared_are_remarked() {
     let lines = |dims: &[&str], shapes: &[(String, Vec<usize>)]| {
         let mut model = base();
         model.graph().output[0] = declared(dims);
-        let options = ImportOptions { shapes: shapes.to_vec() };
+        let options = ImportOptions { shapes: shapes.to_vec(), ..ImportOptions::default() };
         let remarks = lowbit_frontend::onnx::import(model.bytes().into(), None, &options).unwrap().1;
         lowbit_frontend::remark_lines(&remarks)
     };

@@ -5,7 +5,7 @@
 //! [`engine`] (how anybody runs a graph), [`meta`] (what a model says about itself), [`spec`] (what a user asks of a
 //! value before its range is known). Then what is computed of them: [`infer`] (types and shapes), [`interp`] (the meaning of
 //! every operator), [`ranges`] (that integers keep to what types declare), [`bounds`] (how large accumulators get),
-//! [`hardware`] (what a device can compute).
+//! [`hardware`] (what a device can compute), [`memory`] (how much of it may be asked for).
 #![forbid(unsafe_code)]
 
 pub mod bounds;
@@ -17,6 +17,7 @@ pub mod graph;
 pub mod hardware;
 pub mod infer;
 pub mod interp;
+pub mod memory;
 pub mod meta;
 pub mod op;
 pub mod pass;

@@ -1,7 +1,11 @@
-//! How far a quantized graph is from its float source, value by value.
+//! How far a quantized graph is from its float source, or any graph from another, value by value.
 
+use crate::config::Rounding;
+use crate::equalize;
 use crate::samples::{Samples, spread};
-use lowbit_ir::{Def, Engine, Error, Graph, Node, Result, ValueId, check_float_mode};
+use lowbit_ir::{
+    Customs, Def, Engine, Error, Graph, Node, Op, Result, Tensor, Type, ValueId, check_float_mode, interp,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::iter::successors;
@@ -61,9 +65,23 @@ pub fn of_layers(float: &Graph, errors: &[ValueError]) -> Vec<LayerError> {
     layers.filter_map(|(_, node)| error(node)).collect()
 }
 
+/// What two graphs have in common by name, and how far it is apart; in the order of the reference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// Both graphs as they run.
+    pub cumulative: Vec<ValueError>,
+    /// Each value of the other graph from the reference's values before it; as many, in the same order.
+    pub isolated: Vec<ValueError>,
+    /// Values that only the reference computes.
+    pub only_reference: usize,
+    /// Values that only the other graph computes, such as accumulators.
+    pub only_other: usize,
+}
+
 /// Compares the values that both graphs know by name, on up to `limit` samples (0: all); in the order of the float graph.
 ///
-/// Integers are compared as the reals they stand for.
+/// Integers are compared as the reals they stand for, and factors of equalization that one of the graphs records are
+/// undone.
 pub fn compare(
     float: &Graph,
     quantized: &Graph,
@@ -71,34 +89,175 @@ pub fn compare(
     samples: &dyn Samples,
     limit: usize,
 ) -> Result<Vec<ValueError>> {
+    Ok(measure(float, quantized, engine, samples, limit, false)?.cumulative)
+}
+
+/// As [`compare`], and besides each value by itself: computed by the quantized graph from the values that the float graph
+/// has before it, quantized as the quantized graph says. That is the error which this layer alone adds.
+pub fn compare_isolated(
+    float: &Graph,
+    quantized: &Graph,
+    engine: &dyn Engine,
+    samples: &dyn Samples,
+    limit: usize,
+) -> Result<Comparison> {
+    measure(float, quantized, engine, samples, limit, true)
+}
+
+/// A value of both graphs.
+struct Pair {
+    reference: ValueId,
+    other: ValueId,
+    name: String,
+    /// What the other graph has multiplied each channel by, beyond the reference; and whether channels come last.
+    factors: Option<(Vec<f64>, bool)>,
+}
+
+/// Compares two graphs of any kind by the names of their values; in isolation too if that is asked for.
+pub fn measure(
+    reference: &Graph,
+    other: &Graph,
+    engine: &dyn Engine,
+    samples: &dyn Samples,
+    limit: usize,
+    isolated: bool,
+) -> Result<Comparison> {
     check_float_mode()?;
-    let pairs: Vec<(ValueId, ValueId)> = float
-        .nodes()
-        .flat_map(|(_, n)| n.outputs.iter().copied())
-        .filter_map(|v| Some((v, quantized.find(&float.value(v).name)?)))
-        .filter(|(v, q)| float.ty(*v).dtype.is_float() && is_comparable(quantized, *q))
-        .collect();
-    let (ours, theirs): (Vec<ValueId>, Vec<ValueId>) = pairs.iter().copied().unzip();
-    let mut reference = engine.load(float, &ours)?;
-    let mut run = engine.load(quantized, &theirs)?;
-    let mut sums = vec![Sums::default(); pairs.len()];
+    let pairs = pairs(reference, other)?;
+    let (ours, theirs): (Vec<ValueId>, Vec<ValueId>) = pairs.iter().map(|p| (p.reference, p.other)).unzip();
+    let mut expect = engine.load(reference, &ours)?;
+    let mut run = engine.load(other, &theirs)?;
+    let cut = cut(other, &pairs);
+    let mut alone = if isolated { Some(engine.load(&cut.graph, &theirs)?) } else { None };
+    let mut cumulative = vec![Sums::default(); pairs.len()];
+    let mut by_itself = cumulative.clone();
     for i in spread(samples.len(), limit) {
         let sample = samples.sample(i)?;
-        let expected = reference.run(&sample)?;
-        let found = run.run(&sample)?;
-        for ((sum, a), b) in sums.iter_mut().zip(&expected.taps).zip(&found.taps) {
-            let (a, b) = (a.floats()?, b.reals()?);
-            if a.len() != b.len() {
-                return Err(Error::new(format!("expected {} elements, found {}", a.len(), b.len())));
-            }
-            a.iter().zip(b.iter()).for_each(|(a, b)| sum.add(f64::from(*a), f64::from(*b)));
+        let expected = expect.run(&sample)?.taps;
+        add(&mut cumulative, &pairs, &expected, &run.run(&sample)?.taps)?;
+        if let Some(alone) = &mut alone {
+            let given = cut.given.iter().map(|at| {
+                let given = || pairs[*at].given(other.ty(pairs[*at].other), &expected[*at]);
+                given().map_err(|e| e.at_value(&pairs[*at].name))
+            });
+            let inputs = sample.iter().cloned().map(Ok).chain(given).collect::<Result<Vec<Tensor>>>()?;
+            let found = alone.run(&inputs).map_err(|e| e.context("computing each value by itself"))?.taps;
+            add(&mut by_itself, &pairs, &expected, &found)?;
         }
     }
-    let describe = |(v, sum): (ValueId, Sums)| {
-        let op = float.producer(v).map_or("", |n| float.node(n).op.name());
-        sum.error(&float.value(v).name, op)
+    let describe = |(pair, sum): (&Pair, Sums)| {
+        let op = reference.producer(pair.reference).map_or("", |n| reference.node(n).op.name());
+        sum.error(&pair.name, op)
     };
-    Ok(ours.into_iter().zip(sums).map(describe).collect())
+    let errors = |sums: Vec<Sums>| pairs.iter().zip(sums).map(describe).collect::<Vec<_>>();
+    Ok(Comparison {
+        cumulative: errors(cumulative),
+        isolated: if isolated { errors(by_itself) } else { Vec::new() },
+        only_reference: computed(reference).saturating_sub(pairs.len()),
+        only_other: computed(other).saturating_sub(pairs.len()),
+    })
+}
+
+/// How many values of a graph could be compared.
+fn computed(g: &Graph) -> usize {
+    g.nodes().flat_map(|(_, n)| &n.outputs).filter(|v| is_comparable(g, **v)).count()
+}
+
+/// The values of both graphs, in the order of the reference.
+fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
+    let (before, after) = (equalize::recorded(reference)?, equalize::recorded(other)?);
+    let last = if before == after { HashMap::new() } else { equalize::channels_last(reference) };
+    let pair = |v: ValueId| {
+        let name = &reference.value(v).name;
+        let other = other.find(name).filter(|q| is_comparable(other, *q))?;
+        let factors = match (before.get(name), after.get(name)) {
+            (before, after) if before == after => None,
+            (None, Some(after)) => Some(after.clone()),
+            (Some(before), None) => Some(before.iter().map(|f| 1.0 / f).collect()),
+            (before, after) => {
+                Some(after.into_iter().flatten().zip(before.into_iter().flatten()).map(|(a, b)| a / b).collect())
+            }
+        };
+        let factors = factors.map(|f: Vec<f64>| (f, last.get(name).copied().unwrap_or(false)));
+        Some(Pair { reference: v, other, name: name.clone(), factors })
+    };
+    let values = reference.nodes().flat_map(|(_, n)| n.outputs.iter().copied());
+    Ok(values.filter(|v| is_comparable(reference, *v)).filter_map(pair).collect())
+}
+
+impl Pair {
+    /// What the reference's elements are multiplied by in the other graph, element by element.
+    fn factors(&self, dims: &[usize]) -> Result<Vec<f64>> {
+        let Some((factors, last)) = &self.factors else { return Ok(vec![1.0; dims.iter().product()]) };
+        let axis = if *last { dims.len().saturating_sub(1) } else { 1 };
+        if dims.get(axis) != Some(&factors.len()) {
+            return Err(Error::new(format!(
+                "expected a factor of equalization for every channel, found {} for sizes {dims:?}",
+                factors.len()
+            )));
+        }
+        let inner: usize = dims[axis + 1..].iter().product();
+        Ok((0..dims.iter().product()).map(|i| factors[i / inner.max(1) % factors.len()]).collect())
+    }
+
+    /// The reference's value as the other graph has it.
+    fn given(&self, ty: &Type, expected: &Tensor) -> Result<Tensor> {
+        let dims = expected.dims();
+        let factors = self.factors(dims)?;
+        let scaled = expected.reals()?.iter().zip(factors).map(|(x, f)| (f64::from(*x) * f) as f32).collect();
+        let ty = ty.with_shape(dims.to_vec());
+        if ty.quant.is_none() {
+            return Tensor::from_floats(ty, scaled);
+        }
+        let floats = Tensor::from_f32(dims, scaled)?;
+        let op = Op::Quantize { rounding: Rounding::HalfEven };
+        let found = interp::eval(&op, &[Some(&floats)], std::slice::from_ref(&ty), &Customs::default())?;
+        found.into_iter().next().ok_or_else(|| Error::new("expected a quantized value, found none"))
+    }
+}
+
+/// Adds a sample's differences.
+fn add(sums: &mut [Sums], pairs: &[Pair], expected: &[Tensor], found: &[Tensor]) -> Result<()> {
+    for ((sum, pair), (a, b)) in sums.iter_mut().zip(pairs).zip(expected.iter().zip(found)) {
+        if a.dims() != b.dims() {
+            return Err(Error::new(format!(
+                "expected sizes {:?} as the reference has, found {:?}",
+                a.dims(),
+                b.dims()
+            ))
+            .at_value(&pair.name)
+            .hint("two models of one network: these only share a name"));
+        }
+        let factors = pair.factors(a.dims()).map_err(|e| e.at_value(&pair.name))?;
+        let (a, b) = (a.reals()?, b.reals()?);
+        let elements = a.iter().zip(b.iter()).zip(factors);
+        elements.for_each(|((a, b), f)| sum.add(f64::from(*a), f64::from(*b) / f));
+    }
+    Ok(())
+}
+
+/// A graph whose values are computed each from given ones.
+struct Cut {
+    graph: Graph,
+    /// The pairs whose values are given, as inputs behind the graph's own.
+    given: Vec<usize>,
+}
+
+/// Lets whoever reads a value that is compared read an input instead, so that no error goes on from layer to layer.
+fn cut(g: &Graph, pairs: &[Pair]) -> Cut {
+    let users = g.users();
+    let (mut graph, mut given) = (g.clone(), Vec::new());
+    for (i, pair) in pairs.iter().enumerate() {
+        let readers = users.of(pair.other);
+        if readers.is_empty() {
+            continue;
+        }
+        let name = graph.fresh_name(&format!("{}/given", pair.name));
+        let input = graph.add_input(&name, g.ty(pair.other).clone());
+        readers.iter().for_each(|(node, operand)| graph.set_input(*node, *operand, Some(input)));
+        given.push(i);
+    }
+    Cut { graph, given }
 }
 
 /// The values with the least signal to noise, worst first.

@@ -1,11 +1,12 @@
 //! Nodes whose operands are all constants are computed here, once, by the interpreter: in a QDQ graph that runs as it is,
 //! the weights behind a Dequantize become constants that kernels can pack.
 
-use lowbit_ir::{Graph, Op, Result, Tensor, Type, interp};
+use lowbit_ir::{Graph, Op, Result, Tensor, Type, interp, memory};
 
 /// Runs the pass.
 pub fn run(g: &mut Graph, cx: &mut super::Context) -> Result<bool> {
     let mut changed = false;
+    let mut folded = 0usize;
     for id in g.order().to_vec() {
         let node = g.node(id);
         let inputs: Vec<Option<&Tensor>> = node.inputs.iter().map(|v| v.and_then(|v| g.constant(v))).collect();
@@ -15,6 +16,10 @@ pub fn run(g: &mut Graph, cx: &mut super::Context) -> Result<bool> {
         }
         let outputs = node.outputs.clone();
         let types: Vec<Type> = outputs.iter().map(|v| g.ty(*v).clone()).collect();
+        let operands: usize = inputs.iter().flatten().map(|t| t.bytes().len()).sum();
+        let results = types.iter().map(memory::bytes).fold(0, usize::saturating_add);
+        folded = folded.saturating_add(results.saturating_sub(operands));
+        memory::check("what is computed of constants", folded, cx.max_memory).map_err(|e| e.at_node(&node.name))?;
         let results = interp::eval(&node.op, &inputs, &types, &cx.customs).map_err(|e| e.at_node(&node.name))?;
         for (v, result) in outputs.iter().zip(results) {
             let new = g.add_const(&format!("{}/folded", g.value(*v).name), result);

@@ -5,14 +5,22 @@ mod accumulators;
 mod fold;
 mod unsign;
 
-use lowbit_ir::Customs;
 use lowbit_ir::pass::Pass;
+use lowbit_ir::{Customs, memory};
 
 /// What the passes share.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Context {
     /// Operators of the user's.
     pub customs: Customs,
+    /// Bytes that computed constants may take.
+    pub max_memory: usize,
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Context { customs: Customs::default(), max_memory: memory::MAX_MEMORY }
+    }
 }
 
 /// What runs, in order.

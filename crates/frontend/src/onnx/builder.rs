@@ -7,7 +7,7 @@ use super::notes::Notes;
 use super::remarks::{Place, Remark, widened};
 use super::sizes::{self, Sizes, open_error};
 use lowbit_arithmetic::Rounding;
-use lowbit_ir::{Customs, DType, Error, Graph, Op, Quant, Result, Tensor, Type, ValueId, bail, infer, interp};
+use lowbit_ir::{Customs, DType, Error, Graph, Op, Quant, Result, Tensor, Type, ValueId, bail, infer, interp, memory};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +46,9 @@ pub struct Builder {
     /// Constants in the graph by source name; one name has several if it is read under several quantized types.
     constants: HashMap<Arc<str>, Vec<ValueId>>,
     customs: Customs,
+    /// Bytes that constants computed here may take beyond those they are computed from.
+    pub room: usize,
+    taken: usize,
 }
 
 impl Builder {
@@ -82,7 +85,7 @@ impl Builder {
     }
 
     fn fold(
-        &self,
+        &mut self,
         op: &Op,
         operands: &[Option<Item>],
         types: &[Type],
@@ -100,8 +103,17 @@ impl Builder {
         {
             return Ok(None);
         }
+        let operands = tensors.iter().flatten().map(|t| t.bytes().len()).sum();
+        self.take(types, operands)?;
         let results = interp::eval(op, &tensors, types, &self.customs)?;
         Ok(Some(results.into_iter().zip(outputs).map(|(t, name)| Item::Const(name.as_str().into(), t)).collect()))
+    }
+
+    /// Takes what constants that are computed here have more than their operands off what is allowed.
+    pub fn take(&mut self, types: &[Type], operands: usize) -> Result<()> {
+        let bytes = types.iter().map(memory::bytes).fold(0, usize::saturating_add);
+        self.taken = self.taken.saturating_add(bytes.saturating_sub(operands));
+        memory::check("the constants that are computed while reading, up to this one", self.taken, self.room)
     }
 
     fn fold_sizes(&self, op: &Op, operands: &[Option<Item>], types: &[Type], outputs: &[String]) -> Result<Vec<Item>> {

@@ -35,6 +35,7 @@ pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) ->
     builder.results = graph.output.iter().map(|o| o.name().to_string()).collect();
     builder.base_dir = base_dir.map(Path::to_path_buf);
     builder.notes = notes;
+    builder.room = options.max_memory;
     initializers(graph, &mut builder)?;
     inputs(graph, &mut builder, options)?;
     let plan = plan(graph, &builder)?;

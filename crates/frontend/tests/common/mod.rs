@@ -88,7 +88,7 @@ impl Model {
 
     pub fn import_with(&self, shapes: &[(&str, &[usize])]) -> Result<Graph> {
         let shapes = shapes.iter().map(|(n, d)| (n.to_string(), d.to_vec())).collect();
-        load_bytes(self.bytes().into(), None, &ImportOptions { shapes })
+        load_bytes(self.bytes().into(), None, &ImportOptions { shapes, ..ImportOptions::default() })
     }
 }
 

@@ -2,14 +2,22 @@
 
 use super::eval;
 use crate::engine::check_float_mode;
-use crate::infer::{Bindings, bind_dims};
-use crate::{Customs, Def, Engine, Error, Graph, NodeId, Outputs, Result, Run, Tensor, Type, ValueId};
+use crate::infer::{Bindings, bind_dims, infer};
+use crate::{Customs, Def, Engine, Error, Graph, Node, NodeId, Outputs, Result, Run, Tensor, Type, ValueId, memory};
 
 /// The engine that runs a graph node by node, in order, as it stands.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Interpreter {
     /// What [`Op::Custom`](crate::Op::Custom) refers to.
     pub customs: Customs,
+    /// Bytes that the values of a run may take at a time.
+    pub max_memory: usize,
+}
+
+impl Default for Interpreter {
+    fn default() -> Self {
+        Interpreter { customs: Customs::default(), max_memory: memory::MAX_MEMORY }
+    }
 }
 
 impl Engine for Interpreter {
@@ -23,13 +31,14 @@ impl Engine for Interpreter {
             return Err(Error::new(format!("expected taps that are values of the graph, found {bad:?}")));
         }
         let steps = steps(graph, taps);
-        Ok(Box::new(Loaded { graph: graph.clone(), customs: self.customs.clone(), taps: taps.to_vec(), steps }))
+        let engine = self.clone();
+        Ok(Box::new(Loaded { graph: graph.clone(), engine, taps: taps.to_vec(), steps }))
     }
 }
 
 struct Loaded {
     graph: Graph,
-    customs: Customs,
+    engine: Interpreter,
     taps: Vec<ValueId>,
     steps: Vec<Step>,
 }
@@ -71,7 +80,7 @@ impl Run for Loaded {
             let read = |v: ValueId| get(g, &values, v).map_err(|e| e.at_node(&node.name));
             let operands = node.inputs.iter().map(|v| v.map(read).transpose()).collect::<Result<Vec<_>>>()?;
             let declared: Vec<Type> = node.outputs.iter().map(|v| g.ty(*v).clone()).collect();
-            let results = eval(&node.op, &operands, &declared, &self.customs).map_err(|e| {
+            let results = self.eval(node, &operands, &declared, &values).map_err(|e| {
                 let name = node.outputs.first().map(|v| g.value(*v).name.as_str()).unwrap_or_default();
                 e.at_node(&node.name).at_value(name)
             })?;
@@ -86,6 +95,24 @@ impl Run for Loaded {
         }
         let read = |vs: &[ValueId]| vs.iter().map(|v| get(g, &values, *v).cloned()).collect::<Result<Vec<_>>>();
         Ok(Outputs { outputs: read(&g.outputs)?, taps: read(&self.taps)? })
+    }
+}
+
+impl Loaded {
+    /// Computes one node, if there is room for its results beside the values that are alive.
+    fn eval(
+        &self,
+        node: &Node,
+        operands: &[Option<&Tensor>],
+        declared: &[Type],
+        values: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        let types: Vec<Option<&Type>> = operands.iter().map(|t| t.map(Tensor::ty)).collect();
+        let alive = values.iter().flatten().map(|t| t.bytes().len());
+        let results = infer(&node.op, &types, declared, &self.engine.customs)?;
+        let needed = alive.chain(results.iter().map(memory::bytes)).fold(0, usize::saturating_add);
+        memory::check("the values of a run, up to this one's", needed, self.engine.max_memory)?;
+        eval(&node.op, operands, declared, &self.engine.customs)
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Group {
     /// How many channels they have.
     pub channels: usize,
     /// Whether channels lie along the last axis, as a MatMul has them, or along the second.
-    last: bool,
+    pub last: bool,
 }
 
 impl Group {

@@ -124,6 +124,25 @@ impl Seen {
     }
 }
 
+/// The factors that a graph's metadata says its values were multiplied by, a channel each; none if it says nothing.
+pub fn recorded(g: &Graph) -> Result<HashMap<String, Vec<f64>>> {
+    let Some(json) = g.meta.properties.get(meta::EQUALIZATION) else { return Ok(HashMap::new()) };
+    let wrong =
+        |found: String| Error::new(format!("expected factors of channels under {}, {found}", meta::EQUALIZATION));
+    let record: HashMap<String, Vec<u32>> = serde_json::from_str(json).map_err(|e| wrong(format!("found {e}")))?;
+    if let Some(k) = record.values().flatten().find(|k| **k > MOST) {
+        return Err(wrong(format!("found {k}, which is above {MOST}")));
+    }
+    Ok(record.into_iter().map(|(name, ks)| (name, ks.into_iter().map(eighths).collect())).collect())
+}
+
+/// Along which axis the channels of a graph's values lie where it could be equalized, by name: true for the last.
+pub fn channels_last(g: &Graph) -> HashMap<String, bool> {
+    let groups = groups::find(g);
+    let of = |group: &Group| group.values.iter().map(|v| (g.value(*v).name.clone(), group.last)).collect::<Vec<_>>();
+    groups.iter().flat_map(of).collect()
+}
+
 fn observe(
     g: &Graph,
     groups: &[Group],

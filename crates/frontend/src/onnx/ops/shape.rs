@@ -58,6 +58,7 @@ pub fn constant_of_shape(site: &mut Site<'_>) -> Result<()> {
     let count = Shape::known(&dims).count().filter(|n| *n <= MOST_FOLDED);
     let Some(count) = count else { bail!("a constant of {dims:?} is too large") };
     let ty = Type::plain(value.dtype(), dims);
+    site.builder.take(std::slice::from_ref(&ty), 0)?;
     let tensor = match value.dtype().is_float() {
         true => Tensor::from_floats(ty, value.floats()?.repeat(count))?,
         false => Tensor::from_ints(ty, &value.ints()?.repeat(count))?,
@@ -109,6 +110,7 @@ pub fn range(site: &mut Site<'_>) -> Result<()> {
                 bounds.iter().map(|t| t.floats().map(|v| v.to_vec())).collect::<Result<Vec<_>>>()?.concat();
             let [start, limit, step] = v[..] else { bail!("expected three numbers") };
             let n = all(((f64::from(limit) - f64::from(start)) / f64::from(step)).ceil())?;
+            site.builder.take(&[Type::plain(DType::F32, vec![n])], 0)?;
             Tensor::from_f32(&[n], (0..n).map(|i| start + i as f32 * step).collect())?
         }
         [a, b, c] if a == b && b == c && a.is_integer() => {
@@ -119,6 +121,7 @@ pub fn range(site: &mut Site<'_>) -> Result<()> {
             let rounded =
                 span.checked_div(step).ok_or_else(too_many)? + i128::from(span % step != 0 && (span > 0) == (step > 0));
             let n = all(rounded as f64)?;
+            site.builder.take(&[Type::plain(DType::I64, vec![n])], 0)?;
             // Every element lies between start and limit, both i64.
             let data: Vec<i64> = (0..n).map(|i| (i128::from(start) + i as i128 * step) as i64).collect();
             Tensor::from_ints(Type::plain(a, vec![n]), &data)?

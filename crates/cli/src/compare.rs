@@ -1,0 +1,173 @@
+//! `lowbit compare`: two models layer by layer, and which layer is to blame.
+
+use crate::account::GOOD_DB;
+use crate::args::{self, ImageArguments, MachineArguments, ModelArguments};
+use crate::format;
+use crate::output::{Outcome, Paper};
+use crate::progress::Progress;
+use crate::table::{Side, Table, clip};
+use clap::Args;
+use lowbit::bench::ReferenceStep;
+use lowbit::compare::{Comparison, Errors, Layer, Sort, compare_graphs, is_swapped};
+use lowbit::data::InputSpec;
+use lowbit::left::Left;
+use lowbit::{Result, Tensor};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    /// The model that is compared with it; of a float and a quantized model the float one is the reference, in either
+    /// order
+    #[arg(value_name = "OTHER")]
+    other: PathBuf,
+
+    /// Data: a folder of images, .npy, .npz, an idx pair, or random
+    #[arg(long, value_name = "DATA")]
+    data: String,
+
+    /// Samples, evenly spread over the data
+    #[arg(long, value_name = "N", default_value = "8", value_parser = args::samples)]
+    samples: usize,
+
+    /// What comes first: the least signal to noise, the least cosine, the greatest error, or what is computed first; of
+    /// each layer alone where that is measured
+    #[arg(long, value_name = "sqnr|cosine|error|order", default_value = "sqnr")]
+    sort: Sort,
+
+    /// Rows of the table; --json has all layers
+    #[arg(long, value_name = "N", default_value = "20")]
+    top: usize,
+
+    #[command(flatten)]
+    images: ImageArguments,
+
+    #[command(flatten)]
+    machine: MachineArguments,
+}
+
+/// What `--json` gives.
+#[derive(Debug, Serialize)]
+struct Found<'a> {
+    reference: &'a Path,
+    model: &'a Path,
+    data: &'a str,
+    random: bool,
+    #[serde(flatten)]
+    comparison: Comparison,
+    /// What a quantized model would have on integers and stays float.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_float: Option<Vec<Left>>,
+    /// What the interpreter runs in the compared model for want of a kernel.
+    reference_steps: Vec<ReferenceStep>,
+    threads: usize,
+    isa: &'static str,
+    #[serde(skip)]
+    top: usize,
+}
+
+pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
+    let progress = Progress::new();
+    let memory = arguments.machine.memory;
+    let mut models = [
+        (arguments.model.path.as_path(), arguments.model.load(&memory)?),
+        (arguments.other.as_path(), args::load(&arguments.other, &arguments.model.shapes, &memory)?),
+    ];
+    if is_swapped(&models[0].1, &models[1].1) {
+        models.reverse();
+    }
+    let [(path, reference), (other_path, other)] = models;
+    // A model that takes integers gets the reference's floats, quantized as it says.
+    let same_type = |a: &InputSpec, b: &InputSpec| a.dtype == b.dtype || (a.dtype.is_float() && b.quant.is_some());
+    args::check_alike(&other.inputs(), &reference.inputs(), |other, reference| same_type(reference, other))?;
+    let preprocess = arguments
+        .images
+        .resolve(if reference.preprocess().is_some() { &reference } else { &other }, [arguments.data.as_str()])?;
+    let data = args::open(&arguments.data, &reference, preprocess.as_ref(), memory, &progress)?;
+    let (graph, _) = args::lowered(&reference)?;
+    let (other_graph, left_float) = args::lowered(&other)?;
+    let first: Vec<Tensor> = data.sample(0)?.inputs.into_iter().map(|(_, tensor)| tensor).collect();
+    let first = lowbit::model::entering(&other_graph, &first)?;
+    let reference_steps = args::reference_steps(&other_graph, &first, &arguments.machine.target())?;
+    let samples = args::spread(&data, arguments.samples, &progress);
+    progress.stage("compare", Some(samples.count()));
+    let mut comparison = compare_graphs(&graph, &other_graph, &arguments.machine.engine()?, &samples, 0)?;
+    comparison.sort(arguments.sort);
+    drop(samples);
+    drop(progress);
+    let found = Found {
+        reference: path,
+        model: other_path,
+        data: &arguments.data,
+        random: data.is_random(),
+        comparison,
+        left_float,
+        reference_steps,
+        threads: arguments.machine.threads(),
+        isa: arguments.machine.isa().name,
+        top: arguments.top,
+    };
+    Outcome::new(found.text(paper), &found)
+}
+
+impl Found<'_> {
+    fn text(&self, paper: &Paper) -> String {
+        let c = &self.comparison;
+        let noise = if self.random { paper.loud(" (RANDOM NOISE)") } else { String::new() };
+        let mut out = format!(
+            "{} against {}: {} of {}{noise}\n",
+            paper.bold(&self.model.display().to_string()),
+            self.reference.display(),
+            format::counted(c.samples, "sample"),
+            self.data
+        );
+        out += &format!(
+            "{} in both, {} in the reference alone, {} in the other alone\n",
+            format::counted(c.layers.len(), "value"),
+            format::count(c.only_reference as u64),
+            format::count(c.only_other as u64)
+        );
+        out += &format::left_float(self.left_float.as_deref());
+        let meaning = match c.isolated {
+            true => "alone: from the reference's inputs; together: with the errors of all layers before",
+            false => "signal to noise, with the differences of all layers before",
+        };
+        out += &format!("\n{}\n", paper.dim(&format!("({meaning}; a full bar is {GOOD_DB} dB)")));
+        out += &self.table().print(paper, 0);
+        if let Some(more) = c.layers.len().checked_sub(self.top).filter(|n| *n > 0) {
+            out += &format!("and {} more (--top N shows more, --json all)\n", format::count(more as u64));
+        }
+        out + &format::reference_steps(&self.reference_steps, paper)
+    }
+
+    fn table(&self) -> Table {
+        let sqnr = |e: &Errors| [format!("{:.1}", e.sqnr_db), format!("{:<10}", format::bar(e.sqnr_db, GOOD_DB, 10))];
+        let rest = |e: &Errors| [format!("{:.5}", e.cosine), format!("{:.3}", e.max_error)];
+        let name = |l: &Layer| [l.op.clone(), clip(&l.node, 60)];
+        let numbers = [("cosine", Side::Right), ("max error", Side::Right)];
+        let names = [("op", Side::Left), ("layer", Side::Left)];
+        let layers = self.comparison.layers.iter().take(self.top);
+        let columns = |title| [(title, Side::Right), ("", Side::Left)];
+        match self.comparison.isolated {
+            false => {
+                let mut table = Table::new(&[columns("SQNR dB"), numbers, names].concat());
+                layers
+                    .for_each(|l| table.row([sqnr(&l.cumulative), rest(&l.cumulative), name(l)].into_iter().flatten()));
+                table
+            }
+            true => {
+                let titles = [columns("alone dB"), numbers, columns("together dB"), numbers, names];
+                let mut table = Table::new(&titles.concat());
+                for l in layers {
+                    let alone = l.isolated.unwrap_or(l.cumulative);
+                    let cells = [sqnr(&alone), rest(&alone), sqnr(&l.cumulative), rest(&l.cumulative), name(l)];
+                    table.row(cells.into_iter().flatten());
+                }
+                table
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Two models, layer by layer: how far apart they are, and which layer is to blame.
+
+use crate::model::Model;
+use lowbit_ir::{Engine, Error, Graph, Result};
+use lowbit_quantize::analysis::{self, ValueError};
+use lowbit_quantize::{Samples, samples::spread};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::str::FromStr;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// How many samples both ran on.
+    pub samples: usize,
+    /// Whether each layer was also measured by itself: a quantized model was compared with a float one.
+    pub isolated: bool,
+    /// What was compared: every value that both models know by name.
+    pub layers: Vec<Layer>,
+    /// Values that only the reference computes.
+    pub only_reference: usize,
+    /// Values that only the other model computes, such as the accumulators of integer layers.
+    pub only_other: usize,
+}
+
+/// A layer, or another operator whose result both models know.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Layer {
+    /// Its place in the order of the reference.
+    pub order: usize,
+    /// Name of the node in the reference.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// Whether it multiplies and accumulates.
+    pub layer: bool,
+    /// The value that was compared: the node's result, or of a layer that of the activation in its kernel.
+    pub value: String,
+    /// Both models as they run: with the errors of all layers before.
+    pub cumulative: Errors,
+    /// The layer by itself, from the reference's inputs as the other model quantizes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolated: Option<Errors>,
+}
+
+/// How far a value is from the reference's over all samples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Errors {
+    /// Signal to noise, in decibels; infinite without noise, which JSON has as null.
+    pub sqnr_db: f64,
+    /// Cosine of the angle between the two.
+    pub cosine: f64,
+    /// Greatest difference of an element.
+    pub max_error: f64,
+}
+
+/// What decides which layer comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// The least signal to noise first.
+    Sqnr,
+    /// The least cosine first.
+    Cosine,
+    /// The greatest difference first.
+    Error,
+    /// The order of the reference.
+    Order,
+}
+
+impl FromStr for Sort {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Sort> {
+        Ok(match text {
+            "sqnr" => Sort::Sqnr,
+            "cosine" => Sort::Cosine,
+            "error" => Sort::Error,
+            "order" => Sort::Order,
+            other => {
+                return Err(Error::new(format!("expected sqnr, cosine, error or order, found '{other}'")));
+            }
+        })
+    }
+}
+
+/// Whether `other` is what the reference should be: the float one of a float and a quantized model.
+pub fn is_swapped(reference: &Model, other: &Model) -> bool {
+    reference.is_quantized() && !other.is_quantized()
+}
+
+/// Compares a model with a reference, value by value, on up to `limit` samples (0: all).
+///
+/// Values go by name, integers are compared as the reals they stand for, and recorded factors of equalization are undone.
+/// A quantized model is also compared layer by layer in isolation, if the reference is float.
+pub fn compare(
+    reference: &Model,
+    other: &Model,
+    engine: &dyn Engine,
+    data: &dyn Samples,
+    limit: usize,
+) -> Result<Comparison> {
+    compare_graphs(&reference.lowered()?.0, &other.lowered()?.0, engine, data, limit)
+}
+
+/// As [`compare`], of graphs as [`Model::lowered`] gives them.
+pub fn compare_graphs(
+    reference: &Graph,
+    other: &Graph,
+    engine: &dyn Engine,
+    data: &dyn Samples,
+    limit: usize,
+) -> Result<Comparison> {
+    let quantized = |g: &Graph| g.values().any(|(_, v)| v.ty.is_quantized());
+    let isolated = quantized(other) && !quantized(reference);
+    let found = analysis::measure(reference, other, engine, data, limit, isolated)?;
+    if found.cumulative.is_empty() {
+        return Err(Error::new(format!(
+            "expected values of the same name in both models, found none: {} in the reference, {} in the other",
+            found.only_reference, found.only_other
+        ))
+        .hint("a quantized model and the float file it was made from, or two files of one exporter; another exporter or optimizer renames values"));
+    }
+    let by_value: HashMap<String, (String, String)> = analysis::of_layers(reference, &found.cumulative)
+        .into_iter()
+        .map(|layer| (layer.value, (layer.node, layer.op)))
+        .collect();
+    let describe = |(order, e): (usize, &ValueError)| {
+        let producer = reference.find(&e.value).and_then(|v| reference.producer(v));
+        let (node, op) = match by_value.get(&e.value) {
+            Some((node, op)) => (node.clone(), op.clone()),
+            None => (producer.map_or_else(String::new, |n| reference.node(n).name.clone()), e.op.clone()),
+        };
+        Layer {
+            order,
+            node,
+            op,
+            layer: by_value.contains_key(&e.value),
+            value: e.value.clone(),
+            cumulative: Errors::of(e),
+            isolated: found.isolated.get(order).map(Errors::of),
+        }
+    };
+    Ok(Comparison {
+        samples: spread(data.len(), limit).count(),
+        isolated,
+        layers: found.cumulative.iter().enumerate().map(describe).collect(),
+        only_reference: found.only_reference,
+        only_other: found.only_other,
+    })
+}
+
+impl Errors {
+    fn of(e: &ValueError) -> Errors {
+        Errors { sqnr_db: e.sqnr_db, cosine: e.cosine, max_error: e.max_error }
+    }
+}
+
+impl Comparison {
+    /// The layers, worst first: by what each adds alone where that was measured, else by what has come together.
+    pub fn sort(&mut self, by: Sort) {
+        let errors = |l: &Layer| l.isolated.unwrap_or(l.cumulative);
+        self.layers.sort_by(|a, b| {
+            let (x, y) = (errors(a), errors(b));
+            let worse = match by {
+                Sort::Sqnr => x.sqnr_db.total_cmp(&y.sqnr_db),
+                Sort::Cosine => x.cosine.total_cmp(&y.cosine),
+                Sort::Error => y.max_error.total_cmp(&x.max_error),
+                Sort::Order => std::cmp::Ordering::Equal,
+            };
+            worse.then(a.order.cmp(&b.order))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Dataset;
+    use crate::{Compiled, Config, Quantize};
+    use lowbit_ir::interp::Interpreter;
+
+    fn demo() -> (Model, Dataset) {
+        let model = Model::load("demo/model.onnx").unwrap();
+        let images =
+            Dataset::open("demo/calibration", &model.inputs(), model.stored_preprocess().unwrap().as_ref()).unwrap();
+        (model, images)
+    }
+
+    /// As a file would give it back.
+    fn quantized(model: &Model, images: &Dataset, choices: &[&str]) -> Model {
+        let config = choices.iter().fold(Config { samples: 16, ..Config::default() }, |c, set| c.set(set).unwrap());
+        model.quantize(Quantize::default().data(images).config(config)).unwrap().model
+    }
+
+    #[test]
+    fn a_model_is_like_itself() {
+        let (model, images) = demo();
+        let engine = Compiled::host().unwrap();
+        let found = compare(&model, &model, &engine, &images, 2).unwrap();
+        assert!(!found.isolated && found.only_reference == 0 && found.only_other == 0 && found.samples == 2);
+        let int8 = quantized(&model, &images, &[]);
+        let same = compare(&int8, &int8, &engine, &images, 2).unwrap();
+        for layer in found.layers.iter().chain(&same.layers) {
+            let e = layer.cumulative;
+            assert!(e.sqnr_db == f64::INFINITY && (e.cosine - 1.0).abs() < 1e-9 && e.max_error == 0.0, "{layer:?}");
+        }
+        assert_eq!(found.layers.iter().filter(|l| l.layer).count(), 19);
+    }
+
+    #[test]
+    fn a_layer_alone_adds_less_than_all_before_it_together() {
+        let (model, images) = demo();
+        let int8 = quantized(&model, &images, &[]);
+        let found = compare(&model, &int8, &Compiled::host().unwrap(), &images, 4).unwrap();
+        assert!(found.isolated && found.layers.iter().filter(|l| l.layer).count() == 19);
+        for layer in &found.layers {
+            let alone = layer.isolated.unwrap();
+            // Errors may cancel a little, so a layer alone may be worse by chance, but not by much.
+            assert!(alone.sqnr_db > layer.cumulative.sqnr_db - 1.0, "{layer:?}");
+            assert!(alone.sqnr_db > 20.0, "{layer:?}");
+        }
+        let mean = |of: fn(&Layer) -> f64| found.layers.iter().map(of).sum::<f64>() / found.layers.len() as f64;
+        assert!(mean(|l| l.isolated.unwrap().sqnr_db) > mean(|l| l.cumulative.sqnr_db) + 3.0);
+        let interpreted = compare(&model, &int8, &Interpreter::default(), &images, 1).unwrap();
+        let compiled = compare(&model, &int8, &Compiled::host().unwrap(), &images, 1).unwrap();
+        assert_eq!(interpreted, compiled, "every engine gives the same bits");
+    }
+
+    #[test]
+    fn a_layer_of_two_bits_is_the_worst() {
+        let (model, images) = demo();
+        let lowered = model.lowered().unwrap().0;
+        let layers: Vec<&str> =
+            lowered.nodes().filter(|(_, n)| n.op.is_layer()).map(|(_, n)| n.name.as_str()).collect();
+        let coarse = layers[layers.len() - 1];
+        let choice = format!("layer.\"{coarse}\".weight.bits=2");
+        let found = quantized(&model, &images, &[&choice, "refinements=[]"]);
+        let mut found = compare(&model, &found, &Compiled::host().unwrap(), &images, 4).unwrap();
+        let cumulative = |a: &&Layer, b: &&Layer| a.cumulative.sqnr_db.total_cmp(&b.cumulative.sqnr_db);
+        assert_eq!(found.layers.iter().min_by(cumulative).unwrap().node, coarse);
+        found.sort(Sort::Sqnr);
+        assert_eq!(found.layers[0].node, coarse);
+        found.sort(Sort::Order);
+        assert!(found.layers.is_sorted_by_key(|l| l.order));
+    }
+
+    #[test]
+    fn models_without_a_name_in_common_are_an_error() {
+        let model = |name: &str| {
+            let text = format!("graph \"g\" {{\n  input %x: f32[1x2]\n  %{name} = Relu(%x)\n  output %{name}\n}}\n");
+            Model::from(lowbit_ir::text::parse(&text).unwrap())
+        };
+        let data = Dataset::open("random", &model("a").inputs(), None).unwrap();
+        let e = compare(&model("a"), &model("b"), &Interpreter::default(), &data, 1).unwrap_err().to_string();
+        assert!(e.contains("found none: 1 in the reference, 1 in the other") && e.contains("renames"), "{e}");
+    }
+}
