@@ -28,8 +28,14 @@ pub struct Prefetch<'a> {
 }
 
 /// The samples of a list that are decoded at the moment.
-#[derive(Debug, Default)]
-pub(crate) struct ReadAhead(Mutex<Window>);
+#[derive(Debug)]
+pub(crate) struct ReadAhead {
+    window: Mutex<Window>,
+    /// Bytes that may be read ahead.
+    ahead: usize,
+    /// Bytes that may be kept.
+    kept: usize,
+}
 
 #[derive(Debug, Default)]
 struct Window {
@@ -49,9 +55,15 @@ struct Window {
 }
 
 impl ReadAhead {
+    /// What is read ahead and kept takes a part of what is allowed, so that there is room for who reads.
+    pub(crate) fn within(max_memory: usize) -> Self {
+        let (ahead, kept) = ((max_memory / 4).min(AHEAD_BYTES), (max_memory / 8).min(KEPT_BYTES));
+        ReadAhead { window: Mutex::default(), ahead, kept }
+    }
+
     /// Sample `i` of `len`; `read` decodes one.
     pub(crate) fn get(&self, i: usize, len: usize, read: impl Fn(usize) -> Result<Sample> + Sync) -> Result<Sample> {
-        let mut window = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let mut window = self.window.lock().unwrap_or_else(|e| e.into_inner());
         let step = window.last.and_then(|last| i.checked_sub(last)).filter(|d| *d > 0).unwrap_or(1);
         window.last = Some(i);
         if let Some(sample) = window.kept.get(&i) {
@@ -61,7 +73,7 @@ impl ReadAhead {
             // Whoever reads in even steps finds the next ones here, twice as many each time; whoever jumps starts a new
             // window, so that no more is decoded in vain than was of use.
             let guessed = window.ahead.is_empty();
-            let most = (AHEAD_BYTES / window.largest.max(1)).clamp(1, AHEAD);
+            let most = (self.ahead / window.largest.max(1)).clamp(1, AHEAD);
             window.size = if guessed { (2 * window.size).clamp(1, most) } else { 1 };
             window.ahead = decode((i..len).step_by(step).take(window.size).collect(), &read);
         }
@@ -70,7 +82,7 @@ impl ReadAhead {
         let bytes: usize = sample.inputs.iter().map(|(_, tensor)| tensor.bytes().len()).sum();
         window.largest = window.largest.max(bytes);
         let again = !window.asked.insert(i);
-        if again && window.bytes + bytes <= KEPT_BYTES {
+        if again && window.bytes + bytes <= self.kept {
             window.bytes += bytes;
             window.kept.insert(i, sample.clone());
         }
@@ -92,7 +104,7 @@ impl<'a> Prefetch<'a> {
     /// An even spread of `n` samples over the data set (0: all of them).
     pub fn new(data: &'a Dataset, n: usize) -> Self {
         let n = if n == 0 { data.len() } else { n };
-        Prefetch { data, order: data.spread(n), ahead: ReadAhead::default(), seen: Box::new(|| ()) }
+        Prefetch { data, order: data.spread(n), ahead: ReadAhead::within(data.max_memory), seen: Box::new(|| ()) }
     }
 
     /// Calls `seen` for every sample handed out, for progress.

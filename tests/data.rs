@@ -765,3 +765,25 @@ fn absurd_headers_allocate_nothing() {
     jpeg[frame + 5..frame + 9].copy_from_slice(&[0x32, 0xc8, 0x32, 0xc8]);
     assert!(decode(&jpeg).unwrap_err().to_string().contains("too short"));
 }
+
+#[test]
+fn what_would_not_fit_is_not_read() {
+    use lowbit::ir::{DType, memory::MAX_MEMORY};
+    let input = |sizes: &[usize]| {
+        let shape = std::iter::once(None).chain(sizes.iter().map(|n| Some(*n))).collect();
+        vec![lowbit::data::InputSpec { name: "x".into(), dtype: DType::F32, shape, below: None, quant: None }]
+    };
+    let open = |spec: &str, sizes: &[usize], most| Dataset::open_within(spec, &input(sizes), None, most);
+    let e = open("random", &[3, 60000, 60000], MAX_MEMORY).unwrap_err().to_string();
+    assert!(e.contains("value 'x'") && e.contains("at most 2 GiB") && e.contains("--max-memory"), "{e}");
+    let folder = std::env::temp_dir().join(format!("lowbit-memory-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("x.npz");
+    let tensor = Tensor::from_f32(&[64, 4], vec![1.0; 256]).unwrap();
+    lowbit::data::npz::write(&path, &[("x", &tensor)]).unwrap();
+    let spec = path.display().to_string();
+    assert_eq!(open(&spec, &[4], 2048).unwrap().len(), 64);
+    let e = open(&spec, &[4], 512).unwrap_err().to_string();
+    assert!(e.contains("read whole") && e.contains("at most 512 B"), "{e}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}

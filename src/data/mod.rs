@@ -20,7 +20,7 @@ use idx::Idx;
 use images::Folder;
 use lowbit_frontend::files;
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::{DType, Error, Quant, Result, Tensor, Type, bail};
+use lowbit_ir::{DType, Error, Quant, Result, Tensor, Type, bail, memory};
 use npz::Npz;
 use preprocess::ImageInput;
 use std::fmt;
@@ -34,6 +34,8 @@ pub struct Dataset {
     source: Source,
     labels: Option<Vec<u32>>,
     len: usize,
+    /// Bytes that samples may take.
+    pub(crate) max_memory: usize,
     /// What calibration has decoded.
     pub(crate) ahead: ReadAhead,
 }
@@ -109,7 +111,24 @@ impl Dataset {
     /// An array's first axis counts samples if the array has as many dimensions as the input (the rest must fit), or
     /// one more (then each sample has the input's full shape); with one fewer it is a single sample.
     pub fn open(spec: &str, inputs: &[InputSpec], preprocess: Option<&Preprocess>) -> Result<Dataset> {
-        let opened = Self::open_unnamed(spec, inputs, preprocess)
+        Self::open_within(spec, inputs, preprocess, memory::MAX_MEMORY)
+    }
+
+    /// As [`Dataset::open`], with at most this many bytes for a sample, for arrays that are not read row by row, and for
+    /// what is read ahead.
+    pub fn open_within(
+        spec: &str,
+        inputs: &[InputSpec],
+        preprocess: Option<&Preprocess>,
+        max_memory: usize,
+    ) -> Result<Dataset> {
+        for input in inputs {
+            // The batch of a sample is 1, and sizes that are open are the data's.
+            let dims: Vec<usize> = input.shape.iter().map(|d| d.unwrap_or(1)).collect();
+            let bytes = memory::bytes(&Type::plain(input.dtype, dims));
+            memory::check("a sample of this input", bytes, max_memory).map_err(|e| e.at_value(&input.name))?;
+        }
+        let opened = Self::open_unnamed(spec, inputs, preprocess, max_memory)
             .map_err(|e| e.context(format!("opening the data '{spec}'")))?;
         if opened.len == 0 {
             let hint = match opened.source {
@@ -126,7 +145,12 @@ impl Dataset {
         Ok(opened)
     }
 
-    fn open_unnamed(spec: &str, inputs: &[InputSpec], preprocess: Option<&Preprocess>) -> Result<Dataset> {
+    fn open_unnamed(
+        spec: &str,
+        inputs: &[InputSpec],
+        preprocess: Option<&Preprocess>,
+        max_memory: usize,
+    ) -> Result<Dataset> {
         if inputs.is_empty() {
             bail!("expected a model with inputs, found one without");
         }
@@ -147,19 +171,19 @@ impl Dataset {
             }
             Kind::Npy => {
                 let input = single(inputs, "an .npy file")?;
-                let array = Array::new(Rows::File(npy::Rows::open(path)?), input)?;
+                let array = Array::new(Rows::File(npy::Rows::open_within(path, max_memory)?), input)?;
                 let len = array.len();
                 (Source::Arrays { name: file_name(path), arrays: vec![array] }, None, len)
             }
             Kind::Npz => {
-                let (arrays, labels, len) = open_npz(path, inputs)?;
+                let (arrays, labels, len) = open_npz(path, inputs, max_memory)?;
                 (Source::Arrays { name: file_name(path), arrays }, labels, len)
             }
         };
         if matches!(source, Source::Random) {
             random::check(inputs)?;
         }
-        Ok(Dataset { inputs: inputs.to_vec(), source, labels, len, ahead: ReadAhead::default() })
+        Ok(Dataset { inputs: inputs.to_vec(), source, labels, len, max_memory, ahead: ReadAhead::within(max_memory) })
     }
 
     /// Whether what `spec` names goes through a preprocessing: images do, arrays and noise are taken as they are.
@@ -338,8 +362,9 @@ const LABEL: &str = "label";
 /// NumPy's name for an array that was given none.
 const UNNAMED: &str = "arr_0";
 
-fn open_npz(path: &Path, inputs: &[InputSpec]) -> Result<(Vec<Array>, Option<Vec<u32>>, usize)> {
+fn open_npz(path: &Path, inputs: &[InputSpec], max_memory: usize) -> Result<(Vec<Array>, Option<Vec<u32>>, usize)> {
     let mut file = Npz::open(path)?;
+    let mut taken = 0usize;
     let names = file.names();
     let others: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != LABEL).collect();
     // NumPy names an array that it is given no name for; with one input there is no doubt what that is.
@@ -357,6 +382,9 @@ fn open_npz(path: &Path, inputs: &[InputSpec]) -> Result<(Vec<Array>, Option<Vec
             let found = if names.is_empty() { "none".to_string() } else { names.join(", ") };
             bail!("expected an array named '{name}', found {found}");
         }
+        taken = taken.saturating_add(file.size(name)?);
+        let what = format!("the arrays of an .npz up to '{name}', which are read whole (.npy files are not)");
+        memory::check(&what, taken, max_memory)?;
         let array = Array::new(Rows::Memory(file.read(name)?), input)?;
         if let Some(first) = arrays.first().filter(|first| first.len() != array.len()) {
             bail!("expected {} samples in array '{name}' as in the first, found {}", first.len(), array.len());

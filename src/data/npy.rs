@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use lowbit_frontend::files;
-use lowbit_ir::{DType, Error, Result, Tensor, Type, bail};
+use lowbit_ir::{DType, Error, Result, Tensor, Type, bail, memory};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -42,17 +42,28 @@ pub struct Rows {
 impl Rows {
     /// Reads and checks the header.
     pub fn open(path: &Path) -> Result<Rows> {
-        Self::open_unnamed(path).map_err(|e| in_file(path, e))
+        Self::open_within(path, memory::MAX_MEMORY)
     }
 
-    fn open_unnamed(path: &Path) -> Result<Rows> {
+    /// As [`Rows::open`], with at most this many bytes for an array whose rows do not lie together.
+    pub fn open_within(path: &Path, max_memory: usize) -> Result<Rows> {
+        Self::open_unnamed(path, max_memory).map_err(|e| in_file(path, e))
+    }
+
+    fn open_unnamed(path: &Path, max_memory: usize) -> Result<Rows> {
         let file = files::open(path)?;
         let length = file.metadata()?.len();
         let mut head = Vec::new();
         file.take(MAX_HEADER as u64).read_to_end(&mut head)?;
         let header = Header::parse(&head)?;
-        header.data_bytes(length)?;
-        let whole = if header.fortran && header.dims.len() > 1 { Some(read(path)?) } else { None };
+        let bytes = header.data_bytes(length)?;
+        let whole = match header.fortran && header.dims.len() > 1 {
+            true => {
+                memory::check("an array in Fortran order, which is read whole", bytes, max_memory)?;
+                Some(read(path)?)
+            }
+            false => None,
+        };
         Ok(Rows { path: path.to_owned(), header, whole })
     }
 

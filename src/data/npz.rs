@@ -30,6 +30,14 @@ impl Npz {
         self.archive.file_names().filter_map(|name| name.strip_suffix(".npy")).map(str::to_owned).collect()
     }
 
+    /// Bytes of an array once it is read, as the file says.
+    pub fn size(&mut self, name: &str) -> Result<usize> {
+        let entry = self.archive.by_name(&format!("{name}.npy"));
+        let size = entry.map(|file| file.size()).map_err(|e| in_file(&self.path, Error::new(e.to_string())))?;
+        // What does not fit the address space is larger than any limit.
+        Ok(usize::try_from(size).unwrap_or(usize::MAX))
+    }
+
     /// Reads one array.
     pub fn read(&mut self, name: &str) -> Result<Tensor> {
         let array = self.extract(&format!("{name}.npy")).and_then(|bytes| npy::parse(bytes.into()));

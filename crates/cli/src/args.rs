@@ -8,8 +8,8 @@ use lowbit::bench::{self, ReferenceStep};
 use lowbit::compiler::compile;
 use lowbit::data::{Channels, Dataset, InputSpec, Overrides, PRESETS, Preprocess, preprocess};
 use lowbit::frontend::files;
+use lowbit::ir::memory;
 use lowbit::ir::suggest::did_you_mean;
-use lowbit::ir::{Type, memory};
 use lowbit::left::{Left, left_float};
 use lowbit::model::sized_for;
 use lowbit::prefetch::Prefetch;
@@ -192,19 +192,6 @@ pub struct MemoryArguments {
     pub max_memory: usize,
 }
 
-impl MemoryArguments {
-    /// Refuses samples that would not fit.
-    fn check_inputs(self, inputs: &[InputSpec]) -> Result<()> {
-        for input in inputs {
-            // The batch of a sample is 1, and sizes that are open are the data's.
-            let dims: Vec<usize> = input.shape.iter().map(|d| d.unwrap_or(1)).collect();
-            let bytes = memory::bytes(&Type::plain(input.dtype, dims));
-            memory::check("a sample of this input", bytes, self.max_memory).map_err(|e| e.at_value(&input.name))?;
-        }
-        Ok(())
-    }
-}
-
 impl MachineArguments {
     /// How many threads.
     pub fn threads(&self) -> usize {
@@ -274,8 +261,7 @@ pub fn open_quietly(
     preprocess: Option<&Preprocess>,
     memory: MemoryArguments,
 ) -> Result<Dataset> {
-    memory.check_inputs(&model.inputs())?;
-    Dataset::open(spec, &model.inputs(), preprocess)
+    Dataset::open_within(spec, &model.inputs(), preprocess, memory.max_memory)
 }
 
 /// An even spread of samples, whose reading moves the bar.

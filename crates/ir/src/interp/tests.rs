@@ -413,3 +413,18 @@ fn speed() {
         println!("{name}: {:.1} million taps in {seconds:.3} s", taps as f64 / 1e6);
     }
 }
+
+#[test]
+fn a_run_that_would_take_too_much_is_refused_by_name() {
+    use crate::Engine;
+    let text = "graph \"g\" {\n  input %x: f32[1x8]\n  %big = Expand(%x) {dims [1000, 8]}\n  %y = Relu(%big)\n  output %y\n}\n";
+    let graph = crate::text::parse(text).unwrap();
+    let x = Tensor::from_f32(&[1, 8], vec![1.0; 8]).unwrap();
+    let run = |max_memory| {
+        let engine = super::Interpreter { max_memory, ..super::Interpreter::default() };
+        engine.load(&graph, &[]).unwrap().run(std::slice::from_ref(&x))
+    };
+    run(100_000).unwrap();
+    let e = run(10_000).unwrap_err().to_string();
+    assert!(e.contains("node 'big', value 'big'") && e.contains("--max-memory"), "{e}");
+}
