@@ -7,11 +7,9 @@
 //! Run it with `cargo run --release --example 05_realize`.
 
 use lowbit::data::Dataset;
-use lowbit::ir::op::Binary;
 use lowbit::ir::{Op, Quant, Tensor, Type, text};
 use lowbit::quantization::realize::{Outcome, operand, per_sink};
-use lowbit::quantization::{Realizers, rules};
-use lowbit::{Config, Model, Quantize, Result, Rules};
+use lowbit::{Config, Model, Quantize, Realizers, Result, Rules};
 
 const MODEL: &str = r#"
 graph "difference" {
@@ -66,7 +64,6 @@ pub fn main() -> Result<()> {
     assert!(operators.contains(&"QAdd") && !operators.contains(&"Sub"));
     assert!(quantized.report.left_float.is_empty(), "{:?}", quantized.report.left_float);
     // Without the function the subtraction stays float, and is listed.
-    let _ = rules::standard(&Op::Binary(Binary::Sub));
     let plain = Model::from(text::parse(MODEL)?);
     let left = plain.quantize(Quantize::default().data(&noise))?.report.left_float;
     assert_eq!(left[0].op, "Sub");

@@ -161,13 +161,14 @@ impl Spec {
     /// The usual choices of a kind; nothing is left open.
     pub fn usual(kind: Kind) -> Spec {
         match kind {
-            Kind::Input => Spec::bits(8).unsigned().asymmetric().per_tensor().observer("mse").float_scale(false),
-            Kind::Weight => Spec::bits(8).signed().symmetric().per_channel().observer("max").float_scale(true),
-            Kind::Activation => Spec::bits(32).signed().symmetric().per_tensor().observer("minmax").float_scale(false),
+            Kind::Input => Spec::bits(8).unsigned().asymmetric().per_tensor().observer("mse").closed(false),
+            Kind::Weight => Spec::bits(8).signed().symmetric().per_channel().observer("max").closed(true),
+            Kind::Activation => Spec::bits(32).signed().symmetric().per_tensor().observer("minmax").closed(false),
         }
     }
 
-    fn float_scale(self, narrow: bool) -> Spec {
+    /// With float scales and the usual rounding, so that nothing is left open.
+    fn closed(self, narrow: bool) -> Spec {
         let (scale, rounding) = (Some(Scale::Float), Some(Rounding::HalfEven));
         Spec { narrow: Some(narrow), scale, rounding, ..self }
     }
