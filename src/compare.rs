@@ -2,7 +2,7 @@
 
 use crate::model::Model;
 use lowbit_ir::{Engine, Error, Graph, Result};
-use lowbit_quantize::analysis::{self, ValueError};
+use lowbit_quantize::analysis::{self, Form, ValueError};
 use lowbit_quantize::{Samples, samples::spread};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use std::str::FromStr;
 pub struct Comparison {
     /// How many samples both ran on.
     pub samples: usize,
-    /// Whether each layer was also measured by itself: a quantized model was compared with a float one.
+    /// Whether each layer was also measured by itself: an integer model was compared with one that computes on floats.
     pub isolated: bool,
     /// What was compared: every value that both models know by name.
     pub layers: Vec<Layer>,
@@ -52,6 +52,9 @@ pub struct Errors {
     pub cosine: f64,
     /// Greatest difference of an element.
     pub max_error: f64,
+    /// The same in steps of the other model's integers; none for floats and accumulators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u64>,
 }
 
 /// What decides which layer comes first.
@@ -91,7 +94,8 @@ pub fn is_swapped(reference: &Model, other: &Model) -> bool {
 /// Compares a model with a reference, value by value, on up to `limit` samples (0: all).
 ///
 /// Values go by name, integers are compared as the reals they stand for, and recorded factors of equalization are undone.
-/// A quantized model is also compared layer by layer in isolation, if the reference is float.
+/// A quantized model is also compared layer by layer in isolation, if the reference computes on floats: a float model, or
+/// [`Model::simulated`].
 pub fn compare(
     reference: &Model,
     other: &Model,
@@ -110,8 +114,7 @@ pub fn compare_graphs(
     data: &dyn Samples,
     limit: usize,
 ) -> Result<Comparison> {
-    let quantized = |g: &Graph| g.values().any(|(_, v)| v.ty.is_quantized());
-    let isolated = quantized(other) && !quantized(reference);
+    let isolated = analysis::form(reference) != Form::Integer && analysis::form(reference) < analysis::form(other);
     let found = analysis::measure(reference, other, engine, data, limit, isolated)?;
     if found.cumulative.is_empty() {
         return Err(Error::new(format!(
@@ -151,7 +154,7 @@ pub fn compare_graphs(
 
 impl Errors {
     fn of(e: &ValueError) -> Errors {
-        Errors { sqnr_db: e.sqnr_db, cosine: e.cosine, max_error: e.max_error }
+        Errors { sqnr_db: e.sqnr_db, cosine: e.cosine, max_error: e.max_error, max_steps: e.max_steps }
     }
 }
 
@@ -224,6 +227,23 @@ mod tests {
         let interpreted = compare(&model, &int8, &Interpreter::default(), &images, 1).unwrap();
         let compiled = compare(&model, &int8, &Compiled::host().unwrap(), &images, 1).unwrap();
         assert_eq!(interpreted, compiled, "every engine gives the same bits");
+    }
+
+    #[test]
+    fn integers_are_within_a_step_of_their_simulation() {
+        let (model, images) = demo();
+        for choices in [&[][..], &["input.bits=16"], &["weight.bits=4", "requantize=fixed"], &["input.signed=true"]] {
+            let int8 = quantized(&model, &images, choices);
+            let found = compare(&int8.simulated().unwrap(), &int8, &Compiled::host().unwrap(), &images, 4).unwrap();
+            assert!(found.isolated && found.layers.iter().filter(|l| l.layer).count() == 19, "{choices:?}");
+            let steps: Vec<u64> = found.layers.iter().filter_map(|l| l.isolated.unwrap().max_steps).collect();
+            // All but the logits, which are floats.
+            assert!(steps.len() > 18 && steps.iter().all(|s| *s <= 1), "{choices:?}: {steps:?}");
+        }
+        // The same criterion finds a layer that does something else.
+        let (one, two) = (quantized(&model, &images, &[]), quantized(&model, &images, &["weight.bits=2"]));
+        let found = compare(&one.simulated().unwrap(), &two, &Compiled::host().unwrap(), &images, 1).unwrap();
+        assert!(found.layers.iter().any(|l| l.isolated.unwrap().max_steps > Some(1)));
     }
 
     #[test]

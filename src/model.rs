@@ -229,6 +229,17 @@ impl Model {
         }
     }
 
+    /// A quantized model as its simulation: floats between its Quantize and Dequantize, as in training frameworks.
+    pub fn simulated(&self) -> Result<Model> {
+        if !self.is_quantized() {
+            return Err(Error::new("expected a quantized model to simulate, found a float one"));
+        }
+        let config = Config { simulate_only: true, ..self.config()? };
+        let mut simulated = self.clone();
+        simulated.graph.meta.properties.insert(CONFIG.into(), config.to_toml()?);
+        Ok(simulated)
+    }
+
     /// Compiles it for a target, and for a batch of 1 where the model leaves the batch open.
     pub fn compile(&self, target: impl Borrow<Target>) -> Result<Arc<Program>> {
         let target = target.borrow();

@@ -21,9 +21,9 @@ pub struct Arguments {
     model: ModelArguments,
 
     /// The model that is compared with it; of a float and a quantized model the float one is the reference, in either
-    /// order
+    /// order. Without it a quantized model is compared with its own simulation: floats between what it quantizes
     #[arg(value_name = "OTHER")]
-    other: PathBuf,
+    other: Option<PathBuf>,
 
     /// Data: a folder of images, .npy, .npz, an idx pair, or random
     #[arg(long, value_name = "DATA")]
@@ -54,6 +54,8 @@ pub struct Arguments {
 struct Found<'a> {
     reference: &'a Path,
     model: &'a Path,
+    /// Whether the reference is the model's own simulation.
+    simulated: bool,
     data: &'a str,
     random: bool,
     #[serde(flatten)]
@@ -72,10 +74,14 @@ struct Found<'a> {
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let progress = Progress::new();
     let memory = arguments.machine.memory;
-    let mut models = [
-        (arguments.model.path.as_path(), arguments.model.load(&memory)?),
-        (arguments.other.as_path(), args::load(&arguments.other, &arguments.model.shapes, &memory)?),
-    ];
+    let given = (arguments.model.path.as_path(), arguments.model.load(&memory)?);
+    let mut models = match &arguments.other {
+        Some(other) => [given, (other, args::load(other, &arguments.model.shapes, &memory)?)],
+        None => {
+            let simulated = given.1.simulated().map_err(|e| e.hint("or name the model that it is compared with"))?;
+            [(given.0, simulated), given]
+        }
+    };
     if is_swapped(&models[0].1, &models[1].1) {
         models.reverse();
     }
@@ -101,6 +107,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let found = Found {
         reference: path,
         model: other_path,
+        simulated: arguments.other.is_none(),
         data: &arguments.data,
         random: data.is_random(),
         comparison,
@@ -120,7 +127,7 @@ impl Found<'_> {
         let mut out = format!(
             "{} against {}: {} of {}{noise}\n",
             paper.bold(&self.model.display().to_string()),
-            self.reference.display(),
+            if self.simulated { "its simulation".into() } else { self.reference.display().to_string() },
             format::counted(c.samples, "sample"),
             self.data
         );
@@ -144,27 +151,27 @@ impl Found<'_> {
     }
 
     fn table(&self) -> Table {
-        let sqnr = |e: &Errors| [format!("{:.1}", e.sqnr_db), format!("{:<10}", format::bar(e.sqnr_db, GOOD_DB, 10))];
-        let rest = |e: &Errors| [format!("{:.5}", e.cosine), format!("{:.3}", e.max_error)];
+        let errors = |e: &Errors| {
+            let bar = format!("{:<10}", format::bar(e.sqnr_db, GOOD_DB, 10));
+            let steps = e.max_steps.map_or_else(String::new, |n| n.to_string());
+            [format!("{:.1}", e.sqnr_db), bar, format!("{:.5}", e.cosine), format!("{:.3}", e.max_error), steps]
+        };
         let name = |l: &Layer| [l.op.clone(), clip(&l.node, 60)];
-        let numbers = [("cosine", Side::Right), ("max error", Side::Right)];
+        let numbers = [("cosine", Side::Right), ("max error", Side::Right), ("steps", Side::Right)];
         let names = [("op", Side::Left), ("layer", Side::Left)];
         let layers = self.comparison.layers.iter().take(self.top);
-        let columns = |title| [(title, Side::Right), ("", Side::Left)];
+        let columns = |title| [&[(title, Side::Right), ("", Side::Left)], &numbers[..]].concat();
         match self.comparison.isolated {
             false => {
-                let mut table = Table::new(&[columns("SQNR dB"), numbers, names].concat());
-                layers
-                    .for_each(|l| table.row([sqnr(&l.cumulative), rest(&l.cumulative), name(l)].into_iter().flatten()));
+                let mut table = Table::new(&[&columns("SQNR dB")[..], &names].concat());
+                layers.for_each(|l| table.row(errors(&l.cumulative).into_iter().chain(name(l))));
                 table
             }
             true => {
-                let titles = [columns("alone dB"), numbers, columns("together dB"), numbers, names];
-                let mut table = Table::new(&titles.concat());
+                let mut table = Table::new(&[&columns("alone dB")[..], &columns("together dB"), &names].concat());
                 for l in layers {
                     let alone = l.isolated.unwrap_or(l.cumulative);
-                    let cells = [sqnr(&alone), rest(&alone), sqnr(&l.cumulative), rest(&l.cumulative), name(l)];
-                    table.row(cells.into_iter().flatten());
+                    table.row(errors(&alone).into_iter().chain(errors(&l.cumulative)).chain(name(l)));
                 }
                 table
             }

@@ -23,6 +23,10 @@ pub struct ValueError {
     pub cosine: f64,
     /// Greatest difference of an element.
     pub max_error: f64,
+    /// The same in steps of the quantized graph's integers; `None` for floats and for accumulators, whose steps are finer
+    /// than a float is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u64>,
 }
 
 /// The error of a multiply-accumulate layer.
@@ -63,6 +67,33 @@ pub fn of_layers(float: &Graph, errors: &[ValueError]) -> Vec<LayerError> {
         })
     };
     layers.filter_map(|(_, node)| error(node)).collect()
+}
+
+/// How a graph computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    /// On floats, and nothing is quantized.
+    Float,
+    /// On floats, between values that are quantized and dequantized again.
+    Simulated,
+    /// On integers, at least in part.
+    Integer,
+}
+
+/// How a graph computes.
+///
+/// Moving integers, as between another tool's Quantize and Dequantize, is no computing.
+pub fn form(g: &Graph) -> Form {
+    let quantized = |v: ValueId| g.ty(v).is_quantized();
+    let integer = |n: &Node| match n.op {
+        Op::Requantize(_) | Op::QAdd(_) | Op::QMul(_) | Op::QAvgPool(_) | Op::Table => true,
+        _ => n.op.is_layer() && n.operands().any(quantized),
+    };
+    match g.nodes().any(|(_, n)| integer(n)) {
+        true => Form::Integer,
+        false if g.values().any(|(_, v)| v.ty.is_quantized()) => Form::Simulated,
+        false => Form::Float,
+    }
 }
 
 /// What two graphs have in common by name, and how far it is apart; in the order of the reference.
@@ -111,9 +142,16 @@ struct Pair {
     name: String,
     /// What the other graph has multiplied each channel by, beyond the reference; and whether channels come last.
     factors: Option<(Vec<f64>, bool)>,
+    /// The type of the other's integers, where one of their steps says something.
+    steps: Option<Type>,
+    /// Whether the reference is quantized behind this value by the very integers of the other: then these are compared.
+    simulated: bool,
 }
 
 /// Compares two graphs of any kind by the names of their values; in isolation too if that is asked for.
+///
+/// Of a [`Form::Simulated`] reference and integers, what the simulation makes of each value when it quantizes it is
+/// compared: the floats before are not cut off at the range, integers are.
 pub fn measure(
     reference: &Graph,
     other: &Graph,
@@ -167,9 +205,11 @@ fn computed(g: &Graph) -> usize {
 fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
     let (before, after) = (equalize::recorded(reference)?, equalize::recorded(other)?);
     let last = if before == after { HashMap::new() } else { equalize::channels_last(reference) };
+    let simulated = form(reference) == Form::Simulated;
     let pair = |v: ValueId| {
         let name = &reference.value(v).name;
-        let other = other.find(name).filter(|q| is_comparable(other, *q))?;
+        let q = other.find(name).filter(|q| is_comparable(other, *q))?;
+        let steps = Some(other.ty(q)).filter(|ty| ty.is_quantized() && ty.dtype.bits() <= 16).cloned();
         let factors = match (before.get(name), after.get(name)) {
             (before, after) if before == after => None,
             (None, Some(after)) => Some(after.clone()),
@@ -179,7 +219,8 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
             }
         };
         let factors = factors.map(|f: Vec<f64>| (f, last.get(name).copied().unwrap_or(false)));
-        Some(Pair { reference: v, other, name: name.clone(), factors })
+        let simulated = simulated && steps.is_some();
+        Some(Pair { reference: v, other: q, name: name.clone(), factors, steps, simulated })
     };
     let values = reference.nodes().flat_map(|(_, n)| n.outputs.iter().copied());
     Ok(values.filter(|v| is_comparable(reference, *v)).filter_map(pair).collect())
@@ -228,8 +269,22 @@ fn add(sums: &mut [Sums], pairs: &[Pair], expected: &[Tensor], found: &[Tensor])
             .at_value(&pair.name)
             .hint("two models of one network: these only share a name"));
         }
-        let factors = pair.factors(a.dims()).map_err(|e| e.at_value(&pair.name))?;
-        let (a, b) = (a.reals()?, b.reals()?);
+        let at = |e: Error| e.at_value(&pair.name);
+        let mut factors = pair.factors(a.dims()).map_err(at)?;
+        let given = pair.steps.as_ref().map(|ty| pair.given(ty, a)).transpose().map_err(at)?;
+        if let Some(given) = &given {
+            let (ours, theirs) = (given.ints()?, b.ints()?);
+            let apart = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
+            sum.max_steps = sum.max_steps.max(Some(apart));
+        }
+        let a = match given.as_ref().filter(|_| pair.simulated) {
+            Some(given) => {
+                factors.fill(1.0);
+                given.reals()?
+            }
+            None => a.reals()?,
+        };
+        let b = b.reals()?;
         let elements = a.iter().zip(b.iter()).zip(factors);
         elements.for_each(|((a, b), f)| sum.add(f64::from(*a), f64::from(*b) / f));
     }
@@ -288,6 +343,7 @@ struct Sums {
     product: f64,
     noise: f64,
     max_error: f64,
+    max_steps: Option<u64>,
 }
 
 impl Sums {
@@ -315,6 +371,7 @@ impl Sums {
             sqnr_db: if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() },
             cosine,
             max_error: self.max_error,
+            max_steps: self.max_steps,
         }
     }
 }
