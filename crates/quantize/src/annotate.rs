@@ -33,9 +33,7 @@ pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
     let scopes = Scopes::new(g, config)?;
     let (simulated, decisions) = (HashMap::new(), HashMap::new());
     let mut cx = Annotator { g, config, scopes, simulated, decisions, rule: "outputs".into(), call: None };
-    if config.output == Output::Narrow || config.io != Io::Float {
-        cx.narrow_outputs()?;
-    }
+    cx.narrow_outputs()?;
     let mut declined = Vec::new();
     for id in cx.g.order().iter().rev().copied().collect::<Vec<_>>() {
         let Some(call) = Call::of(cx.g, id) else { continue };
@@ -44,6 +42,9 @@ pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
             Some(Skip(key)) => ("skip".into(), Decision::Float(key)),
             None => rules.apply(&call, &mut cx).map_err(|e| e.at_node(&call.name))?,
         };
+        if decision == Decision::Integer && cx.scopes.output(config, id, &call.op) == Some(Output::Narrow) {
+            cx.narrow_results(&call)?;
+        }
         cx.g.node_mut(id).rule = Some(name.clone());
         if let Decision::Float(reason) | Decision::Tail(reason) = &decision {
             let reason = reason.clone();
@@ -308,8 +309,12 @@ impl Annotator<'_> {
         Ok(Decision::Integer)
     }
 
-    /// Makes every reader of the call's results read them narrow: for calls whose results go to memory.
+    /// Makes every reader of the call's results read them narrow, unless the configuration wants what it computed: for
+    /// calls whose results go to memory.
     pub fn narrow_results(&mut self, call: &Call) -> Result<()> {
+        if self.scopes.output(self.config, call.node, &call.op) == Some(Output::Wide) {
+            return Ok(());
+        }
         for v in self.g.node(call.node).outputs.clone() {
             self.simulate_input(v)?;
         }
@@ -366,9 +371,13 @@ impl Annotator<'_> {
         }
     }
 
+    /// Makes the model's outputs narrow where the configuration wants them so; integers that leave it always are.
     fn narrow_outputs(&mut self) -> Result<()> {
         for v in self.g.outputs.clone() {
-            if self.g.producer(v).is_some() && self.g.ty(v).dtype.is_float() {
+            let Some((id, node)) = rewrite::producer(self.g, v) else { continue };
+            let wanted = self.scopes.output(self.config, id, &node.op).unwrap_or(self.config.output);
+            let narrow = wanted == Output::Narrow || self.config.io != Io::Float;
+            if narrow && self.g.ty(v).dtype.is_float() {
                 let narrow = self.simulate_input(v)?;
                 self.redirect_output(v, narrow);
             }

@@ -235,3 +235,29 @@ fn an_accumulator_that_is_too_narrow_is_what_the_configuration_says() {
     let error = refused(&text("error"));
     assert!(error.contains("more than the 16 of accumulator_bits") && error.contains("node"), "{error}");
 }
+
+#[test]
+fn what_leaves_an_operator_is_narrow_or_wide_as_asked() {
+    // The sum in front of a float operator is written narrow, unless what it computed is wanted.
+    let float = "[op.GlobalAvgPool]\nskip = true\n[op.MatMul]\nskip = true\n[layer.c3]\nskip = true\n";
+    let quantizes = |q: &Quantized, name: &str| {
+        let v = q.qdq.find(name).unwrap();
+        q.qdq.users().of(v).iter().any(|(n, _)| matches!(q.qdq.node(*n).op, Op::Quantize { .. }))
+    };
+    let (_, _, narrow) = quantized(float);
+    assert!(quantizes(&narrow, "r2") || quantizes(&narrow, "a"));
+    let (_, _, wide) = quantized(&format!("{float}[op.Add]\noutput = 'wide'"));
+    assert!(!quantizes(&wide, "r2") && !quantizes(&wide, "a"));
+    assert!(wide.report.left_float.iter().any(|l| l.node.contains('a')), "{:?}", wide.report.left_float);
+    // A layer's result in front of floats is what its accumulator holds, unless it is wanted narrow.
+    let (_, _, usual) = quantized("[op.GlobalAvgPool]\nskip = true");
+    assert!(!quantizes(&usual, "c3"));
+    let (_, _, narrow) = quantized("[op.GlobalAvgPool]\nskip = true\n[layer.c3]\noutput = 'narrow'");
+    assert!(quantizes(&narrow, "c3"));
+    // So it is where results leave the model.
+    let leaves = |q: &Quantized| q.qdq.ty(q.qdq.outputs[0]).dtype.is_float() && quantizes(q, "y.wide");
+    let (_, _, narrow) = quantized("[layer.y]\noutput = 'narrow'");
+    assert!(leaves(&narrow));
+    let (_, _, wide) = quantized("output = 'narrow'\n[layer.y]\noutput = 'wide'");
+    assert!(wide.qdq.find("y.wide").is_none());
+}

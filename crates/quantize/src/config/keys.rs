@@ -92,7 +92,8 @@ fn check(given: &Table) -> Result<()> {
 }
 
 fn check_choices(choices: &Table, at: &str) -> Result<()> {
-    let known: Vec<String> = KINDS.iter().map(|(_, name)| name.to_string()).chain(["skip".into()]).collect();
+    let kinds = KINDS.iter().map(|(_, name)| name.to_string());
+    let known: Vec<String> = kinds.chain(["skip".into(), "output".into()]).collect();
     choices.iter().try_for_each(|(key, value)| check_one(key, value, at, &known))
 }
 

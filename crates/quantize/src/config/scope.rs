@@ -1,6 +1,6 @@
 //! Choices for some nodes: of an operator, or of layers by name. The more specific wins.
 
-use super::{Config, Spec};
+use super::{Config, Output, Spec};
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::text::OPERATORS;
 use lowbit_ir::{Error, Graph, Kind, Node, NodeId, Op, Result};
@@ -14,6 +14,9 @@ pub struct Choices {
     /// Whether it stays float.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skip: Option<bool>,
+    /// What leaves it, to floats behind it or out of the model: narrow values, or what it computed; else its rule decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<Output>,
     /// What it reads from memory.
     #[serde(skip_serializing_if = "Spec::is_open")]
     pub input: Spec,
@@ -84,6 +87,12 @@ impl Scopes {
     /// Why a node stays float, if the configuration wants it.
     pub fn skipped(&self, id: NodeId) -> Option<&Skip> {
         self.skips.get(&id)
+    }
+
+    /// What is to leave a node, if the configuration says it.
+    pub fn output(&self, config: &Config, id: NodeId, op: &Op) -> Option<Output> {
+        let layers = self.layers.get(&id).into_iter().flatten().filter_map(|pattern| config.layer.get(pattern));
+        config.op.get(op.name()).into_iter().chain(layers).filter_map(|c| c.output).last()
     }
 
     /// What is wanted of a kind of tensor at a node: `rule` says what the rule wants, which is over the operator's and
@@ -165,8 +174,9 @@ fn specific(pattern: &str) -> usize {
 
 fn contradict(a: &Choices, b: &Choices) -> bool {
     let skip = a.skip.zip(b.skip).is_some_and(|(a, b)| a != b);
+    let output = a.output.zip(b.output).is_some_and(|(a, b)| a != b);
     // Where neither changes the other, the order does not matter.
-    skip || super::KINDS.iter().any(|(kind, _)| {
+    skip || output || super::KINDS.iter().any(|(kind, _)| {
         let (a, b) = (a.of(*kind), b.of(*kind));
         a.over(b) != b.over(a)
     })
