@@ -14,6 +14,7 @@ mod tree;
 use std::env;
 use std::process::ExitCode;
 
+use measure::{MEASURES, Measure};
 use tree::workspace_root;
 
 const HELP: &str = "\
@@ -25,20 +26,23 @@ Commands:
   docs   write docs/reference.md from `lowbit list --markdown`
   help   print this
 
-  accuracy [MODEL...]      measure float and integer accuracy on real models for docs/accuracy.md
-  choices [MODEL...]       the same of choices that other tools' tables have too
-  observers [MODEL...]     the same of every observer of values in memory
-  verify [MODEL...]        compare the interpreter with every executor on real models, likewise
-  onnxruntime [MODEL...]   run our files in ONNX Runtime, layer by layer, likewise; PYTHON names a Python that has
-                           onnx, onnxruntime and numpy
-  prequantized [FILE...]   run the quantized files of other tools and compare with what ONNX Runtime gave for them,
-                           likewise
-  roundtrip [MODEL...]     read, write, check and run the float models beside ONNX Runtime, likewise
-  speed [MODEL...]         time the ImageNet models beside ONNX Runtime and write the README's table, likewise
-
-Real models are looked for in the folder that LOWBIT_SHARED names, else in `../shared`.
+{measures}
+The measurements, which take minutes to hours, write the tables of docs/accuracy.md and the README; for chosen models
+they print them. Real models are looked for in the folder that LOWBIT_SHARED names, else in `../shared`; PYTHON names a
+Python that has onnx, onnxruntime and numpy.
 The exit code is 0 for success, 1 for findings and failures, 2 for a command line that is not understood.
 ";
+
+/// The help with a line for every measurement.
+fn help() -> String {
+    let usage = |m: &Measure| format!("{} [{}...]", m.name, m.names);
+    let lines: Vec<String> = MEASURES.iter().map(|m| format!("  {:<24} {}\n", usage(m), m.about)).collect();
+    HELP.replace("{measures}\n", &format!("{}\n", lines.concat()))
+}
+
+fn measure(name: &str) -> Option<&'static Measure> {
+    MEASURES.iter().find(|m| m.name == name)
+}
 
 /// What went wrong, in a sentence for the reader of a terminal.
 type Result<T> = std::result::Result<T, String>;
@@ -48,30 +52,17 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         [] | ["help" | "--help" | "-h"] => {
-            print!("{HELP}");
+            print!("{}", help());
             Ok(true)
         }
         ["tidy"] => workspace_root().and_then(|root| tidy::run(&root)),
         ["test"] => workspace_root().and_then(|root| test::run(&root)),
         ["docs"] => workspace_root().and_then(|root| docs::write(&root)).map(|()| true),
-        ["accuracy", ref names @ ..] => {
-            workspace_root().and_then(|root| measure::accuracy(&root, names)).map(|()| true)
-        }
-        ["choices", ref names @ ..] => workspace_root().and_then(|root| measure::choices(&root, names)).map(|()| true),
-        ["observers", ref names @ ..] => {
-            workspace_root().and_then(|root| measure::observers(&root, names)).map(|()| true)
-        }
-        ["verify", ref names @ ..] => workspace_root().and_then(|root| measure::verify(&root, names)).map(|()| true),
-        ["prequantized", ref names @ ..] => {
-            workspace_root().and_then(|root| measure::prequantized(&root, names)).map(|()| true)
-        }
-        ["roundtrip", ref names @ ..] => workspace_root().and_then(|root| measure::roundtrip(&root, names)),
-        ["speed", ref names @ ..] => workspace_root().and_then(|root| measure::speed(&root, names)).map(|()| true),
-        ["onnxruntime", ref names @ ..] => {
-            workspace_root().and_then(|root| measure::onnxruntime(&root, names)).map(|()| true)
+        [name, ref names @ ..] if measure(name).is_some() => {
+            workspace_root().and_then(|root| measure(name).map_or(Ok(()), |m| (m.run)(&root, names)).map(|()| true))
         }
         _ => {
-            eprint!("cargo xtask: `{}` is not a command\n\n{HELP}", arguments.join(" "));
+            eprint!("cargo xtask: `{}` is not a command\n\n{}", arguments.join(" "), help());
             return ExitCode::from(2);
         }
     };

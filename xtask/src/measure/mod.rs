@@ -1,7 +1,14 @@
 //! Measured tables of docs/accuracy.md and the README: real models, from the folder that `LOWBIT_SHARED` names.
 //!
-//! Every figure comes out of the command line that users have, `lowbit quantize`, `evaluate`, `verify` and `run`, with
-//! default settings; this room only calls it, model by model, and writes what it says between the markers of the page.
+//! Every figure comes out of the command line that users have, `lowbit quantize`, `evaluate`, `compare`, `verify` and so
+//! on; this room only calls it, model by model, and writes what it says between the markers of the page. For models that
+//! are named it prints the rows and leaves the page, which has all models.
+//!
+//! [`accuracy`] is about what quantization costs, [`integers`] about what the integers are, [`cost`] about time and memory.
+
+mod accuracy;
+mod cost;
+mod integers;
 
 use serde_json::Value;
 use std::env;
@@ -10,6 +17,62 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::{Result, cargo};
+
+/// A measurement: its name, what it does with models or files of these names (all, if none), and a line for the help.
+pub struct Measure {
+    pub name: &'static str,
+    pub names: &'static str,
+    pub about: &'static str,
+    pub run: fn(&Path, &[&str]) -> Result<()>,
+}
+
+/// Every measurement.
+pub static MEASURES: &[Measure] = &[
+    Measure { name: "accuracy", names: "MODEL", about: "float and integer accuracy", run: accuracy::accuracy },
+    Measure {
+        name: "observers",
+        names: "MODEL",
+        about: "the same of every observer of values in memory",
+        run: accuracy::observers,
+    },
+    Measure {
+        name: "choices",
+        names: "MODEL",
+        about: "the same of choices that other tools' tables have too",
+        run: accuracy::choices,
+    },
+    Measure {
+        name: "verify",
+        names: "MODEL",
+        about: "the interpreter against every executor, and integers against their simulation",
+        run: integers::verify,
+    },
+    Measure {
+        name: "onnxruntime",
+        names: "MODEL",
+        about: "our files in ONNX Runtime, layer by layer (Python)",
+        run: integers::onnxruntime,
+    },
+    Measure {
+        name: "prequantized",
+        names: "FILE",
+        about: "other tools' quantized files, beside ONNX Runtime (Python)",
+        run: integers::prequantized,
+    },
+    Measure {
+        name: "roundtrip",
+        names: "MODEL",
+        about: "float models read, written, checked and run beside ONNX Runtime (Python)",
+        run: integers::roundtrip,
+    },
+    Measure { name: "memory", names: "MODEL", about: "calibration with 10 and with 1,000 images", run: cost::memory },
+    Measure {
+        name: "speed",
+        names: "MODEL",
+        about: "latency beside ONNX Runtime, for the README (Python)",
+        run: cost::speed,
+    },
+];
 
 /// A model with its data and the flags that preprocess it.
 struct Subject {
@@ -67,7 +130,6 @@ const README: &str = "README.md";
 
 /// What is needed for every measurement.
 struct Bench {
-    root: PathBuf,
     shared: PathBuf,
     lowbit: PathBuf,
     work: PathBuf,
@@ -84,7 +146,7 @@ impl Bench {
         let lowbit = target.join("release").join(format!("lowbit{}", env::consts::EXE_SUFFIX));
         let work = target.join("measure");
         fs::create_dir_all(&work).map_err(|e| format!("{}: {e}", work.display()))?;
-        Ok(Bench { root: root.to_path_buf(), shared, lowbit, work })
+        Ok(Bench { shared, lowbit, work })
     }
 
     fn float(&self, s: &Subject) -> PathBuf {
@@ -122,6 +184,13 @@ impl Bench {
         Ok(folder)
     }
 
+    /// A verb on a float model and its calibration data.
+    fn command(&self, verb: &str, s: &Subject) -> Result<Command> {
+        let mut command = Command::new(&self.lowbit);
+        command.arg(verb).arg(self.float(s)).arg("--data").arg(self.data(s.calibration)?).args(s.flags);
+        Ok(command)
+    }
+
     /// Makes the integer model, unless it is there and newer than the program that makes it.
     fn quantize(&self, s: &Subject) -> Result<()> {
         self.quantize_by(s, "", &self.integer(s))
@@ -135,9 +204,8 @@ impl Bench {
         }
         let config = path.with_extension("toml");
         fs::write(&config, choices).map_err(|e| format!("{}: {e}", config.display()))?;
-        let mut command = Command::new(&self.lowbit);
-        command.arg("quantize").arg(self.float(s)).arg("--data").arg(self.data(s.calibration)?);
-        command.args(s.flags).arg("--no-report").arg("--config").arg(config).arg("-o").arg(path);
+        let mut command = self.command("quantize", s)?;
+        command.arg("--no-report").arg("--config").arg(config).arg("-o").arg(path);
         output(&mut command).map(|_| ())
     }
 
@@ -155,8 +223,61 @@ impl Bench {
         self.json(&mut command)
     }
 
+    /// Whether `lowbit verify` finds the same bits everywhere, and the greatest difference, in steps of the integers,
+    /// that `lowbit compare` finds between a layer and its simulation.
+    fn proof(&self, s: &Subject, integer: &Path) -> Result<Proof> {
+        let data = self.data(s.test)?;
+        let command = |verb: &str| {
+            let mut command = Command::new(&self.lowbit);
+            command.arg(verb).arg(integer).arg("--data").arg(&data);
+            command
+        };
+        let verified = self.json(&mut command("verify"))?;
+        let compared = self.json(command("compare").args(["--samples", "4"]))?;
+        let layers = compared["layers"].as_array().into_iter().flatten();
+        let steps: Vec<u64> = layers.filter_map(|l| l["isolated"]["max_steps"].as_u64()).collect();
+        Ok(Proof { identical: verified["identical"] == Value::Bool(true), verified, steps })
+    }
+
     fn json(&self, arguments: &mut Command) -> Result<Value> {
-        serde_json::from_slice(&output(arguments.arg("--json"))?).map_err(|e| format!("unreadable JSON: {e}"))
+        json(arguments.arg("--json"))
+    }
+}
+
+/// What was proven of an integer model.
+struct Proof {
+    identical: bool,
+    /// What `lowbit verify` says.
+    verified: Value,
+    /// The greatest difference of each value of integers from its simulation.
+    steps: Vec<u64>,
+}
+
+impl Proof {
+    /// A model without integers of its own has nothing to be one step away.
+    fn holds(&self) -> bool {
+        self.identical && !self.steps.is_empty() && self.greatest() <= 1
+    }
+
+    fn greatest(&self) -> u64 {
+        self.steps.iter().copied().max().unwrap_or(0)
+    }
+}
+
+fn json(command: &mut Command) -> Result<Value> {
+    serde_json::from_slice(&output(command)?).map_err(|e| format!("unreadable JSON: {e}"))
+}
+
+/// A figure as text, or a dash for none.
+fn figure(v: &Value, digits: usize) -> String {
+    v.as_f64().map_or("-".into(), |x| format!("{x:.digits$}"))
+}
+
+/// An error that lists what is not as it should be, if anything is.
+fn none_of(what: &str, findings: &[String]) -> Result<()> {
+    match findings.is_empty() {
+        true => Ok(()),
+        false => Err(format!("{what}: {}", findings.join(", "))),
     }
 }
 
@@ -166,6 +287,11 @@ fn shared(root: &Path) -> Result<PathBuf> {
     shared.canonicalize().map_err(|e| {
         format!("the models are not in {}: {e}; set LOWBIT_SHARED to the folder that holds them", shared.display())
     })
+}
+
+/// The Python that runs the scripts beside this crate.
+fn python() -> Command {
+    Command::new(env::var_os("PYTHON").unwrap_or_else(|| "python3".into()))
 }
 
 fn output(command: &mut Command) -> Result<Vec<u8>> {
@@ -186,17 +312,41 @@ fn chosen(names: &[&str]) -> Result<Vec<&'static Subject>> {
     }
 }
 
-/// Puts rows between a page's markers `<!-- NAME -->` and `<!-- /NAME -->`.
-fn write(root: &Path, page: &str, name: &str, rows: &[String]) -> Result<()> {
-    let path = root.join(page);
-    let text = fs::read_to_string(&path).map_err(|e| format!("{page}: {e}"))?;
-    let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-    let found = text.find(&open).map(|i| i + open.len()).zip(text.find(&close));
-    let Some((from, to)) = found.filter(|(from, to)| from <= to) else {
-        return Err(format!("{page} has no markers named {name}"));
-    };
-    let changed = format!("{}{}\n{}", &text[..from], rows.join("\n"), &text[to..]);
-    // Beside the page first: it stays as it was if the disk is full.
-    let half = path.with_extension("md.part");
-    fs::write(&half, changed).and_then(|()| fs::rename(&half, &path)).map_err(|e| format!("{page}: {e}"))
+/// A table of a page, row by row: shown while it grows, and written when it is whole.
+struct Table {
+    name: &'static str,
+    rows: Vec<String>,
+}
+
+impl Table {
+    fn new(name: &'static str, titles: &[&str]) -> Table {
+        let rule = format!("|---|{}", "--:|".repeat(titles.len().saturating_sub(1)));
+        Table { name, rows: vec![format!("| {} |", titles.join(" | ")), rule] }
+    }
+
+    fn row(&mut self, cells: &[String]) {
+        let row = format!("| {} |", cells.join(" | "));
+        eprintln!("{row}");
+        self.rows.push(row);
+    }
+
+    /// Puts it between a page's markers `<!-- NAME -->` and `<!-- /NAME -->`; of chosen models it is printed.
+    fn write(&self, root: &Path, page: &str, names: &[&str]) -> Result<()> {
+        let rows = self.rows.join("\n");
+        if !names.is_empty() {
+            println!("{rows}");
+            return Ok(());
+        }
+        let path = root.join(page);
+        let text = fs::read_to_string(&path).map_err(|e| format!("{page}: {e}"))?;
+        let (open, close) = (format!("<!-- {} -->\n", self.name), format!("<!-- /{} -->", self.name));
+        let found = text.find(&open).map(|i| i + open.len()).zip(text.find(&close));
+        let Some((from, to)) = found.filter(|(from, to)| from <= to) else {
+            return Err(format!("{page} has no markers named {}", self.name));
+        };
+        let changed = format!("{}{rows}\n{}", &text[..from], &text[to..]);
+        // Beside the page first: it stays as it was if the disk is full.
+        let half = path.with_extension("md.part");
+        fs::write(&half, changed).and_then(|()| fs::rename(&half, &path)).map_err(|e| format!("{page}: {e}"))
+    }
 }
