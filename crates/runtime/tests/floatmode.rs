@@ -60,7 +60,7 @@ fn everything_that_computes_floats_refuses_another_environment() {
         (
             "prepare",
             Box::new(|| {
-                prepare(&mut float.clone(), &mut Prepare { customs: Customs::default() }, &mut ()).map(|_flow| ())
+                prepare(&mut float.clone(), &mut Prepare::default(), &mut ()).map(|_flow| ())
             }),
         ),
         ("equalize", Box::new(|| equalize(&mut float.clone(), &config, &engine, &samples).map(drop))),

@@ -105,6 +105,9 @@ impl Builder {
         }
         let operands = tensors.iter().flatten().map(|t| t.bytes().len()).sum();
         self.take(types, operands)?;
+        let operand_types: Vec<Option<&Type>> = tensors.iter().map(|t| t.map(Tensor::ty)).collect();
+        let needed = interp::workspace_beyond(op, &operand_types, types).saturating_add(self.taken);
+        memory::check("computing a constant while reading", needed, self.room)?;
         let results = interp::eval(op, &tensors, types, &self.customs)?;
         Ok(Some(results.into_iter().zip(outputs).map(|(t, name)| Item::Const(name.as_str().into(), t)).collect()))
     }
