@@ -39,9 +39,9 @@ impl ModelArguments {
     }
 
     /// Reads it for a verb that tells the remarks itself.
-    pub fn load_silently(&self) -> Result<Model> {
+    pub fn load_silently(&self, memory: &MemoryArguments) -> Result<Model> {
         self.check_shapes()?;
-        Model::load_with(&self.path, &self.shapes)
+        Model::load_within(&self.path, &self.shapes, memory.max_memory)
     }
 
     /// Refuses two sizes for one input.
@@ -187,7 +187,7 @@ pub struct MachineArguments {
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct MemoryArguments {
-    /// Memory that a run may take beyond the model: what needs more is refused before it is asked for
+    /// Memory that the work may take beyond the model: what needs more is refused before it is asked for
     #[arg(long, value_name = "512M|2G|none", default_value = "2G", value_parser = memory::parse)]
     pub max_memory: usize,
 }

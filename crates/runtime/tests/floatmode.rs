@@ -4,7 +4,7 @@
 
 use lowbit_compile::{Target, compile};
 use lowbit_ir::interp::Interpreter;
-use lowbit_ir::{Customs, Engine, Graph, Tensor, text};
+use lowbit_ir::{Engine, Graph, Tensor, text};
 use lowbit_quantize::{
     Config, Options, Prepare, Refine, analysis, annotate, calibrate, equalize, prepare, quantize, realize, refine,
 };

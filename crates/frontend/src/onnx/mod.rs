@@ -8,6 +8,7 @@
 
 pub mod builder;
 pub mod export;
+pub mod external;
 pub mod import;
 pub mod node;
 pub mod notes;
