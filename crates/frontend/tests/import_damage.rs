@@ -349,7 +349,7 @@ fn external_data_that_is_not_on_the_disk_counts_as_memory() {
             0,
         )
         .unwrap();
-        folder.refused(&[1 << 34], &[("location", "holes.bin")], &["64 GiB", "--max-memory"]);
+        folder.refused(&[1 << 34], &[("location", "holes.bin")], &["64.0 GiB", "--max-memory"]);
     }
 }
 

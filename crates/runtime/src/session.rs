@@ -40,7 +40,8 @@ impl Session {
 
     /// A session that shares a pool with others; their runs take turns.
     ///
-    /// Every thread has scratch of its own: what all of it takes is compared with what the program may take.
+    /// Every thread has scratch of its own, and results are taken out of the activations: what all of that takes is compared
+    /// with what the program may take.
     pub fn with_pool(program: Arc<Program>, pool: Arc<Pool>) -> Result<Session> {
         if !crate::isa::detect().has(program.isa().features) {
             return Err(Error::new(format!(
@@ -49,8 +50,11 @@ impl Session {
             )));
         }
         let threads = pool.threads();
-        let needed = program.scratch().saturating_mul(threads).saturating_add(program.arena());
-        memory::check(&format!("activations and the scratch of {threads} threads"), needed, program.max_memory())?;
+        let results = program.outputs().iter().map(|port| memory::bytes(&port.ty)).fold(0, usize::saturating_add);
+        let scratch = program.scratch().saturating_mul(threads);
+        let needed = [scratch, results, program.arena()].into_iter().fold(0, usize::saturating_add);
+        let what = format!("activations, results and the scratch of {threads} threads");
+        memory::check(&what, needed, program.max_memory())?;
         let arena = Aligned::zeroed(program.arena())?;
         let scratch = (0..threads).map(|_| Aligned::zeroed(program.scratch())).collect::<Result<_>>()?;
         let tiles = program.steps().iter().map(|s| Tiles::new(tiles(&s.kind))).collect();

@@ -69,7 +69,8 @@ impl External {
                 .hint("keep the data file beside the model, under the name the model gives it")
         };
         // A link may lead out although its name does not.
-        let real = |path: &Path| path.canonicalize().map_err(|e| fail(e.into()));
+        // What to try is said here better than where no more is known than that there is no file.
+        let real = |path: &Path| path.canonicalize().map_err(|e| fail(Error::new(Error::from(e).message())));
         let real_path = real(&path)?;
         if !real_path.starts_with(real(base)?) {
             return Err(outside());
