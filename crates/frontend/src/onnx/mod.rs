@@ -19,6 +19,7 @@ pub mod sizes;
 pub mod standard;
 pub mod tensor;
 
+pub use prost::Message;
 pub use export::export;
 pub use import::import;
 pub use ops::OPS;
