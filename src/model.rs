@@ -295,9 +295,10 @@ impl Model {
     }
 
     fn check_float(&self) -> Result<()> {
-        match self.is_quantized() {
-            false => Ok(()),
-            true => Err(Error::new("expected a float model, found one with quantized values")
+        match self.graph.values().find(|(_, v)| v.ty.is_quantized()) {
+            None => Ok(()),
+            Some((_, value)) => Err(Error::new("expected a float model, found one with quantized values")
+                .at_value(&value.name)
                 .hint("the float model it came from")),
         }
     }

@@ -192,6 +192,7 @@ fn configurations_that_make_no_sense_are_refused() {
     let folder = Folder::new();
     let (model, file, out) = (demo("model.onnx"), folder.path("c.toml"), folder.path("out"));
     let many: String = (0..100_000).map(|i| format!("layer.'x{i}'.skip = true\n")).collect();
+    let deep = format!("a = {}", "[".repeat(100_000));
     let cases: &[(&[u8], &str)] = &[
         (b"input.bits = 0", "expected bits in 2..=16, found 0"),
         (b"input.bits = -1", "input.bits"),
@@ -203,7 +204,7 @@ fn configurations_that_make_no_sense_are_refused() {
         (b"weight.per = 'block(0)'", "block(0)"),
         (b"\xff\xfe", "UTF-8"),
         (b"input.bits = 8\0", "reading the configuration"),
-        (&[b'['; 100_000], "recurs"),
+        (deep.as_bytes(), "recurs"),
         (&[b'a'; 900_000], "reading the configuration"),
         (many.as_bytes(), "up to 1 MiB"),
     ];
