@@ -90,4 +90,26 @@ mod tests {
             assert!(e.contains("--max-memory"), "{e}");
         }
     }
+
+    #[test]
+    fn the_scratch_of_every_thread_counts() {
+        use lowbit_runtime::Session;
+        let weights = vec!["1"; 8 * 8 * 9].join(", ");
+        let text = format!(
+            "graph \"g\" {{\n  input %x: f32[1x8x16x16]\n  const %w: f32[8x8x3x3] = [{weights}]\n  \
+             %y = Conv(%x, %w) {{strides [1, 1], pads [1, 1, 1, 1], dilations [1, 1], group 1}}\n  output %y\n}}\n"
+        );
+        let graph = lowbit_ir::text::parse(&text).unwrap();
+        let target = Target::isa("scalar").unwrap();
+        let program = compile(&graph, &target).unwrap();
+        assert!(program.scratch() > 0, "a convolution gathers its rows");
+        let results = 8 * 16 * 16 * 4;
+        for threads in [1, 3] {
+            let needed = program.arena() + results + threads * program.scratch();
+            let within = |bytes: usize| compile(&graph, &target.clone().max_memory(bytes)).unwrap();
+            Session::with_threads(within(needed), threads).unwrap();
+            let e = Session::with_threads(within(needed - 1), threads).unwrap_err().to_string();
+            assert!(e.contains(&format!("scratch of {threads} threads")) && e.contains("--max-memory"), "{e}");
+        }
+    }
 }

@@ -127,6 +127,67 @@ fn broken_graphs_name_the_place() {
 }
 
 #[test]
+fn names_that_are_given_twice_are_named() {
+    let base = || Model::new(13).input("x", DType::F32, &["2"]);
+    let w = || f32s(&[2], &[1.0, 2.0]);
+    let sum = |m: Model| m.node("Add", "x w", "y", vec![]).output("y");
+    refused(&sum(base().constant("w", &w()).constant("w", &w())), &["value 'w'", "two initializers"]);
+    refused(&sum(base().input("x", DType::F32, &["2"]).constant("w", &w())), &["value 'x'", "names of their own"]);
+    let twice = sum(base().constant("w", &w())).node("Neg", "x", "w", vec![]).output("w");
+    refused(&twice, &["node 'Neg_w'", "value 'w'", "two nodes, inputs or initializers"]);
+    refused(&base().node("Neg", "x", "x", vec![]).output("x"), &["value 'x'", "two nodes"]);
+    refused(&base().node("Split", "x", "a a", vec![]).output("a"), &["value 'a'", "two nodes"]);
+    // Nodes may share a name, which is theirs alone to be told by.
+    let mut shared = base().node("Neg", "x", "a", vec![]).node("Neg", "a", "y", vec![]).output("y");
+    shared.graph().node.iter_mut().for_each(|n| n.name = Some("same".into()));
+    assert!(shared.import().is_ok());
+}
+
+#[test]
+fn sizes_beyond_all_measure_are_named() {
+    let model = |dims: &[&str], op: &str, attributes| {
+        Model::new(13).input("x", DType::F32, dims).node(op, "x", "y", attributes).output("y")
+    };
+    // An open size is written as 0 or -1; others below 0 mean nothing else.
+    for dims in [["-1", "4"], ["0", "4"], ["-7", "4"], ["-9223372036854775808", "4"]] {
+        let g = model(&dims, "Relu", vec![]).import().unwrap();
+        assert_eq!(g.ty(g.inputs[0]).shape.0[0].known(), None, "{dims:?}");
+    }
+    let huge = "4611686018427387904";
+    for (op, attributes) in
+        [("Flatten", vec![]), ("GlobalAveragePool", vec![]), ("ReduceMean", vec![ints("axes", &[1])]), ("Softmax", vec![])]
+    {
+        // Nothing is computed of sizes while a file is read but other sizes: those that overflow are named.
+        if let Err(e) = model(&["1", huge, huge], op, attributes).import() {
+            assert!(e.to_string().contains(&format!("node '{op}_y'")), "{e}");
+        }
+    }
+    refused(&model(&["1", huge, huge], "Flatten", vec![]), &["node 'Flatten_y'"]);
+    let pads = |n: i64| model(&["1", "1", "4", "4"], "MaxPool", vec![ints("kernel_shape", &[2, 2]), ints("pads", &[n; 4])]);
+    refused(&pads(i64::MAX), &["node 'MaxPool_y'"]);
+    refused(&pads(-1), &["node 'MaxPool_y'", "-1"]);
+    let kernel = |k: i64| model(&["1", "1", "4", "4"], "MaxPool", vec![ints("kernel_shape", &[k, k])]);
+    for k in [0, -1, i64::MAX, i64::MIN] {
+        refused(&kernel(k), &["node 'MaxPool_y'"]);
+    }
+    let normal = Model::new(13)
+        .input("x", DType::F32, &["1", "2", "65536", "65536"])
+        .constant("s", &f32s(&[2], &[1.0, 1.0]))
+        .node("InstanceNormalization", "x s s", "y", vec![])
+        .output("y");
+    refused(&normal, &["node 'InstanceNormalization_y'", "16 GiB", "--max-memory"]);
+    // Integers of a shape are followed while sizes are open, as many as a shape has.
+    let many = Model::new(13)
+        .input("x", DType::F32, &["N", "2"])
+        .constant("n", &i64s(&[1 << 30]))
+        .node("Shape", "x", "s", vec![int("end", 1)])
+        .node("Expand", "s n", "e", vec![])
+        .node("Reshape", "x e", "y", vec![])
+        .output("y");
+    refused(&many, &["node 'Expand_e'", "up to 65536"]);
+}
+
+#[test]
 fn wrong_tensors_are_refused_before_memory_is_taken() {
     let with = |t: TensorProto| {
         Model::new(13).input("x", DType::F32, &["2"]).raw(t).node("Add", "x w", "y", vec![]).output("y")
