@@ -124,8 +124,14 @@ mod tests {
             found: "4".into(),
         };
         let executors = vec!["scalar x1".into(), "scalar x2".into()];
-        let mut verification =
-            Verification { identical: false, samples: 2, executors, values: 9, not_finite: None, difference: Some(difference) };
+        let mut verification = Verification {
+            identical: false,
+            samples: 2,
+            executors,
+            values: 9,
+            not_finite: None,
+            difference: Some(difference),
+        };
         let outcome = |verification| {
             let (model, data) = (Path::new("m.onnx"), "random");
             let found = Found { model, data, verification, left_float: None, reference_steps: Vec::new() };

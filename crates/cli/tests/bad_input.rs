@@ -34,7 +34,11 @@ fn writers(out: &str) -> Vec<(Vec<String>, String)> {
 #[track_caller]
 fn refused_for_want_of_room(ran: &Ran, folder: &str, target: &str, said: &str) {
     assert_eq!(ran.code, Some(1), "{target}: {} {}", ran.stdout, ran.stderr);
-    assert!(ran.stderr.contains(said) && ran.stderr.contains(&format!("writing '{target}")), "{target}: {}", ran.stderr);
+    assert!(
+        ran.stderr.contains(said) && ran.stderr.contains(&format!("writing '{target}")),
+        "{target}: {}",
+        ran.stderr
+    );
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -146,8 +150,10 @@ fn activations_that_are_not_finite_name_the_sample_and_the_value() {
         ("div.onnx", "  %r = Relu(%a)\n  %bad = Div(%r, %r)\n", "NaN", 1),
     ] {
         let model = fragile(&folder, name, middle);
-        for verb in [&["quantize", &model, "--data", &data, "-o", &out][..], &["calibrate", &model, "--data", &data, "-o", &out]]
-        {
+        for verb in [
+            &["quantize", &model, "--data", &data, "-o", &out][..],
+            &["calibrate", &model, "--data", &data, "-o", &out],
+        ] {
             let stderr = error(verb, 1);
             let place = format!("value 'bad': expected finite values to calibrate on, found {found} (element {at})");
             assert!(stderr.contains(&place) && stderr.contains("on sample 2"), "{verb:?}: {stderr}");
@@ -155,7 +161,9 @@ fn activations_that_are_not_finite_name_the_sample_and_the_value() {
         let stderr = error(&["evaluate", &model, "--data", &data], 1);
         assert!(stderr.contains("value 'y'") && stderr.contains("sample 'x.npz[2]'"), "{stderr}");
         let place = format!("warning: value 'bad' is {found} at element {at} on sample 2");
-        for verb in [&["compare", &model, &model, "--data", &data][..], &["verify", &model, "--data", &data, "--samples", "3"]] {
+        for verb in
+            [&["compare", &model, &model, "--data", &data][..], &["verify", &model, "--data", &data, "--samples", "3"]]
+        {
             let ran = run(verb);
             assert!(ran.code == Some(0) && ran.stderr.contains(&place), "{verb:?}: {}", ran.stderr);
             let ran = run(&[verb, &["--json"]].concat());
@@ -174,8 +182,11 @@ fn inputs_that_are_not_finite_name_the_sample_and_the_input() {
     let folder = Folder::new();
     let (data, out) = (folder.path("x.npy"), folder.path("out"));
     let model = fragile(&folder, "plain.onnx", "  %bad = Relu(%a)\n");
-    npy::write(Path::new(&data), &Tensor::from_f32(&[2, 4], vec![1.0, 2.0, 3.0, 4.0, 1.0, 2.0, f32::NAN, 4.0]).unwrap())
-        .unwrap();
+    npy::write(
+        Path::new(&data),
+        &Tensor::from_f32(&[2, 4], vec![1.0, 2.0, 3.0, 4.0, 1.0, 2.0, f32::NAN, 4.0]).unwrap(),
+    )
+    .unwrap();
     for verb in ["quantize", "calibrate"] {
         let stderr = error(&[verb, &model, "--data", &data, "-o", &out], 1);
         assert!(stderr.contains("value 'x'") && stderr.contains("found NaN (element 2)"), "{stderr}");
@@ -295,7 +306,8 @@ fn arrays_that_claim_too_much_are_refused_by_name() {
         [b"\x93NUMPY\x01\x00", &(text.len() as u16).to_le_bytes()[..], text.as_bytes()].concat()
     };
     let file = folder.path("x.npy");
-    let shapes = ["(1000000000000, 3, 32, 32)", "(18446744073709551615, 18446744073709551615)", "(1, 99, 32, 32)", "(-1,)"];
+    let shapes =
+        ["(1000000000000, 3, 32, 32)", "(18446744073709551615, 18446744073709551615)", "(1, 99, 32, 32)", "(-1,)"];
     for shape in shapes {
         std::fs::write(&file, header(shape)).unwrap();
         for verb in [

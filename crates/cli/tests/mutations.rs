@@ -8,7 +8,9 @@ mod support;
 
 use lowbit::frontend;
 use lowbit::frontend::onnx::Message;
-use lowbit::frontend::onnx::proto::{AttributeProto, GraphProto, ModelProto, tensor_shape_proto::dimension, type_proto};
+use lowbit::frontend::onnx::proto::{
+    AttributeProto, GraphProto, ModelProto, tensor_shape_proto::dimension, type_proto,
+};
 use lowbit::ir::{Graph, text};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

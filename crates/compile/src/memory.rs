@@ -17,7 +17,8 @@ pub fn check(graph: &Graph, lowered: &Lowered, plan: &Plan, allowed: usize) -> R
     let constants = lowered.constants.len().saturating_sub(model.sum());
     let scratch = lowered.steps.iter().map(|s| s.kind.scratch()).max().unwrap_or(0);
     let interpreted = lowered.steps.iter().map(interpreted).max().unwrap_or(0);
-    let needed = [plan.arena, constants, scratch, interpreted, lowered.tables].into_iter().fold(0, usize::saturating_add);
+    let needed =
+        [plan.arena, constants, scratch, interpreted, lowered.tables].into_iter().fold(0, usize::saturating_add);
     let (size, node) = plan.largest.clone().unwrap_or_default();
     let what = match size {
         0 => "the program".to_string(),
@@ -83,7 +84,8 @@ mod tests {
         let sliced = "graph \"g\" {\n  input %x: u8[4294967296]\n  %y = Slice(%x) {axes [0], starts [0], ends [4294967296], steps [2]}\n  output %y\n}\n";
         let padded = "graph \"g\" {\n  input %x: f32[1x3x8x8]\n  %big = Pad(%x) {begins [0, 0, 0, 0], ends [0, 0, 0, 4294967296], value 0}\n  \
                       %y = Slice(%big) {axes [3], starts [0], ends [8], steps [1]}\n  output %y\n}\n";
-        let turned = "graph \"g\" {\n  input %x: f32[1000x2x3x1000]\n  %y = Transpose(%x) {perm [3, 1, 2, 0]}\n  output %y\n}\n";
+        let turned =
+            "graph \"g\" {\n  input %x: f32[1000x2x3x1000]\n  %y = Transpose(%x) {perm [3, 1, 2, 0]}\n  output %y\n}\n";
         for (text, node, allowed) in [(sliced, "y", 2 << 30), (padded, "big", 2 << 30), (turned, "y", 16 << 10)] {
             let e = refused(text, &Target::host().max_memory(allowed));
             assert!(e.contains(&format!("'{node}'")) || e.contains("'x'"), "{e}");

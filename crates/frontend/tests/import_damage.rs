@@ -154,16 +154,20 @@ fn sizes_beyond_all_measure_are_named() {
         assert_eq!(g.ty(g.inputs[0]).shape.0[0].known(), None, "{dims:?}");
     }
     let huge = "4611686018427387904";
-    for (op, attributes) in
-        [("Flatten", vec![]), ("GlobalAveragePool", vec![]), ("ReduceMean", vec![ints("axes", &[1])]), ("Softmax", vec![])]
-    {
+    for (op, attributes) in [
+        ("Flatten", vec![]),
+        ("GlobalAveragePool", vec![]),
+        ("ReduceMean", vec![ints("axes", &[1])]),
+        ("Softmax", vec![]),
+    ] {
         // Nothing is computed of sizes while a file is read but other sizes: those that overflow are named.
         if let Err(e) = model(&["1", huge, huge], op, attributes).import() {
             assert!(e.to_string().contains(&format!("node '{op}_y'")), "{e}");
         }
     }
     refused(&model(&["1", huge, huge], "Flatten", vec![]), &["node 'Flatten_y'"]);
-    let pads = |n: i64| model(&["1", "1", "4", "4"], "MaxPool", vec![ints("kernel_shape", &[2, 2]), ints("pads", &[n; 4])]);
+    let pads =
+        |n: i64| model(&["1", "1", "4", "4"], "MaxPool", vec![ints("kernel_shape", &[2, 2]), ints("pads", &[n; 4])]);
     refused(&pads(i64::MAX), &["node 'MaxPool_y'"]);
     refused(&pads(-1), &["node 'MaxPool_y'", "-1"]);
     let kernel = |k: i64| model(&["1", "1", "4", "4"], "MaxPool", vec![ints("kernel_shape", &[k, k])]);
@@ -398,7 +402,10 @@ fn external_data_that_is_not_on_the_disk_counts_as_memory() {
     let all: Vec<&[(&str, &str)]> = vec![&[("location", "shared.bin")]; 8];
     folder.read(&[1024], &all, 7 * 4096).unwrap();
     let error = folder.read(&[1024], &all, 6 * 4096).unwrap_err();
-    assert!(error.contains("value 'w7'") && error.contains("at most 24 KiB") && error.contains("--max-memory"), "{error}");
+    assert!(
+        error.contains("value 'w7'") && error.contains("at most 24 KiB") && error.contains("--max-memory"),
+        "{error}"
+    );
     let holes = std::fs::File::create(folder.0.join("model/holes.bin")).unwrap();
     holes.set_len(1 << 36).unwrap();
     drop(holes);

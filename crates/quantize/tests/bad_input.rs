@@ -220,7 +220,8 @@ graph "g" {
     let left = |max_memory: usize| {
         let mut g = graph(text);
         let _ = prepare(&mut g, &mut Prepare::new(Customs::default(), max_memory), &mut ()).unwrap();
-        let mut left: Vec<String> = g.nodes().filter(|(_, n)| n.op.name() == "Expand").map(|(_, n)| n.name.clone()).collect();
+        let mut left: Vec<String> =
+            g.nodes().filter(|(_, n)| n.op.name() == "Expand").map(|(_, n)| n.name.clone()).collect();
         left.sort();
         left
     };

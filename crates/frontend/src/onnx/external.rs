@@ -31,7 +31,8 @@ impl<'a> Place<'a> {
     fn of(proto: &'a TensorProto) -> Result<Place<'a>> {
         let entry = |key: &str| proto.external_data.iter().find(|e| e.key() == key).map(|e| e.value());
         let number = |key: &str| {
-            let parsed = |v: &str| v.parse().map_err(|_| Error::new(format!("expected '{key}' as a number, found '{v}'")));
+            let parsed =
+                |v: &str| v.parse().map_err(|_| Error::new(format!("expected '{key}' as a number, found '{v}'")));
             entry(key).map(parsed).transpose()
         };
         let location = entry("location").filter(|l| !l.is_empty());
@@ -78,7 +79,9 @@ impl External {
         // What the tensor says of itself comes first: no file is read because another number is large.
         let length = place.length.unwrap_or(expected as u64);
         if length != expected as u64 {
-            return Err(Error::new(format!("expected {expected} bytes of external data for {ty}, found a length of {length}")));
+            return Err(Error::new(format!(
+                "expected {expected} bytes of external data for {ty}, found a length of {length}"
+            )));
         }
         let mut file = files::open(&real_path).map_err(fail)?;
         let found = file.metadata().map_err(|e| fail(e.into()))?;

@@ -19,10 +19,10 @@ pub mod sizes;
 pub mod standard;
 pub mod tensor;
 
-pub use prost::Message;
 pub use export::export;
 pub use import::import;
 pub use ops::OPS;
+pub use prost::Message;
 
 /// The oldest opset of the default domain that is read.
 pub const OLDEST_OPSET: i64 = 7;
