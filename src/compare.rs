@@ -2,7 +2,7 @@
 
 use crate::model::Model;
 use lowbit_ir::{Engine, Error, Graph, Result};
-use lowbit_quantize::analysis::{self, Form, ValueError};
+use lowbit_quantize::analysis::{self, Form, NotFinite, ValueError};
 use lowbit_quantize::{Samples, samples::spread};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -21,6 +21,9 @@ pub struct Comparison {
     pub only_reference: usize,
     /// Values that only the other model computes, such as the accumulators of integer layers.
     pub only_other: usize,
+    /// The first value of either model that is not finite: what is said of it, and of what follows, is no number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_finite: Option<NotFinite>,
 }
 
 /// A layer, or another operator whose result both models know.
@@ -149,6 +152,7 @@ pub fn compare_graphs(
         layers: found.cumulative.iter().enumerate().map(describe).collect(),
         only_reference: found.only_reference,
         only_other: found.only_other,
+        not_finite: found.not_finite,
     })
 }
 

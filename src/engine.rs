@@ -2,7 +2,7 @@
 
 use crate::model::{entering, sized_for};
 use lowbit_compile::{Target, compile};
-use lowbit_ir::{Engine, Error, Graph, Outputs, Result, Run, Tensor, ValueId, memory};
+use lowbit_ir::{Engine, Error, Graph, Outputs, Result, Run, Tensor, ValueId};
 use lowbit_runtime::{Pool, Program, Session};
 use std::sync::Arc;
 
@@ -81,10 +81,6 @@ impl Loaded {
         }
         let bound = sized_for(&self.graph, inputs, &self.engine.target.customs)?;
         let program = compile(&bound, &self.engine.target)?;
-        let threads = self.engine.pool.threads();
-        let needed = program.scratch().saturating_mul(threads).saturating_add(program.arena());
-        let what = format!("activations and the scratch of {threads} threads");
-        memory::check(&what, needed, self.engine.target.max_memory)?;
         Ok(self.session.insert(Session::with_pool(program, self.engine.pool.clone())?))
     }
 }

@@ -37,6 +37,7 @@ pub struct Model {
     customs: Customs,
     realizers: Realizers,
     remarks: Vec<String>,
+    max_memory: usize,
 }
 
 /// A quantized model and the account of how it came about.
@@ -135,11 +136,12 @@ impl Model {
         Model::load_within(path, shapes, memory::MAX_MEMORY)
     }
 
-    /// As [`Model::load_with`], with at most this many bytes for constants that the file only says how to compute.
+    /// As [`Model::load_with`], with at most this many bytes for what is made of the model besides it: constants that the
+    /// file only says how to compute, statistics, and what runs in calibration.
     pub fn load_within(path: impl AsRef<Path>, shapes: &[(String, Vec<usize>)], max_memory: usize) -> Result<Model> {
         let options = ImportOptions { shapes: shapes.to_vec(), max_memory };
         let (graph, remarks) = lowbit_frontend::load_with_remarks(path.as_ref(), &options)?;
-        Ok(Model { remarks: lowbit_frontend::remark_lines(&remarks), ..Model::from(graph) })
+        Ok(Model { remarks: lowbit_frontend::remark_lines(&remarks), max_memory, ..Model::from(graph) })
     }
 
     /// The same with operators of the user's.
@@ -206,7 +208,7 @@ impl Model {
         // Tables and scales are computed on this thread.
         check_float_mode()?;
         let mut g = self.graph.clone();
-        let _ = prepare(&mut g, &mut Prepare { customs: self.customs.clone() }, &mut ())?;
+        let _ = prepare(&mut g, &mut Prepare::new(self.customs.clone(), self.max_memory), &mut ())?;
         let left = match self.is_quantized() {
             true => realize(&mut g, &self.config()?, &self.realizers)?,
             false => Vec::new(),
@@ -304,21 +306,27 @@ impl Model {
     }
 
     fn check_float(&self) -> Result<()> {
-        match self.is_quantized() {
-            false => Ok(()),
-            true => Err(Error::new("expected a float model, found one with quantized values")
+        match self.graph.values().find(|(_, v)| v.ty.is_quantized()) {
+            None => Ok(()),
+            Some((_, value)) => Err(Error::new("expected a float model, found one with quantized values")
+                .at_value(&value.name)
                 .hint("the float model it came from")),
         }
     }
 
     fn options(&self, given: Options) -> Options {
-        Options { customs: self.customs.clone(), realizers: self.realizers.clone(), ..given }
+        let (customs, realizers) = (self.customs.clone(), self.realizers.clone());
+        Options { customs, realizers, max_memory: self.max_memory, ..given }
+    }
+
+    fn target(&self) -> Target {
+        Target::host().customs(self.customs.clone()).max_memory(self.max_memory)
     }
 
     fn engine<'a>(&self, given: Option<Box<dyn Engine + 'a>>) -> Result<Box<dyn Engine + 'a>> {
         match given {
             Some(engine) => Ok(engine),
-            None => Ok(Box::new(Compiled::new(Target::host().customs(self.customs.clone()), crate::cores())?)),
+            None => Ok(Box::new(Compiled::new(self.target(), crate::cores())?)),
         }
     }
 
@@ -334,7 +342,8 @@ fn no_data() -> Error {
 
 impl From<Graph> for Model {
     fn from(graph: Graph) -> Self {
-        Model { graph, customs: Customs::default(), realizers: Realizers::standard(), remarks: Vec::new() }
+        let (customs, realizers) = (Customs::default(), Realizers::standard());
+        Model { graph, customs, realizers, remarks: Vec::new(), max_memory: memory::MAX_MEMORY }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::prefetch::Prefetch;
 use lowbit_compile::Target;
 use lowbit_ir::interp::Interpreter;
 use lowbit_ir::{Customs, Engine, Graph, Outputs, Result, Run, Tensor, ValueId, memory};
+use lowbit_quantize::analysis::NotFinite;
 use lowbit_runtime::Isa;
 use serde::Serialize;
 
@@ -20,6 +21,9 @@ pub struct Verification {
     pub executors: Vec<String>,
     /// Values compared a sample: all of the graph that a sample computes.
     pub values: usize,
+    /// The first value that is not finite: it is the same everywhere, and hardly what was meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_finite: Option<NotFinite>,
     /// The first difference, in the order of the graph.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<Difference>,
@@ -42,13 +46,18 @@ pub struct Difference {
     pub found: String,
 }
 
-/// What is compared with the interpreter.
-struct Executor {
+/// A sample, and what the interpreter makes of it.
+struct Expected {
     name: String,
-    /// As it is deployed, with everything fused.
-    deployed: Box<dyn Run>,
-    /// With every value read out.
-    opened: Box<dyn Run>,
+    inputs: Vec<Tensor>,
+    outputs: Outputs,
+}
+
+impl Expected {
+    fn bytes(&self) -> usize {
+        let all = self.outputs.taps.iter().chain(&self.outputs.outputs).chain(&self.inputs);
+        all.map(|t| t.bytes().len()).sum()
+    }
 }
 
 /// The interpreter with a graph of the last sample's sizes: as in a program, the batch may be another than the model says.
@@ -88,51 +97,76 @@ pub fn verify(graph: &Graph, customs: &Customs, data: &Prefetch<'_>) -> Result<V
 pub fn verify_within(graph: &Graph, customs: &Customs, max_memory: usize, data: &Prefetch<'_>) -> Result<Verification> {
     let values: Vec<ValueId> = graph.nodes().flat_map(|(_, n)| n.outputs.iter().copied()).collect();
     let mut reference = Reference { customs: customs.clone(), max_memory, loaded: None };
-    let mut executors: Vec<Executor> = Vec::new();
+    let mut engines = Vec::new();
     for isa in Isa::available() {
         for threads in 1..=4 {
             let target = Target::isa(isa.name)?.customs(customs.clone()).max_memory(max_memory);
-            let engine = Compiled::new(target, threads)?;
-            executors.push(Executor {
-                name: engine.name(),
-                deployed: engine.load(graph, &[])?,
-                opened: engine.load(graph, &values)?,
-            });
+            engines.push(Compiled::new(target, threads)?);
         }
     }
     let mut found = Verification {
         identical: true,
         samples: data.count(),
-        executors: executors.iter().map(|e| e.name.clone()).collect(),
+        executors: engines.iter().map(Engine::name).collect(),
         values: values.len(),
+        not_finite: None,
         difference: None,
     };
-    for i in 0..data.count() {
-        let sample = data.get(i)?;
-        let inputs: Vec<Tensor> = sample.inputs.into_iter().map(|(_, t)| t).collect();
-        let expected = reference.run(graph, &values, &inputs)?;
-        for executor in &mut executors {
-            let opened = executor.opened.run(&inputs)?;
-            let pairs = values.iter().zip(expected.taps.iter().zip(&opened.taps));
-            let inner = pairs.filter_map(|(v, (a, b))| Some((*v, difference(a, b)?))).next();
-            let deployed = executor.deployed.run(&inputs)?;
-            let pairs = graph.outputs.iter().zip(expected.outputs.iter().zip(&deployed.outputs));
-            let outer = pairs.filter_map(|(v, (a, b))| Some((*v, difference(a, b)?))).next();
-            if let Some((v, (element, expected, found_value))) = inner.or(outer) {
-                found.identical = false;
-                found.difference = Some(Difference {
-                    executor: executor.name.clone(),
-                    sample: sample.name,
-                    value: graph.value(v).name.clone(),
-                    element,
-                    expected,
-                    found: found_value,
-                });
-                return Ok(found);
+    let mut i = 0;
+    while i < data.count() {
+        // As many samples at once as there is room for, so that executors are few at a time and seldom made again.
+        let mut samples: Vec<Expected> = Vec::new();
+        let mut kept = 0usize;
+        while i < data.count() && (samples.is_empty() || kept < max_memory / KEPT) {
+            let sample = data.get(i)?;
+            let inputs: Vec<Tensor> = sample.inputs.into_iter().map(|(_, t)| t).collect();
+            let outputs = reference.run(graph, &values, &inputs)?;
+            let name = |v: &ValueId| graph.value(*v).name.as_str();
+            let all = graph.inputs.iter().map(name).zip(&inputs).chain(values.iter().map(name).zip(&outputs.taps));
+            found.not_finite = found.not_finite.or_else(|| NotFinite::first(i, all));
+            samples.push(Expected { name: sample.name, inputs, outputs });
+            kept = kept.saturating_add(samples.last().map_or(0, Expected::bytes));
+            i += 1;
+        }
+        for engine in &engines {
+            let taps = |run: &Outputs| run.taps.clone();
+            let outputs = |run: &Outputs| run.outputs.clone();
+            let difference = match differs(engine, graph, &values, &values, &samples, taps)? {
+                Some(difference) => Some(difference),
+                None => differs(engine, graph, &[], &graph.outputs, &samples, outputs)?,
+            };
+            if difference.is_some() {
+                return Ok(Verification { identical: false, difference, ..found });
             }
         }
     }
     Ok(found)
+}
+
+/// The part of the memory, one in so many, that what the interpreter found may take while executors are compared with it.
+const KEPT: usize = 4;
+
+/// The first of `values` that an executor makes otherwise than the interpreter; `of` is where they are in what a run gives.
+fn differs(
+    engine: &Compiled,
+    graph: &Graph,
+    taps: &[ValueId],
+    values: &[ValueId],
+    samples: &[Expected],
+    of: impl Fn(&Outputs) -> Vec<Tensor>,
+) -> Result<Option<Difference>> {
+    let mut run = engine.load(graph, taps)?;
+    for sample in samples {
+        let (expected, made) = (of(&sample.outputs), of(&run.run(&sample.inputs)?));
+        let mut pairs = values.iter().zip(expected.iter().zip(&made));
+        let other = pairs.find_map(|(v, (a, b))| Some((*v, difference(a, b)?)));
+        if let Some((v, (element, expected, found))) = other {
+            let (executor, sample) = (engine.name(), sample.name.clone());
+            let value = graph.value(v).name.clone();
+            return Ok(Some(Difference { executor, sample, value, element, expected, found }));
+        }
+    }
+    Ok(None)
 }
 
 /// The first element that differs, as text. NaNs are equal whatever their payload: the arithmetic does not define it.

@@ -4,9 +4,10 @@
 //! JPEG leaves the inverse transform and the chroma upsampling to the decoder: pixels lie within 3 levels of
 //! libjpeg-turbo's (about 95 % are equal), and are the same on every machine.
 
+use super::room::{Room, Taken};
 use lowbit_ir::{Error, Result, bail};
 use std::io::Cursor;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// An image of 8-bit samples: rows from top to bottom, channels interleaved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,11 +60,27 @@ impl Image {
 
 /// The image in these bytes, JPEG or PNG by their signature; file names lie.
 pub fn decode(bytes: &[u8]) -> Result<Image> {
+    decode_in(bytes, &Room::new(usize::MAX))
+}
+
+/// As [`decode`], with memory of this room.
+pub(super) fn decode_in(bytes: &[u8], room: &Room) -> Result<Image> {
     match format(bytes)? {
-        Format::Png => png(bytes),
+        Format::Png => png(bytes, room),
         // The JPEG decoder holds its invariants with assertions; an image that trips one is an unreadable image.
-        Format::Jpeg => catch_unwind(|| jpeg(bytes)).unwrap_or_else(|_| Err(Error::new("corrupt JPEG image"))),
+        Format::Jpeg => catch_unwind(AssertUnwindSafe(|| jpeg(bytes, room)))
+            .unwrap_or_else(|_| Err(Error::new("corrupt JPEG image"))),
     }
+}
+
+/// Bytes a pixel while an image is decoded: four samples of 16 bits and what becomes of them, or a progressive JPEG's
+/// coefficients and three samples.
+const DECODING: usize = 12;
+
+/// Takes the memory that decoding an image of these sizes needs.
+fn take(room: &Room, width: u32, height: u32) -> Result<Taken<'_>> {
+    let bytes = (width as usize).saturating_mul(height as usize).saturating_mul(DECODING);
+    room.take(&format!("decoding an image of {width}x{height} pixels"), bytes)
 }
 
 /// What images are stored as.
@@ -100,7 +117,7 @@ fn check_size(width: u64, height: u64, most: u64) -> Result<()> {
     Ok(())
 }
 
-fn png(bytes: &[u8]) -> Result<Image> {
+fn png(bytes: &[u8], room: &Room) -> Result<Image> {
     let unreadable = |e: png::DecodingError| Error::new(format!("unreadable PNG image: {e}"));
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
     decoder.set_transformations(png::Transformations::EXPAND);
@@ -111,6 +128,7 @@ fn png(bytes: &[u8]) -> Result<Image> {
     let (width, height, stored) = (info.width, info.height, info.color_type);
     // Deflate shrinks at most 1032 to 1, and eight pixels can share a byte.
     check_size(width.into(), height.into(), (bytes.len() as u64).saturating_mul(1032 * 8))?;
+    let _taken = take(room, width, height)?;
     let size = reader.output_buffer_size().ok_or_else(|| Error::new("PNG image too large"))?;
     let mut data = vec![0; size];
     let frame = reader.next_frame(&mut data).map_err(unreadable)?;
@@ -136,13 +154,14 @@ fn png(bytes: &[u8]) -> Result<Image> {
     Image::new(width as usize, height as usize, channels, pixels)
 }
 
-fn jpeg(bytes: &[u8]) -> Result<Image> {
+fn jpeg(bytes: &[u8], room: &Room) -> Result<Image> {
     let unreadable = |e: jpeg_decoder::Error| Error::new(format!("unreadable JPEG image: {e}"));
     let mut decoder = jpeg_decoder::Decoder::new(Cursor::new(bytes));
     decoder.read_info().map_err(unreadable)?;
     let info = decoder.info().ok_or_else(|| Error::new("unreadable JPEG image: no frame"))?;
     // Every block of 8x8 samples takes at least a bit.
     check_size(info.width.into(), info.height.into(), (bytes.len() as u64).saturating_mul(8 * 64))?;
+    let _taken = take(room, info.width.into(), info.height.into())?;
     if is_adobe_rgb(bytes) {
         decoder.set_color_transform(jpeg_decoder::ColorTransform::RGB);
     }

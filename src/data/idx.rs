@@ -2,8 +2,8 @@
 
 use super::decode::Image;
 use lowbit_frontend::files;
-use lowbit_ir::{Error, Result, bail};
-use std::io::Read;
+use lowbit_ir::{Error, Result, bail, memory};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// Images and, if their file was found, labels.
@@ -22,9 +22,10 @@ pub struct Idx {
 
 impl Idx {
     /// Reads an images file and the labels file whose name differs only in `labels-idx1` for `images-idx3`.
-    pub fn open(path: &Path) -> Result<Idx> {
+    /// Both are read whole, which is refused beyond `max_memory` bytes.
+    pub fn open(path: &Path, max_memory: usize) -> Result<Idx> {
         let in_file = |path: &Path, e: Error| e.context(format!("reading '{}'", path.display()));
-        let images = read(path).map_err(|e| in_file(path, e))?;
+        let images = read(path, max_memory).map_err(|e| in_file(path, e))?;
         let [count, height, width] = images.dims[..] else {
             let found = images.dims.len();
             let e = Error::new(format!("expected idx images (3 dimensions: count, rows, columns), found {found}"));
@@ -33,7 +34,7 @@ impl Idx {
         let Some(labels_path) = labels_beside(path) else {
             return Ok(Idx { count, width, height, labels: None, pixels: images.data });
         };
-        let labels = read(&labels_path).map_err(|e| in_file(&labels_path, e))?;
+        let labels = read(&labels_path, max_memory).map_err(|e| in_file(&labels_path, e))?;
         if labels.dims != [count] {
             let e = Error::new(format!("expected {count} labels, found dimensions {:?}", labels.dims));
             return Err(in_file(&labels_path, e));
@@ -77,17 +78,19 @@ struct Raw {
     data: Vec<u8>,
 }
 
-fn read(path: &Path) -> Result<Raw> {
-    let bytes = files::read(path)?;
-    match bytes.starts_with(b"\x1f\x8b") {
+fn read(path: &Path, max_memory: usize) -> Result<Raw> {
+    let mut file = BufReader::new(files::open(path)?);
+    let length = file.get_ref().metadata()?.len();
+    match file.fill_buf()?.starts_with(b"\x1f\x8b") {
         // Deflate shrinks at most 1032 to 1.
-        true => parse(flate2::read::MultiGzDecoder::new(&bytes[..]), (bytes.len() as u64).saturating_mul(1032)),
-        false => parse(&bytes[..], bytes.len() as u64),
+        true => parse(flate2::bufread::MultiGzDecoder::new(file), length.saturating_mul(1032), max_memory),
+        false => parse(file, length, max_memory),
     }
 }
 
-/// Parses a stream that can hold at most `most` bytes, and checks the header against that before it allocates.
-fn parse(mut stream: impl Read, most: u64) -> Result<Raw> {
+/// Parses a stream that can hold at most `most` bytes, and checks the header against that and against what is allowed before
+/// it allocates.
+fn parse(mut stream: impl Read, most: u64, max_memory: usize) -> Result<Raw> {
     let broken = |e: std::io::Error| Error::new(format!("truncated or corrupt idx file: {e}"));
     let mut magic = [0; 4];
     stream.read_exact(&mut magic).map_err(broken)?;
@@ -107,6 +110,7 @@ fn parse(mut stream: impl Read, most: u64) -> Result<Raw> {
     let Some(count) = count else {
         bail!("the idx header says {dims:?}, the file is too short for that");
     };
+    memory::check("an idx file, which is read whole", count, max_memory)?;
     let mut data = Vec::with_capacity(count.min(1 << 20));
     // One byte more than is due shows a file that goes on.
     stream.take(count as u64 + 1).read_to_end(&mut data).map_err(broken)?;

@@ -5,9 +5,10 @@
 //! A class without images is an error, since it may be no class, and then every label behind it is another one's.
 //! What a dot hides is passed over.
 
-use super::decode::{Image, decode, format};
+use super::decode::{Image, decode_in, format};
+use super::room::Room;
 use lowbit_frontend::files;
-use lowbit_ir::{Error, Result, bail};
+use lowbit_ir::{Error, Result, bail, memory};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -20,11 +21,13 @@ pub struct Folder {
     pub files: Vec<PathBuf>,
     /// One label an image.
     pub labels: Option<Vec<u32>>,
+    /// Memory for those that are being read.
+    room: Room,
 }
 
 impl Folder {
-    /// Lists a folder; the images stay unread.
-    pub fn open(root: &Path) -> Result<Folder> {
+    /// Lists a folder; the images stay unread. `max_memory` is what reading some at a time may take.
+    pub fn open(root: &Path, max_memory: usize) -> Result<Folder> {
         let table = root.join("labels.csv");
         let rows = match table.is_file() {
             true => labelled(root, &table)?,
@@ -33,15 +36,21 @@ impl Folder {
         let (files, labels): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         // All have a label or none has.
         let labels = labels.into_iter().collect::<Option<Vec<u32>>>().filter(|labels| !labels.is_empty());
-        Ok(Folder { root: root.to_owned(), files, labels })
+        Ok(Folder { root: root.to_owned(), files, labels, room: Room::new(max_memory) })
     }
 
     /// Reads and decodes image `i`.
     pub fn image(&self, i: usize) -> Result<Image> {
         let path = self.path(i)?;
-        files::read(&path)
-            .and_then(|bytes| decode(&bytes))
-            .map_err(|e| e.context(format!("reading image '{}'", path.display())))
+        let read = || -> Result<Image> {
+            let file = files::open(&path)?;
+            let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+            memory::check("the file of an image", length, self.room.all())?;
+            let mut bytes = Vec::new();
+            file.take(length as u64).read_to_end(&mut bytes)?;
+            decode_in(&bytes, &self.room)
+        };
+        read().map_err(|e| e.context(format!("reading image '{}'", path.display())))
     }
 
     /// Whether image `i` is there and starts as an image does: what can be told without decoding it.

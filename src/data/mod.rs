@@ -12,6 +12,7 @@ pub mod npz;
 pub mod preprocess;
 pub(crate) mod random;
 pub mod resize;
+mod room;
 
 pub use preprocess::{Channels, Overrides, PRESETS, Preprocess, Preset};
 
@@ -158,13 +159,13 @@ impl Dataset {
         let (source, labels, len) = match kind(spec)? {
             Kind::Random => (Source::Random, None, random::LEN),
             Kind::Images => {
-                let folder = Folder::open(path)?;
+                let folder = Folder::open(path, max_memory)?;
                 let (input, preprocess) = pipeline(inputs, preprocess)?;
                 let (labels, len) = (folder.labels.clone(), folder.files.len());
                 (Source::Images { folder, preprocess, input }, labels, len)
             }
             Kind::Idx(path) => {
-                let mut idx = Idx::open(&path)?;
+                let mut idx = Idx::open(&path, max_memory)?;
                 let (input, preprocess) = pipeline(inputs, preprocess)?;
                 let (labels, len) = (idx.labels.take(), idx.count);
                 (Source::Idx { idx, preprocess, input }, labels, len)
@@ -393,7 +394,10 @@ fn open_npz(path: &Path, inputs: &[InputSpec], max_memory: usize) -> Result<(Vec
     }
     let len = arrays.first().map_or(0, Array::len);
     let labels = match names.iter().any(|name| name == LABEL) {
-        true => Some(labels(&file.read(LABEL)?, len)?),
+        true => {
+            memory::check("the arrays of an .npz with 'label'", taken.saturating_add(file.size(LABEL)?), max_memory)?;
+            Some(labels(&file.read(LABEL)?, len)?)
+        }
         false => None,
     };
     Ok((arrays, labels, len))

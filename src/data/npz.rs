@@ -52,6 +52,10 @@ impl Npz {
             bail!("the archive says {size} bytes, the file is too short for that");
         }
         let mut bytes = Vec::new();
+        let enough = usize::try_from(size).is_ok_and(|size| bytes.try_reserve_exact(size + 1).is_ok());
+        if !enough {
+            bail!("expected {size} bytes of memory, found less");
+        }
         // Reading on to the end makes the archive compare its checksum.
         (&mut file).take(size + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 != size {

@@ -14,6 +14,7 @@ use lowbit::left::{Left, left_float};
 use lowbit::model::sized_for;
 use lowbit::prefetch::Prefetch;
 use lowbit::{Compiled, Config, Error, Graph, Isa, Model, Result, Target, Tensor};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// More threads than this are a slip of the keyboard.
@@ -39,9 +40,9 @@ impl ModelArguments {
     }
 
     /// Reads it for a verb that tells the remarks itself.
-    pub fn load_silently(&self) -> Result<Model> {
+    pub fn load_silently(&self, memory: &MemoryArguments) -> Result<Model> {
         self.check_shapes()?;
-        Model::load_with(&self.path, &self.shapes)
+        Model::load_within(&self.path, &self.shapes, memory.max_memory)
     }
 
     /// Refuses two sizes for one input.
@@ -187,7 +188,7 @@ pub struct MachineArguments {
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct MemoryArguments {
-    /// Memory that a run may take beyond the model: what needs more is refused before it is asked for
+    /// Memory that the work may take beyond the model: what needs more is refused before it is asked for
     #[arg(long, value_name = "512M|2G|none", default_value = "2G", value_parser = memory::parse)]
     pub max_memory: usize,
 }
@@ -302,11 +303,26 @@ impl ChoiceArguments {
     }
 }
 
+/// Bytes of the longest configuration: parsed it takes many times as many.
+const MOST_TEXT: u64 = 1 << 20;
+
 /// A configuration with the choices of a file in place of its own.
 fn in_file(base: Config, path: Option<&PathBuf>) -> Result<Config> {
     let Some(path) = path else { return Ok(base) };
     let doing = || format!("reading '{}'", path.display());
-    let bytes = files::read(path).map_err(|e| e.context(doing()))?;
+    let read = || -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        files::open(path)?.take(MOST_TEXT + 1).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 > MOST_TEXT {
+            true => Err(Error::new(format!(
+                "expected a configuration of up to {}, found more",
+                memory::text(MOST_TEXT as usize)
+            ))
+            .hint("patterns with * for many layers at once")),
+            false => Ok(bytes),
+        }
+    };
+    let bytes = read().map_err(|e| e.context(doing()))?;
     let text = String::from_utf8(bytes).map_err(|_| Error::new("expected text (UTF-8)").context(doing()))?;
     base.changed_by(&text).map_err(|e| e.context(doing()))
 }

@@ -3,7 +3,7 @@
 use crate::account::GOOD_DB;
 use crate::args::{self, ImageArguments, MachineArguments, ModelArguments};
 use crate::format;
-use crate::output::{Outcome, Paper};
+use crate::output::{Outcome, Paper, tell};
 use crate::progress::Progress;
 use crate::table::{Side, Table, clip};
 use clap::Args;
@@ -104,6 +104,9 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     comparison.sort(arguments.sort);
     drop(samples);
     drop(progress);
+    if let Some(n) = &comparison.not_finite {
+        tell(&format!("warning: {n}: there are no figures for it and for what follows from it"));
+    }
     let found = Found {
         reference: path,
         model: other_path,

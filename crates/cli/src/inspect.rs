@@ -1,6 +1,6 @@
 //! `lowbit inspect`: what a model is.
 
-use crate::args::{self, ModelArguments};
+use crate::args::{self, MemoryArguments, ModelArguments};
 use crate::format;
 use crate::output::{Outcome, Paper};
 use crate::table::{Side, Table, clip};
@@ -29,6 +29,9 @@ pub struct Arguments {
     /// Look at the graph that is compiled: canonical, and of integers if the model is quantized
     #[arg(long)]
     lowered: bool,
+
+    #[command(flatten)]
+    memory: MemoryArguments,
 }
 
 /// What `--json` gives.
@@ -55,7 +58,7 @@ struct Found<'a> {
 }
 
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
-    let model = arguments.model.load_silently()?;
+    let model = arguments.model.load_silently(&arguments.memory)?;
     let mut notes = model.remarks().to_vec();
     // A quantized model that cannot be lowered is described all the same, unless that is what was asked for.
     let lowered = match arguments.lowered || model.is_quantized() {

@@ -8,7 +8,7 @@ use clap::Args;
 use lowbit::bench::{self, ReferenceStep};
 use lowbit::data::npy;
 use lowbit::ir::suggest::did_you_mean;
-use lowbit::ir::{Run, Tensor, ValueId};
+use lowbit::ir::{Run, Tensor, ValueId, memory};
 use lowbit::left::Left;
 use lowbit::{Error, Graph, Model, Result};
 use serde::Serialize;
@@ -54,7 +54,7 @@ struct Found<'a> {
     model: &'a Path,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     inputs: Vec<Written>,
-    /// Inputs with values that are no numbers or not finite.
+    /// Inputs and results with values that are no numbers or not finite.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_finite: Vec<NotFinite>,
     outputs: Vec<Written>,
@@ -75,10 +75,11 @@ struct Written {
     file: PathBuf,
 }
 
-/// An input whose values are not all finite; what comes of them is hardly what was meant.
+/// An input, or a result, whose values are not all finite; what comes of them is hardly what was meant.
 #[derive(Debug, Serialize)]
 struct NotFinite {
-    input: String,
+    kind: &'static str,
+    name: String,
     values: usize,
     of: usize,
     /// The first one's place, row-major.
@@ -110,13 +111,18 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         Some(data) => run_on_data(arguments, &model, data, &mut run)?,
     };
     let reference_steps = run.program().map(bench::reference_steps).unwrap_or_default();
-    let not_finite = not_finite(&graph, &inputs);
+    let mut not_finite = not_finite(&graph, "input", &graph.inputs, &inputs);
+    // Of an input that is not finite it is no news that the results are not.
+    if not_finite.is_empty() {
+        not_finite = self::not_finite(&graph, "result", &read, &outputs);
+    }
     for n in &not_finite {
         tell(&format!(
-            "warning: {} of {} values of input '{}' are NaN or infinite, the first at element {}",
+            "warning: {} of {} values of {} '{}' are NaN or infinite, the first at element {}",
             format::count(n.values as u64),
             format::count(n.of as u64),
-            n.input,
+            n.kind,
+            n.name,
             format::count(n.first as u64)
         ));
     }
@@ -158,15 +164,15 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     Outcome::new(text, &found)
 }
 
-fn not_finite(graph: &Graph, inputs: &[Tensor]) -> Vec<NotFinite> {
-    let of_input = |(v, tensor): (&ValueId, &Tensor)| {
+fn not_finite(graph: &Graph, kind: &'static str, of: &[ValueId], tensors: &[Tensor]) -> Vec<NotFinite> {
+    let of_one = |(v, tensor): (&ValueId, &Tensor)| {
         // Integers are always finite.
         let values = tensor.floats().ok()?;
         let first = values.iter().position(|x| !x.is_finite())?;
         let count = values.iter().filter(|x| !x.is_finite()).count();
-        Some(NotFinite { input: graph.value(*v).name.clone(), values: count, of: values.len(), first })
+        Some(NotFinite { kind, name: graph.value(*v).name.clone(), values: count, of: values.len(), first })
     };
-    graph.inputs.iter().zip(inputs).filter_map(of_input).collect()
+    of.iter().zip(tensors).filter_map(of_one).collect()
 }
 
 /// Inputs and results of all samples, joined along the first axis.
@@ -182,11 +188,21 @@ fn run_on_data(
     let samples = args::spread(&data, arguments.samples.unwrap_or(0), &progress);
     progress.stage("run", Some(samples.count()));
     let (mut inputs, mut results) = (Vec::new(), Vec::new());
+    let mut kept = 0usize;
     for i in 0..samples.count() {
         let sample: Vec<Tensor> = samples.get(i)?.inputs.into_iter().map(|(_, tensor)| tensor).collect();
         let found = run.run(&sample)?;
+        let found: Vec<Tensor> = found.outputs.into_iter().chain(found.taps).collect();
+        // Twice, since they are joined.
+        kept = sample.iter().chain(&found).map(|t| 2 * t.bytes().len()).fold(kept, usize::saturating_add);
+        memory::check(
+            &format!("inputs and results up to sample {i}, which are kept until all are written"),
+            kept,
+            arguments.machine.memory.max_memory,
+        )
+        .map_err(|e| e.hint("fewer samples at a time (--samples), or a larger --max-memory"))?;
         inputs.push(sample);
-        results.push(found.outputs.into_iter().chain(found.taps).collect());
+        results.push(found);
     }
     Ok((joined(&inputs)?, joined(&results)?))
 }

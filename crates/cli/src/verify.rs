@@ -2,7 +2,7 @@
 
 use crate::args::{self, ImageArguments, MemoryArguments, ModelArguments};
 use crate::format;
-use crate::output::{Outcome, Paper};
+use crate::output::{Outcome, Paper, tell};
 use crate::progress::Progress;
 use clap::Args;
 use lowbit::bench::ReferenceStep;
@@ -62,6 +62,9 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let verification = verify_within(&graph, &Customs::default(), max_memory, &samples)?;
     drop(samples);
     drop(progress);
+    if let Some(n) = &verification.not_finite {
+        tell(&format!("warning: {n}: what follows from it is compared, and hardly what was meant"));
+    }
     let (model, data) = (arguments.model.path.as_path(), arguments.data.as_str());
     Found { model, data, verification, left_float, reference_steps }.outcome(paper)
 }
@@ -121,8 +124,14 @@ mod tests {
             found: "4".into(),
         };
         let executors = vec!["scalar x1".into(), "scalar x2".into()];
-        let mut verification =
-            Verification { identical: false, samples: 2, executors, values: 9, difference: Some(difference) };
+        let mut verification = Verification {
+            identical: false,
+            samples: 2,
+            executors,
+            values: 9,
+            not_finite: None,
+            difference: Some(difference),
+        };
         let outcome = |verification| {
             let (model, data) = (Path::new("m.onnx"), "random");
             let found = Found { model, data, verification, left_float: None, reference_steps: Vec::new() };

@@ -50,6 +50,7 @@ pub fn compile_watched(graph: &Graph, target: &Target, watch: &mut dyn Watch) ->
     let inputs = lowered.inputs.into_iter().map(port).collect();
     let outputs = lowered.outputs.into_iter().map(port).collect();
     let consts = lowered.constants.finish()?;
-    Program::new(g.name.clone(), target.isa, lowered.steps, arena, consts, inputs, outputs, target.customs.clone())
+    let (name, customs) = (g.name.clone(), target.customs.clone());
+    Program::within(target.max_memory, name, target.isa, lowered.steps, arena, consts, inputs, outputs, customs)
         .map(Some)
 }

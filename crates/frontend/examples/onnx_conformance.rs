@@ -6,6 +6,7 @@
 //! All inputs but the first are made constants, as in real models; where even the first must be one, it is.
 //! Printed are the tests that differ or cannot be read, and the counts.
 
+use lowbit_frontend::onnx::external::External;
 use lowbit_frontend::onnx::proto::{ModelProto, TensorProto};
 use lowbit_frontend::onnx::{OPS, tensor};
 use lowbit_frontend::{ImportOptions, load_bytes};
@@ -62,7 +63,7 @@ fn run(test: &Path) -> Result<bool> {
     let found = attempt(&model, &inputs, 1)
         .or_else(|e| attempt(&model, &inputs, 0).or_else(|_| attempt(&first, &inputs, 1)).map_err(|_| e))?;
     for (found, expected) in found.iter().zip(&expected) {
-        compare(found, &tensor::import(expected, None)?)?;
+        compare(found, &tensor::import(expected, &mut External::new(None, 0))?)?;
     }
     Ok(true)
 }
@@ -77,7 +78,7 @@ fn attempt(model: &ModelProto, inputs: &[TensorProto], open: usize) -> Result<Ve
     let given = inputs.iter().take(open).take(graph.inputs.len());
     let given: Vec<Tensor> = given
         .zip(&graph.inputs)
-        .map(|(t, v)| Ok(tensor::import(t, None)?.with_quant(graph.ty(*v).quant.clone())))
+        .map(|(t, v)| Ok(tensor::import(t, &mut External::new(None, 0))?.with_quant(graph.ty(*v).quant.clone())))
         .collect::<Result<_>>()?;
     Ok(Interpreter::default().load(&graph, &[])?.run(&given)?.outputs)
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use lowbit_frontend::onnx::external::External;
 use lowbit_frontend::onnx::proto::tensor_proto::{DataLocation, DataType};
 use lowbit_frontend::onnx::proto::{StringStringEntryProto, TensorProto};
 use lowbit_frontend::{ImportOptions, load, load_bytes};
@@ -126,6 +127,71 @@ fn broken_graphs_name_the_place() {
 }
 
 #[test]
+fn names_that_are_given_twice_are_named() {
+    let base = || Model::new(13).input("x", DType::F32, &["2"]);
+    let w = || f32s(&[2], &[1.0, 2.0]);
+    let sum = |m: Model| m.node("Add", "x w", "y", vec![]).output("y");
+    refused(&sum(base().constant("w", &w()).constant("w", &w())), &["value 'w'", "two initializers"]);
+    refused(&sum(base().input("x", DType::F32, &["2"]).constant("w", &w())), &["value 'x'", "names of their own"]);
+    let twice = sum(base().constant("w", &w())).node("Neg", "x", "w", vec![]).output("w");
+    refused(&twice, &["node 'Neg_w'", "value 'w'", "two nodes, inputs or initializers"]);
+    refused(&base().node("Neg", "x", "x", vec![]).output("x"), &["value 'x'", "two nodes"]);
+    refused(&base().node("Split", "x", "a a", vec![]).output("a"), &["value 'a'", "two nodes"]);
+    // Nodes may share a name, which is theirs alone to be told by.
+    let mut shared = base().node("Neg", "x", "a", vec![]).node("Neg", "a", "y", vec![]).output("y");
+    shared.graph().node.iter_mut().for_each(|n| n.name = Some("same".into()));
+    assert!(shared.import().is_ok());
+}
+
+#[test]
+fn sizes_beyond_all_measure_are_named() {
+    let model = |dims: &[&str], op: &str, attributes| {
+        Model::new(13).input("x", DType::F32, dims).node(op, "x", "y", attributes).output("y")
+    };
+    // An open size is written as 0 or -1; others below 0 mean nothing else.
+    for dims in [["-1", "4"], ["0", "4"], ["-7", "4"], ["-9223372036854775808", "4"]] {
+        let g = model(&dims, "Relu", vec![]).import().unwrap();
+        assert_eq!(g.ty(g.inputs[0]).shape.0[0].known(), None, "{dims:?}");
+    }
+    let huge = "4611686018427387904";
+    for (op, attributes) in [
+        ("Flatten", vec![]),
+        ("GlobalAveragePool", vec![]),
+        ("ReduceMean", vec![ints("axes", &[1])]),
+        ("Softmax", vec![]),
+    ] {
+        // Nothing is computed of sizes while a file is read but other sizes: those that overflow are named.
+        if let Err(e) = model(&["1", huge, huge], op, attributes).import() {
+            assert!(e.to_string().contains(&format!("node '{op}_y'")), "{e}");
+        }
+    }
+    refused(&model(&["1", huge, huge], "Flatten", vec![]), &["node 'Flatten_y'"]);
+    let pads =
+        |n: i64| model(&["1", "1", "4", "4"], "MaxPool", vec![ints("kernel_shape", &[2, 2]), ints("pads", &[n; 4])]);
+    refused(&pads(i64::MAX), &["node 'MaxPool_y'"]);
+    refused(&pads(-1), &["node 'MaxPool_y'", "-1"]);
+    let kernel = |k: i64| model(&["1", "1", "4", "4"], "MaxPool", vec![ints("kernel_shape", &[k, k])]);
+    for k in [0, -1, i64::MAX, i64::MIN] {
+        refused(&kernel(k), &["node 'MaxPool_y'"]);
+    }
+    let normal = Model::new(13)
+        .input("x", DType::F32, &["1", "2", "65536", "65536"])
+        .constant("s", &f32s(&[2], &[1.0, 1.0]))
+        .node("InstanceNormalization", "x s s", "y", vec![])
+        .output("y");
+    refused(&normal, &["node 'InstanceNormalization_y'", "16 GiB", "--max-memory"]);
+    // Integers of a shape are followed while sizes are open, as many as a shape has.
+    let many = Model::new(13)
+        .input("x", DType::F32, &["N", "2"])
+        .constant("n", &i64s(&[1 << 30]))
+        .node("Shape", "x", "s", vec![int("end", 1)])
+        .node("Expand", "s n", "e", vec![])
+        .node("Reshape", "x e", "y", vec![])
+        .output("y");
+    refused(&many, &["node 'Expand_e'", "up to 65536"]);
+}
+
+#[test]
 fn wrong_tensors_are_refused_before_memory_is_taken() {
     let with = |t: TensorProto| {
         Model::new(13).input("x", DType::F32, &["2"]).raw(t).node("Add", "x w", "y", vec![]).output("y")
@@ -152,7 +218,7 @@ fn wrong_tensors_are_refused_before_memory_is_taken() {
 #[test]
 fn every_kind_of_tensor_data_is_read() {
     let read = |t: TensorProto| {
-        let t = lowbit_frontend::onnx::tensor::import(&t, None).unwrap();
+        let t = lowbit_frontend::onnx::tensor::import(&t, &mut External::new(None, 0)).unwrap();
         (t.dtype(), t.reals().unwrap().to_vec())
     };
     let typed = |data_type, n| TensorProto { data_type: Some(data_type), dims: vec![n], ..TensorProto::default() };
@@ -182,49 +248,177 @@ fn every_kind_of_tensor_data_is_read() {
     );
 }
 
-#[test]
-fn external_data_is_read_from_inside_the_folder_only() {
-    let folder = std::env::temp_dir().join(format!("lowbit-external-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let data: Vec<u8> = [9.0f32, 1.0, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-    std::fs::write(folder.join("weights.bin"), &data).unwrap();
-    let model = |entries: &[(&str, &str)]| {
-        let entry =
-            |(k, v): &(&str, &str)| StringStringEntryProto { key: Some(k.to_string()), value: Some(v.to_string()) };
-        let tensor = TensorProto {
-            name: Some("w".into()),
-            data_type: Some(1),
-            dims: vec![2],
-            data_location: Some(DataLocation::External as i32),
-            external_data: entries.iter().map(entry).collect(),
-            ..TensorProto::default()
-        };
-        Model::new(13).input("x", DType::F32, &["2"]).raw(tensor).node("Mul", "x w", "y", vec![]).output("y")
-    };
-    let path = folder.join("model.onnx");
-    let read = |entries: &[(&str, &str)]| {
-        std::fs::write(&path, model(entries).bytes()).unwrap();
-        load(&path, &ImportOptions::default())
-    };
-    let graph = read(&[("location", "weights.bin"), ("offset", "4"), ("length", "8")]).unwrap();
-    assert_eq!(run(&graph, &[f32s(&[2], &[1.0, 1.0])])[0].f32s().unwrap()[..], [1.0, 2.0]);
-    assert!(read(&[("location", "weights.bin"), ("offset", "4")]).is_ok());
-    let failures = [
-        (vec![("location", "missing.bin")], "missing.bin"),
-        (vec![("location", "../weights.bin")], "inside the model's folder"),
-        (vec![("location", "/etc/hostname")], "inside the model's folder"),
-        (vec![("location", "weights.bin"), ("offset", "400")], "12"),
-        (vec![("location", "weights.bin"), ("length", "99999999999999")], "99999999999999"),
-        (vec![("location", "weights.bin"), ("offset", "-1")], "offset"),
-        (vec![], "location"),
-    ];
-    for (entries, part) in failures {
-        let error = read(&entries).unwrap_err().to_string();
-        assert!(error.contains(part) && error.contains("'w'"), "{error}");
+/// A folder of a test's own, gone when it ends.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let folder = std::env::temp_dir().join(format!("lowbit-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(folder.join("model/deep")).unwrap();
+        Folder(folder)
     }
-    let alone = model(&[("location", "weights.bin")]).import().unwrap_err().to_string();
-    assert!(alone.contains("weights.bin"), "{alone}");
-    std::fs::remove_dir_all(&folder).unwrap();
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.0.join("model").join(name), bytes).unwrap();
+    }
+
+    /// Reads a model that multiplies by tensors with this external data, within so much memory.
+    fn read(&self, dims: &[i64], tensors: &[&[(&str, &str)]], max_memory: usize) -> Result<lowbit_ir::Graph, String> {
+        let mut model = Model::new(13).input("x", DType::F32, &["1"]);
+        for (i, entries) in tensors.iter().enumerate() {
+            let entry =
+                |(k, v): &(&str, &str)| StringStringEntryProto { key: Some(k.to_string()), value: Some(v.to_string()) };
+            let tensor = TensorProto {
+                name: Some(format!("w{i}")),
+                data_type: Some(1),
+                dims: dims.to_vec(),
+                data_location: Some(DataLocation::External as i32),
+                external_data: entries.iter().map(entry).collect(),
+                ..TensorProto::default()
+            };
+            let (w, y) = (format!("x w{i}"), format!("y{i}"));
+            model = model.raw(tensor).node("Mul", &w, &y, vec![]).output(&y);
+        }
+        self.write("model.onnx", &model.bytes());
+        let options = ImportOptions { max_memory, ..ImportOptions::default() };
+        load(&self.0.join("model/model.onnx"), &options).map_err(|e| e.to_string())
+    }
+
+    #[track_caller]
+    fn refused(&self, dims: &[i64], entries: &[(&str, &str)], parts: &[&str]) {
+        let error = self.read(dims, &[entries], 1 << 20).unwrap_err();
+        for part in parts.iter().chain(&["value 'w0'"]) {
+            assert!(error.contains(part), "{entries:?}: expected '{part}' in: {error}");
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const INSIDE: &str = "inside the model's folder";
+
+#[test]
+fn external_data_is_what_its_tensor_says() {
+    let folder = Folder::new("external");
+    let data: Vec<u8> = [9.0f32, 1.0, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    folder.write("weights.bin", &data);
+    folder.write("deep/weights.bin", &data);
+    let read = |entries: &[(&str, &str)]| folder.read(&[2], &[entries], 1 << 20).unwrap();
+    for location in ["weights.bin", "./weights.bin", "deep/weights.bin", "deep/./weights.bin"] {
+        let graph = read(&[("location", location), ("offset", "4"), ("length", "8")]);
+        assert_eq!(run(&graph, &[f32s(&[1], &[1.0])])[0].f32s().unwrap()[..], [1.0, 2.0]);
+    }
+    let graph = read(&[("location", "weights.bin")]);
+    assert_eq!(run(&graph, &[f32s(&[1], &[1.0])])[0].f32s().unwrap()[..], [9.0, 1.0], "as many as the sizes say");
+    let at = |more: &[(&'static str, &'static str)]| [&[("location", "weights.bin")], more].concat();
+    folder.refused(&[2], &[("location", "missing.bin")], &["missing.bin", "beside the model"]);
+    folder.refused(&[2], &at(&[("offset", "400")]), &["8 bytes at 400", "weights.bin", "12"]);
+    folder.refused(&[2], &at(&[("offset", "8")]), &["8 bytes at 8", "12"]);
+    folder.refused(&[2], &at(&[("offset", "18446744073709551615")]), &["18446744073709551615"]);
+    folder.refused(&[2], &at(&[("length", "99999999999999")]), &["expected 8 bytes", "99999999999999"]);
+    folder.refused(&[2], &at(&[("length", "12")]), &["expected 8 bytes", "a length of 12"]);
+    folder.refused(&[2], &at(&[("offset", "-1")]), &["'offset'", "-1"]);
+    folder.refused(&[2], &at(&[("length", "1e3")]), &["'length'", "1e3"]);
+    folder.refused(&[1 << 40], &at(&[]), &["4398046511104 bytes", "12"]);
+    folder.refused(&[1 << 40, 1 << 40], &at(&[]), &["1099511627776"]);
+    folder.refused(&[2], &[], &["the location"]);
+    folder.refused(&[2], &[("location", "")], &["the location"]);
+    folder.refused(&[2], &[("location", "deep")], &["found a folder"]);
+    let alone = Model::new(13).input("x", DType::F32, &["2"]).raw(TensorProto {
+        name: Some("w".into()),
+        data_type: Some(1),
+        dims: vec![2],
+        data_location: Some(DataLocation::External as i32),
+        external_data: vec![StringStringEntryProto { key: Some("location".into()), value: Some("weights.bin".into()) }],
+        ..TensorProto::default()
+    });
+    refused(&alone.node("Mul", "x w", "y", vec![]).output("y"), &["value 'w'", "weights.bin", "without its folder"]);
+}
+
+#[test]
+fn external_data_stays_inside_the_folder() {
+    let folder = Folder::new("outside");
+    std::fs::write(folder.0.join("secret.bin"), [0; 8]).unwrap();
+    folder.write("weights.bin", &[0; 8]);
+    let absolute = folder.0.join("secret.bin").display().to_string();
+    let own = folder.0.join("model/weights.bin").display().to_string();
+    for location in [
+        "../secret.bin",
+        "deep/../../secret.bin",
+        "deep/../weights.bin",
+        "..",
+        &absolute,
+        &own,
+        "..\\secret.bin",
+        "deep\\..\\..\\secret.bin",
+        "\\secret.bin",
+        "\\\\server\\share\\secret.bin",
+        "C:\\secret.bin",
+        "c:secret.bin",
+        "weights.bin\0",
+    ] {
+        folder.refused(&[2], &[("location", location)], &[INSIDE]);
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::symlink;
+        let model = folder.0.join("model");
+        symlink("../secret.bin", model.join("link.bin")).unwrap();
+        symlink("..", model.join("up")).unwrap();
+        symlink("weights.bin", model.join("fine.bin")).unwrap();
+        symlink("/dev/zero", model.join("zero.bin")).unwrap();
+        for location in ["link.bin", "up/secret.bin", "zero.bin"] {
+            folder.refused(&[2], &[("location", location)], &[INSIDE]);
+        }
+        folder.read(&[2], &[&[("location", "fine.bin")]], 1 << 20).unwrap();
+    }
+}
+
+/// A pipe that nobody writes to would be waited for, and a socket or a device is no data.
+#[cfg(unix)]
+#[test]
+fn external_data_is_in_regular_files() {
+    let folder = Folder::new("irregular");
+    let pipe = folder.0.join("model/pipe.bin");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    match made.is_ok_and(|status| status.success()) {
+        true => folder.refused(&[2], &[("location", "pipe.bin")], &["expected a regular file", "pipe.bin"]),
+        false => eprintln!("SKIPPED: there is no mkfifo here, so no pipe was tried"),
+    }
+    let _socket = std::os::unix::net::UnixListener::bind(folder.0.join("model/socket.bin")).unwrap();
+    folder.refused(&[2], &[("location", "socket.bin")], &["expected a regular file", "socket.bin"]);
+}
+
+/// The model itself may be of any size. What is little on the disk and much in memory is not the model.
+#[test]
+fn external_data_that_is_not_on_the_disk_counts_as_memory() {
+    let folder = Folder::new("holes");
+    folder.write("shared.bin", &[1; 4096]);
+    let all: Vec<&[(&str, &str)]> = vec![&[("location", "shared.bin")]; 8];
+    folder.read(&[1024], &all, 7 * 4096).unwrap();
+    let error = folder.read(&[1024], &all, 6 * 4096).unwrap_err();
+    assert!(
+        error.contains("value 'w7'") && error.contains("at most 24 KiB") && error.contains("--max-memory"),
+        "{error}"
+    );
+    let holes = std::fs::File::create(folder.0.join("model/holes.bin")).unwrap();
+    holes.set_len(1 << 36).unwrap();
+    drop(holes);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::FileExt::write_all_at(
+            &std::fs::OpenOptions::new().write(true).open(folder.0.join("model/holes.bin")).unwrap(),
+            &[1; 4096],
+            0,
+        )
+        .unwrap();
+        folder.refused(&[1 << 34], &[("location", "holes.bin")], &["64.0 GiB", "--max-memory"]);
+    }
 }
 
 /// Numbers of types that the graph lacks are converted where they fit, and refused by name where they do not.

@@ -133,6 +133,11 @@ impl Tensor {
         }
     }
 
+    /// The first element that is NaN or infinite, and where it is; integers have none.
+    pub fn first_not_finite(&self) -> Option<(usize, f32)> {
+        self.floats().ok()?.iter().copied().enumerate().find(|(_, x)| !x.is_finite())
+    }
+
     /// The elements of any integer or bool tensor, widened to i64.
     pub fn ints(&self) -> Result<Vec<i64>> {
         let b = &self.bytes;

@@ -8,6 +8,7 @@ use lowbit_ir::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::fmt;
 use std::iter::successors;
 
 /// The error of one value over some samples, with the errors of all that was computed before it.
@@ -107,6 +108,38 @@ pub struct Comparison {
     pub only_reference: usize,
     /// Values that only the other graph computes, such as accumulators.
     pub only_other: usize,
+    /// The first value of either graph that is not finite: what is said of it, and of what follows, is no number.
+    pub not_finite: Option<NotFinite>,
+}
+
+/// An element that is NaN or infinite.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NotFinite {
+    /// The number of the sample.
+    pub sample: usize,
+    /// The value's name.
+    pub value: String,
+    /// Where in it, row-major.
+    pub element: usize,
+    /// `NaN`, `inf` or `-inf`.
+    pub found: String,
+}
+
+impl NotFinite {
+    /// The first of these values, by name.
+    pub fn first<'a>(sample: usize, values: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Option<NotFinite> {
+        values.into_iter().find_map(|(name, tensor)| {
+            let (element, found) = tensor.first_not_finite()?;
+            Some(NotFinite { sample, value: name.to_owned(), element, found: found.to_string() })
+        })
+    }
+}
+
+/// `value 'l' is NaN at element 1 on sample 3`.
+impl fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "value '{}' is {} at element {} on sample {}", self.value, self.found, self.element, self.sample)
+    }
 }
 
 /// Compares the values that both graphs know by name, on up to `limit` samples (0: all); in the order of the float graph.
@@ -169,10 +202,15 @@ pub fn measure(
     let mut alone = if isolated { Some(engine.load(&cut.graph, &theirs)?) } else { None };
     let mut cumulative = vec![Sums::default(); pairs.len()];
     let mut by_itself = cumulative.clone();
+    let mut not_finite = None;
     for i in spread(samples.len(), limit) {
         let sample = samples.sample(i)?;
         let expected = expect.run(&sample)?.taps;
-        add(&mut cumulative, &pairs, &expected, &run.run(&sample)?.taps)?;
+        let found = run.run(&sample)?.taps;
+        let inputs = reference.inputs.iter().zip(&sample).map(|(v, t)| (&*reference.value(*v).name, t));
+        let both = pairs.iter().zip(expected.iter().zip(&found)).flat_map(|(p, (a, b))| [(&*p.name, a), (&*p.name, b)]);
+        not_finite = not_finite.or_else(|| NotFinite::first(i, inputs.chain(both)));
+        add(&mut cumulative, &pairs, &expected, &found)?;
         if let Some(alone) = &mut alone {
             let given = cut.given.iter().map(|at| {
                 let given = || pairs[*at].given(other.ty(pairs[*at].other), &expected[*at]);
@@ -193,6 +231,7 @@ pub fn measure(
         isolated: if isolated { errors(by_itself) } else { Vec::new() },
         only_reference: computed(reference).saturating_sub(pairs.len()),
         only_other: computed(other).saturating_sub(pairs.len()),
+        not_finite,
     })
 }
 

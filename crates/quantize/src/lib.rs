@@ -39,7 +39,9 @@ pub use samples::Samples;
 
 use lowbit_ir::op::Category;
 use lowbit_ir::pass::{Flow, Watch};
-use lowbit_ir::{Customs, Dim, Engine, Error, Graph, Result, Run, ValueId, check_float_mode, hardware, meta, verify};
+use lowbit_ir::{
+    Customs, Dim, Engine, Error, Graph, Result, Run, ValueId, check_float_mode, hardware, memory, meta, verify,
+};
 use std::collections::BTreeMap;
 
 /// A quantized model in its three forms, and the account of how it came about.
@@ -56,7 +58,7 @@ pub struct Quantized {
 }
 
 /// What the pipeline is told besides the model and the data.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The choices.
     pub config: Config,
@@ -72,6 +74,23 @@ pub struct Options {
     pub passes: Passes,
     /// Operators of the user's.
     pub customs: Customs,
+    /// Bytes that statistics, and constants that are computed, may take beyond the model.
+    pub max_memory: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            config: Config::default(),
+            rules: Rules::default(),
+            observers: Observers::default(),
+            refinements: Refinements::default(),
+            realizers: Realizers::default(),
+            passes: Passes::default(),
+            customs: Customs::default(),
+            max_memory: memory::MAX_MEMORY,
+        }
+    }
 }
 
 impl Options {
@@ -137,7 +156,7 @@ pub fn gather(
     let evidence = Evidence { engine, samples, shard: None };
     let Some(annotated) = annotated(model, &options, &evidence, watch)? else { return Ok(None) };
     let Annotated { float, graph: mut g, .. } = annotated;
-    stage("calibrate", &mut g, watch, |g| Shard::gather(&float, g, engine, samples, options.config.samples))
+    stage("calibrate", &mut g, watch, |g| Shard::gather(&float, g, engine, samples, &options))
 }
 
 /// What ranges are found from.
@@ -194,7 +213,7 @@ fn annotated(
     let own = |phase, g: &mut Graph, watch: &mut dyn Watch| options.passes.run(phase, g, watch);
     check_weights(model)?;
     let mut float = model.clone();
-    if prepare(&mut float, &mut Prepare { customs: options.customs.clone() }, watch)? == Flow::Stop
+    if prepare(&mut float, &mut Prepare::new(options.customs.clone(), options.max_memory), watch)? == Flow::Stop
         || own(Phase::Prepared, &mut float, watch)? == Flow::Stop
     {
         return Ok(None);

@@ -163,3 +163,70 @@ fn work_is_counted_for_the_size_that_the_data_has() {
     let macs: Vec<u64> = q.report.layers.iter().map(|l| l.macs).collect();
     assert_eq!(macs, [2 * 3 * 35, 3 * 2 * 35]);
 }
+
+/// Statistics of channels grow with their number, a few bytes of a configuration: what there is no room for is known after
+/// the first sample.
+#[test]
+fn statistics_that_take_too_much_are_refused_on_the_first_sample() {
+    use lowbit_ir::{Result, interp::Interpreter};
+    use lowbit_quantize::{Config, Samples, gather};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Counted(Vec<Tensor>, AtomicUsize);
+    impl Samples for Counted {
+        fn len(&self) -> usize {
+            9
+        }
+        fn sample(&self, i: usize) -> Result<Vec<Tensor>> {
+            self.1.fetch_max(i, Ordering::Relaxed);
+            Ok(self.0.clone())
+        }
+    }
+    let g = graph(&LAYERS.replace("f32[1x2x4x4]", "f32[1x64x4x4]").replace("f32[3x2x1x1]", "f32[3x64x1x1]"));
+    let config = Config::from_toml("input.per = 'channel'\nequalize = false\nrefinements = []").unwrap();
+    let run = |max_memory: usize| {
+        let options = Options { config: config.clone(), max_memory, ..Options::default() };
+        let samples = Counted(vec![Random(3).tensor(&[1, 64, 4, 4], 2.0)], AtomicUsize::new(0));
+        let found = gather(&g, &options, &Interpreter::default(), &samples, &mut ());
+        (found, samples.1.into_inner())
+    };
+    let (found, last) = run(64 << 20);
+    assert_eq!((found.unwrap().unwrap().stats.samples, last), (9, 8));
+    let (found, last) = run(1 << 20);
+    let e = found.unwrap_err().to_string();
+    assert!(e.contains("value 'x'") && e.contains("statistics of values") && e.contains("at most 1 MiB"), "{e}");
+    assert!(e.contains("on sample 0"), "{e}");
+    assert_eq!(last, 0, "no other sample was run for it");
+}
+
+/// What is computed of constants grows by a part of the memory that is allowed, all together.
+#[test]
+fn folded_constants_follow_the_memory_that_is_allowed() {
+    use lowbit_ir::Customs;
+    use lowbit_quantize::{Prepare, prepare};
+    let text = r#"
+graph "g" {
+  input %x: f32[1000]
+  const %c: f32[1] = [1]
+  %a = Expand(%c) {dims [1000]}
+  %b = Expand(%c) {dims [1000]}
+  %t = Relu(%c)
+  %s = Add(%x, %a)
+  %r = Mul(%s, %b)
+  %y = Add(%r, %t)
+  output %y
+}
+"#;
+    let left = |max_memory: usize| {
+        let mut g = graph(text);
+        let _ = prepare(&mut g, &mut Prepare::new(Customs::default(), max_memory), &mut ()).unwrap();
+        let mut left: Vec<String> =
+            g.nodes().filter(|(_, n)| n.op.name() == "Expand").map(|(_, n)| n.name.clone()).collect();
+        left.sort();
+        left
+    };
+    assert_eq!(left(2 << 30), [""; 0]);
+    assert_eq!(left(8 * 8000), [""; 0]);
+    assert_eq!(left(8 * 6000), ["b"], "the first took what there is");
+    assert_eq!(left(8 * 1000), ["a", "b"]);
+}

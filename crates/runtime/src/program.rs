@@ -64,6 +64,7 @@ pub struct Program {
     outputs: Vec<Port>,
     customs: Customs,
     scratch: usize,
+    max_memory: usize,
 }
 
 /// One kernel call over the whole of its output, divided into tiles that any thread may take.
@@ -778,6 +779,23 @@ impl Program {
         outputs: Vec<Port>,
         customs: Customs,
     ) -> Result<Arc<Program>> {
+        let max_memory = usize::MAX;
+        Program::within(max_memory, name, isa, steps, arena, consts, inputs, outputs, customs)
+    }
+
+    /// As [`Program::new`], whose sessions may take so many bytes for activations and scratch and no more.
+    #[allow(clippy::too_many_arguments, reason = "as above")]
+    pub fn within(
+        max_memory: usize,
+        name: String,
+        isa: Isa,
+        steps: Vec<Step>,
+        arena: usize,
+        consts: Aligned,
+        inputs: Vec<Port>,
+        outputs: Vec<Port>,
+        customs: Customs,
+    ) -> Result<Arc<Program>> {
         let check = |span: Span, what: &str| {
             let (at, limit) = match span.place {
                 Place::Arena(at) => (at, arena),
@@ -816,7 +834,12 @@ impl Program {
             check(Span { place: port.place, bytes: port_bytes(port)?, written: false }, &port.name)?;
         }
         let scratch = steps.iter().map(|s| s.kind.scratch()).max().unwrap_or(0);
-        Ok(Arc::new(Program { name, isa, steps, arena, consts, inputs, outputs, customs, scratch }))
+        Ok(Arc::new(Program { name, isa, steps, arena, consts, inputs, outputs, customs, scratch, max_memory }))
+    }
+
+    /// Bytes that a session may take.
+    pub fn max_memory(&self) -> usize {
+        self.max_memory
     }
 
     /// The model's name.

@@ -6,7 +6,7 @@ use crate::memory::Aligned;
 use crate::pool::{Pool, Tiles};
 use crate::program::{Program, port_bytes};
 use bytes::Bytes;
-use lowbit_ir::{Error, Result, Tensor};
+use lowbit_ir::{Error, Result, Tensor, memory};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +39,9 @@ impl Session {
     }
 
     /// A session that shares a pool with others; their runs take turns.
+    ///
+    /// Every thread has scratch of its own, and results are taken out of the activations: what all of that takes is compared
+    /// with what the program may take.
     pub fn with_pool(program: Arc<Program>, pool: Arc<Pool>) -> Result<Session> {
         if !crate::isa::detect().has(program.isa().features) {
             return Err(Error::new(format!(
@@ -46,8 +49,14 @@ impl Session {
                 program.isa().name
             )));
         }
+        let threads = pool.threads();
+        let results = program.outputs().iter().map(|port| memory::bytes(&port.ty)).fold(0, usize::saturating_add);
+        let scratch = program.scratch().saturating_mul(threads);
+        let needed = [scratch, results, program.arena()].into_iter().fold(0, usize::saturating_add);
+        let what = format!("activations, results and the scratch of {threads} threads");
+        memory::check(&what, needed, program.max_memory())?;
         let arena = Aligned::zeroed(program.arena())?;
-        let scratch = (0..pool.threads()).map(|_| Aligned::zeroed(program.scratch())).collect::<Result<_>>()?;
+        let scratch = (0..threads).map(|_| Aligned::zeroed(program.scratch())).collect::<Result<_>>()?;
         let tiles = program.steps().iter().map(|s| Tiles::new(tiles(&s.kind))).collect();
         Ok(Session { program, pool, arena, scratch, tiles })
     }

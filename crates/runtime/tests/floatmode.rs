@@ -4,7 +4,7 @@
 
 use lowbit_compile::{Target, compile};
 use lowbit_ir::interp::Interpreter;
-use lowbit_ir::{Customs, Engine, Graph, Tensor, text};
+use lowbit_ir::{Engine, Graph, Tensor, text};
 use lowbit_quantize::{
     Config, Options, Prepare, Refine, analysis, annotate, calibrate, equalize, prepare, quantize, realize, refine,
 };
@@ -57,12 +57,7 @@ fn everything_that_computes_floats_refuses_another_environment() {
     type Entry<'a> = Box<dyn Fn() -> lowbit_ir::Result<()> + 'a>;
     let entries: Vec<(&str, Entry)> = vec![
         ("quantize", Box::new(|| quantize(&float, &options, &engine, &samples, &mut ()).map(drop))),
-        (
-            "prepare",
-            Box::new(|| {
-                prepare(&mut float.clone(), &mut Prepare { customs: Customs::default() }, &mut ()).map(|_flow| ())
-            }),
-        ),
+        ("prepare", Box::new(|| prepare(&mut float.clone(), &mut Prepare::default(), &mut ()).map(|_flow| ()))),
         ("equalize", Box::new(|| equalize(&mut float.clone(), &config, &engine, &samples).map(drop))),
         ("annotate", Box::new(|| annotate(&mut float.clone(), &options).map(drop))),
         ("calibrate", Box::new(|| calibrate(&mut annotated.clone(), &options, &engine, &samples).map(drop))),

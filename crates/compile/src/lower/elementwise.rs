@@ -337,7 +337,7 @@ fn broadcast(cx: &mut Lower<'_>, id: NodeId, f: ZipFn, a: ValueId, b: ValueId, y
         None => {
             for ((place, d), size) in operands.iter_mut().zip(f.sizes()) {
                 if *d != order {
-                    *place = expand(cx, id, *place, d, &order, size);
+                    *place = expand(cx, id, *place, d, &order, size)?;
                     *d = order.clone();
                 }
             }
@@ -376,16 +376,17 @@ fn runs(d: &[usize], order: &[usize], split: usize) -> Option<(usize, usize)> {
 }
 
 /// An operand repeated to the output's sizes, both in memory order.
-fn expand(cx: &mut Lower<'_>, id: NodeId, x: Place, from: &[usize], to: &[usize], size: usize) -> Place {
+fn expand(cx: &mut Lower<'_>, id: NodeId, x: Place, from: &[usize], to: &[usize], size: usize) -> Result<Place> {
+    cx.ask_tables(to.iter().copied())?;
     let strides = Layout::Plain.strides(from);
     let tables = (0..to.len())
         .map(|axis| (0..to[axis]).map(|i| if from[axis] == 1 { 0 } else { i * strides[axis] * size }).collect())
         .collect();
     let y = cx.buffer(to.iter().product::<usize>() * size);
     let x_bytes = from.iter().product::<usize>() * size;
-    let (x, tables) = joined(x, tables);
+    let (x, tables) = joined(cx, x, tables)?;
     cx.step(&[id], Kind::Gather(Gather { x, x_bytes, y, tables, run: size }), 0);
-    y
+    Ok(y)
 }
 
 /// Softmax over an axis that is last in memory.

@@ -16,7 +16,7 @@ use crate::constants::Constants;
 use crate::fuse::{Chain, chains};
 use crate::plan::virtual_place;
 use crate::target::Target;
-use lowbit_ir::{Graph, Node, NodeId, Op, Result, ValueId, infer};
+use lowbit_ir::{Graph, Node, NodeId, Op, Result, ValueId, infer, memory};
 use lowbit_kernels::{Features, Row, pick};
 use lowbit_runtime::program::{Reference, type_bytes};
 use lowbit_runtime::{Kind, Place, Step};
@@ -30,6 +30,8 @@ pub struct Lowered {
     pub buffers: Vec<usize>,
     /// Weights, biases, tables.
     pub constants: Constants,
+    /// Bytes of the tables of positions that steps hold.
+    pub tables: usize,
     /// Where each graph input is expected.
     pub inputs: Vec<(ValueId, Place)>,
     /// Where each graph output is found.
@@ -43,12 +45,15 @@ struct Lower<'a> {
     out: Lowered,
     /// Where each value lies: row-major, channels last, or both.
     places: Vec<[Option<Place>; 2]>,
+    /// Bytes that a program may take beyond its model.
+    max_memory: usize,
 }
 
 /// Turns a verified graph into steps.
 pub fn lower(g: &Graph, target: &Target) -> Result<Lowered> {
     let places = vec![[None; 2]; g.value_bound()];
-    let mut cx = Lower { g, features: target.isa.features, out: Lowered::default(), places };
+    let (features, max_memory) = (target.isa.features, target.max_memory);
+    let mut cx = Lower { g, features, out: Lowered::default(), places, max_memory };
     for v in &g.inputs {
         let place = cx.define(*v, Layout::Plain)?;
         cx.out.inputs.push((*v, place));
@@ -58,10 +63,10 @@ pub fn lower(g: &Graph, target: &Target) -> Result<Lowered> {
         if absorbed.contains(&id) {
             continue;
         }
-        let lowered = match by_last.get(&id) {
+        let lowered = cx.fits(node).and_then(|()| match by_last.get(&id) {
             Some(chain) => mac::lower(&mut cx, chain),
             None => cx.node(id, node),
-        };
+        });
         lowered.map_err(|e| e.at_node(node.name.clone()))?;
     }
     for v in &g.outputs {
@@ -72,6 +77,19 @@ pub fn lower(g: &Graph, target: &Target) -> Result<Lowered> {
 }
 
 impl<'a> Lower<'a> {
+    /// Refuses results that no program could hold, before anything is made that grows with them.
+    fn fits(&self, node: &Node) -> Result<()> {
+        let result = |v: &ValueId| memory::check("a value", memory::bytes(self.g.ty(*v)), self.max_memory);
+        node.outputs.iter().try_for_each(|v| result(v).map_err(|e| e.at_value(self.g.value(*v).name.clone())))
+    }
+
+    /// Asks for the memory of tables with these numbers of positions, before they are made.
+    fn ask_tables(&mut self, positions: impl IntoIterator<Item = usize>) -> Result<()> {
+        let entries = positions.into_iter().fold(0, usize::saturating_add);
+        self.out.tables = entries.saturating_mul(size_of::<usize>()).saturating_add(self.out.tables);
+        memory::check("tables of positions", self.out.tables, self.max_memory)
+    }
+
     /// One node that is not part of a chain. Exhaustive: a new operator must say where it goes.
     fn node(&mut self, id: NodeId, node: &'a Node) -> Result<()> {
         match &node.op {

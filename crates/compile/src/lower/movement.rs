@@ -38,6 +38,7 @@ pub fn transpose(cx: &mut Lower<'_>, id: NodeId, perm: &[usize]) -> Result<()> {
     }
     let size = elem(cx.g.ty(x).dtype)?;
     let strides = layout.strides(&dims);
+    cx.ask_tables(dims.iter().copied())?;
     let tables = perm.iter().map(|a| (0..dims[*a]).map(|i| i * strides[*a] * size).collect()).collect();
     gather(cx, id, from, y, Layout::Plain, tables, size)
 }
@@ -62,7 +63,7 @@ fn gather(
         x = x.plus(first);
         tables.pop();
     }
-    let (x, tables) = joined(x, tables);
+    let (x, tables) = joined(cx, x, tables)?;
     // What is read from the moved start on.
     let reach = tables.iter().map(|t| t.iter().copied().max().unwrap_or(0)).sum::<usize>() + run;
     let y = cx.define(y, layout)?;
@@ -72,16 +73,17 @@ fn gather(
 
 /// The same movement over no more axes than a gather has: those of one position go, and where there are still too many,
 /// the two neighbours with the fewest positions become one.
-pub fn joined(x: Place, tables: Vec<Vec<usize>>) -> (Place, Vec<Vec<usize>>) {
+pub fn joined(cx: &mut Lower<'_>, x: Place, tables: Vec<Vec<usize>>) -> Result<(Place, Vec<Vec<usize>>)> {
     let (ones, mut tables): (Vec<_>, Vec<_>) = tables.into_iter().partition(|t| t.len() == 1);
     let start: usize = ones.iter().flatten().sum();
     while tables.len() > Gather::AXES {
         let pairs = tables.windows(2).map(|pair| pair[0].len().saturating_mul(pair[1].len())).enumerate();
-        let Some((at, _)) = pairs.min_by_key(|(_, size)| *size) else { break };
+        let Some((at, size)) = pairs.min_by_key(|(_, size)| *size) else { break };
+        cx.ask_tables([size])?;
         let inner = tables.remove(at + 1);
         tables[at] = tables[at].iter().flat_map(|outer| inner.iter().map(move |i| outer + i)).collect();
     }
-    (x.plus(start), tables)
+    Ok((x.plus(start), tables))
 }
 
 /// Takes positions along axes, in the operand's own layout.
@@ -100,6 +102,8 @@ fn take(cx: &mut Lower<'_>, id: NodeId, x: ValueId, y: ValueId, positions: &[Vec
 pub fn slice(cx: &mut Lower<'_>, id: NodeId, axes: &[SliceAxis]) -> Result<()> {
     let (x, y) = (cx.input(id, 0)?, cx.g.node(id).outputs[0]);
     let (xd, yd) = (cx.dims(x)?, cx.dims(y)?);
+    // Positions of elements, and then of bytes.
+    cx.ask_tables(xd.iter().chain(&yd).copied().chain(yd.iter().copied()))?;
     let mut positions: Vec<Vec<usize>> = xd.iter().map(|n| (0..*n).collect()).collect();
     for s in axes {
         let axis = cx.g.ty(x).shape.axis(s.axis)?;
@@ -117,6 +121,7 @@ pub fn split(cx: &mut Lower<'_>, id: NodeId, axis: i64, sizes: &[usize]) -> Resu
     let dims = cx.dims(x)?;
     let axis = cx.g.ty(x).shape.axis(axis)?;
     let mut from = 0;
+    cx.ask_tables(cx.g.node(id).outputs.iter().flat_map(|_| dims.iter().copied()))?;
     for (y, size) in cx.g.node(id).outputs.iter().zip(sizes) {
         let mut positions: Vec<Vec<usize>> = dims.iter().map(|n| (0..*n).collect()).collect();
         positions[axis] = (from..from + size).collect();
@@ -134,6 +139,7 @@ pub fn expand(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
     let from = cx.place(x, Layout::Plain)?;
     let strides = Layout::Plain.strides(&xd);
     let ahead = yd.len() - xd.len();
+    cx.ask_tables(yd.iter().copied())?;
     let table = |axis: usize| {
         let stride = match axis.checked_sub(ahead) {
             Some(a) if xd[a] != 1 => strides[a] * size,
@@ -204,6 +210,7 @@ pub fn pad(cx: &mut Lower<'_>, id: NodeId, p: &Pad) -> Result<()> {
     }
     let start: usize = axes.iter().map(|a| p.begins[*a] as usize * strides[*a] * size).sum();
     let mut offsets = vec![start];
+    cx.ask_tables([axes[..outer].iter().map(|a| xd[*a]).product::<usize>()])?;
     for a in &axes[..outer] {
         let (count, step) = (xd[*a], strides[*a] * size);
         offsets = offsets.iter().flat_map(|at| (0..count).map(move |i| at + i * step)).collect();

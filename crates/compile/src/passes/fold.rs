@@ -19,7 +19,9 @@ pub fn run(g: &mut Graph, cx: &mut super::Context) -> Result<bool> {
         let operands: usize = inputs.iter().flatten().map(|t| t.bytes().len()).sum();
         let results = types.iter().map(memory::bytes).fold(0, usize::saturating_add);
         folded = folded.saturating_add(results.saturating_sub(operands));
-        memory::check("what is computed of constants", folded, cx.max_memory).map_err(|e| e.at_node(&node.name))?;
+        let operand_types: Vec<Option<&Type>> = inputs.iter().map(|t| t.map(Tensor::ty)).collect();
+        let needed = folded.saturating_add(interp::workspace_beyond(&node.op, &operand_types, &types));
+        memory::check("what is computed of constants", needed, cx.max_memory).map_err(|e| e.at_node(&node.name))?;
         let results = interp::eval(&node.op, &inputs, &types, &cx.customs).map_err(|e| e.at_node(&node.name))?;
         for (v, result) in outputs.iter().zip(results) {
             let new = g.add_const(&format!("{}/folded", g.value(*v).name), result);

@@ -3,17 +3,21 @@
 //! Whatever an import function asks for passes through [`Builder::emit`], which folds constants and shape arithmetic,
 //! so that no import function needs to know about either.
 
+use super::external::External;
 use super::notes::Notes;
 use super::remarks::{Place, Remark, widened};
 use super::sizes::{self, Sizes, open_error};
 use lowbit_arithmetic::Rounding;
 use lowbit_ir::{Customs, DType, Error, Graph, Op, Quant, Result, Tensor, Type, ValueId, bail, infer, interp, memory};
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Constants with more elements are not computed while reading, so that a small file cannot ask for all memory.
 pub const MOST_FOLDED: usize = 1 << 26;
+
+/// Most integers at a time that are followed while dimensions are open: sizes are few.
+const MOST_SIZES: usize = 1 << 16;
 
 /// A value of the file.
 #[derive(Debug, Clone)]
@@ -27,7 +31,7 @@ pub enum Item {
 }
 
 /// A graph under construction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Builder {
     /// What is built.
     pub graph: Graph,
@@ -41,17 +45,34 @@ pub struct Builder {
     pub notes: Notes,
     /// What was read differently than the file says it.
     pub remarks: Vec<Remark>,
-    /// Where external data files are.
-    pub base_dir: Option<PathBuf>,
+    /// The data files beside the model.
+    pub external: External,
     /// Constants in the graph by source name; one name has several if it is read under several quantized types.
     constants: HashMap<Arc<str>, Vec<ValueId>>,
     customs: Customs,
     /// Bytes that constants computed here may take beyond those they are computed from.
-    pub room: usize,
+    room: usize,
     taken: usize,
 }
 
 impl Builder {
+    /// Of a model in this folder, which may ask for so much memory beyond itself.
+    pub fn new(base_dir: Option<&Path>, max_memory: usize) -> Builder {
+        Builder {
+            graph: Graph::default(),
+            items: HashMap::new(),
+            reserved: HashSet::new(),
+            results: HashSet::new(),
+            notes: Notes::default(),
+            remarks: Vec::new(),
+            external: External::new(base_dir, max_memory),
+            constants: HashMap::new(),
+            customs: Customs::default(),
+            room: max_memory,
+            taken: 0,
+        }
+    }
+
     /// Applies an operator: folded if the operands are known, else a node of the graph.
     /// `declared` is the quantized type of the output, where the operator does not determine it.
     pub fn emit(
@@ -105,6 +126,9 @@ impl Builder {
         }
         let operands = tensors.iter().flatten().map(|t| t.bytes().len()).sum();
         self.take(types, operands)?;
+        let operand_types: Vec<Option<&Type>> = tensors.iter().map(|t| t.map(Tensor::ty)).collect();
+        let needed = interp::workspace_beyond(op, &operand_types, types).saturating_add(self.taken);
+        memory::check("computing a constant while reading", needed, self.room)?;
         let results = interp::eval(op, &tensors, types, &self.customs)?;
         Ok(Some(results.into_iter().zip(outputs).map(|(t, name)| Item::Const(name.as_str().into(), t)).collect()))
     }
@@ -116,12 +140,27 @@ impl Builder {
         memory::check("the constants that are computed while reading, up to this one", self.taken, self.room)
     }
 
+    /// Takes a constant of ones off what is allowed, and makes it.
+    pub fn ones(&mut self, dims: &[usize]) -> Result<Tensor> {
+        let ty = Type::plain(DType::F32, dims.to_vec());
+        self.take(std::slice::from_ref(&ty), 0)?;
+        Tensor::from_f32(dims, vec![1.0; dims.iter().product()])
+    }
+
     fn fold_sizes(&self, op: &Op, operands: &[Option<Item>], types: &[Type], outputs: &[String]) -> Result<Vec<Item>> {
         let lift = |item: &Item| match item {
             Item::Const(_, t) if t.dtype().is_integer() || t.dtype() == DType::Bool => Sizes::of_tensor(t).map(Some),
             Item::Sizes(s) => Ok(Some(s.clone())),
             Item::Const(..) | Item::Value(_) => Ok(None),
         };
+        let of_operands = operands.iter().flatten().map(|item| self.ty(item));
+        let largest = of_operands.chain(types.iter().cloned()).map(|ty| ty.shape.count().unwrap_or(usize::MAX)).max();
+        if largest.is_some_and(|n| n > MOST_SIZES) {
+            return Err(open_error(format!(
+                "{} of integers that depend on open dimensions: expected up to {MOST_SIZES} of them, found more",
+                op.name()
+            )));
+        }
         let mut all = Vec::with_capacity(operands.len());
         for item in operands {
             all.push(item.as_ref().map(lift).transpose()?.flatten());

@@ -28,14 +28,12 @@ pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) ->
     let mut meta = metadata(&model)?;
     let mut notes = Notes::take(&mut meta.properties)?;
     notes.prune(&graph.node.iter().map(|n| (n.name(), n.op_type())).collect());
-    let mut builder = Builder::default();
+    let mut builder = Builder::new(base_dir, options.max_memory);
     builder.graph = Graph::new(graph.name());
     builder.graph.meta = meta;
     builder.reserved = all_names(graph);
     builder.results = graph.output.iter().map(|o| o.name().to_string()).collect();
-    builder.base_dir = base_dir.map(Path::to_path_buf);
     builder.notes = notes;
-    builder.room = options.max_memory;
     initializers(graph, &mut builder)?;
     inputs(graph, &mut builder, options)?;
     let plan = plan(graph, &builder)?;
@@ -89,9 +87,8 @@ fn initializers(graph: &GraphProto, builder: &mut Builder) -> Result<()> {
         let name = sparse.values.as_ref().map_or("", |t| t.name());
         return Err(Error::new("sparse initializers are not supported").at_value(name));
     }
-    let base = builder.base_dir.clone();
     for proto in &graph.initializer {
-        let tensor = tensor::import(proto, base.as_deref())?;
+        let tensor = tensor::import(proto, &mut builder.external)?;
         builder.remark(Place::Constant, proto.name(), proto.data_type());
         if proto.name().is_empty() {
             bail!("expected initializers with names, found one without");

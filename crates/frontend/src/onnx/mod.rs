@@ -8,6 +8,7 @@
 
 pub mod builder;
 pub mod export;
+pub mod external;
 pub mod import;
 pub mod node;
 pub mod notes;
@@ -21,6 +22,7 @@ pub mod tensor;
 pub use export::export;
 pub use import::import;
 pub use ops::OPS;
+pub use prost::Message;
 
 /// The oldest opset of the default domain that is read.
 pub const OLDEST_OPSET: i64 = 7;

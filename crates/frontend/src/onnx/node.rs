@@ -89,11 +89,10 @@ impl<'a> Site<'a> {
 
     /// A tensor.
     pub fn tensor(&mut self, name: &str) -> Result<Option<Tensor>> {
-        let base = self.builder.base_dir.clone();
         let Some(a) = self.attribute(name, AttributeType::Tensor)? else { return Ok(None) };
         let t =
             a.t.as_ref().ok_or_else(|| Error::new(format!("expected a tensor in attribute '{name}', found none")))?;
-        let tensor = tensor::import(t, base.as_deref()).map_err(|e| e.at_value(self.first_output()))?;
+        let tensor = tensor::import(t, &mut self.builder.external).map_err(|e| e.at_value(self.first_output()))?;
         self.builder.remark(Place::Constant, self.first_output(), t.data_type());
         Ok(Some(tensor))
     }

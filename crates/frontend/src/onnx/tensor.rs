@@ -3,16 +3,15 @@
 //! Half, bfloat16 and double become f32, unsigned 32- and 64-bit integers become i64 (which [`super::remarks`] tells);
 //! all else keeps its type.
 
+use super::external::External;
 use super::proto::{TensorProto, tensor_proto::DataLocation, tensor_proto::DataType};
 use bytes::Bytes;
 use lowbit_ir::{DType, Error, Result, Shape, Tensor, Type, bail};
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Component, Path};
 
-/// The tensor that a message describes; external data is read from below `base_dir`.
-pub fn import(proto: &TensorProto, base_dir: Option<&Path>) -> Result<Tensor> {
+/// The tensor that a message describes; what it leaves to other files is read from below the model's folder.
+pub fn import(proto: &TensorProto, external: &mut External) -> Result<Tensor> {
     let name = proto.name();
-    read(proto, base_dir).map_err(|e| if name.is_empty() { e } else { e.at_value(name) })
+    read(proto, external).map_err(|e| if name.is_empty() { e } else { e.at_value(name) })
 }
 
 /// The type that a value of this ONNX element type has in the graph.
@@ -71,7 +70,7 @@ fn data_type(code: i32) -> Result<DataType> {
     DataType::try_from(code).map_err(|_| Error::new(format!("expected an ONNX element type, found code {code}")))
 }
 
-fn read(proto: &TensorProto, base_dir: Option<&Path>) -> Result<Tensor> {
+fn read(proto: &TensorProto, external: &mut External) -> Result<Tensor> {
     if proto.segment.is_some() {
         bail!("tensors in segments are not supported");
     }
@@ -82,9 +81,9 @@ fn read(proto: &TensorProto, base_dir: Option<&Path>) -> Result<Tensor> {
         .count()
         .ok_or_else(|| Error::new(format!("expected a tensor that fits in memory, found sizes {dims:?}")))?;
     let ty = Type::plain(to, dims);
-    let external = proto.data_location() == DataLocation::External;
-    let raw = match (external, &proto.raw_data) {
-        (true, _) => Some(external_bytes(proto, base_dir)?),
+    let elsewhere = proto.data_location() == DataLocation::External;
+    let raw = match (elsewhere, &proto.raw_data) {
+        (true, _) => Some(external.read(proto, stored_bytes(from, to, count), &ty)?),
         (false, Some(raw)) => Some(raw.clone()),
         (false, None) => None,
     };
@@ -92,6 +91,17 @@ fn read(proto: &TensorProto, base_dir: Option<&Path>) -> Result<Tensor> {
         Some(raw) => from_raw(from, ty, count, raw),
         None => from_typed(from, ty, count, proto),
     }
+}
+
+/// Bytes of so many elements as files hold them; more than there can be if they do not fit.
+fn stored_bytes(from: DataType, to: DType, count: usize) -> usize {
+    let bytes = match from {
+        DataType::Float16 | DataType::Bfloat16 => count.checked_mul(2),
+        DataType::Double | DataType::Uint64 => count.checked_mul(8),
+        DataType::Uint32 => count.checked_mul(4),
+        _ => to.bytes(count),
+    };
+    bytes.unwrap_or(usize::MAX)
 }
 
 fn dims(proto: &TensorProto) -> Result<Vec<usize>> {
@@ -191,52 +201,4 @@ fn from_typed(from: DataType, ty: Type, count: usize, proto: &TensorProto) -> Re
             Tensor::from_ints(ty, &wide)
         }
     }
-}
-
-/// Reads the part of a data file that a tensor names; nothing outside the model's folder is opened.
-fn external_bytes(proto: &TensorProto, base_dir: Option<&Path>) -> Result<Bytes> {
-    let entry = |key: &str| proto.external_data.iter().find(|e| e.key() == key).map(|e| e.value());
-    let location = entry("location").ok_or_else(|| Error::new("expected the location of external data, found none"))?;
-    let base = base_dir.ok_or_else(|| {
-        Error::new(format!("the data is in the file '{location}', but the model was given without its folder"))
-    })?;
-    let number = |key: &str| {
-        entry(key)
-            .map(|v| v.parse::<u64>().map_err(|_| Error::new(format!("expected '{key}' as a number, found '{v}'"))))
-            .transpose()
-    };
-    let offset = number("offset")?.unwrap_or(0);
-    let length = number("length")?;
-    let inside = Path::new(location).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-    let outside = || Error::new(format!("expected external data inside the model's folder, found '{location}'"));
-    if !inside {
-        return Err(outside());
-    }
-    let path = base.join(location);
-    let fail = |e: std::io::Error| {
-        Error::new(format!("external data file '{}': {e}", path.display()))
-            .hint("keep the data file beside the model, under the name the model gives it")
-    };
-    // A link may lead out although its name does not.
-    let (base, path_real) = (base.canonicalize().map_err(fail)?, path.canonicalize().map_err(fail)?);
-    if !path_real.starts_with(&base) {
-        return Err(outside());
-    }
-    let mut file = std::fs::File::open(&path_real).map_err(fail)?;
-    let meta = file.metadata().map_err(fail)?;
-    let rest = meta.len().checked_sub(offset);
-    let length = match (meta.is_file(), rest, length) {
-        (true, Some(rest), None) => rest,
-        (true, Some(rest), Some(length)) if length <= rest => length,
-        _ => bail!(
-            "expected {} bytes at {offset} in external data file '{}', which has {}",
-            length.map_or("some".into(), |n| n.to_string()),
-            path.display(),
-            meta.len()
-        ),
-    };
-    let length = usize::try_from(length).map_err(|_| Error::new("the external data does not fit in memory"))?;
-    let mut bytes = vec![0; length];
-    file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut bytes)).map_err(fail)?;
-    Ok(bytes.into())
 }

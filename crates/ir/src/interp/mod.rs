@@ -12,11 +12,13 @@ mod norm;
 mod pool;
 mod positions;
 mod quant;
+mod room;
 mod run;
 #[cfg(test)]
 mod tests;
 
 pub use elementwise::{binary_f32, unary_f32};
+pub use room::{workspace, workspace_beyond};
 pub use run::Interpreter;
 
 use crate::infer::infer;

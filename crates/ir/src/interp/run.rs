@@ -1,6 +1,6 @@
 //! Running whole graphs.
 
-use super::eval;
+use super::{eval, workspace};
 use crate::engine::check_float_mode;
 use crate::infer::{Bindings, bind_dims, infer};
 use crate::{Customs, Def, Engine, Error, Graph, Node, NodeId, Outputs, Result, Run, Tensor, Type, ValueId, memory};
@@ -110,8 +110,9 @@ impl Loaded {
         let types: Vec<Option<&Type>> = operands.iter().map(|t| t.map(Tensor::ty)).collect();
         let alive = values.iter().flatten().map(|t| t.bytes().len());
         let results = infer(&node.op, &types, declared, &self.engine.customs)?;
-        let needed = alive.chain(results.iter().map(memory::bytes)).fold(0, usize::saturating_add);
-        memory::check("the values of a run, up to this one's", needed, self.engine.max_memory)?;
+        let own = workspace(&node.op, &types, &results);
+        let needed = alive.chain(results.iter().map(memory::bytes)).fold(own, usize::saturating_add);
+        memory::check("the values of a run, up to this one's, and what computes it", needed, self.engine.max_memory)?;
         eval(&node.op, operands, declared, &self.engine.customs)
     }
 }

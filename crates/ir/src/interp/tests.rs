@@ -424,7 +424,21 @@ fn a_run_that_would_take_too_much_is_refused_by_name() {
         let engine = super::Interpreter { max_memory, ..super::Interpreter::default() };
         engine.load(&graph, &[]).unwrap().run(std::slice::from_ref(&x))
     };
-    run(100_000).unwrap();
-    let e = run(10_000).unwrap_err().to_string();
-    assert!(e.contains("node 'big', value 'big'") && e.contains("--max-memory"), "{e}");
+    run(400_000).unwrap();
+    for too_little in [10_000, 100_000] {
+        let e = run(too_little).unwrap_err().to_string();
+        assert!(e.contains("node 'big', value 'big'") && e.contains("--max-memory"), "{e}");
+    }
+}
+
+#[test]
+fn tables_of_windows_are_memory_too() {
+    use crate::Engine;
+    let text = "graph \"g\" {\n  input %x: f32[1x1x8]\n  \
+                %y = MaxPool(%x) {kernel [100000], strides [1], pads [50000, 50000], dilations [1]}\n  output %y\n}\n";
+    let graph = crate::text::parse(text).unwrap();
+    let x = Tensor::from_f32(&[1, 1, 8], vec![1.0; 8]).unwrap();
+    let engine = super::Interpreter { max_memory: 1 << 20, ..super::Interpreter::default() };
+    let e = engine.load(&graph, &[]).unwrap().run(std::slice::from_ref(&x)).unwrap_err().to_string();
+    assert!(e.contains("node 'y'") && e.contains("at most 1 MiB"), "{e}");
 }

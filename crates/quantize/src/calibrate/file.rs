@@ -268,11 +268,18 @@ fn insert<T>(to: &mut BTreeMap<String, T>, key: String, value: T) -> Result<()> 
 }
 
 fn spend(budget: &mut usize, histogram: &Histogram) -> Result<()> {
-    *budget = budget.checked_sub(histogram.kept()).ok_or_else(|| {
-        Error::new(format!("expected up to {MOST_BINS} bins in a file of statistics, found more"))
-            .hint("fewer scales per channel (input.per = \"tensor\")")
-    })?;
+    *budget = budget.checked_sub(histogram.kept()).ok_or_else(too_many)?;
     Ok(())
+}
+
+/// Refuses more bins than a file may have: asked while samples are run, since it is known long before the file is written.
+pub(super) fn check_bins(bins: usize) -> Result<()> {
+    if bins > MOST_BINS { Err(too_many()) } else { Ok(()) }
+}
+
+fn too_many() -> Error {
+    Error::new(format!("expected up to {MOST_BINS} bins in a file of statistics, found more"))
+        .hint("fewer scales per channel (input.per = \"tensor\")")
 }
 
 fn ended() -> Error {

@@ -19,7 +19,7 @@ use crate::prepare::rewrite;
 use crate::samples::{Samples, spread};
 use lowbit_ir::op::Unary;
 use lowbit_ir::request::Sharing;
-use lowbit_ir::{Engine, Error, Graph, Kind, NodeId, Op, Request, Result, ValueId, check_float_mode};
+use lowbit_ir::{Engine, Error, Graph, Kind, NodeId, Op, Request, Result, ValueId, check_float_mode, memory};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
@@ -83,7 +83,9 @@ pub struct Chosen {
 
 /// Observes samples and makes the annotated graph a QDQ graph.
 pub fn calibrate(g: &mut Graph, options: &Options, engine: &dyn Engine, samples: &dyn Samples) -> Result<Vec<Chosen>> {
-    let stats = observe(g, engine, samples, options.config.samples)?;
+    let (limit, max_memory) = (options.config.samples, options.max_memory);
+    let room = |bins: usize| within(bins, max_memory);
+    let (stats, _) = observe_wanted(g, engine, samples, limit, &room)?;
     let chosen = apply(g, &stats, &options.observers)?;
     border::integers(g, options.config.io)?;
     Ok(chosen)
@@ -108,15 +110,22 @@ fn wanted(g: &Graph) -> Vec<(ValueId, &Request)> {
 
 /// Runs up to `limit` samples (0: all), evenly spread, and counts the values that placeholders wait for.
 pub fn observe(g: &Graph, engine: &dyn Engine, samples: &dyn Samples, limit: usize) -> Result<Stats> {
-    observe_wanted(g, engine, samples, limit).map(|(stats, _)| stats)
+    observe_wanted(g, engine, samples, limit, &|bins| within(bins, memory::MAX_MEMORY)).map(|(stats, _)| stats)
 }
 
-/// As [`observe`], with what the channels are that were looked at of every value.
+/// Refuses more bins than memory is allowed for.
+fn within(bins: usize, max_memory: usize) -> Result<()> {
+    memory::check("statistics of values and their channels", bins.saturating_mul(size_of::<u64>()), max_memory)
+}
+
+/// As [`observe`], with what the channels are that were looked at of every value; `room` is asked whether there may be so
+/// many bins of all values together, from the first sample on.
 fn observe_wanted(
     g: &Graph,
     engine: &dyn Engine,
     samples: &dyn Samples,
     limit: usize,
+    room: &dyn Fn(usize) -> Result<()>,
 ) -> Result<(Stats, BTreeMap<String, Sharing>)> {
     check_float_mode()?;
     let wanted = wanted(g);
@@ -128,18 +137,19 @@ fn observe_wanted(
     let mut run = engine.load(&float_form(g), &taps)?;
     let mut seen = vec![Seen::new(); taps.len()];
     let mut stats = Stats::default();
+    let mut bins = 0;
     for i in spread(samples.len(), limit) {
         let at = |e: Error| e.context(format!("calibrating on sample {i}"));
         let outputs = run.run(&samples.sample(i).map_err(at)?).map_err(at)?;
         for ((seen, tensor), (v, request)) in seen.iter_mut().zip(&outputs.taps).zip(&wanted) {
             let data = tensor.floats()?;
-            let done = match request.sharing {
-                Sharing::Tensor => seen.add(&data),
-                Sharing::Channel(_) | Sharing::Block { .. } => {
-                    seen.add_with_channels(&data, &insert::shares(&data, tensor.dims(), request.sharing))
-                }
+            let parts = match request.sharing {
+                Sharing::Tensor => Vec::new(),
+                Sharing::Channel(_) | Sharing::Block { .. } => insert::shares(&data, tensor.dims(), request.sharing),
             };
-            done.map_err(|e| at(e.at_value(&g.value(*v).name)))?;
+            bins -= seen.bins();
+            seen.add_asking(&data, &parts, &|own| room(bins + own)).map_err(|e| at(e.at_value(&g.value(*v).name)))?;
+            bins += seen.bins();
         }
         stats.samples += 1;
     }

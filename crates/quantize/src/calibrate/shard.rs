@@ -1,7 +1,7 @@
 //! Statistics that outlive a run: what they are of, whether they fit, and how those of several runs become one.
 
-use super::{Stats, observe_wanted, wanted};
-use crate::Samples;
+use super::{Stats, file, observe_wanted, wanted, within};
+use crate::{Options, Samples};
 use lowbit_ir::request::Sharing;
 use lowbit_ir::text::{Constants, print_with};
 use lowbit_ir::{Engine, Error, Graph, Result, meta};
@@ -65,15 +65,16 @@ impl fmt::Display for Fingerprint {
 }
 
 impl Shard {
-    /// Runs up to `limit` samples (0: all) through an annotated graph; `model` is the float graph that it was made of.
+    /// Runs samples, as many as the options say, through an annotated graph; `model` is the float graph that it was made of.
     pub fn gather(
         model: &Graph,
         annotated: &Graph,
         engine: &dyn Engine,
         samples: &dyn Samples,
-        limit: usize,
+        options: &Options,
     ) -> Result<Shard> {
-        let (stats, channels) = observe_wanted(annotated, engine, samples, limit)?;
+        let room = |bins: usize| within(bins, options.max_memory).and_then(|()| file::check_bins(bins));
+        let (stats, channels) = observe_wanted(annotated, engine, samples, options.config.samples, &room)?;
         Ok(Shard { model: Fingerprint::of(model), properties: samples.properties(), channels, stats })
     }
 

@@ -7,11 +7,21 @@ use toml::{Table, Value};
 
 /// `config` with the choices of `text` in place of its own.
 pub fn merge(config: &Config, text: &str) -> Result<Config> {
-    let given: Table = toml::from_str(text).map_err(|e| Error::new(e.to_string()))?;
+    let given: Table = toml::from_str(text).map_err(|e| told(&e))?;
     check(&given)?;
     let mut all = Table::try_from(config.filled()).map_err(|e| Error::new(e.to_string()))?;
     put(&mut all, given);
-    all.try_into().map_err(|e: toml::de::Error| Error::new(e.to_string()))
+    all.try_into().map_err(|e| told(&e))
+}
+
+/// What is wrong, with the line it is in: as much of it as helps, since a line may be all of a damaged file.
+fn told(e: &toml::de::Error) -> Error {
+    const WIDTH: usize = 160;
+    let line = |line: &str| match line.char_indices().nth(WIDTH) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line.to_owned(),
+    };
+    Error::new(e.to_string().lines().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 /// `config` with one choice changed: `key=value`, where text needs no quotes.

@@ -72,9 +72,32 @@ impl Seen {
 
     /// Counts the values of a sample, also of each of these parts of it.
     pub fn add_with_channels(&mut self, data: &[f32], channels: &[Vec<f32>]) -> Result<()> {
+        self.add_asking(data, channels, &|_| Ok(()))
+    }
+
+    /// As [`Seen::add_with_channels`], asking on the way whether there may be so many bins: there are thousands a channel.
+    pub(crate) fn add_asking(
+        &mut self,
+        data: &[f32],
+        channels: &[Vec<f32>],
+        ask: &dyn Fn(usize) -> Result<()>,
+    ) -> Result<()> {
         self.add(data)?;
         self.channels.resize_with(self.channels.len().max(channels.len()), Seen::new);
-        self.channels.iter_mut().zip(channels).try_for_each(|(seen, part)| seen.add(part))
+        let mut bins = self.bins();
+        ask(bins)?;
+        for (seen, part) in self.channels.iter_mut().zip(channels) {
+            bins -= seen.histogram.kept();
+            seen.add(part)?;
+            bins += seen.histogram.kept();
+            ask(bins)?;
+        }
+        Ok(())
+    }
+
+    /// Bins that are kept, of the channels too.
+    pub(crate) fn bins(&self) -> usize {
+        self.histogram.kept() + self.channels.iter().map(|c| c.histogram.kept()).sum::<usize>()
     }
 }
 

@@ -19,13 +19,30 @@ pub(crate) mod rewrite;
 mod simplify_binary;
 
 use lowbit_ir::pass::{self, Flow, Pass, Watch};
-use lowbit_ir::{Customs, Graph, Result, check_float_mode};
+use lowbit_ir::{Customs, Graph, Result, check_float_mode, memory};
 
 /// What the passes of this stage share.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Prepare {
     /// Operators of the user's, so that their constants fold too.
     pub customs: Customs,
+    /// Bytes that work on the model may take beyond it; constants that are computed here take a part of them.
+    pub max_memory: usize,
+    /// Bytes that constants took so far beyond those they were computed from.
+    pub folded: usize,
+}
+
+impl Prepare {
+    /// With these operators of the user's, within this many bytes.
+    pub fn new(customs: Customs, max_memory: usize) -> Prepare {
+        Prepare { customs, max_memory, folded: 0 }
+    }
+}
+
+impl Default for Prepare {
+    fn default() -> Self {
+        Prepare::new(Customs::default(), memory::MAX_MEMORY)
+    }
 }
 
 /// The passes, in order.

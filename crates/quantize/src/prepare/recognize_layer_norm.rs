@@ -3,7 +3,7 @@
 use super::{Prepare, rewrite};
 use lowbit_ir::op::{Binary, ReduceKind, Unary};
 use lowbit_ir::pass::Pass;
-use lowbit_ir::{Graph, NodeId, Op, Result, Tensor, ValueId};
+use lowbit_ir::{DType, Graph, NodeId, Op, Result, Tensor, Type, ValueId, memory};
 
 pub const PASS: Pass<Prepare> = Pass {
     name: "recognize-layer-norm",
@@ -11,14 +11,18 @@ pub const PASS: Pass<Prepare> = Pass {
     run,
 };
 
-fn run(g: &mut Graph, _: &mut Prepare) -> Result<bool> {
-    Ok(rewrite::each_node(g, normalize)? | rewrite::each_node(g, absorb_affine)?)
+fn run(g: &mut Graph, cx: &mut Prepare) -> Result<bool> {
+    Ok(rewrite::each_node(g, |g, id| normalize(g, id, cx))? | rewrite::each_node(g, absorb_affine)?)
 }
 
 /// d / sqrt(mean(d^2) + eps) with d = x - mean(x).
-fn normalize(g: &mut Graph, id: NodeId) -> Result<bool> {
+fn normalize(g: &mut Graph, id: NodeId, cx: &Prepare) -> Result<bool> {
     let Some((x, epsilon)) = normalized(g, id) else { return Ok(false) };
     let Some(dims) = g.ty(x).shape.0.last().and_then(|d| d.known()) else { return Ok(false) };
+    // A row may be of any size in a graph that never runs; the constant would be made now.
+    if memory::bytes(&Type::plain(DType::F32, vec![dims])) > cx.max_memory {
+        return Ok(false);
+    }
     let scale = g.add_const(&format!("{}.scale", g.node(id).name), Tensor::from_f32(&[dims], vec![1.0; dims])?);
     let node = g.node_mut(id);
     node.op = Op::LayerNorm { axis: -1, epsilon };

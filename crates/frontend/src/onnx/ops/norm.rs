@@ -4,7 +4,7 @@ use crate::onnx::builder::Item;
 use crate::onnx::node::{Site, known_from};
 use crate::onnx::sizes::{Size, Sizes};
 use lowbit_ir::op::{Binary, Reduce, ReduceKind, Unary};
-use lowbit_ir::{Dim, Op, Result, Tensor, bail};
+use lowbit_ir::{Dim, Op, Result, Shape, Tensor, bail};
 
 /// BatchNormalization with the statistics of training.
 pub fn batch(site: &mut Site<'_>) -> Result<()> {
@@ -34,7 +34,8 @@ pub fn instance(site: &mut Site<'_>) -> Result<()> {
     let epsilon = site.float("epsilon", 1e-5)?;
     let (x, scale, bias) = (site.input(0)?, site.input(1)?, site.input(2)?);
     let spatial = known_from(&site.shape(&x), 2)?;
-    let ones = site.known("ones", Tensor::from_f32(&spatial, vec![1.0; spatial.iter().product()])?);
+    let ones = site.builder.ones(&spatial)?;
+    let ones = site.known("ones", ones);
     let normal = site.step("normal", Op::LayerNorm { axis: 2, epsilon }, &[&x, &ones])?;
     per_channel(site, &normal, &scale, &bias, spatial.len())
 }
@@ -54,9 +55,12 @@ pub fn group(site: &mut Site<'_>) -> Result<()> {
     if site.shape(&scale).dims() != Some(vec![*channels]) {
         bail!("expected one scale for each of {channels} channels, found {}", site.shape(&scale));
     }
-    let size = known.iter().product::<usize>() / count;
+    let Some(size) = Shape::known(&known).count().map(|n| n / count) else {
+        bail!("expected sizes that fit in memory, found {shape}");
+    };
     let apart = site.step("groups", Op::Reshape { dims: vec![0, groups, -1] }, &[&x])?;
-    let ones = site.known("ones", Tensor::from_f32(&[size], vec![1.0; size])?);
+    let ones = site.builder.ones(&[size])?;
+    let ones = site.known("ones", ones);
     let normal = site.step("normal", Op::LayerNorm { axis: 2, epsilon }, &[&apart, &ones])?;
     let whole = site.reshape("whole", &normal, &Sizes::of_shape(&shape.0).elements)?;
     per_channel(site, &whole, &scale, &bias, known.len() - 1)

@@ -58,7 +58,9 @@ pub fn constant_of_shape(site: &mut Site<'_>) -> Result<()> {
     let count = Shape::known(&dims).count().filter(|n| *n <= MOST_FOLDED);
     let Some(count) = count else { bail!("a constant of {dims:?} is too large") };
     let ty = Type::plain(value.dtype(), dims);
-    site.builder.take(std::slice::from_ref(&ty), 0)?;
+    // Integers are i64 on the way.
+    let widest = if value.dtype().is_float() { DType::F32 } else { DType::I64 };
+    site.builder.take(&[Type::plain(widest, vec![count])], 0)?;
     let tensor = match value.dtype().is_float() {
         true => Tensor::from_floats(ty, value.floats()?.repeat(count))?,
         false => Tensor::from_ints(ty, &value.ints()?.repeat(count))?,
