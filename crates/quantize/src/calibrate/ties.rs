@@ -2,11 +2,12 @@
 //!
 //! An operator that only moves integers gives its result the operand's parameters. Operands that only a Concat reads
 //! take the result's, so that joining copies integers; one that others read too keeps its own and is rescaled there.
+//! The result's cover all operands, whoever reads them.
 
 use crate::prepare::rewrite;
 use crate::rules::keeps_quantization;
 use lowbit_ir::request::Sharing;
-use lowbit_ir::{Graph, NodeId, Op, ValueId};
+use lowbit_ir::{Graph, Node, NodeId, Op};
 use std::collections::{BTreeMap, HashMap};
 
 /// Placeholders that get the same parameters.
@@ -27,9 +28,9 @@ pub fn groups(g: &Graph) -> Vec<Group> {
         .collect();
     let mut leader: HashMap<NodeId, NodeId> = placeholders.iter().map(|id| (*id, *id)).collect();
     let mut moved: Vec<NodeId> = Vec::new();
-    for (from, to) in ties(g, &placeholders) {
-        moved.push(to);
-        let (a, b) = (find(&leader, from), find(&leader, to));
+    for (whole, copy) in ties(g, &placeholders) {
+        moved.push(copy);
+        let (a, b) = (find(&leader, whole), find(&leader, copy));
         // The earlier one leads, whatever the order of the ties.
         leader.insert(a.max(b), a.min(b));
     }
@@ -53,31 +54,39 @@ fn find(leader: &HashMap<NodeId, NodeId>, mut id: NodeId) -> NodeId {
     id
 }
 
-/// Pairs of placeholders: the operand's, the result's.
+/// Pairs of placeholders with the same parameters: that of what is copied, that of the copy.
 fn ties(g: &Graph, placeholders: &[NodeId]) -> Vec<(NodeId, NodeId)> {
     let mut ties = Vec::new();
     for (_, node) in g.nodes() {
-        let is_concat = matches!(node.op, Op::Concat { .. });
-        if !is_concat && !keeps_quantization(&node.op) {
-            continue;
-        }
-        // Only the first operand moves; a Gather's indices do not.
-        let operands: Vec<ValueId> =
-            if is_concat { node.operands().collect() } else { node.input(0).into_iter().collect() };
+        let results: Vec<NodeId> = placeholders
+            .iter()
+            .copied()
+            .filter(|to| g.node(*to).input(0).is_some_and(|v| node.outputs.contains(&v)))
+            .collect();
         // What moves may land in another channel, so scales by channel do not move along.
-        let moves_along = |id: &NodeId| {
-            placeholders.contains(id) && super::spec(g, *id).is_some_and(|s| s.sharing == Sharing::Tensor)
+        let moves_along = |from: &NodeId, to: &NodeId| {
+            let one_scale = super::spec(g, *from).is_some_and(|s| s.sharing == Sharing::Tensor);
+            placeholders.contains(from) && one_scale && g.node(*from).op == g.node(*to).op
         };
-        for from in operands.into_iter().filter_map(|v| g.producer(v)).filter(moves_along) {
-            if is_concat && !is_free(g, from) {
-                continue;
+        if matches!(node.op, Op::Concat { .. }) {
+            for to in results {
+                ties.extend(joined(g, node).filter(|from| moves_along(from, &to)).map(|from| (to, from)));
             }
-            let results =
-                placeholders.iter().filter(|to| g.node(**to).input(0).is_some_and(|v| node.outputs.contains(&v)));
-            ties.extend(results.filter(|to| g.node(**to).op == g.node(from).op).map(|to| (from, *to)));
+        } else if keeps_quantization(&node.op) {
+            // Only the first operand moves; a Gather's indices do not.
+            let from = node.input(0).and_then(|v| g.producer(v));
+            let moved = from.into_iter().flat_map(|from| results.iter().map(move |to| (from, *to)));
+            ties.extend(moved.filter(|(from, to)| moves_along(from, to)));
         }
     }
     ties
+}
+
+/// The operands of a Concat that take its result's parameters.
+///
+/// They are parts of the result, which has seen all that they have, and what the other operands have besides.
+fn joined<'a>(g: &'a Graph, concat: &'a Node) -> impl Iterator<Item = NodeId> + 'a {
+    concat.operands().filter_map(|v| g.producer(v)).filter(|from| is_free(g, *from))
 }
 
 /// Whether a placeholder in front of a Concat may take any parameters: nobody else reads it, and its value was not
@@ -93,7 +102,7 @@ fn is_free(g: &Graph, placeholder: NodeId) -> bool {
 }
 
 /// Whether a node moves values that are narrow already (a Relu behind a layer does not: it is part of the layer).
-fn moves(g: &Graph, node: &lowbit_ir::Node) -> bool {
+fn moves(g: &Graph, node: &Node) -> bool {
     let from_placeholder =
         node.input(0).and_then(|v| rewrite::producer(g, v)).is_some_and(|(_, p)| matches!(p.op, Op::Simulate(_)));
     keeps_quantization(&node.op) && from_placeholder
