@@ -19,6 +19,7 @@ pub const OBSERVER: Row = Row {
     name: "entropy",
     summary: "the least Kullback-Leibler divergence over a search of thresholds",
     parameter: None,
+    known: true,
     range: |seen, request, _| Ok(search(&seen.histogram, request)),
 };
 

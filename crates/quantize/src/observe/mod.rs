@@ -98,6 +98,8 @@ pub struct Row {
     pub summary: &'static str,
     /// What its name may carry.
     pub parameter: Option<Parameter>,
+    /// Whether what is known of a value besides what was seen, such as the limits of a Clip, cuts the range too.
+    pub known: bool,
     /// The range for integers as the request asks, given the parameter.
     pub range: fn(&Seen, &Request, f64) -> Result<Range>,
 }
@@ -133,6 +135,11 @@ pub trait Observer: Send + Sync {
 
     /// The range of a value in memory, for integers as the request asks.
     fn range(&self, seen: &Seen, request: &Request) -> Result<Range>;
+
+    /// Whether what is known of a value besides what was seen, such as the limits of a Clip, cuts the range too.
+    fn known(&self) -> bool {
+        true
+    }
 
     /// The range of weights that share a scale.
     fn range_of_weights(&self, weights: &[f32], request: &Request) -> Result<Range> {
@@ -225,6 +232,15 @@ impl Found {
             Found::Row(row, parameter) => (row.range)(seen, request, *parameter),
             Found::Weights(row) => Err(Error::new(format!("'{}' observes weights", row.name))),
             Found::Own(own) => told(&**own, || own.range(seen, request)),
+        }
+    }
+
+    /// Whether what is known of a value besides what was seen cuts the range too.
+    pub fn known(&self) -> bool {
+        match self {
+            Found::Row(row, _) => row.known,
+            Found::Weights(_) => true,
+            Found::Own(own) => own.known(),
         }
     }
 
