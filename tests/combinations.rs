@@ -3,8 +3,10 @@
 
 use lowbit::compare::compare;
 use lowbit::data::Dataset;
+use lowbit::evaluate::evaluate;
 use lowbit::ir::Customs;
 use lowbit::prefetch::Prefetch;
+use lowbit::quantization::observe::OBSERVERS;
 use lowbit::verify::verify;
 use lowbit::{Compiled, Config, Model, Quantize};
 
@@ -40,11 +42,33 @@ const COMBINATIONS: &[&str] = &[
     "[op.Add]\ninput.bits = 16\n[op.Conv]\ninput.bits = 6",
 ];
 
+/// The demo's network, and images of it.
+fn demo(folder: &str) -> (Model, Dataset) {
+    let model = Model::load("demo/model.onnx").unwrap();
+    let preprocess = model.stored_preprocess().unwrap();
+    let images = Dataset::open(&format!("demo/{folder}"), &model.inputs(), preprocess.as_ref()).unwrap();
+    (model, images)
+}
+
+#[test]
+fn every_observer_agrees_with_the_float_network() {
+    let (model, images) = demo("calibration");
+    let (_, test) = demo("test");
+    // On the usual integers; the classic ones of the observer for which everything was symmetric are the same grid.
+    let classic = "input.observer = 'global_scale'\ninput.signed = true\ninput.symmetric = true".to_string();
+    for text in OBSERVERS.iter().map(|o| format!("input.observer = '{}'", o.name)).chain([classic]) {
+        let quantized =
+            model.quantize(Quantize::default().data(&images).config(Config::from_toml(&text).unwrap())).unwrap();
+        let samples = Prefetch::new(&test, 240);
+        let engine = Compiled::host().unwrap();
+        let found = evaluate(&quantized.integer, Some(&quantized.float), &engine, &samples, None).unwrap();
+        assert!(found.agreement.unwrap() >= 95.0, "{text}: {found:?}");
+    }
+}
+
 #[test]
 fn every_combination_is_the_same_everywhere_and_within_a_step_of_its_simulation() {
-    let model = Model::load("demo/model.onnx").unwrap();
-    let images =
-        Dataset::open("demo/calibration", &model.inputs(), model.stored_preprocess().unwrap().as_ref()).unwrap();
+    let (model, images) = demo("calibration");
     for text in COMBINATIONS {
         let config = Config { samples: 8, refinements: Vec::new(), ..Config::from_toml(text).unwrap() };
         let found = model.quantize(Quantize::default().data(&images).config(config));

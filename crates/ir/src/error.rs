@@ -1,7 +1,9 @@
 //! The one error of the graph crates: where it happened, what was expected and found, what to try.
 
+use std::any::Any;
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Result of every fallible function of the graph crates.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -22,6 +24,13 @@ impl Error {
     /// An error that says what was expected and what was found.
     pub fn new(message: impl Into<String>) -> Self {
         Error { message: message.into(), node: None, value: None, context: Vec::new(), hint: None }
+    }
+
+    /// What a panic says of who panicked, such as `the operator`.
+    pub fn panicked(who: &str, panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+        Error::new(format!("{who} panicked: {}", text.unwrap_or("it did not say why")))
+            .hint("what is your own should return an error instead; in lowbit's it is a defect")
     }
 
     /// Names the node it happened at; the innermost name given wins.
@@ -66,6 +75,13 @@ impl Error {
     pub fn value(&self) -> Option<&str> {
         self.value.as_deref()
     }
+}
+
+/// Runs what may be the user's, such as a rule or an observer: a panic in it is an error like any other.
+///
+/// What it was changing is left half done, so that whoever gets the error must not use it, as after any other error.
+pub fn catching<T>(who: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(Error::panicked(who, &*panic)))
 }
 
 impl fmt::Display for Error {

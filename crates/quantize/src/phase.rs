@@ -1,7 +1,7 @@
 //! Passes of the user's, at any phase of the workflow.
 
 use lowbit_ir::pass::{Flow, Watch};
-use lowbit_ir::{Error, Graph, Result, verify};
+use lowbit_ir::{Error, Graph, Result, catching, verify};
 use std::fmt;
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl Passes {
     pub(crate) fn run(&self, phase: Phase, g: &mut Graph, watch: &mut dyn Watch) -> Result<Flow> {
         for (_, name, change) in self.own.iter().filter(|(at, _, _)| *at == phase) {
             watch.before(name, g);
-            let done = change(g).and_then(|changed| {
+            let done = catching("the pass", || change(g)).and_then(|changed| {
                 let swept = g.sweep();
                 verify::verify(g).map(|()| changed || swept)
             });

@@ -111,6 +111,45 @@ fn scales_by_channel_and_by_block_are_simulated_and_integers_where_sums_allow() 
 }
 
 #[test]
+fn one_scale_for_every_value_whatever_is_known_of_it() {
+    let net = r#"
+graph "limits" {
+  input %x: f32[1x3x6x6]
+  const %w1: f32[4x3x3x3] = random
+  const %w2: f32[4x4x1x1] = random
+  const %w3: f32[2x4x1x1] = random
+  const %k: f32[1x4x1x1] = [0.5, 1, 2, 40]
+  %c1 = Conv(%x, %w1) {pads [1, 1, 1, 1]}
+  %r = Clip(%c1) {min 0, max 6}
+  %c2 = Conv(%r, %w2)
+  %t = Tanh(%c2)
+  %a = Add(%t, %k)
+  %y = Conv(%a, %w3)
+  output %y
+}
+"#;
+    let g = graph(net);
+    let samples = Random(1).samples(&g, 6);
+    for (kind, zero_point) in [("signed = true\ninput.symmetric = true", 0), ("signed = false", 128)] {
+        let text = format!("global_scale = 16\ninput.observer = 'global_scale'\ninput.{kind}\nrefinements = []");
+        let options = Options { config: Config::from_toml(&text).unwrap(), ..Options::default() };
+        let q = run_pipeline(&g, &options, &samples).unwrap();
+        let values: Vec<_> = q.report.values.iter().filter(|v| v.observer == "global_scale(16)").collect();
+        assert!(values.len() >= 5, "{values:?}");
+        for v in values {
+            assert_eq!(
+                (v.scale, v.zero_point, &v.limited_by),
+                (16.0 / 128.0, zero_point, &None),
+                "{text}: {}",
+                v.value
+            );
+        }
+        assert!(only_integers(&q.integer), "{text}: {:?}", q.report.left_float);
+        assert!(distance(&q.qdq, &q.integer, &samples) < 0.02, "{text}");
+    }
+}
+
+#[test]
 fn wide_values_stay_wide_until_a_layer_reads_them() {
     let (_, _, q) = quantized("store_lowbit = false");
     // The sum joins two accumulators that were brought to one scale each; nothing in front of it is narrow.

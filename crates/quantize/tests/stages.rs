@@ -5,11 +5,12 @@ mod common;
 use common::{Random, graph, only_integers, ops, outputs, run_pipeline};
 use lowbit_ir::interp::Interpreter;
 use lowbit_ir::pass::StopAfter;
-use lowbit_ir::{Kind, Op};
+use lowbit_ir::{Kind, Op, Request, Result};
 use lowbit_quantize::calibrate::{apply, observe};
+use lowbit_quantize::observe::{Range, Seen};
 use lowbit_quantize::{
-    Config, Decision, Observers, Options, Prepare, Realizers, Rules, Spec, Stats, analysis, annotate, calibrate,
-    prepare, quantize, realize,
+    Config, Decision, Observer, Observers, Options, Passes, Phase, Prepare, Realizers, Refinements, Rules, Spec, Stats,
+    analysis, annotate, calibrate, prepare, quantize, realize,
 };
 
 const NET: &str = r#"
@@ -163,5 +164,59 @@ fn a_watch_stops_after_any_pass_or_stage() {
         let mut stop = StopAfter::new(name, &names).unwrap();
         let done = quantize(&g, &Options::default(), &Interpreter::default(), &samples, &mut stop).unwrap();
         assert!(done.is_none(), "{name} did not stop it");
+    }
+}
+
+/// Panics.
+struct Luckless;
+
+impl Observer for Luckless {
+    fn name(&self) -> &str {
+        "luckless"
+    }
+
+    fn range(&self, _: &Seen, _: &Request) -> Result<Range> {
+        panic!("bad luck")
+    }
+}
+
+#[test]
+fn a_panic_in_what_is_the_users_is_an_error_that_names_it() {
+    let g = graph(NET);
+    let samples = Random(3).samples(&g, 2);
+    let named = |text: &str| Options { config: Config::from_toml(text).unwrap(), ..Options::default() };
+    let observers = Observers::standard().with(Luckless);
+    let cases = [
+        (
+            Options { rules: Rules::standard().override_op("Conv", |_, _| panic!("bad luck")), ..Options::default() },
+            "node 'y': the rule panicked: bad luck",
+        ),
+        (Options { observers, ..named("input.observer = 'luckless'") }, "value 'x': the observer panicked: bad luck"),
+        (
+            Options {
+                passes: Passes::default().at(Phase::Annotated, "luckless", |_| panic!("bad luck")),
+                ..Options::default()
+            },
+            "the pass panicked: bad luck",
+        ),
+        (
+            Options {
+                refinements: Refinements::standard().with("luckless", |_, _| panic!("bad luck")),
+                config: Config { refinements: vec!["luckless".into()], ..Config::default() },
+                ..Options::default()
+            },
+            "the refinement panicked: bad luck",
+        ),
+        (
+            Options {
+                realizers: Realizers::standard().override_op("Conv", |_, _, _| panic!("bad luck")),
+                ..Options::default()
+            },
+            "node 'c1': the realize function panicked: bad luck",
+        ),
+    ];
+    for (options, why) in cases {
+        let error = run_pipeline(&g, &options, &samples).unwrap_err().to_string();
+        assert!(error.contains(why) && error.contains("should return an error instead"), "{why}: {error}");
     }
 }

@@ -7,7 +7,6 @@ use crate::pool::{Pool, Tiles};
 use crate::program::{Program, port_bytes};
 use bytes::Bytes;
 use lowbit_ir::{Error, Result, Tensor, memory};
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -140,7 +139,7 @@ impl Session {
                     match done {
                         Ok(Ok(())) => {}
                         Ok(Err(e)) => fail(e.at_node(step.name.clone())),
-                        Err(panic) => fail(panicked(&*panic).at_node(step.name.clone())),
+                        Err(panic) => fail(Error::panicked("the operator", &*panic).at_node(step.name.clone())),
                     }
                 }
                 tiles.wait();
@@ -182,13 +181,6 @@ impl Session {
         };
         program.outputs().iter().enumerate().map(take).collect()
     }
-}
-
-/// What a panic says, as an error.
-fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-    Error::new(format!("the operator panicked: {}", text.unwrap_or("it did not say why")))
-        .hint("an operator of your own should return an error instead; in one of lowbit's it is a defect")
 }
 
 fn no_port(what: &str, i: usize, count: usize) -> Error {

@@ -22,7 +22,7 @@ pub use room::{workspace, workspace_beyond};
 pub use run::Interpreter;
 
 use crate::infer::infer;
-use crate::{Customs, Error, Op, Result, Tensor, Type};
+use crate::{Customs, Error, Op, Result, Tensor, Type, catching};
 
 /// Most elements of one result: what is larger is taken for a mistake before memory is asked for.
 pub const MOST_ELEMENTS: usize = 1 << 31;
@@ -120,7 +120,8 @@ fn check_declared(inferred: &[Type], declared: &[Type]) -> Result<()> {
 
 fn custom(name: &str, inputs: &[Option<&Tensor>], inferred: &[Type], customs: &Customs) -> Result<Vec<Tensor>> {
     let given: Vec<&Tensor> = inputs.iter().copied().flatten().collect();
-    let results = customs.get(name)?.run(&given)?;
+    let own = customs.get(name)?;
+    let results = catching("the operator", || own.run(&given))?;
     let same = results.len() == inferred.len() && results.iter().zip(inferred).all(|(t, ty)| t.ty() == ty);
     if !same {
         let list = |types: &mut dyn Iterator<Item = &Type>| types.map(Type::to_string).collect::<Vec<_>>().join(", ");

@@ -213,6 +213,8 @@ impl Parameters {
     fn choose_group(&mut self, g: &Graph, group: &ties::Group, stats: &Stats, observers: &Observers) -> Result<()> {
         let Some(first) = group.members.first() else { return Ok(()) };
         let Some(spec) = spec(g, *first) else { return Ok(()) };
+        let name = || observed(g, *first).map(|v| g.value(v).name.as_str()).unwrap_or_default();
+        let observer = observers.find(&spec.observer).map_err(|e| e.at_value(name()))?;
         let mut seen: Option<Seen> = None;
         let mut bounds: Option<Bounds> = None;
         let mut constant = true;
@@ -243,23 +245,20 @@ impl Parameters {
         }
         let mut seen = seen.unwrap_or_default();
         let (low, high) = seen.histogram.range();
-        if let Some(useful) = useful_range(g, group) {
+        if let Some(useful) = useful_range(g, group).filter(|_| observer.known()) {
             seen.histogram = seen.histogram.limited(useful.low, useful.high);
         }
         // What a constant is, is known: nothing of it needs to be clipped.
-        let range = match constant {
+        let range = match constant && observer.known() {
             true => Range { low, high },
-            false => {
-                let name = || observed(g, *first).map(|v| g.value(v).name.as_str()).unwrap_or_default();
-                observers.find(&spec.observer)?.range(&seen, spec).map_err(|e| e.at_value(name()))?
-            }
+            false => observer.range(&seen, spec).map_err(|e| e.at_value(name()))?,
         };
         let too_small = match observe::fit(Range { low, high }, spec) {
             Fit::Fits => 0,
             Fit::TooSmall => 1,
             Fit::TooLarge => return Err(too_large(g, group, stats, spec)),
         };
-        let bounds = bounds.unwrap_or(Bounds::NONE);
+        let bounds = bounds.filter(|_| observer.known()).unwrap_or(Bounds::NONE);
         let limited_by = match () {
             () if range.low < bounds.low || range.high > bounds.high => Some("producer"),
             () if seen.histogram.range() != (low, high) => Some("readers"),
@@ -268,14 +267,14 @@ impl Parameters {
         let affines = match spec.sharing {
             Sharing::Tensor => vec![observe::choose(range, bounds, spec)],
             Sharing::Channel(_) | Sharing::Block { .. } => {
-                let observer = observers.find(&spec.observer)?;
                 let choose = |seen: &Seen| Ok(observe::choose(observer.range(seen, spec)?, bounds, spec));
-                seen.channels.iter().map(choose).collect::<Result<Vec<Affine>>>()?
+                let chosen = seen.channels.iter().map(choose).collect::<Result<Vec<Affine>>>();
+                chosen.map_err(|e| e.at_value(name()))?
             }
         };
         if affines.is_empty() {
             return Err(Error::new("the statistics know nothing of the channels of this value")
-                .at_value(observed(g, *first).map_or("", |v| &g.value(v).name))
+                .at_value(name())
                 .hint("calibrate with the same configuration"));
         }
         for id in &group.members {

@@ -38,7 +38,7 @@ pub struct Config {
     pub skip_k_conv: usize,
     /// Whether matrix products with constant weights stay float.
     pub skip_dense: bool,
-    /// S of the observer `global_scale`: signed values of b bits have the scale S / 2^(b-1).
+    /// S of the observer `global_scale`: values of b bits have the scale S / 2^(b-1), with zero in their middle.
     pub global_scale: f32,
     /// Whether values go to memory as narrow as layers read them. Without, what stands between a layer and the next
     /// input stays wide, and sums join wide values.

@@ -1,20 +1,25 @@
 //! The range that loses the least information, as the Kullback-Leibler divergence counts it.
 //!
-//! Values beyond a threshold are cut off, which moves what they weigh to the ends; within it neighbours share an integer.
-//! For every threshold the distribution that was seen, with the tails gathered at its ends, is compared with the one that
-//! integers can tell apart, and the threshold of the least divergence wins.
+//! Values beyond a threshold are cut off and taken for the last integer; within it neighbours share an integer. For every
+//! threshold the whole distribution that was seen is compared with the one that integers can tell, and the threshold of
+//! the least divergence wins.
 //!
-//! Source: Migacz, "8-bit inference with TensorRT", GTC 2017. The search here goes over hundreds of thresholds of a fine
-//! histogram, whatever the width, and keeps the two ends of an asymmetric range in proportion.
+//! Source: Migacz, "8-bit inference with TensorRT", GTC 2017. As there, no threshold leaves fewer filled bins than there
+//! are integers for them: with a bin for every integer nothing is lost within, however much is cut off, and what has
+//! fewer distinct values than there are integers needs no threshold. Different from there, what is cut off is not counted
+//! where it lands, which costs nothing where much lands on little, but where it was: there the integers tell of next to
+//! nothing. The search goes over hundreds of thresholds of a fine histogram, whatever the width, and keeps the two ends
+//! of an asymmetric range in proportion.
 
-use super::{Histogram, Range, Row};
-use lowbit_arithmetic::elementary;
+use super::{Bounds, Histogram, Range, Row, choose};
+use lowbit_arithmetic::{Affine, elementary};
 use lowbit_ir::Request;
 
 pub const OBSERVER: Row = Row {
     name: "entropy",
     summary: "the least Kullback-Leibler divergence over a search of thresholds",
     parameter: None,
+    known: true,
     range: |seen, request, _| Ok(search(&seen.histogram, request)),
 };
 
@@ -24,21 +29,24 @@ const THRESHOLDS: u32 = 500;
 /// The least share that is tried.
 const LEAST: f64 = 0.01;
 
+/// The share of all values that integers are taken to spread evenly over whatever was seen, so that what is cut off
+/// counts by its logarithm and not as infinite.
+const SMOOTHING: f64 = 1e-4;
+
 fn search(seen: &Histogram, request: &Request) -> Range {
     let (min, max) = seen.range();
-    // Zero is exact in every quantization, and where many values are zero it would hide all else.
-    let bins: Vec<(f64, u64)> = seen.bins().filter(|(x, _)| *x != 0.0).collect();
-    let (qmin, qmax) = request.range();
-    let reach = f64::from(max.max(-min));
+    // Zero is exact in every quantization, and where many values are zero it would hide all else. The bins beside it
+    // hold what the histogram cannot tell from zero.
+    let bins: Vec<(f64, u64)> = seen.bins().filter(|(x, _)| x.abs() >= seen.width()).collect();
     let mut best = (f64::INFINITY, Range { low: min, high: max });
     for i in (0..=THRESHOLDS).rev() {
         let share = LEAST + (1.0 - LEAST) * f64::from(i) / f64::from(THRESHOLDS);
         let range = Range { low: (f64::from(min) * share) as f32, high: (f64::from(max) * share) as f32 };
-        let (low, high) = match request.symmetric {
-            true => (-reach * share, reach * share),
-            false => (f64::from(min) * share, f64::from(max) * share),
-        };
-        let divergence = divergence(&bins, low, high, (qmax - qmin) as usize);
+        let cut = Cut::new(range, request);
+        if bins.iter().filter(|(x, _)| cut.keeps(*x)).count() < cut.integers() {
+            break;
+        }
+        let divergence = divergence(&bins, &cut);
         // Of equal ones the widest, which cuts off the least.
         if divergence < best.0 {
             best = (divergence, range);
@@ -47,39 +55,54 @@ fn search(seen: &Histogram, request: &Request) -> Range {
     best.1
 }
 
-/// How far the distribution that `steps` equal steps from `low` to `high` can tell is from the one that was seen.
-fn divergence(bins: &[(f64, u64)], low: f64, high: f64, steps: usize) -> f64 {
-    let step = (high - low) / steps.max(1) as f64;
-    if step <= 0.0 {
-        return f64::INFINITY;
+/// What the integers of a range make of reals.
+struct Cut {
+    range: Range,
+    affine: Affine,
+}
+
+impl Cut {
+    fn new(range: Range, request: &Request) -> Cut {
+        Cut { range, affine: choose(range, Bounds::NONE, request) }
     }
-    // Inside, what was seen; what lies beyond weighs on the outermost bins inside.
-    let inside: Vec<(f64, f64)> =
-        bins.iter().filter(|(x, _)| (low..=high).contains(x)).map(|(x, n)| (*x, *n as f64)).collect();
-    let (Some((first, _)), Some((last, _))) = (inside.first().copied(), inside.last().copied()) else {
-        return f64::INFINITY;
-    };
-    let below: f64 = bins.iter().filter(|(x, _)| *x < low).map(|(_, n)| *n as f64).sum();
-    let above: f64 = bins.iter().filter(|(x, _)| *x > high).map(|(_, n)| *n as f64).sum();
-    let total: f64 = below + above + inside.iter().map(|(_, n)| n).sum::<f64>();
-    let within = total - below - above;
+
+    /// The integer of a real, if there were no least and no greatest.
+    fn unlimited(&self, x: f64) -> f64 {
+        (x / f64::from(self.affine.scale)).round_ties_even() + f64::from(self.affine.zero_point)
+    }
+
+    fn integer(&self, x: f64) -> f64 {
+        self.unlimited(x).clamp(f64::from(self.affine.qmin), f64::from(self.affine.qmax))
+    }
+
+    /// Whether a real is not cut off. A symmetric range, or a scale that is a power of two, has room beyond the range; a
+    /// zero point is rounded, which costs the ends half a step and no more.
+    fn keeps(&self, x: f64) -> bool {
+        (f64::from(self.range.low)..=f64::from(self.range.high)).contains(&x) || self.unlimited(x) == self.integer(x)
+    }
+
+    /// How many integers there are for the range.
+    fn integers(&self) -> usize {
+        (self.integer(f64::from(self.range.high)) - self.integer(f64::from(self.range.low))) as usize + 1
+    }
+}
+
+/// How far the distribution that these integers can tell is from the one that was seen: they tell the sum of the bins of
+/// an integer, of which each that is not cut off is taken for an equal part.
+fn divergence(bins: &[(f64, u64)], cut: &Cut) -> f64 {
+    let total: f64 = bins.iter().map(|(_, n)| *n as f64).sum();
+    let anywhere = SMOOTHING / bins.len() as f64;
     let mut sum = 0.0;
-    let mut start = 0;
-    while let Some((x, _)) = inside.get(start) {
-        // The bins of one integer: the integers tell their sum, and each is taken for an equal part of it.
-        let integer = |x: f64| ((x - low) / step).round_ties_even();
-        let of = integer(*x);
-        let length = inside[start..].iter().take_while(|(x, _)| integer(*x) == of).count();
-        let shared: f64 = inside[start..start + length].iter().map(|(_, n)| n).sum();
-        let q = shared / length as f64 / within;
-        for (x, n) in &inside[start..start + length] {
-            let cut_below = if *x == first { below } else { 0.0 };
-            let cut_above = if *x == last { above } else { 0.0 };
-            let p = (n + cut_below + cut_above) / total;
+    for shared in bins.chunk_by(|(a, _), (b, _)| cut.integer(*a) == cut.integer(*b)) {
+        let all: f64 = shared.iter().map(|(_, n)| *n as f64).sum();
+        let kept = shared.iter().filter(|(x, _)| cut.keeps(*x)).count();
+        let told = (1.0 - SMOOTHING) * all / total / kept.max(1) as f64;
+        for (x, n) in shared {
+            let p = *n as f64 / total;
+            let q = anywhere + if cut.keeps(*x) { told } else { 0.0 };
             // The logarithm that is the same on every machine.
             sum += p * f64::from(elementary::ln((p / q) as f32));
         }
-        start += length;
     }
     sum
 }
@@ -96,16 +119,27 @@ mod tests {
         seen
     }
 
+    /// Requests of both kinds of zero points.
+    fn requests(bits: u8) -> [Request; 2] {
+        let spec = Spec::bits(bits);
+        [spec.clone().signed().symmetric(), spec.unsigned().asymmetric()].map(|s| s.request(Kind::Input, 0, 0))
+    }
+
+    /// Numbers below one that look random, the same every time.
+    fn uniform() -> impl FnMut() -> f32 {
+        let mut state = 1u32;
+        move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 24) as f32
+        }
+    }
+
     #[test]
     fn outliers_are_cut_off_and_even_values_kept() {
-        let request = Spec::bits(8).signed().symmetric().request(Kind::Input, 0, 0);
+        let [request, _] = requests(8);
         // Sums of uniform numbers: close to a normal distribution, with three values far outside.
-        let mut state = 1u32;
-        let mut uniform = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 24) as f32 - 0.5
-        };
-        let normal: Vec<f32> = (0..200_000).map(|_| (0..6).map(|_| uniform()).sum()).collect();
+        let mut uniform = uniform();
+        let normal: Vec<f32> = (0..200_000).map(|_| (0..6).map(|_| uniform() - 0.5).sum()).collect();
         let far = search(&seen(normal.iter().copied().chain([-60.0, 55.0, 58.0])), &request);
         assert!(far.high < 8.0 && far.high > 1.0, "{far:?}");
         let even = search(&seen((-5000..=5000).map(|i| i as f32 / 1e3)), &request);
@@ -113,12 +147,47 @@ mod tests {
     }
 
     #[test]
+    fn few_distinct_values_are_all_kept() {
+        // Pixels: levels at equal distances, some often and some seldom.
+        for (levels, low, high) in [(256, 0.0, 1.0), (95, 0.0, 1.0), (256, -2.1, 2.6), (95, -2.1, 2.6), (2, -1.0, 1.0)]
+        {
+            let level = |i: u32| low + (high - low) * i as f32 / (levels - 1) as f32;
+            let often = |i: u32| 1 + (i * 7919) % 101;
+            let comb = seen((0..levels).flat_map(|i| std::iter::repeat_n(level(i), often(i) as usize)));
+            for request in [8, 16].into_iter().flat_map(requests) {
+                let found = search(&comb, &request);
+                let whole = found.high >= 0.99 * high && found.low <= 0.99 * low;
+                assert!(whole, "{levels} levels from {low} to {high}, {request}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_spike_at_zero_does_not_cut_off_the_rest() {
+        let mut uniform = uniform();
+        let rest: Vec<f32> = (0..20_000).map(|_| uniform() * 4.0).collect();
+        for spike in [0.0, 1e-6] {
+            for count in [1_000, 20_000, 1_000_000] {
+                let mixed = seen(rest.iter().copied().chain(std::iter::repeat_n(spike, count)));
+                for request in [4, 8].into_iter().flat_map(requests) {
+                    let found = search(&mixed, &request);
+                    assert!(found.high > 3.6, "{count} times {spike}, {request}: {found:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_divergence_is_none_where_every_bin_has_an_integer() {
-        let bins: Vec<(f64, u64)> = (0..16).map(|i| (f64::from(i), 1 + i as u64)).collect();
-        assert!(divergence(&bins, 0.0, 15.0, 15).abs() < 1e-6);
+        let bins: Vec<(f64, u64)> = (1..16).map(|i| (f64::from(i), 1 + i as u64)).collect();
+        let of = |bits: u8, high: f32| {
+            let request = Spec::bits(bits).unsigned().asymmetric().request(Kind::Input, 0, 0);
+            divergence(&bins, &Cut::new(Range { low: 0.0, high }, &request))
+        };
+        assert!(of(4, 15.0).abs() < 1e-4);
         // Half the integers: pairs of neighbours are taken for equal.
-        assert!(divergence(&bins, 0.0, 15.0, 7) > 1e-3);
-        // What is cut off is lost.
-        assert!(divergence(&bins, 0.0, 10.0, 15) > 0.1);
+        assert!(of(3, 15.0) > 1e-3);
+        // What is cut off is lost, and more so the more it is.
+        assert!(of(4, 10.0) > 1.0 && of(4, 5.0) > of(4, 10.0));
     }
 }

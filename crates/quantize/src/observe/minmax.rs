@@ -6,6 +6,7 @@ pub const OBSERVER: Row = Row {
     name: "minmax",
     summary: "all that was seen, outliers included",
     parameter: None,
+    known: true,
     range: |seen, _, _| {
         let (low, high) = seen.histogram.range();
         Ok(Range { low, high })

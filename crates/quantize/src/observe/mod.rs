@@ -21,7 +21,7 @@ pub use scale::{Affine, Bounds, Fit, Range, choose, fit, largest};
 
 use crate::config::{Config, KINDS};
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::{Error, Kind, Request, Result};
+use lowbit_ir::{Error, Kind, Request, Result, catching};
 use std::fmt;
 use std::sync::Arc;
 
@@ -121,6 +121,8 @@ pub struct Row {
     pub summary: &'static str,
     /// What its name may carry.
     pub parameter: Option<Parameter>,
+    /// Whether what is known of a value besides what was seen, such as the limits of a Clip, cuts the range too.
+    pub known: bool,
     /// The range for integers as the request asks, given the parameter.
     pub range: fn(&Seen, &Request, f64) -> Result<Range>,
 }
@@ -156,6 +158,11 @@ pub trait Observer: Send + Sync {
 
     /// The range of a value in memory, for integers as the request asks.
     fn range(&self, seen: &Seen, request: &Request) -> Result<Range>;
+
+    /// Whether what is known of a value besides what was seen, such as the limits of a Clip, cuts the range too.
+    fn known(&self) -> bool {
+        true
+    }
 
     /// The range of weights that share a scale.
     fn range_of_weights(&self, weights: &[f32], request: &Request) -> Result<Range> {
@@ -247,7 +254,16 @@ impl Found {
         match self {
             Found::Row(row, parameter) => (row.range)(seen, request, *parameter),
             Found::Weights(row) => Err(Error::new(format!("'{}' observes weights", row.name))),
-            Found::Own(own) => own.range(seen, request),
+            Found::Own(own) => told(&**own, || own.range(seen, request)),
+        }
+    }
+
+    /// Whether what is known of a value besides what was seen cuts the range too.
+    pub fn known(&self) -> bool {
+        match self {
+            Found::Row(row, _) => row.known,
+            Found::Weights(_) => true,
+            Found::Own(own) => own.known(),
         }
     }
 
@@ -256,9 +272,21 @@ impl Found {
         match self {
             Found::Row(row, _) => Err(Error::new(format!("'{}' observes values in memory", row.name))),
             Found::Weights(row) => Ok((row.range)(weights, request)),
-            Found::Own(own) => own.range_of_weights(weights, request),
+            Found::Own(own) => told(&**own, || own.range_of_weights(weights, request)),
         }
     }
+}
+
+/// What an observer of the user's says, if it is a range; whatever else it says or does is an error with its name.
+fn told(own: &dyn Observer, range: impl FnOnce() -> Result<Range>) -> Result<Range> {
+    let found = catching("the observer", range).and_then(|range| {
+        let Range { low, high } = range;
+        match low.is_finite() && high.is_finite() && low <= high {
+            true => Ok(range),
+            false => Err(Error::new(format!("expected a finite range, the lower end first, found {low} to {high}"))),
+        }
+    });
+    found.map_err(|e| e.context(format!("asking the observer '{}'", own.name())))
 }
 
 impl fmt::Debug for Observers {
@@ -355,6 +383,35 @@ mod tests {
         assert_eq!(observers.find_for_weights("unit").unwrap().range_of_weights(&[7.0], &request).unwrap(), unit);
         assert!(observers.find("unt").err().unwrap().to_string().contains("did you mean 'unit'?"));
         assert!(Observers::standard().find("unit").is_err());
+    }
+
+    #[test]
+    fn what_is_no_range_is_refused_with_the_observers_name() {
+        struct Says(fn() -> Result<Range>);
+        impl Observer for Says {
+            fn name(&self) -> &str {
+                "says"
+            }
+            fn range(&self, _: &Seen, _: &Request) -> Result<Range> {
+                (self.0)()
+            }
+        }
+        let request = Spec::default().request(Kind::Input, 0, 0);
+        let cases: [(fn() -> Result<Range>, &str); 6] = [
+            (|| Ok(Range { low: f32::NAN, high: 1.0 }), "found NaN to 1"),
+            (|| Ok(Range { low: 0.0, high: f32::NAN }), "found 0 to NaN"),
+            (|| Ok(Range { low: f32::NEG_INFINITY, high: 1.0 }), "found -inf to 1"),
+            (|| Ok(Range { low: 2.0, high: 1.0 }), "found 2 to 1"),
+            (|| Err(Error::new("it saw too little")), "it saw too little"),
+            (|| panic!("out of {}", "luck"), "the observer panicked: out of luck"),
+        ];
+        for (says, why) in cases {
+            let found = Observers::standard().with(Says(says)).find("says").unwrap();
+            for range in [found.range(&Seen::new(), &request), found.range_of_weights(&[1.0], &request)] {
+                let error = range.unwrap_err().to_string();
+                assert!(error.contains(why) && error.contains("asking the observer 'says'"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub const OBSERVER: Row = Row {
     name: "moving_average",
     summary: "the samples' extremes averaged in their order, each new one with a weight of 1/100",
     parameter: None,
+    known: true,
     range: |seen, _, _| match seen.moving {
         Some(moving) => Ok(moving.range()),
         None => {

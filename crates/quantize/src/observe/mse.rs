@@ -7,6 +7,7 @@ pub const OBSERVER: Row = Row {
     name: "mse",
     summary: "the least mean squared error over a search of both ends",
     parameter: None,
+    known: true,
     range: |seen, request, _| Ok(search(&seen.histogram, request)),
 };
 

@@ -61,8 +61,8 @@ pub fn largest(spec: &Request) -> f64 {
     f64::from(LARGEST) * steps as f64
 }
 
-/// The integer that stands for zero in a symmetric quantization.
-fn middle(spec: &Request) -> i64 {
+/// The integer that stands for zero where it is the middle one.
+pub(super) fn middle(spec: &Request) -> i64 {
     let (qmin, qmax) = spec.range();
     if spec.signed { 0 } else { (qmin + qmax + 1) / 2 }
 }

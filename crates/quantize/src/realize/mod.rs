@@ -26,7 +26,7 @@ use crate::prepare::rewrite;
 use lowbit_ir::op::{Binary, Category, ReduceKind, Rescale, ResizeMode};
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::text::OPERATORS;
-use lowbit_ir::{Error, Graph, Node, NodeId, Op, Result, ValueId, check_float_mode};
+use lowbit_ir::{Error, Graph, Node, NodeId, Op, Result, ValueId, catching, check_float_mode};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -128,7 +128,8 @@ impl Realizers {
     fn one(&self, g: &mut Graph, id: NodeId, cx: &mut Realize) -> Option<Result<Outcome>> {
         let own = self.own.get(g.node(id).op.name())?;
         let float = rewrite::output(g.node(id)).is_some_and(|v| g.ty(v).dtype.is_float());
-        float.then(|| own(g, id, cx))
+        let at = g.node(id).name.clone();
+        float.then(|| catching("the realize function", || own(g, id, cx)).map_err(|e| e.at_node(at)))
     }
 }
 

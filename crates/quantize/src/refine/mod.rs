@@ -6,7 +6,7 @@ pub(crate) mod pairs;
 use crate::Options;
 use crate::samples::Samples;
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::{Engine, Error, Graph, Result, check_float_mode};
+use lowbit_ir::{Engine, Error, Graph, Result, catching, check_float_mode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -87,7 +87,7 @@ impl Refinements {
 
     fn run(&self, name: &str, g: &mut Graph, cx: &Refine) -> Result<Vec<Correction>> {
         match (self.own.get(name), REFINEMENTS.iter().find(|r| r.name == name)) {
-            (Some(own), _) => own(g, cx),
+            (Some(own), _) => catching("the refinement", || own(g, cx)),
             (None, Some(row)) => (row.run)(g, cx),
             (None, None) => Ok(Vec::new()),
         }

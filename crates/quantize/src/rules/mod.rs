@@ -13,7 +13,7 @@ use crate::annotate::{Annotator, Call, Decision};
 use lowbit_ir::op::{Binary, ReduceKind, ResizeMode};
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::text::OPERATORS;
-use lowbit_ir::{Error, Op, Result};
+use lowbit_ir::{Error, Op, Result, catching};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -154,7 +154,7 @@ impl Rules {
         };
         cx.enter(&name, call);
         let decision = match own {
-            Some(own) => own(call, cx),
+            Some(own) => catching("the rule", || own(call, cx)),
             None => (rule.run)(call, cx),
         }?;
         Ok((name, decision))
