@@ -1,7 +1,7 @@
 //! How far a quantized graph is from its float source, or any graph from another, value by value.
 
 use crate::config::Rounding;
-use crate::equalize;
+use crate::equalize::{self, Factors};
 use crate::samples::{Samples, spread};
 use lowbit_ir::{
     Customs, Def, Engine, Error, Graph, Node, Op, Result, Tensor, Type, ValueId, check_float_mode, interp,
@@ -140,8 +140,8 @@ struct Pair {
     reference: ValueId,
     other: ValueId,
     name: String,
-    /// What the other graph has multiplied each channel by, beyond the reference; and whether channels come last.
-    factors: Option<(Vec<f64>, bool)>,
+    /// What the other graph has multiplied each channel by, beyond the reference.
+    factors: Option<Factors>,
     /// The type of the other's integers, where one of their steps says something.
     steps: Option<Type>,
     /// Whether the reference is quantized behind this value by the very integers of the other: then these are compared.
@@ -204,21 +204,12 @@ fn computed(g: &Graph) -> usize {
 /// The values of both graphs, in the order of the reference.
 fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
     let (before, after) = (equalize::recorded(reference)?, equalize::recorded(other)?);
-    let last = if before == after { HashMap::new() } else { equalize::channels_last(reference) };
     let simulated = form(reference) == Form::Simulated;
     let pair = |v: ValueId| {
         let name = &reference.value(v).name;
         let q = other.find(name).filter(|q| is_comparable(other, *q))?;
         let steps = Some(other.ty(q)).filter(|ty| ty.is_quantized() && ty.dtype.bits() <= 16).cloned();
-        let factors = match (before.get(name), after.get(name)) {
-            (before, after) if before == after => None,
-            (None, Some(after)) => Some(after.clone()),
-            (Some(before), None) => Some(before.iter().map(|f| 1.0 / f).collect()),
-            (before, after) => {
-                Some(after.into_iter().flatten().zip(before.into_iter().flatten()).map(|(a, b)| a / b).collect())
-            }
-        };
-        let factors = factors.map(|f: Vec<f64>| (f, last.get(name).copied().unwrap_or(false)));
+        let factors = beyond(before.get(name), after.get(name));
         let simulated = simulated && steps.is_some();
         Some(Pair { reference: v, other: q, name: name.clone(), factors, steps, simulated })
     };
@@ -226,10 +217,19 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
     Ok(values.filter(|v| is_comparable(reference, *v)).filter_map(pair).collect())
 }
 
+/// What one graph has multiplied channels by that the other has not; none where both did the same.
+fn beyond(before: Option<&Factors>, after: Option<&Factors>) -> Option<Factors> {
+    let Factors { last, .. } = *before.or(after).filter(|_| before != after)?;
+    let channels = |f: Option<&Factors>, count: usize| f.map_or_else(|| vec![1.0; count], |f| f.channels.clone());
+    let count = before.or(after)?.channels.len();
+    let ratio = channels(after, count).into_iter().zip(channels(before, count)).map(|(a, b)| a / b);
+    Some(Factors { channels: ratio.collect(), last })
+}
+
 impl Pair {
     /// What the reference's elements are multiplied by in the other graph, element by element.
     fn factors(&self, dims: &[usize]) -> Result<Vec<f64>> {
-        let Some((factors, last)) = &self.factors else { return Ok(vec![1.0; dims.iter().product()]) };
+        let Some(Factors { channels: factors, last }) = &self.factors else { return Ok(vec![1.0; dims.iter().product()]) };
         let axis = if *last { dims.len().saturating_sub(1) } else { 1 };
         if dims.get(axis) != Some(&factors.len()) {
             return Err(Error::new(format!(
