@@ -449,7 +449,7 @@ pub fn entering<'a>(g: &Graph, inputs: &'a [Tensor]) -> Result<Cow<'a, [Tensor]>
             return Ok(t.clone());
         }
         let ty = g.ty(*v);
-        let affine = ty.quant()?.affine()?;
+        let affine = ty.quant().and_then(|q| q.affine()).map_err(|e| e.at_value(&g.value(*v).name))?;
         let quantize = |x: &f32| i64::from(lowbit_arithmetic::quantize(*x, &affine, Rounding::HalfEven, 0));
         let ints: Vec<i64> = t.floats()?.iter().map(quantize).collect();
         Tensor::from_ints(ty.with_shape(t.dims().to_vec()), &ints).map_err(|e| e.at_value(&g.value(*v).name))

@@ -17,6 +17,7 @@ const COMBINATIONS: &[&str] = &[
     "round_for_shift = true\ninput.scale = 'power-of-two'\nweight.scale = 'power-of-two'",
     "global_scale = 8.0\nskip_k_conv = 1\nskip_dense = true",
     "io = 'int8'",
+    "io = 'uint8'\nskip_dense = true",
     "input.signed = true\ninput.symmetric = true",
     "input.symmetric = true\ninput.narrow = true",
     "weight.per = 'tensor'\nweight.signed = false\nweight.symmetric = false",
@@ -41,6 +42,13 @@ const COMBINATIONS: &[&str] = &[
     "input.observer = 'entropy'\nweight.observer = 'mse'",
     "[op.Add]\ninput.bits = 16\n[op.Conv]\ninput.bits = 6",
 ];
+
+/// The configuration that the README shows.
+fn example() -> String {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    rest.split_once("```").unwrap().0.into()
+}
 
 /// The demo's network, and images of it.
 fn demo(folder: &str) -> (Model, Dataset) {
@@ -69,7 +77,8 @@ fn every_observer_agrees_with_the_float_network() {
 #[test]
 fn every_combination_is_the_same_everywhere_and_within_a_step_of_its_simulation() {
     let (model, images) = demo("calibration");
-    for text in COMBINATIONS {
+    let readme = example();
+    for text in COMBINATIONS.iter().copied().chain([readme.as_str()]) {
         let config = Config { samples: 8, refinements: Vec::new(), ..Config::from_toml(text).unwrap() };
         let found = model.quantize(Quantize::default().data(&images).config(config));
         let quantized = found.unwrap_or_else(|e| panic!("{text}: {e}"));

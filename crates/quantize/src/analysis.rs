@@ -1,10 +1,10 @@
 //! How far a quantized graph is from its float source, or any graph from another, value by value.
 
 use crate::config::Rounding;
-use crate::equalize;
+use crate::equalize::{self, Factors};
 use crate::samples::{Samples, spread};
 use lowbit_ir::{
-    Customs, Def, Engine, Error, Graph, Node, Op, Result, Tensor, Type, ValueId, check_float_mode, interp,
+    Customs, Def, Engine, Error, Graph, Node, NodeId, Op, Result, Tensor, Type, ValueId, check_float_mode, interp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -170,21 +170,25 @@ pub fn compare_isolated(
 
 /// A value of both graphs.
 struct Pair {
-    reference: ValueId,
-    other: ValueId,
     name: String,
-    /// What the other graph has multiplied each channel by, beyond the reference; and whether channels come last.
-    factors: Option<(Vec<f64>, bool)>,
+    /// What computes it in the reference.
+    op: &'static str,
+    /// What is compared of it in the reference.
+    reference: ValueId,
+    /// What is compared of it in the other graph.
+    other: ValueId,
+    /// The value of that name in the other graph.
+    named: ValueId,
+    /// What the other graph has multiplied each channel by, beyond the reference.
+    factors: Option<Factors>,
     /// The type of the other's integers, where one of their steps says something.
     steps: Option<Type>,
-    /// Whether the reference is quantized behind this value by the very integers of the other: then these are compared.
-    simulated: bool,
 }
 
 /// Compares two graphs of any kind by the names of their values; in isolation too if that is asked for.
 ///
-/// Of a [`Form::Simulated`] reference and integers, what the simulation makes of each value when it quantizes it is
-/// compared: the floats before are not cut off at the range, integers are.
+/// Of a float that is quantized right behind, what quantizing makes of it is compared: the range cuts off what is beyond
+/// it, and a Relu that the range implies is left to it, so that the float is what was before the Relu.
 pub fn measure(
     reference: &Graph,
     other: &Graph,
@@ -213,18 +217,15 @@ pub fn measure(
         add(&mut cumulative, &pairs, &expected, &found)?;
         if let Some(alone) = &mut alone {
             let given = cut.given.iter().map(|at| {
-                let given = || pairs[*at].given(other.ty(pairs[*at].other), &expected[*at]);
-                given().map_err(|e| e.at_value(&pairs[*at].name))
+                let (pair, v) = (&pairs[at.pair], at.value);
+                pair.given(other.ty(v), &expected[at.pair]).map_err(|e| e.at_value(&pair.name))
             });
             let inputs = sample.iter().cloned().map(Ok).chain(given).collect::<Result<Vec<Tensor>>>()?;
             let found = alone.run(&inputs).map_err(|e| e.context("computing each value by itself"))?.taps;
             add(&mut by_itself, &pairs, &expected, &found)?;
         }
     }
-    let describe = |(pair, sum): (&Pair, Sums)| {
-        let op = reference.producer(pair.reference).map_or("", |n| reference.node(n).op.name());
-        sum.error(&pair.name, op)
-    };
+    let describe = |(pair, sum): (&Pair, Sums)| sum.error(&pair.name, pair.op);
     let errors = |sums: Vec<Sums>| pairs.iter().zip(sums).map(describe).collect::<Vec<_>>();
     Ok(Comparison {
         cumulative: errors(cumulative),
@@ -243,32 +244,52 @@ fn computed(g: &Graph) -> usize {
 /// The values of both graphs, in the order of the reference.
 fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
     let (before, after) = (equalize::recorded(reference)?, equalize::recorded(other)?);
-    let last = if before == after { HashMap::new() } else { equalize::channels_last(reference) };
-    let simulated = form(reference) == Form::Simulated;
-    let pair = |v: ValueId| {
+    let pair = |op: &'static str, v: ValueId| {
         let name = &reference.value(v).name;
-        let q = other.find(name).filter(|q| is_comparable(other, *q))?;
-        let steps = Some(other.ty(q)).filter(|ty| ty.is_quantized() && ty.dtype.bits() <= 16).cloned();
-        let factors = match (before.get(name), after.get(name)) {
-            (before, after) if before == after => None,
-            (None, Some(after)) => Some(after.clone()),
-            (Some(before), None) => Some(before.iter().map(|f| 1.0 / f).collect()),
-            (before, after) => {
-                Some(after.into_iter().flatten().zip(before.into_iter().flatten()).map(|(a, b)| a / b).collect())
-            }
-        };
-        let factors = factors.map(|f: Vec<f64>| (f, last.get(name).copied().unwrap_or(false)));
-        let simulated = simulated && steps.is_some();
-        Some(Pair { reference: v, other: q, name: name.clone(), factors, steps, simulated })
+        let named = other.find(name).filter(|q| is_comparable(other, *q))?;
+        let found = narrowed(other, named, reference.ty(v));
+        let ty = other.ty(found);
+        let steps = Some(ty).filter(|ty| ty.is_quantized() && ty.dtype.bits() <= 16).cloned();
+        let factors = beyond(before.get(name), after.get(name));
+        let v = narrowed(reference, v, ty);
+        Some(Pair { name: name.clone(), op, reference: v, other: found, named, factors, steps })
     };
-    let values = reference.nodes().flat_map(|(_, n)| n.outputs.iter().copied());
-    Ok(values.filter(|v| is_comparable(reference, *v)).filter_map(pair).collect())
+    let values = reference.nodes().flat_map(|(_, n)| n.outputs.iter().map(|v| (n.op.name(), *v)));
+    Ok(values.filter(|(_, v)| is_comparable(reference, *v)).filter_map(|(op, v)| pair(op, v)).collect())
+}
+
+/// What a graph makes of a float where it quantizes it: the integers of type `like` if it makes such, else the first if
+/// nobody reads the float itself; else the value as it is.
+fn narrowed(g: &Graph, v: ValueId, like: &Type) -> ValueId {
+    let same = |q: &ValueId| (g.ty(*q).dtype, &g.ty(*q).quant) == (like.dtype, &like.quant);
+    let narrow = quantized(g, v);
+    let only = !g.is_output(v) && narrow.len() == g.users().of(v).len();
+    narrow.iter().copied().find(same).or(narrow.first().copied().filter(|_| only)).unwrap_or(v)
+}
+
+/// The integers that are made of a float right behind it.
+fn quantized(g: &Graph, v: ValueId) -> Vec<ValueId> {
+    let quantizes = |n: &&Node| matches!(n.op, Op::Quantize { .. });
+    let users = g.users();
+    let readers = users.of(v).iter().map(|(id, _)| g.node(*id));
+    readers.filter(quantizes).filter_map(|n| n.outputs.first().copied()).collect()
+}
+
+/// What one graph has multiplied channels by that the other has not; none where both did the same.
+fn beyond(before: Option<&Factors>, after: Option<&Factors>) -> Option<Factors> {
+    let Factors { last, .. } = *before.or(after).filter(|_| before != after)?;
+    let channels = |f: Option<&Factors>, count: usize| f.map_or_else(|| vec![1.0; count], |f| f.channels.clone());
+    let count = before.or(after)?.channels.len();
+    let ratio = channels(after, count).into_iter().zip(channels(before, count)).map(|(a, b)| a / b);
+    Some(Factors { channels: ratio.collect(), last })
 }
 
 impl Pair {
     /// What the reference's elements are multiplied by in the other graph, element by element.
     fn factors(&self, dims: &[usize]) -> Result<Vec<f64>> {
-        let Some((factors, last)) = &self.factors else { return Ok(vec![1.0; dims.iter().product()]) };
+        let Some(Factors { channels: factors, last }) = &self.factors else {
+            return Ok(vec![1.0; dims.iter().product()]);
+        };
         let axis = if *last { dims.len().saturating_sub(1) } else { 1 };
         if dims.get(axis) != Some(&factors.len()) {
             return Err(Error::new(format!(
@@ -309,20 +330,14 @@ fn add(sums: &mut [Sums], pairs: &[Pair], expected: &[Tensor], found: &[Tensor])
             .hint("two models of one network: these only share a name"));
         }
         let at = |e: Error| e.at_value(&pair.name);
-        let mut factors = pair.factors(a.dims()).map_err(at)?;
+        let factors = pair.factors(a.dims()).map_err(at)?;
         let given = pair.steps.as_ref().map(|ty| pair.given(ty, a)).transpose().map_err(at)?;
         if let Some(given) = &given {
             let (ours, theirs) = (given.ints()?, b.ints()?);
             let apart = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
             sum.max_steps = sum.max_steps.max(Some(apart));
         }
-        let a = match given.as_ref().filter(|_| pair.simulated) {
-            Some(given) => {
-                factors.fill(1.0);
-                given.reals()?
-            }
-            None => a.reals()?,
-        };
+        let a = a.reals()?;
         let b = b.reals()?;
         let elements = a.iter().zip(b.iter()).zip(factors);
         elements.for_each(|((a, b), f)| sum.add(f64::from(*a), f64::from(*b) / f));
@@ -333,8 +348,16 @@ fn add(sums: &mut [Sums], pairs: &[Pair], expected: &[Tensor], found: &[Tensor])
 /// A graph whose values are computed each from given ones.
 struct Cut {
     graph: Graph,
-    /// The pairs whose values are given, as inputs behind the graph's own.
-    given: Vec<usize>,
+    /// What is given, as inputs behind the graph's own.
+    given: Vec<Given>,
+}
+
+/// A value that is given.
+struct Given {
+    /// Its pair.
+    pair: usize,
+    /// The value, or integers that are made of it.
+    value: ValueId,
 }
 
 /// Lets whoever reads a value that is compared read an input instead, so that no error goes on from layer to layer.
@@ -342,14 +365,19 @@ fn cut(g: &Graph, pairs: &[Pair]) -> Cut {
     let users = g.users();
     let (mut graph, mut given) = (g.clone(), Vec::new());
     for (i, pair) in pairs.iter().enumerate() {
-        let readers = users.of(pair.other);
-        if readers.is_empty() {
-            continue;
+        // What is quantized right behind is compared there, and so cut there.
+        let narrow = if pair.other == pair.named { Vec::new() } else { quantized(g, pair.named) };
+        for value in std::iter::once(pair.named).chain(narrow.iter().copied()) {
+            let makes_one = |id: NodeId| g.node(id).outputs.iter().any(|v| narrow.contains(v));
+            let readers: Vec<_> = users.of(value).iter().filter(|(id, _)| !makes_one(*id)).collect();
+            if readers.is_empty() {
+                continue;
+            }
+            let name = graph.fresh_name(&format!("{}/given", pair.name));
+            let input = graph.add_input(&name, g.ty(value).clone());
+            readers.into_iter().for_each(|(node, operand)| graph.set_input(*node, *operand, Some(input)));
+            given.push(Given { pair: i, value });
         }
-        let name = graph.fresh_name(&format!("{}/given", pair.name));
-        let input = graph.add_input(&name, g.ty(pair.other).clone());
-        readers.iter().for_each(|(node, operand)| graph.set_input(*node, *operand, Some(input)));
-        given.push(i);
     }
     Cut { graph, given }
 }

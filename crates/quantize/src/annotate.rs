@@ -5,9 +5,10 @@
 //! Between a multiply-accumulate and the Relu or Clip behind it stands none: within one kernel the value stays wide.
 
 use crate::Options;
-use crate::config::{Config, Io, Output, Scopes, Skip, Spec};
+use crate::config::{Config, Io, Output, Per, Scopes, Skip, Spec};
 use crate::prepare::rewrite;
 use lowbit_ir::op::{Binary, Category};
+use lowbit_ir::request::Sharing;
 use lowbit_ir::{Def, Error, Graph, Kind, NodeId, Op, Request, Result, ValueId, check_float_mode, infer};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -53,6 +54,7 @@ pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
         cx.decisions.insert(id, decision);
         cx.unify_readers(&call);
     }
+    cx.narrow_inputs()?;
     declined.reverse();
     Ok(declined)
 }
@@ -265,6 +267,17 @@ impl Annotator<'_> {
         };
         let mut request = spec.request(kind, axis, block);
         if let Some(dtype) = self.config.io.dtype().filter(|_| self.is_border(value)) {
+            if request.sharing != Sharing::Tensor {
+                let per = spec.per.unwrap_or(Per::Tensor);
+                let all = std::iter::once("input.per".to_string()).chain(keys.iter().map(|k| format!("{k}.input.per")));
+                return Err(Error::new(format!(
+                    "expected one scale for integers that enter or leave the model (io = \"{dtype}\"), found per = \
+                     \"{per}\" (by {})",
+                    all.collect::<Vec<_>>().join(", ")
+                ))
+                .at_value(&self.g.value(value).name)
+                .hint("input.per = \"tensor\", with [op.NAME] or [layer.\"NAME\"] for what has a scale per channel; or io = \"float\""));
+            }
             (request.bits, request.signed) = (dtype.bits() as u8, dtype.range().is_some_and(|r| r.0 < 0));
         }
         Ok((request, keys))
@@ -350,25 +363,48 @@ impl Annotator<'_> {
             return;
         }
         for v in self.g.node(call.node).outputs.clone() {
-            let placeholders: HashSet<ValueId> =
-                self.simulated.iter().filter(|((of, _), _)| *of == v).map(|(_, s)| *s).collect();
-            // Of several forms, the one made first in the graph; the choice must not depend on hashing.
-            let Some(narrow) = placeholders.iter().min().copied() else { continue };
-            let raw: Vec<(NodeId, usize)> = self
-                .g
-                .nodes()
-                .filter(|(_, n)| !matches!(n.op, Op::Simulate(_)))
-                .flat_map(|(id, n)| {
-                    n.inputs.iter().enumerate().filter(|(_, o)| **o == Some(v)).map(move |(i, _)| (id, i))
-                })
-                .collect();
-            for (reader, i) in raw {
-                self.g.set_input(reader, i, Some(narrow));
-            }
+            let Some(narrow) = self.narrow_form(v) else { continue };
+            self.read_narrow(v, narrow);
             if self.g.is_output(v) {
                 self.redirect_output(v, narrow);
             }
         }
+    }
+
+    /// The narrow form of a value, if there is one: of several the one made first, as the choice must not depend on
+    /// hashing.
+    fn narrow_form(&self, v: ValueId) -> Option<ValueId> {
+        self.simulated.iter().filter(|((of, _), _)| *of == v).map(|(_, s)| *s).min()
+    }
+
+    /// Makes whoever reads a value as it was computed read its narrow form.
+    fn read_narrow(&mut self, v: ValueId, narrow: ValueId) {
+        for (reader, i) in self.g.users().of(v).to_vec() {
+            if !matches!(self.g.node(reader).op, Op::Simulate(_)) {
+                self.g.set_input(reader, i, Some(narrow));
+            }
+        }
+    }
+
+    /// Makes whoever reads an input of the model read it narrow where integers enter: to a float operator they are the
+    /// reals that they stand for.
+    fn narrow_inputs(&mut self) -> Result<()> {
+        for v in self.g.inputs.clone() {
+            let floats = |(id, _): &(NodeId, usize)| !matches!(self.g.node(*id).op, Op::Simulate(_));
+            let read = self.g.users().of(v).iter().any(floats);
+            if self.config.io == Io::Float || !self.g.ty(v).dtype.is_float() || !read {
+                continue;
+            }
+            let narrow = match self.narrow_form(v) {
+                Some(narrow) => narrow,
+                None => {
+                    (self.rule, self.call) = ("inputs".into(), None);
+                    self.simulate_input(v)?
+                }
+            };
+            self.read_narrow(v, narrow);
+        }
+        Ok(())
     }
 
     /// Makes the model's outputs narrow where the configuration wants them so; integers that leave it always are.

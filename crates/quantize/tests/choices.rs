@@ -236,8 +236,42 @@ fn integers_enter_and_leave_where_the_configuration_says_so() {
         let largest = float[0].iter().fold(0.0f32, |m, x| m.max(x.abs()));
         assert!(float[0].iter().zip(&integer[0]).all(|(f, i)| (f - i).abs() < 0.06 * largest), "{float:?} {integer:?}");
     }
-    let error = refused("io = 'uint8'\nskip_k_conv = 1");
-    assert!(error.contains("the input 'x' is read as a float") && !error.contains("output"), "{error}");
+}
+
+#[test]
+fn integers_enter_a_float_layer_and_leave_one_as_the_reals_they_stand_for() {
+    for (text, left) in [
+        ("skip_k_conv = 1", vec!["c1"]),
+        ("skip_dense = true", vec!["y"]),
+        ("skip_k_conv = 1\nskip_dense = true\nstore_lowbit = false", vec!["c1", "y"]),
+    ] {
+        let (g, samples, q) = quantized(&format!("io = 'uint8'\n{text}"));
+        let (x, y) = (q.integer.inputs[0], q.integer.outputs[0]);
+        assert_eq!((q.integer.ty(x).dtype, q.integer.ty(y).dtype), (DType::U8, DType::U8), "{text}");
+        let layers = q.report.left_float.iter().filter(|l| matches!(l.op.as_str(), "Conv" | "MatMul"));
+        assert_eq!(layers.map(|l| l.node.as_str()).collect::<Vec<_>>(), left, "{text}");
+        // What is between the edge and a float layer is no island of its own.
+        assert!(q.report.left_float.iter().all(|l| !matches!(l.op.as_str(), "Quantize" | "Dequantize")), "{text}");
+        let affine = q.integer.ty(x).quant.as_ref().unwrap().affine().unwrap();
+        for sample in &samples {
+            let data = sample[0].floats().unwrap();
+            let ints: Vec<i64> = data.iter().map(|x| i64::from(quantize(*x, &affine, Rounding::HalfEven, 0))).collect();
+            let entering = vec![Tensor::from_ints(q.integer.ty(x).clone(), &ints).unwrap()];
+            let (float, integer) = (outputs(&g, sample), outputs(&q.integer, &entering));
+            let largest = float[0].iter().fold(0.0f32, |m, x| m.max(x.abs()));
+            assert!(float[0].iter().zip(&integer[0]).all(|(f, i)| (f - i).abs() < 0.06 * largest), "{text}");
+        }
+        let error = refused(&format!("io = 'uint8'\ninteger_only = true\n{text}"));
+        assert!(left.iter().all(|node| error.contains(&format!("'{node}'"))), "{text}: {error}");
+    }
+}
+
+#[test]
+fn integers_at_the_edge_have_one_scale() {
+    for text in ["io = 'int8'\ninput.per = 'channel'", "io = 'int8'\n[layer.c1]\ninput.per = 'channel'"] {
+        let error = refused(text);
+        assert!(error.contains("value '") && error.contains("io = \"") && error.contains("input.per"), "{error}");
+    }
 }
 
 #[test]

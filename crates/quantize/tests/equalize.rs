@@ -4,7 +4,8 @@ mod common;
 
 use common::{Random, graph, outputs, run_pipeline};
 use lowbit_ir::interp::Interpreter;
-use lowbit_ir::{Graph, Tensor, meta};
+use lowbit_ir::{Graph, Tensor};
+use lowbit_quantize::analysis::{ValueError, measure};
 use lowbit_quantize::{Config, Equalized, Options, equalize};
 
 /// A depthwise block with a residual, as MobileNets have.
@@ -74,10 +75,12 @@ fn the_recorded_factors_lead_back_to_the_source() {
     let (source, mut g) = (uneven(), uneven());
     let samples = Random(3).samples(&g, 6);
     equalized(&mut g, &samples);
-    let record: std::collections::BTreeMap<String, Vec<u32>> =
-        serde_json::from_str(&g.meta.properties[meta::EQUALIZATION]).unwrap();
-    assert!(record.values().flatten().any(|k| *k >= 8), "{record:?}");
-    for (name, eighths) in &record {
+    let record = lowbit_quantize::equalize::recorded(&g).unwrap();
+    assert!(record.values().flat_map(|f| &f.channels).any(|f| *f >= 2.0), "{record:?}");
+    // What stands in front of an activation carries the factors as well.
+    let names: std::collections::BTreeSet<&str> = record.keys().map(String::as_str).collect();
+    assert!(["c1", "r1", "c2", "r2"].iter().all(|name| names.contains(name)), "{names:?}");
+    for (name, factors) in &record {
         let of = |g: &Graph| {
             let mut tapped = g.clone();
             tapped.outputs = vec![g.find(name).unwrap()];
@@ -85,9 +88,9 @@ fn the_recorded_factors_lead_back_to_the_source() {
             outputs(&tapped, &samples[0]).remove(0)
         };
         let (before, after) = (of(&source), of(&g));
-        let inner = before.len() / eighths.len();
+        let inner = before.len() / factors.channels.len();
         for (i, (a, b)) in before.iter().zip(&after).enumerate() {
-            let expected = a * (eighths[i / inner] as f32 / 8.0).exp2();
+            let expected = a * factors.channels[i / inner] as f32;
             assert!((expected - b).abs() <= 1e-5 * expected.abs().max(1.0), "{name}[{i}]: {a} became {b}");
         }
     }
@@ -144,4 +147,55 @@ fn samples_that_are_not_finite_are_refused_by_place() {
     let sample = vec![Tensor::from_f32(&[1, 3, 6, 6], vec![f32::INFINITY; 108]).unwrap()];
     let error = equalize(&mut g, &Config::default(), &Interpreter::default(), &vec![sample]).unwrap_err().to_string();
     assert!(error.contains("finite") && error.contains("sample 0"), "{error}");
+}
+
+/// A block of matrix products in front of a Relu, whose channels lie along the last of three axes.
+const PRODUCTS: &str = r#"
+graph "products" {
+  input %x: f32[1x5x6]
+  const %w1: f32[6x8] = random
+  const %w2: f32[8x8] = random
+  const %w3: f32[8x4] = random
+  %c1 = MatMul(%x, %w1)
+  %r1 = Relu(%c1)
+  %c2 = MatMul(%r1, %w2)
+  %r2 = Relu(%c2)
+  %y = MatMul(%r2, %w3)
+  output %y
+}
+"#;
+
+#[test]
+fn a_comparison_undoes_the_factors_of_every_value_that_carries_them() {
+    let mut products = graph(PRODUCTS);
+    let v = products.find("w1").unwrap();
+    let data = products.constant(v).unwrap().floats().unwrap().to_vec();
+    let uneven_columns = data.iter().enumerate().map(|(i, w)| w * 0.5f32.powi((i % 8) as i32)).collect();
+    products.set_const(v, Tensor::from_f32(&[6, 8], uneven_columns).unwrap());
+    for g in [uneven(), products] {
+        let samples = Random(3).samples(&g, 8);
+        let quantized = |text: &str, samples: &Vec<Vec<Tensor>>| {
+            let config = Config { refinements: Vec::new(), ..Config::from_toml(text).unwrap() };
+            run_pipeline(&g, &Options { config, ..Options::default() }, samples).unwrap()
+        };
+        let worst = |a: &Graph, b: &Graph, isolated: bool| {
+            let found = measure(a, b, &Interpreter::default(), &samples, 0, isolated).unwrap();
+            assert!(found.cumulative.len() >= 3, "{found:?}");
+            let least = |of: &[ValueError]| of.iter().map(|e| e.sqnr_db).fold(f64::INFINITY, f64::min);
+            (least(&found.cumulative), least(&found.isolated))
+        };
+        for text in ["", "activation.bits = 16", "store_lowbit = false"] {
+            let q = quantized(text, &samples);
+            assert!(!q.report.equalized.is_empty(), "{text}");
+            let (cumulative, isolated) = worst(&g, &q.integer, true);
+            assert!(cumulative > 25.0 && isolated > 25.0, "{}, {text}: {cumulative} {isolated}", g.name);
+        }
+        // Two that were equalized by other samples, each by factors of its own, are as near as two that were not.
+        let apart = |text: &str| {
+            let (one, two) = (quantized(text, &samples), quantized(text, &Random(5).samples(&g, 8)));
+            worst(&one.integer, &two.integer, false).0
+        };
+        let (with, without) = (apart(""), apart("equalize = false"));
+        assert!(with > without - 1.0 && with > 15.0, "{}: {with} against {without}", g.name);
+    }
 }

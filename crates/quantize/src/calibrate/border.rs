@@ -1,5 +1,6 @@
 //! Integers at the model's inputs and outputs (`io = "int8"` and the like): the host does the first Quantize and the last
-//! Dequantize, or has integers anyway.
+//! Dequantize, or has integers anyway. A float layer at the edge is read and written in integers all the same: what is
+//! between stands for reals.
 
 use crate::config::Io;
 use crate::prepare::rewrite;

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// Values that must be multiplied alike, with every layer that computes or reads one of them.
 #[derive(Debug)]
 pub struct Group {
+    /// All of them: also those that stay inside a kernel, between a layer and its activation, carry the factors.
+    pub members: Vec<ValueId>,
     /// The values among them that go to memory.
     pub values: Vec<ValueId>,
     /// Layers that compute one of them.
@@ -129,8 +131,9 @@ pub fn find(g: &Graph) -> Vec<Group> {
         }
         // A value that only an activation reads stays inside a kernel.
         let in_memory = |v: ValueId| users.of(v).iter().any(|(id, _)| !is_activation(&g.node(*id).op));
-        let members = g.values().map(|(v, _)| v).filter(|v| sets.of(*v) == set && in_memory(*v));
-        Some(Group { values: members.collect(), producers, readers, channels, last })
+        let members: Vec<ValueId> = g.values().map(|(v, _)| v).filter(|v| sets.of(*v) == set).collect();
+        let values = members.iter().copied().filter(|v| in_memory(*v)).collect();
+        Some(Group { members, values, producers, readers, channels, last })
     })
     .collect()
 }

@@ -21,9 +21,9 @@ use crate::observe::check_finite;
 use crate::prepare::linear;
 use crate::samples::{Samples, spread};
 use groups::Group;
-use lowbit_ir::{Engine, Error, Graph, Kind, NodeId, Result, ValueId, check_float_mode, meta};
+use lowbit_ir::{Engine, Error, Graph, Kind, Node, NodeId, Op, Result, ValueId, check_float_mode, meta};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// Values whose channels were multiplied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ pub fn equalize(g: &mut Graph, config: &Config, engine: &dyn Engine, samples: &d
     }
     let seen = observe(g, &groups, engine, samples, config.refine_samples)?;
     let mut equalized = Vec::new();
-    let mut record = BTreeMap::new();
+    let mut record = Vec::new();
     for group in &groups {
         let room = room(group, &seen);
         let mut best: Option<(u32, f64)> = None;
@@ -73,11 +73,11 @@ pub fn equalize(g: &mut Graph, config: &Config, engine: &dyn Engine, samples: &d
         let Some((quarters, least)) = best else { continue };
         let factors = factors(&room, quarters);
         apply(g, group, &factors)?;
-        let values: Vec<String> = group.values.iter().map(|v| g.value(*v).name.clone()).collect();
-        let eighths: Vec<u32> = room.iter().map(|k| taken(*k, quarters)).collect();
-        record.extend(values.iter().map(|v| (v.clone(), eighths.clone())));
+        let names = |of: &[ValueId]| of.iter().map(|v| g.value(*v).name.clone()).collect();
+        let eighths = room.iter().map(|k| taken(*k, quarters)).collect();
+        record.push(Record { values: names(&group.members), eighths, last: group.last });
         equalized.push(Equalized {
-            values,
+            values: names(&group.values),
             exponent: f64::from(quarters) / 4.0,
             largest: factors.iter().copied().fold(1.0, f64::max),
             noise: least / before,
@@ -124,23 +124,58 @@ impl Seen {
     }
 }
 
-/// The factors that a graph's metadata says its values were multiplied by, a channel each; none if it says nothing.
-pub fn recorded(g: &Graph) -> Result<HashMap<String, Vec<f64>>> {
+/// Values that were multiplied alike, as the metadata holds them.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    /// Their names: those in memory, and those in front of an activation, which are wide or inside a kernel.
+    values: Vec<String>,
+    /// For every channel the eighths of an octave.
+    eighths: Vec<u32>,
+    /// Whether channels lie along the last axis.
+    last: bool,
+}
+
+/// What the channels of a value were multiplied by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Factors {
+    /// A factor for every channel.
+    pub channels: Vec<f64>,
+    /// Whether channels lie along the last axis; else along the second.
+    pub last: bool,
+}
+
+/// What a graph's metadata says its values were multiplied by, by their names; none if it says nothing.
+///
+/// A wide, narrow or dequantized form of such a value was multiplied alike.
+pub fn recorded(g: &Graph) -> Result<HashMap<String, Factors>> {
     let Some(json) = g.meta.properties.get(meta::EQUALIZATION) else { return Ok(HashMap::new()) };
     let wrong =
         |found: String| Error::new(format!("expected factors of channels under {}, {found}", meta::EQUALIZATION));
-    let record: HashMap<String, Vec<u32>> = serde_json::from_str(json).map_err(|e| wrong(format!("found {e}")))?;
-    if let Some(k) = record.values().flatten().find(|k| **k > MOST) {
+    let record: Vec<Record> =
+        serde_json::from_str(json).map_err(|e| wrong(format!("found {e}")).hint("quantize the float model again"))?;
+    if let Some(k) = record.iter().flat_map(|r| &r.eighths).find(|k| **k > MOST) {
         return Err(wrong(format!("found {k}, which is above {MOST}")));
     }
-    Ok(record.into_iter().map(|(name, ks)| (name, ks.into_iter().map(eighths).collect())).collect())
-}
-
-/// Along which axis the channels of a graph's values lie where it could be equalized, by name: true for the last.
-pub fn channels_last(g: &Graph) -> HashMap<String, bool> {
-    let groups = groups::find(g);
-    let of = |group: &Group| group.values.iter().map(|v| (g.value(*v).name.clone(), group.last)).collect::<Vec<_>>();
-    groups.iter().flat_map(of).collect()
+    let factors = |r: Record| {
+        let channels: Vec<f64> = r.eighths.into_iter().map(eighths).collect();
+        r.values.into_iter().map(move |name| (name, Factors { channels: channels.clone(), last: r.last }))
+    };
+    let mut found: HashMap<String, Factors> = record.into_iter().flat_map(factors).collect();
+    // Quantizing gives values further forms, such as accumulators, which have names of their own.
+    let forms = |n: &Node| match (&n.op, n.input(0), n.outputs.first()) {
+        (Op::Quantize { .. } | Op::Requantize(_) | Op::Dequantize, Some(x), Some(y)) => Some((x, *y)),
+        _ => None,
+    };
+    let forms: Vec<(ValueId, ValueId)> = g.nodes().filter_map(|(_, n)| forms(n)).collect();
+    let backwards = forms.iter().rev().map(|(x, y)| (*y, *x));
+    for (from, to) in backwards.chain(forms.iter().copied()) {
+        let (from, to) = (&g.value(from).name, &g.value(to).name);
+        if let Some(factors) = found.get(from).filter(|_| !found.contains_key(to)).cloned() {
+            found.insert(to.clone(), factors);
+        }
+    }
+    Ok(found)
 }
 
 fn observe(

@@ -1,0 +1,71 @@
+//! Comparisons of the forms that one network has: float, simulated, integer.
+
+mod common;
+
+use common::{Random, graph, run_pipeline};
+use lowbit_ir::interp::Interpreter;
+use lowbit_ir::{Graph, Tensor};
+use lowbit_quantize::analysis::{Comparison, Form, form, measure};
+use lowbit_quantize::{Config, Options};
+
+const NETWORK: &str = r#"
+graph "network" {
+  input %x: f32[1x3x8x8]
+  const %w1: f32[4x3x3x3] = random
+  const %b1: f32[4] = random
+  const %w2: f32[4x4x3x3] = random
+  const %w3: f32[10x4] = random
+  %c1 = Conv(%x, %w1, %b1) {pads [1, 1, 1, 1]}
+  %r1 = Relu(%c1)
+  %c2 = Conv(%r1, %w2) {pads [1, 1, 1, 1]}
+  %a = Add(%c2, %r1)
+  %r2 = Clip(%a) {min 0, max 6}
+  %p = GlobalAvgPool(%r2)
+  %f = Flatten(%p)
+  %y = MatMul(%f, %w3) {trans_b}
+  output %y
+}
+"#;
+
+const CHOICES: [&str; 5] = [
+    "",
+    "equalize = false",
+    "activation.bits = 16",
+    // Two forms of one value, each for its reader.
+    "[op.Add]\ninput.bits = 16\n[op.Conv]\ninput.bits = 6",
+    // A float layer in front of a Quantize that stands for its Relu.
+    "skip_k_conv = 1",
+];
+
+fn of(a: &Graph, b: &Graph, samples: &Vec<Vec<Tensor>>) -> Comparison {
+    measure(a, b, &Interpreter::default(), samples, 0, form(a) < form(b)).unwrap()
+}
+
+#[test]
+fn every_form_is_compared_by_what_it_makes_of_a_value() {
+    let g = graph(NETWORK);
+    let samples = Random(3).samples(&g, 6);
+    for text in CHOICES {
+        let quantized = |more: &str| {
+            let config = Config { refinements: Vec::new(), ..Config::from_toml(&format!("{more}\n{text}")).unwrap() };
+            run_pipeline(&g, &Options { config, ..Options::default() }, &samples).unwrap().integer
+        };
+        let (simulated, integer) = (quantized("simulate_only = true"), quantized(""));
+        assert_eq!((form(&simulated), form(&integer)), (Form::Simulated, Form::Integer), "{text}");
+        for (name, other) in [("simulated", &simulated), ("integer", &integer)] {
+            let found = of(&g, other, &samples);
+            assert!(found.cumulative.iter().any(|e| e.value == "r1"), "{text}: {found:?}");
+            for e in found.cumulative.iter().chain(&found.isolated) {
+                assert!(e.sqnr_db > 25.0, "{text}: {name}: {e:?}");
+            }
+        }
+        let apart = of(&simulated, &integer, &samples);
+        assert!(apart.isolated.iter().filter(|e| e.max_steps.is_some()).count() >= 3, "{text}: {apart:?}");
+        assert!(apart.isolated.iter().all(|e| e.max_steps <= Some(1)), "{text}: {apart:?}");
+        let same = of(&simulated, &simulated, &samples);
+        assert!(same.cumulative.iter().all(|e| e.sqnr_db == f64::INFINITY), "{text}: {same:?}");
+        // Another simulation is as far away as its steps say, and not by what a Relu would take away.
+        let finer = of(&simulated, &quantized("simulate_only = true\nweight.bits = 12"), &samples);
+        assert!(finer.cumulative.iter().all(|e| e.sqnr_db > 25.0), "{text}: {finer:?}");
+    }
+}
