@@ -49,6 +49,22 @@ fn distance(a: &Graph, b: &Graph, samples: &[Vec<lowbit_ir::Tensor>]) -> f32 {
     worst / largest
 }
 
+/// Six rows and columns are averaged, which no shift divides by.
+#[test]
+fn an_average_over_any_count_keeps_integers_under_shifts() {
+    let g = graph(&RESIDUAL.replace("8x8]", "6x6]"));
+    let samples = Random(1).samples(&g, 6);
+    let text = "requantize = 'shift'\ninput.scale = 'power-of-two'\nweight.scale = 'power-of-two'\ninteger_only = true";
+    let options = Options { config: Config::from_toml(text).unwrap(), ..Options::default() };
+    let q = run_pipeline(&g, &options, &samples).unwrap();
+    assert!(ops(&q.integer).contains(&"QAvgPool") && only_integers(&q.integer), "{:?}", q.report.left_float);
+    assert!(distance(&q.qdq, &q.integer, &samples) < 0.03);
+    let device = format!("{text}\nhardware = 'shift-only'\ninput.signed = true\ninput.symmetric = true\nio = 'int8'");
+    let options = Options { config: Config::from_toml(&device).unwrap(), ..Options::default() };
+    let error = run_pipeline(&g, &options, &samples).unwrap_err().to_string();
+    assert!(error.contains("'p': an average over 36 values needs a multiplier"), "{error}");
+}
+
 fn refused(text: &str) -> String {
     let g = graph(RESIDUAL);
     let options = Options { config: Config::from_toml(text).unwrap(), ..Options::default() };
