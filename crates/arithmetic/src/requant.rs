@@ -94,11 +94,14 @@ impl Rescale {
     }
 
     /// From a sum of `count` values of scale `s_in` to their mean at the scale `s_out`.
+    ///
+    /// A shift cannot divide by a count that is no power of two: there the method [`Method::Shift`] gives the multiplier
+    /// of [`Method::Fixed`].
     pub fn for_average(method: Method, s_in: f32, s_out: f32, count: u32) -> Result<Self, ScaleError> {
         check_scale(s_in)?;
         check_scale(s_out)?;
         if count == 0 {
-            return Err(ScaleError::Count { count, method });
+            return Err(ScaleError::Count);
         }
         match method {
             Method::Float32 => {
@@ -116,11 +119,12 @@ impl Rescale {
                 Ok(Rescale::Fixed { m, shift })
             }
             Method::Shift => {
-                if !count.is_power_of_two() {
-                    return Err(ScaleError::Count { count, method });
-                }
                 let shift = power_of_two_shift(s_in, s_out)?;
-                Ok(Rescale::Shift { shift: shift + count.trailing_zeros() as i32 })
+                match count.is_power_of_two() {
+                    true => Ok(Rescale::Shift { shift: shift + count.trailing_zeros() as i32 }),
+                    // No shift divides by 49; a fixed-point multiplier does, without floats.
+                    false => Self::for_average(Method::Fixed, s_in, s_out, count),
+                }
             }
         }
     }
@@ -228,13 +232,8 @@ pub enum ScaleError {
         /// The scale of the second operand.
         s2: f32,
     },
-    /// An average over a number of values that the method cannot divide by.
-    Count {
-        /// The number of values.
-        count: u32,
-        /// The method that was asked for.
-        method: Method,
-    },
+    /// An average over no values.
+    Count,
 }
 
 impl fmt::Display for ScaleError {
@@ -256,15 +255,7 @@ impl fmt::Display for ScaleError {
                 "the scales {s1:e} and {s2:e} of an addition are more than 2^30 apart; \
                  choose the method fixed or float32"
             ),
-            ScaleError::Count { count, method } => write!(
-                f,
-                "an average over {count} values cannot be rescaled by the method {}{}",
-                method.name(),
-                match method {
-                    Method::Shift => ", which needs a power of two",
-                    Method::Float32 | Method::Fixed => "",
-                }
-            ),
+            ScaleError::Count => f.write_str("an average over no values has no scale"),
         }
     }
 }

@@ -274,6 +274,10 @@ fn shift_method_on_all_12_bit_accumulators() {
         }
     }
     assert_eq!(Rescale::for_average(Method::Shift, 0.5, 0.25, 16), Ok(Rescale::Shift { shift: 3 }));
+    // No shift divides by 49.
+    let mean = Rescale::for_average(Method::Shift, 0.5, 0.25, 49);
+    assert_eq!(mean, Rescale::for_average(Method::Fixed, 0.5, 0.25, 49));
+    assert!(matches!(mean, Ok(Rescale::Fixed { .. })));
 }
 
 #[test]
@@ -377,7 +381,7 @@ fn scales_that_cannot_be() {
     assert!(Rescale::new(Method::Float32, 1e30, 1e-30).is_err());
     assert!(Rescale::new(Method::Float32, 1e-30, 1e30).is_err());
     assert!(Rescale::for_product(Method::Fixed, 1e-30, 1e-30, 1.0).is_err());
-    assert!(Rescale::for_average(Method::Shift, 1.0, 1.0, 9).is_err());
+    assert!(Rescale::for_average(Method::Shift, 0.1, 0.3, 9).is_err());
     assert!(Rescale::for_average(Method::Float32, 1.0, 1.0, 0).is_err());
 }
 

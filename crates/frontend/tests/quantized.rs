@@ -100,6 +100,32 @@ fn widths_and_roundings_that_onnx_lacks_come_back() {
     }
 }
 
+#[test]
+fn any_width_is_written_by_channel_too() {
+    for (dtype, zeros, (lo, hi)) in [
+        (DType::U8, [3, 1, 0], (0, 7)),
+        (DType::I8, [0, 0, 0], (-8, 7)),
+        (DType::U16, [500, 0, 1023], (0, 1023)),
+        (DType::I16, [0, 5, -5], (-4096, 4095)),
+    ] {
+        let mut g = Graph::new("net");
+        let x = batch(&mut g, "x", &[3, 11]);
+        let granularity = Granularity::Channel { axis: 1 };
+        let (scale, zero_point) = ([0.3, 0.011, 7.0].into(), zeros.into());
+        let quant = Quant { scale, zero_point, qmin: lo, qmax: hi, granularity };
+        let y = quantized(&mut g, "q", x, dtype, quant, Rounding::HalfEven);
+        g.outputs.push(y);
+        let mut model = round_trip(&g);
+        assert_eq!(op_types(&model).join(" "), "Max Min QuantizeLinear DequantizeLinear", "{dtype}");
+        // The nodes alone say the same.
+        model.metadata_props.clear();
+        let plain = load_bytes(model.encode_to_vec().into(), None, &ImportOptions::default()).unwrap();
+        let data: Vec<f32> = (0..330).map(|i| (i - 165) as f32 * 0.7311).collect();
+        let x = f32s(&[10, 3, 11], &data);
+        assert_eq!(run(&g, std::slice::from_ref(&x))[0].bytes(), run(&plain, &[x])[0].bytes(), "{dtype}");
+    }
+}
+
 /// What another runtime computes from the file: the nodes without our notes give the same integers.
 #[test]
 fn the_clip_alone_says_the_same() {

@@ -124,6 +124,9 @@ fn check_node(g: &Graph, node: &Node, hardware: &Hardware) -> Vec<String> {
         let allowed: Vec<&str> = hardware.methods.iter().map(|m| m.name()).collect();
         wrong.push(format!("it rescales by the method {method}, allowed are {}", allowed.join(", ")));
     }
+    if let Some(count) = multiplied_average(g, node).filter(|_| !hardware.methods.contains(&Method::Fixed)) {
+        wrong.push(format!("an average over {count} values needs a multiplier, since no shift divides by that"));
+    }
     if !hardware.tables && matches!(node.op, Op::Table) {
         wrong.push("it looks up a table".into());
     }
@@ -137,6 +140,22 @@ fn check_node(g: &Graph, node: &Node, hardware: &Hardware) -> Vec<String> {
 fn width(q: &Quant) -> u32 {
     let signed = crate::bounds::bits_needed(q.qmin, q.qmax);
     if q.qmin >= 0 { (signed - 1).max(1) } else { signed }
+}
+
+/// A number of values that an average by shifts may divide by although it is no power of two; then it multiplies.
+fn multiplied_average(g: &Graph, node: &Node) -> Option<usize> {
+    let Op::QAvgPool(q) = &node.op else { return None };
+    let window = match &q.pool {
+        Some(pool) => pool.kernel.clone(),
+        None => g.ty(node.input(0)?).shape.0.iter().skip(2).map(crate::Dim::known).collect::<Option<_>>()?,
+    };
+    // Padding and partial windows cut taps off, along each axis for itself.
+    let cut = q.pool.as_ref().is_some_and(|p| (!p.count_include_pad && p.pads.iter().any(|p| *p > 0)) || p.ceil_mode);
+    let along = |size: usize| if cut { (1..=size).collect() } else { vec![size] };
+    let counts = window.iter().map(|size| along(*size).into_iter().find(|n| !n.is_power_of_two()));
+    let whole = window.iter().try_fold(1usize, |n, size| n.checked_mul(*size));
+    let shifts = q.rescale.method == Method::Shift;
+    counts.flatten().next().filter(|_| shifts).map(|part| whole.filter(|n| !n.is_power_of_two()).unwrap_or(part))
 }
 
 /// How an operator changes scales, if it does.

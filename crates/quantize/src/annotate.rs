@@ -5,6 +5,7 @@
 //! Between a multiply-accumulate and the Relu or Clip behind it stands none: within one kernel the value stays wide.
 
 use crate::Options;
+use crate::channels;
 use crate::config::{Config, Io, Output, Per, Scopes, Skip, Spec};
 use crate::prepare::rewrite;
 use lowbit_ir::op::{Binary, Category};
@@ -259,10 +260,8 @@ impl Annotator<'_> {
                 let outputs = infer::weight_axis(op, shape).unwrap_or(0);
                 (outputs, if outputs == 0 { 1 } else { outputs.saturating_sub(1) })
             }
-            // A matrix has its channels last, an image behind the batch.
             (Kind::Input | Kind::Activation, _) | (Kind::Weight, None) => {
-                let last = shape.rank().saturating_sub(1);
-                (if shape.rank() > 2 && !matches!(op, Some(Op::MatMul(_))) { 1 } else { last }, last)
+                (channels::axis(self.g, value), shape.rank().saturating_sub(1))
             }
         };
         let mut request = spec.request(kind, axis, block);

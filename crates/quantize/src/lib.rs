@@ -13,6 +13,7 @@
 pub mod analysis;
 pub mod annotate;
 pub mod calibrate;
+mod channels;
 pub mod config;
 pub mod equalize;
 pub mod observe;

@@ -49,6 +49,57 @@ fn distance(a: &Graph, b: &Graph, samples: &[Vec<lowbit_ir::Tensor>]) -> f32 {
     worst / largest
 }
 
+/// A value has its channels along one axis, whoever reads it.
+#[test]
+fn the_channels_of_a_value_are_those_of_whoever_made_it() {
+    let text = r#"
+graph "tokens" {
+  input %x: f32[1x5x8]
+  const %b: f32[8] = random
+  const %w: f32[8x6] = random
+  const %k: f32[4x5x3] = random
+  %a: f32[1x5x8] = Add(%x, %b)
+  %m: f32[1x5x6] = MatMul(%a, %w)
+  %s: f32[1x5x8] = Add(%x, %a)
+  %t: f32[1x5x8] = Mul(%s, %a)
+  %n: f32[1x5x6] = MatMul(%t, %w)
+  %y: f32[1x5x6] = Add(%n, %m)
+  output %y
+}
+"#;
+    let images = text.replace("%n: f32[1x5x6] = MatMul(%t, %w)", "%n: f32[1x4x6] = Conv(%t, %k)");
+    let images = images.replace("%y: f32[1x5x6] = Add(%n, %m)\n  output %y", "output %n\n  output %m");
+    for (text, axis) in [(text.to_string(), 2), (images, 1)] {
+        let g = graph(&text);
+        let samples = Random(1).samples(&g, 3);
+        let config = Config::from_toml("input.per = 'channel'").unwrap();
+        let q = run_pipeline(&g, &Options { config, ..Options::default() }, &samples).unwrap();
+        for name in ["x", "a"] {
+            let v = q.qdq.find(name).unwrap();
+            let made: Vec<_> = q.qdq.users().of(v).iter().filter_map(|(n, _)| q.qdq.node(*n).outputs.first()).collect();
+            let axes: Vec<_> = made.iter().filter_map(|v| Some(q.qdq.ty(**v).quant.as_ref()?.granularity)).collect();
+            assert_eq!(axes, [lowbit_ir::Granularity::Channel { axis }], "{name}");
+        }
+        assert!(distance(&q.qdq, &q.integer, &samples) < 0.05);
+    }
+}
+
+/// Six rows and columns are averaged, which no shift divides by.
+#[test]
+fn an_average_over_any_count_keeps_integers_under_shifts() {
+    let g = graph(&RESIDUAL.replace("8x8]", "6x6]"));
+    let samples = Random(1).samples(&g, 6);
+    let text = "requantize = 'shift'\ninput.scale = 'power-of-two'\nweight.scale = 'power-of-two'\ninteger_only = true";
+    let options = Options { config: Config::from_toml(text).unwrap(), ..Options::default() };
+    let q = run_pipeline(&g, &options, &samples).unwrap();
+    assert!(ops(&q.integer).contains(&"QAvgPool") && only_integers(&q.integer), "{:?}", q.report.left_float);
+    assert!(distance(&q.qdq, &q.integer, &samples) < 0.03);
+    let device = format!("{text}\nhardware = 'shift-only'\ninput.signed = true\ninput.symmetric = true\nio = 'int8'");
+    let options = Options { config: Config::from_toml(&device).unwrap(), ..Options::default() };
+    let error = run_pipeline(&g, &options, &samples).unwrap_err().to_string();
+    assert!(error.contains("'p': an average over 36 values needs a multiplier"), "{error}");
+}
+
 fn refused(text: &str) -> String {
     let g = graph(RESIDUAL);
     let options = Options { config: Config::from_toml(text).unwrap(), ..Options::default() };

@@ -136,8 +136,8 @@ fn kernel(
 /// Output rows or columns whose windows are looked at one by one.
 const MOST_POSITIONS: usize = 1 << 24;
 
-/// The parameters for every count that a window has somewhere. A method that cannot divide by one of them (a shift, by
-/// 3) leaves the operator to the interpreter, whose word on it is final.
+/// The parameters for every count that a window has somewhere. A count that no method can divide by leaves the operator
+/// to the interpreter, whose word on it is final.
 fn averages(
     cx: &Lower<'_>,
     method: lowbit_arithmetic::Method,

@@ -270,21 +270,29 @@ impl Config {
                 false => Err(Error::new("round_for_shift = false says something of requantize = \"shift\" only")),
             };
         }
-        let filled = self.filled();
-        let scopes = self.op.iter().map(|(name, c)| (format!("op.{name}."), c));
-        let scopes = scopes.chain(self.layer.iter().map(|(name, c)| (format!("layer.\"{name}\"."), c)));
-        let of_scopes =
-            scopes.flat_map(|(key, c)| KINDS.map(|(kind, name)| (format!("{key}{name}"), c.of(kind).scale)));
-        let all = KINDS.map(|(kind, name)| (name.to_string(), filled.of(kind).scale));
-        // Wide values are quantized only where they are narrower than an accumulator.
-        let used = |name: &str| !name.ends_with("activation") || filled.activation.bits != Some(32);
-        match all.into_iter().chain(of_scopes).find(|(name, scale)| *scale == Some(Scale::Float) && used(name)) {
-            None => Ok(()),
-            Some((name, _)) => Err(Error::new(format!(
-                "requantize = \"shift\" needs scales that are powers of two, found {name}.scale = \"float\""
+        let (filled, everywhere) = (self.filled(), Choices::default());
+        let ops = self.op.iter().map(|(name, c)| (format!("op.{name}."), c));
+        let layers = self.layer.iter().map(|(name, c)| (format!("layer.\"{name}\"."), c));
+        let scopes = std::iter::once((String::new(), &everywhere)).chain(ops).chain(layers);
+        let keys = scopes.flat_map(|(scope, c)| KINDS.map(|(kind, name)| (scope.clone(), name, kind, c.of(kind))));
+        for (scope, name, kind, own) in keys {
+            let spec = own.over(filled.of(kind));
+            // Wide values are quantized only where they are narrower than an accumulator.
+            let quantized = kind != Kind::Activation || spec.bits != Some(32);
+            if !quantized || spec.scale != Some(Scale::Float) {
+                continue;
+            }
+            // A scope that changes other choices takes the scale from the kind's own key.
+            let (set, by) = match own.scale.is_some() || scope.is_empty() {
+                true => (format!("{scope}{name}"), String::new()),
+                false => (name.to_string(), format!(", which {scope}{name} leaves as it is")),
+            };
+            return Err(Error::new(format!(
+                "requantize = \"shift\" needs scales that are powers of two, found {set}.scale = \"float\"{by}"
             ))
-            .hint(format!("{name}.scale = \"power-of-two\""))),
+            .hint(format!("{set}.scale = \"power-of-two\"")));
         }
+        Ok(())
     }
 
     /// How integers move between scales.
@@ -382,5 +390,17 @@ mod tests {
         assert_eq!(rounding("round_for_shift = false").unwrap(), Rounding::Floor);
         assert!(rounding("round_for_shift = false\nrounding = 'half-even'").is_err());
         assert!(rounding("layer.'a'.input.scale = 'float'").is_err());
+        for (more, why) in [
+            (
+                "op.Conv.activation.bits = 16",
+                "found activation.scale = \"float\", which op.Conv.activation leaves as it is",
+            ),
+            ("op.Conv.activation = { bits = 16, scale = 'float' }", "found op.Conv.activation.scale = \"float\""),
+            ("layer.'a'.activation.bits = 12", "which layer.\"a\".activation leaves as it is"),
+        ] {
+            let error = rounding(more).unwrap_err().to_string();
+            assert!(error.contains(why), "{more}: {error}");
+        }
+        rounding("op.Conv.activation = { bits = 16, scale = 'power-of-two' }").unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! Quantize and Dequantize as ONNX says them, or as several nodes where it cannot.
 //!
 //! QuantizeLinear makes integers of 8 bits (opset 13), 4 and 16 bits (21) and 2 bits (25), always of the type's full
-//! range and rounded half to even. A narrower range gets a Clip before; 32-bit integers are made by Div, Round, Clip,
+//! range and rounded half to even. A narrower range gets a Clip before, or with scales by channel Max and Min; 32-bit integers are made by Div, Round, Clip,
 //! Cast and Add, which other runtimes then compute in f32.
 
 use super::{Spelled, Writer, int};
@@ -49,14 +49,36 @@ impl Writer<'_> {
             self.write(node, "QuantizeLinear", vec![x, scale, zero], attributes);
             return Ok(());
         }
-        let ([s], [z]) = (&*q.scale, &*q.zero_point) else {
-            bail!("expected one scale for integers in {}..{}, which ONNX has no type for", q.qmin, q.qmax);
+        // Clip takes one number for all channels, so bounds of each channel's own are spelled as a maximum and a minimum.
+        let along = match q.granularity {
+            _ if q.is_per_tensor() => Vec::new(),
+            Granularity::Channel { axis } => {
+                (0..ty.shape.rank()).map(|a| if a == axis { q.scale.len() } else { 1 }).collect()
+            }
+            Granularity::Tensor | Granularity::Block { .. } => {
+                bail!(
+                    "expected scales of a tensor or of channels for integers in {}..{}, which ONNX has no type for",
+                    q.qmin,
+                    q.qmax
+                )
+            }
         };
-        let bound = |b: i64| lowbit_arithmetic::dequantize_wide(b, *s, i64::from(*z));
-        let low = self.constant(&format!("{}.low", node.name), &Tensor::scalar(bound(q.qmin)));
-        let high = self.constant(&format!("{}.high", node.name), &Tensor::scalar(bound(q.qmax)));
+        let bounds = |b: i64| {
+            let reals = q.scale.iter().zip(q.zero_point.iter());
+            let reals = reals.map(|(s, z)| lowbit_arithmetic::dequantize_wide(b, *s, i64::from(*z)));
+            Tensor::from_f32(&along, reals.collect())
+        };
+        let low = self.constant(&format!("{}.low", node.name), &bounds(q.qmin)?);
+        let high = self.constant(&format!("{}.high", node.name), &bounds(q.qmax)?);
         let mut spelled = spelled(node, "Quantize", vec![x.clone(), scale.clone(), zero.clone()]);
-        let clipped = self.step(&mut spelled, "clip", "Clip", vec![x, low, high], Vec::new());
+        let clipped = match q.is_per_tensor() {
+            true => self.step(&mut spelled, "clip", "Clip", vec![x, low, high], Vec::new()),
+            false => {
+                let raised = self.step(&mut spelled, "raised", "Max", vec![x, low], Vec::new());
+                self.note_storage(y);
+                self.step(&mut spelled, "clip", "Min", vec![raised, high], Vec::new())
+            }
+        };
         self.last(spelled, node, "QuantizeLinear", vec![clipped, scale, zero], attributes);
         Ok(())
     }
