@@ -139,7 +139,7 @@ pub fn choices(root: &Path, names: &[&str]) -> Result<()> {
         for (i, (name, text)) in CHOICES.iter().enumerate() {
             let text = text.replace("{classic}", &classic).replace("{first}", &first);
             let path = bench.work.join(format!("{}.choice{i}.onnx", s.model));
-            bench.quantize_by(s, &format!("equalize = false\nrefinements = []\n{text}"), &path)?;
+            bench.quantize_from_statistics(s, &format!("equalize = false\nrefinements = []\n{text}"), &path)?;
             let found = cell(s, &bench.evaluate(s, &path)?, 1);
             let proof = bench.proof(s, &path)?;
             eprintln!("{}: {name}: {found}, {} steps, identical: {}", s.model, proof.greatest(), proof.identical);

@@ -22,7 +22,7 @@ pub fn memory(root: &Path, names: &[&str]) -> Result<()> {
         let peak = |samples: &str| -> Result<u64> {
             eprintln!("{}: calibrate with {samples} images", s.model);
             let mut command = bench.command("calibrate", s)?;
-            command.args(["--samples", samples, "-o"]).arg(bench.work.join(format!("{}.stats", s.model)));
+            command.args(["--samples", samples, "-o"]).arg(bench.work.join(format!("{}.few-or-many.stats", s.model)));
             peak_memory(&mut command)
         };
         let (few, many) = (peak("10")?, peak("1000")?);

@@ -198,15 +198,37 @@ impl Bench {
 
     /// As [`Self::quantize`], by the choices of a configuration file's text.
     fn quantize_by(&self, s: &Subject, choices: &str, path: &Path) -> Result<()> {
+        self.make(path, choices, |config| {
+            let mut command = self.command("quantize", s)?;
+            output(command.arg("--no-report").arg("--config").arg(config).arg("-o").arg(path))
+        })
+    }
+
+    /// As [`Self::quantize_by`], from the statistics of one calibration for all choices; these equalize and correct
+    /// nothing, since that looks at samples.
+    fn quantize_from_statistics(&self, s: &Subject, choices: &str, path: &Path) -> Result<()> {
+        let stats = self.work.join(format!("{}.stats", s.model));
+        self.make(&stats, "", |_| output(self.command("calibrate", s)?.arg("-o").arg(&stats)))?;
+        self.make(path, choices, |config| {
+            let mut command = Command::new(&self.lowbit);
+            command.arg("quantize").arg(self.float(s)).arg("--stats").arg(&stats).arg("--no-report");
+            output(command.arg("--config").arg(config).arg("-o").arg(path))
+        })
+    }
+
+    /// Makes a file by the choices of a configuration, which lies beside it, unless it is there, by the same choices and
+    /// newer than the program that makes it.
+    fn make(&self, path: &Path, choices: &str, make: impl FnOnce(&Path) -> Result<Vec<u8>>) -> Result<()> {
         let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
-        if time(path).zip(time(&self.lowbit)).is_some_and(|(made, maker)| made > maker) {
+        let config = path.with_extension("toml");
+        let newer = time(path).zip(time(&self.lowbit)).is_some_and(|(made, maker)| made > maker);
+        if newer && fs::read_to_string(&config).is_ok_and(|found| found == choices) {
             return Ok(());
         }
-        let config = path.with_extension("toml");
+        // The file beside it must not speak of another one if this fails.
+        let _ = fs::remove_file(path);
         fs::write(&config, choices).map_err(|e| format!("{}: {e}", config.display()))?;
-        let mut command = self.command("quantize", s)?;
-        command.arg("--no-report").arg("--config").arg(config).arg("-o").arg(path);
-        output(&mut command).map(|_| ())
+        make(&config).map(|_| ())
     }
 
     /// What `lowbit evaluate` says of an integer model beside the float one.
