@@ -79,8 +79,15 @@ pub fn lower(g: &Graph, target: &Target) -> Result<Lowered> {
 impl<'a> Lower<'a> {
     /// Refuses results that no program could hold, before anything is made that grows with them.
     fn fits(&self, node: &Node) -> Result<()> {
-        let result = |v: &ValueId| memory::check("a value", memory::bytes(self.g.ty(*v)), self.max_memory);
-        node.outputs.iter().try_for_each(|v| result(v).map_err(|e| e.at_value(self.g.value(*v).name.clone())))
+        let bytes = |v: ValueId| memory::bytes(self.g.ty(v));
+        let Some(v) = node.outputs.iter().find(|v| bytes(**v) > self.max_memory) else { return Ok(()) };
+        // What to allow is not what this value takes: others are there at the same time.
+        let computed = |n: &Node| n.operands().filter(|v| self.g.constant(*v).is_none()).collect::<Vec<_>>();
+        let together =
+            |n: &Node| n.outputs.iter().copied().chain(computed(n)).map(bytes).fold(0, usize::saturating_add);
+        let needed = self.g.nodes().map(|(_, n)| together(n)).max().unwrap_or(0);
+        let what = format!("activations, of which {} are a value of this node", memory::text(bytes(*v)));
+        memory::check(&what, needed, self.max_memory).map_err(|e| e.at_value(self.g.value(*v).name.clone()))
     }
 
     /// Asks for the memory of tables with these numbers of positions, before they are made.
