@@ -18,7 +18,7 @@ const COMBINATIONS: &[&str] = &[
     "global_scale = 8.0\nskip_k_conv = 1\nskip_dense = true",
     "io = 'int8'",
     "input.signed = true\ninput.symmetric = true",
-    "input.symmetric = true\ninput.narrow = true",
+    "input.signed = true\ninput.symmetric = true\ninput.narrow = true",
     "weight.per = 'tensor'\nweight.signed = false\nweight.symmetric = false",
     "input.bits = 16",
     "input.bits = 16\nrequantize = 'fixed'",
