@@ -236,7 +236,8 @@ impl Model {
         if !self.is_quantized() {
             return Err(Error::new("expected a quantized model to simulate, found a float one"));
         }
-        let config = Config { simulate_only: true, ..self.config()? };
+        // Floats are what is wanted of it.
+        let config = Config { simulate_only: true, integer_only: false, ..self.config()? };
         let mut simulated = self.clone();
         simulated.graph.meta.properties.insert(CONFIG.into(), config.to_toml()?);
         Ok(simulated)

@@ -19,7 +19,7 @@ const COMBINATIONS: &[&str] = &[
     "io = 'int8'",
     "io = 'uint8'\nskip_dense = true",
     "input.signed = true\ninput.symmetric = true",
-    "input.symmetric = true\ninput.narrow = true",
+    "input.signed = true\ninput.symmetric = true\ninput.narrow = true",
     "weight.per = 'tensor'\nweight.signed = false\nweight.symmetric = false",
     "input.bits = 16",
     "input.bits = 16\nrequantize = 'fixed'",

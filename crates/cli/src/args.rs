@@ -305,6 +305,24 @@ impl ChoiceArguments {
 
 /// Bytes of the longest configuration: parsed it takes many times as many.
 const MOST_TEXT: u64 = 1 << 20;
+impl ChoiceArguments {
+    /// Refuses a flag for a choice that `--set` makes too.
+    pub fn refuse_twice(&self, flag: &str, key: &str) -> Result<()> {
+        match self.sets(key) {
+            None => Ok(()),
+            Some(assignment) => {
+                Err(Error::new(format!("expected {flag} or --set {key}=..., found {flag} and --set {assignment}"))
+                    .hint("leave one of them out"))
+            }
+        }
+    }
+
+    /// The `--set` that makes a choice.
+    pub fn sets(&self, key: &str) -> Option<&str> {
+        let makes = |text: &&String| text.split('=').next().is_some_and(|k| k.trim() == key);
+        self.set.iter().find(makes).map(String::as_str)
+    }
+}
 
 /// A configuration with the choices of a file in place of its own.
 fn in_file(base: Config, path: Option<&PathBuf>) -> Result<Config> {

@@ -60,7 +60,10 @@ struct Account<'a> {
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     // Everything that can be refused is refused before the long work.
     let mut config = arguments.choices.over(Config::default())?;
-    config.samples = arguments.samples.unwrap_or(config.samples);
+    if let Some(samples) = arguments.samples {
+        arguments.choices.refuse_twice("--samples", "samples")?;
+        config.samples = samples;
+    }
     let options = Options { config, ..Options::default() };
     options.check()?;
     let config = options.config;

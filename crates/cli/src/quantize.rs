@@ -208,6 +208,12 @@ fn statistics(arguments: &Arguments) -> Result<Option<Shard>> {
     // What is on by default is left out and told; what was asked for is not.
     let nothing = Config { equalize: false, refinements: Vec::new(), ..Config::default() };
     let asked = arguments.choices.over(nothing)?;
+    if let Some(assignment) = arguments.choices.sets("samples") {
+        return Err(Error::new(format!(
+            "expected --data for --set {assignment}, found --stats: they are of samples that were run"
+        ))
+        .hint("leave it out"));
+    }
     let of = |what: &str, off: &str| {
         Err(Error::new(format!("expected --data for {what}, found --stats: statistics hold no samples to run"))
             .hint(format!("--data, or --set {off}")))
@@ -343,9 +349,13 @@ impl<'a> Test<'a> {
 fn configuration(arguments: &Arguments) -> Result<Config> {
     let mut config = arguments.choices.over(Config::default())?;
     if let Some(io) = &arguments.io {
+        arguments.choices.refuse_twice("--io", "io")?;
         config = config.set(&format!("io={io}"))?;
     }
-    config.samples = arguments.samples.unwrap_or(config.samples);
+    if let Some(samples) = arguments.samples {
+        arguments.choices.refuse_twice("--samples", "samples")?;
+        config.samples = samples;
+    }
     let options = Options { config, ..Options::default() };
     options.check()?;
     Ok(options.config)

@@ -57,6 +57,19 @@ fn failures_exit_with_1_and_leave_nothing() {
     let (into_nowhere, here) = (folder.path("nowhere/out.onnx"), folder.path(""));
     let cases: &[(&[&str], &str)] = &[
         (&["quantize", &nowhere, "--data", "random", "-o", &out], "nowhere"),
+        (
+            &["quantize", &model, "--data", "random", "-o", &out, "--samples", "5", "--set", "samples=7"],
+            "found --samples and --set samples=7",
+        ),
+        (&["quantize", &model, "--data", "random", "-o", &out, "--io", "int8", "--set", "io=uint8"], "--io and --set"),
+        (
+            &["quantize", &model, "--data", "random", "-o", &out, "--set", "requantize=fixd"],
+            "requantize takes float32, fixed or shift, found \"fixd\" (did you mean 'fixed'?)",
+        ),
+        (
+            &["quantize", &model, "--data", "random", "-o", &out, "--samples", "1", "--set", "global_scale=4"],
+            "global_scale = 4 has no effect",
+        ),
         (&["quantize", &data, "--data", "random", "-o", &out], "calibration"),
         (&["quantize", &model, "--data", &nowhere, "-o", &out], "the word random"),
         (&["quantize", &model, "--data", &model, "-o", &out], "the word random"),

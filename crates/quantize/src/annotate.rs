@@ -6,7 +6,7 @@
 
 use crate::Options;
 use crate::channels;
-use crate::config::{Config, Io, Output, Per, Scopes, Skip, Spec};
+use crate::config::{Asked, Config, Io, Output, Per, Scopes, Skip, Spec};
 use crate::prepare::rewrite;
 use lowbit_ir::op::{Binary, Category};
 use lowbit_ir::request::Sharing;
@@ -33,8 +33,8 @@ pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
     options.check()?;
     let (config, rules) = (&options.config, &options.rules);
     let scopes = Scopes::new(g, config)?;
-    let (simulated, decisions) = (HashMap::new(), HashMap::new());
-    let mut cx = Annotator { g, config, scopes, simulated, decisions, rule: "outputs".into(), call: None };
+    let (simulated, decisions, asked) = (HashMap::new(), HashMap::new(), Asked::default());
+    let mut cx = Annotator { g, config, scopes, asked, simulated, decisions, rule: "outputs".into(), call: None };
     cx.narrow_outputs()?;
     let mut declined = Vec::new();
     for id in cx.g.order().iter().rev().copied().collect::<Vec<_>>() {
@@ -57,6 +57,7 @@ pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
     }
     cx.narrow_inputs()?;
     declined.reverse();
+    cx.asked.check(config)?;
     Ok(declined)
 }
 
@@ -156,6 +157,7 @@ pub struct Annotator<'a> {
     g: &'a mut Graph,
     config: &'a Config,
     scopes: Scopes,
+    asked: Asked,
     simulated: HashMap<(ValueId, Request), ValueId>,
     decisions: HashMap<NodeId, Decision>,
     rule: Arc<str>,
@@ -249,8 +251,8 @@ impl Annotator<'_> {
     /// What is asked of a value on behalf of the call, and the keys of the configuration that had a say.
     pub fn request(&self, value: ValueId, kind: Kind, spec: &Spec) -> Result<(Request, Vec<String>)> {
         let (spec, keys) = match &self.call {
-            Some(call) => self.scopes.spec(self.config, call.node, &call.op, kind, spec),
-            None => (spec.over(self.config.of(kind)), Vec::new()),
+            Some(call) => self.scopes.spec(self.config, call.node, &call.op, kind, spec)?,
+            None => (spec.over(self.config.of(kind)).filled(kind), Vec::new()),
         };
         spec.check(kind)?;
         let shape = &self.g.ty(value).shape;
@@ -292,6 +294,7 @@ impl Annotator<'_> {
             let v = self.g.value(value);
             return Err(Error::new(format!("expected a float to quantize, found {}", v.ty)).at_value(&v.name));
         }
+        self.asked.note(self.config, request.kind, &request.observer, keys);
         if let Some(found) = self.simulated.get(&(value, request.clone())) {
             return Ok(*found);
         }

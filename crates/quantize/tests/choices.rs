@@ -341,6 +341,45 @@ fn names_that_match_nothing_are_refused() {
 }
 
 #[test]
+fn choices_without_effect_are_refused() {
+    for (text, why) in [
+        (
+            "activation.signed = false",
+            "activation.signed = false has no effect: nothing leaves a wide value that is narrowed",
+        ),
+        ("activation.observer = 'mse'", "activation.bits below 32"),
+        ("skip_k_conv = 3\nactivation.bits = 16", "activation.bits = 16 has no effect"),
+        ("[layer.y]\nactivation.bits = 16", "layer.\"y\".activation.bits = 16 has no effect"),
+        (
+            "[op.GlobalAvgPool]\nweight.bits = 3",
+            "op.GlobalAvgPool.weight.bits = 3 has no effect: nothing of that name has weights",
+        ),
+        ("[layer.f]\nweight.bits = 16", "layer.\"f\".weight.bits = 16 has no effect"),
+        (
+            "[op.Relu]\ninput.bits = 3",
+            "op.Relu.input.bits = 3 has no effect: nothing of that name reads a narrow value",
+        ),
+        ("[layer.c1]\nskip = true\ninput.bits = 4", "layer.\"c1\".input.bits = 4 has no effect"),
+        ("[layer.c1]\ninput.narrow = true", "layer.\"c1\".input.narrow = true has no effect on unsigned integers"),
+        ("global_scale = 4.0", "global_scale = 4 has no effect: nothing has the observer global_scale"),
+        ("global_scale = 4.0\ninput.observer = 'global_scale(2)'", "input.observer = \"global_scale\""),
+    ] {
+        let error = refused(text);
+        assert!(error.contains(why), "{text}: {error}");
+    }
+    // What some of many ask for has one.
+    for text in [
+        "[op.Conv]\nactivation.bits = 16",
+        "[layer.'c*']\nweight.bits = 6",
+        "weight.signed = false\nweight.symmetric = false",
+        "weight.narrow = true\n[op.MatMul]\nweight.signed = false\nweight.symmetric = false",
+        "global_scale = 4.0\n[op.Conv]\ninput.observer = 'global_scale'",
+    ] {
+        quantized(text);
+    }
+}
+
+#[test]
 fn integers_only_is_kept_or_refused_with_a_list() {
     let (_, _, q) = quantized("integer_only = true");
     assert!(q.report.left_float.is_empty());

@@ -1,6 +1,7 @@
 //! Keys of the TOML form: merging a text into a configuration, and errors that name the nearest key.
 
-use super::{Config, KINDS, Spec};
+use super::{Config, KINDS, Per, Spec};
+use lowbit_arithmetic::Rounding;
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::{Error, Kind, Result};
 use toml::{Table, Value};
@@ -9,7 +10,8 @@ use toml::{Table, Value};
 pub fn merge(config: &Config, text: &str) -> Result<Config> {
     let given: Table = toml::from_str(text).map_err(|e| told(&e))?;
     check(&given)?;
-    let mut all = Table::try_from(config.filled()).map_err(|e| Error::new(e.to_string()))?;
+    // What it leaves open stays so: what is filled in may depend on what is given.
+    let mut all = Table::try_from(config).map_err(|e| Error::new(e.to_string()))?;
     put(&mut all, given);
     all.try_into().map_err(|e| told(&e))
 }
@@ -82,7 +84,7 @@ fn put(into: &mut Table, from: Table) {
     }
 }
 
-/// Refuses keys that do not exist.
+/// Refuses keys that do not exist, and values that they do not take.
 fn check(given: &Table) -> Result<()> {
     for (key, value) in given {
         match (key.as_str(), value) {
@@ -95,7 +97,7 @@ fn check(given: &Table) -> Result<()> {
                     check_choices(choices, &at)?;
                 }
             }
-            (name, value) => check_one(name, value, "", &top())?,
+            (name, value) => check_one(name, value, "", &keys_of(&Config::default()))?,
         }
     }
     Ok(())
@@ -113,11 +115,127 @@ fn check_one(key: &str, value: &Value, at: &str, known: &[String]) -> Result<()>
         return Err(unknown(at, key, known));
     }
     match value {
-        Value::Table(kind) => {
+        Value::Table(kind) if KINDS.iter().any(|(_, name)| *name == key) => {
             let (known, at) = (keys_of(&Spec::usual(Kind::Input)), format!("{at}{key}."));
-            kind.keys().try_for_each(|k| if known.contains(k) { Ok(()) } else { Err(unknown(&at, k, &known)) })
+            kind.iter().try_for_each(|(k, value)| match known.contains(k) {
+                true => check_value(&at, k, value),
+                false => Err(unknown(&at, k, &known)),
+            })
         }
-        _ => Ok(()),
+        value => check_value(at, key, value),
+    }
+}
+
+/// What values a key takes.
+enum Takes {
+    /// A whole number from 0.
+    Count,
+    /// Whole numbers of these, in words; which of them, whoever reads the choice says.
+    Bits(&'static str),
+    /// A number above 0.
+    Positive,
+    /// True or false.
+    Flag,
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// What shares a scale.
+    Sharing,
+    /// A rounding; `true` if it may be empty.
+    Rounding(bool),
+    /// The name of this, which others know.
+    Name(&'static str),
+    /// A list of names, such as this one.
+    Names(&'static str),
+    /// A table, as in this example.
+    Table(&'static str),
+}
+
+/// What a key takes, by its last part.
+fn takes(key: &str) -> Option<Takes> {
+    Some(match key {
+        "samples" | "refine_samples" | "skip_k_conv" => Takes::Count,
+        "bits" => Takes::Bits("2 to 16 bits, of activation up to 32"),
+        "accumulator_bits" => Takes::Bits("16 to 64 bits"),
+        "global_scale" => Takes::Positive,
+        "equalize" | "skip_dense" | "store_lowbit" | "simulate_only" | "round_for_shift" | "integer_only" | "skip"
+        | "signed" | "symmetric" | "narrow" => Takes::Flag,
+        "requantize" => Takes::Words(&["float32", "fixed", "shift"]),
+        "accumulator_limit" => Takes::Words(&["float", "error", "widen"]),
+        "io" => Takes::Words(&["float", "int8", "uint8", "int16", "uint16"]),
+        "output" => Takes::Words(&["wide", "narrow"]),
+        "scale" => Takes::Words(&["float", "power-of-two"]),
+        "per" => Takes::Sharing,
+        "rounding" => Takes::Rounding(false),
+        "observer" => Takes::Name("the name of an observer"),
+        "hardware" => Takes::Name("the name of a device"),
+        "refinements" => Takes::Names("bias-correction"),
+        "input" | "weight" | "activation" => Takes::Table("choices of its own, such as input.bits = 8"),
+        "op" => Takes::Table("choices of operators, such as op.Conv.skip = true"),
+        "layer" => Takes::Table("choices of layers, such as layer.\"conv1*\".skip = true"),
+        _ => return None,
+    })
+}
+
+impl Takes {
+    fn allows(&self, value: &Value) -> bool {
+        let word = || value.as_str().unwrap_or_default();
+        match self {
+            Takes::Count => value.as_integer().is_some_and(|n| n >= 0),
+            Takes::Bits(_) => value.as_integer().is_some_and(|n| u8::try_from(n).is_ok()),
+            Takes::Positive => value.is_float() || value.is_integer(),
+            Takes::Flag => value.is_bool(),
+            Takes::Words(words) => words.contains(&word()),
+            Takes::Sharing => word().parse::<Per>().is_ok(),
+            Takes::Rounding(empty) => word().parse::<Rounding>().is_ok() || *empty && value.as_str() == Some(""),
+            Takes::Name(_) => value.is_str(),
+            Takes::Names(_) => value.as_array().is_some_and(|all| all.iter().all(Value::is_str)),
+            Takes::Table(_) => value.is_table(),
+        }
+    }
+
+    /// The words that it takes, if it takes words.
+    fn words(&self) -> &'static [&'static str] {
+        match self {
+            Takes::Words(words) => words,
+            Takes::Sharing => &["tensor", "channel", "block(32)"],
+            Takes::Rounding(_) => &Rounding::NAMES,
+            Takes::Count
+            | Takes::Bits(_)
+            | Takes::Positive
+            | Takes::Flag
+            | Takes::Name(_)
+            | Takes::Names(_)
+            | Takes::Table(_) => &[],
+        }
+    }
+
+    /// In words.
+    fn what(&self) -> String {
+        match self {
+            Takes::Count => "a whole number from 0".into(),
+            Takes::Positive => "a number above 0".into(),
+            Takes::Flag => "true or false".into(),
+            Takes::Bits(what) | Takes::Name(what) | Takes::Table(what) => (*what).into(),
+            Takes::Names(such) => format!("a list of names, such as [\"{such}\"]"),
+            Takes::Words(_) | Takes::Sharing | Takes::Rounding(_) => match self.words() {
+                [all @ .., last] => format!("{} or {last}", all.join(", ")),
+                [] => String::new(),
+            },
+        }
+    }
+}
+
+/// Refuses a value that a key does not take.
+fn check_value(at: &str, key: &str, value: &Value) -> Result<()> {
+    // At the top it is that of the method, unless said otherwise.
+    let takes = if at.is_empty() && key == "rounding" { Some(Takes::Rounding(true)) } else { takes(key) };
+    match takes.filter(|takes| !takes.allows(value)) {
+        None => Ok(()),
+        Some(takes) => {
+            let nearest = value.as_str().map(|word| did_you_mean(word, takes.words().iter().copied()));
+            let nearest = nearest.filter(|_| !takes.words().is_empty()).unwrap_or_default();
+            Err(Error::new(format!("{at}{key} takes {}, found {value}{nearest}", takes.what())))
+        }
     }
 }
 
@@ -128,13 +246,36 @@ fn unknown(at: &str, key: &str, known: &[String]) -> Error {
         .hint(format!("one of {}", all.join(", ")))
 }
 
-/// The keys of the whole configuration.
-fn top() -> Vec<String> {
-    let mut names = keys_of(&Config::default());
-    names.extend(["op".into(), "layer".into()]);
-    names
-}
-
+/// The keys of what has a form in TOML.
 fn keys_of(of: &impl serde::Serialize) -> Vec<String> {
     Table::try_from(of).map(|t| t.keys().cloned().collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_says_what_it_takes_and_takes_its_default() {
+        let top = Table::try_from(Config::default().filled()).unwrap();
+        let mut all: Vec<(String, Value)> = top.into_iter().collect();
+        all.extend(Table::try_from(Spec::usual(Kind::Weight)).unwrap());
+        all.push(("skip".into(), true.into()));
+        for (key, value) in &all {
+            assert!(takes(key).is_some(), "{key}");
+            check_value("", key, value).unwrap();
+        }
+    }
+
+    #[test]
+    fn words_are_those_that_are_read() {
+        // Of a word that there is not, the reader lists those there are.
+        for (key, at) in
+            [("requantize", ""), ("accumulator_limit", ""), ("io", ""), ("output", ""), ("scale", "input.")]
+        {
+            let error = toml::from_str::<Config>(&format!("{at}{key} = '?'")).unwrap_err().to_string();
+            let read: Vec<&str> = error.split('`').skip(1).step_by(2).filter(|word| *word != "?").collect();
+            assert_eq!(read, takes(key).unwrap().words(), "{key}: {error}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ mod scope;
 mod spec;
 
 pub use lowbit_arithmetic::Rounding;
-pub use scope::{Choices, Scopes, Skip};
+pub use scope::{Asked, Choices, Scopes, Skip};
 pub use spec::{Per, Scale, Spec};
 
 use lowbit_arithmetic::Method;
@@ -19,7 +19,16 @@ use std::collections::BTreeMap;
 
 /// The kinds of tensors, and the names of their keys.
 pub const KINDS: [(Kind, &str); 3] =
-    [(Kind::Input, "input"), (Kind::Weight, "weight"), (Kind::Activation, "activation")];
+    [(Kind::Input, name(Kind::Input)), (Kind::Weight, name(Kind::Weight)), (Kind::Activation, name(Kind::Activation))];
+
+/// The name of a kind's keys.
+const fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Input => "input",
+        Kind::Weight => "weight",
+        Kind::Activation => "activation",
+    }
+}
 
 /// Every choice there is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,7 +109,8 @@ impl Default for Config {
             io: Io::Float,
             output: Output::Wide,
             input: Spec::usual(Kind::Input),
-            weight: Spec::usual(Kind::Weight),
+            // Narrow where it is signed; who says nothing of it may make it unsigned.
+            weight: Spec { narrow: None, ..Spec::usual(Kind::Weight) },
             activation: Spec::usual(Kind::Activation),
             op: BTreeMap::new(),
             layer: BTreeMap::new(),
@@ -203,7 +213,7 @@ impl Config {
     /// The same choices with nothing left open.
     #[must_use]
     pub fn filled(&self) -> Self {
-        let fill = |kind| self.of(kind).over(&Spec::usual(kind));
+        let fill = |kind| self.of(kind).filled(kind);
         let (input, weight, activation) = (fill(Kind::Input), fill(Kind::Weight), fill(Kind::Activation));
         Config { input, weight, activation, ..self.clone() }
     }
@@ -233,6 +243,10 @@ impl Config {
         }
         if !(self.global_scale.is_finite() && self.global_scale > 0.0) {
             return Err(Error::new(format!("expected a positive global_scale, found {}", self.global_scale)));
+        }
+        if self.simulate_only && self.integer_only {
+            return Err(Error::new("simulate_only = true computes in floats, and integer_only = true allows none")
+                .hint("one of the two"));
         }
         self.check_device()?;
         self.check_shift()
@@ -373,6 +387,10 @@ mod tests {
             ("requantize = 'shift'", "input.scale = \"power-of-two\""),
             ("global_scale = -1.0", "global_scale"),
             ("round_for_shift = false", "shift"),
+            ("simulate_only = true\ninteger_only = true", "one of the two"),
+            ("input.narrow = true", "signed = true, or narrow = false"),
+            ("weight.signed = false\nweight.narrow = true", "signed = false has none"),
+            ("op.Conv.input = { signed = false, narrow = true }", "op.Conv"),
             ("hardware = 'integer-onyl'\nrequantize = 'fixed'", "did you mean 'integer-only'"),
             ("hardware = 'integer-only'", "expected requantize = fixed or shift"),
             ("hardware = 'integer-only'\nrequantize = 'fixed'\naccumulator_bits = 64", "accumulator_bits up to 32"),
@@ -380,6 +398,41 @@ mod tests {
             let error = Config::from_toml(text).unwrap_err().to_string();
             assert!(error.contains(word), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn values_that_a_key_does_not_take_are_told_in_words() {
+        for (text, told) in [
+            ("requantize = 'fixd'", "requantize takes float32, fixed or shift, found \"fixd\" (did you mean 'fixed'?)"),
+            ("io = 'int9'", "io takes float, int8, uint8, int16 or uint16, found \"int9\" (did you mean 'int8'?)"),
+            ("samples = 'many'", "samples takes a whole number from 0, found \"many\""),
+            ("samples = -3", "samples takes a whole number from 0, found -3"),
+            ("samples = 1.5", "samples takes a whole number from 0, found 1.5"),
+            ("samples.x = 1", "samples takes a whole number from 0, found { x = 1 }"),
+            ("input.bits = 300", "input.bits takes 2 to 16 bits, of activation up to 32, found 300"),
+            ("accumulator_bits = 'wide'", "accumulator_bits takes 16 to 64 bits, found \"wide\""),
+            ("equalize = 1", "equalize takes true or false, found 1"),
+            ("layer.'a*'.skip = 'yes'", "layer.\"a*\".skip takes true or false, found \"yes\""),
+            (
+                "op.Conv.output = 'narow'",
+                "op.Conv.output takes wide or narrow, found \"narow\" (did you mean 'narrow'?)",
+            ),
+            ("weight.scale = 'power-of-too'", "weight.scale takes float or power-of-two"),
+            (
+                "weight.per = 'chanel'",
+                "weight.per takes tensor, channel or block(32), found \"chanel\" (did you mean 'channel'?)",
+            ),
+            ("input.rounding = 'half-evn'", "(did you mean 'half-even'?)"),
+            ("input.observer = 3", "input.observer takes the name of an observer, found 3"),
+            ("refinements = 'bias-correction'", "refinements takes a list of names, such as [\"bias-correction\"]"),
+            ("global_scale = 'big'", "global_scale takes a number above 0, found \"big\""),
+            ("input = 8", "input takes choices of its own, such as input.bits = 8, found 8"),
+            ("op = 8", "op takes choices of operators, such as op.Conv.skip = true, found 8"),
+        ] {
+            let error = Config::from_toml(text).unwrap_err().to_string();
+            assert!(error.contains(told), "{text}: {error}");
+        }
+        assert_eq!(Config::from_toml("global_scale = 4\ninput.observer = 'global_scale'").unwrap().global_scale, 4.0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::text::OPERATORS;
 use lowbit_ir::{Error, Graph, Kind, Node, NodeId, Op, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What an operator or a layer has of its own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -97,25 +97,33 @@ impl Scopes {
 
     /// What is wanted of a kind of tensor at a node: `rule` says what the rule wants, which is over the operator's and
     /// under a layer's. Also the keys of the configuration, other than the default's, that had a say.
-    pub fn spec(&self, config: &Config, id: NodeId, op: &Op, kind: Kind, rule: &Spec) -> (Spec, Vec<String>) {
-        let mut spec = config.of(kind).over(&Spec::usual(kind));
+    pub fn spec(&self, config: &Config, id: NodeId, op: &Op, kind: Kind, rule: &Spec) -> Result<(Spec, Vec<String>)> {
+        let of_op = config.op.get(op.name()).map(|c| (op_key(op.name()), c.of(kind)));
+        let layers = self.layers.get(&id).into_iter().flatten();
+        let of_layers = layers.filter_map(|p| Some((layer_key(p), config.layer.get(p)?.of(kind))));
+        let levels = of_op.into_iter().chain([("the rule".to_string(), rule)]).chain(of_layers);
+        let mut spec = config.of(kind).clone();
         let mut keys = Vec::new();
-        let own = config.op.get(op.name()).map(|c| c.of(kind)).filter(|s| !s.is_open());
-        if let Some(own) = own {
+        for (key, own) in levels.filter(|(_, own)| !own.is_open()) {
+            // Who says nothing of the sign speaks of the one that is in force.
+            if own.narrow == Some(true) && own.signed.or(spec.signed).or(Spec::usual(kind).signed) == Some(false) {
+                let name = super::name(kind);
+                return Err(Error::new(format!("{key}.{name}.narrow = true has no effect on unsigned integers"))
+                    .hint(format!("{key}.{name}.signed = true, or leave it out")));
+            }
+            if own.signed == Some(false) && own.narrow.is_none() {
+                spec.narrow = None;
+            }
             spec = own.over(&spec);
-            keys.push(format!("op.{}", op.name()));
-        }
-        spec = rule.over(&spec);
-        for pattern in self.layers.get(&id).into_iter().flatten() {
-            if let Some(own) = config.layer.get(pattern).map(|c| c.of(kind)).filter(|s| !s.is_open()) {
-                spec = own.over(&spec);
-                keys.push(format!("layer.\"{pattern}\""));
+            if key != "the rule" {
+                keys.push(key);
             }
         }
+        spec = spec.filled(kind);
         if spec.observer.as_deref() == Some("global_scale") {
-            spec.observer = Some(format!("global_scale({})", config.global_scale));
+            spec.observer = Some(global_scale(config));
         }
-        (spec, keys)
+        Ok((spec, keys))
     }
 
     /// Puts a layer's choices among those of a node, in the order of how specific they are.
@@ -160,6 +168,91 @@ impl Scopes {
             }
         }
     }
+}
+
+/// Which choices were asked for while a graph was annotated: what nobody asks for has no effect.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    scopes: HashSet<(String, Kind)>,
+    kinds: HashSet<Kind>,
+    global_scale: bool,
+}
+
+impl Asked {
+    /// Notes that something of a kind was made narrow, by this observer and the say of these keys.
+    pub fn note(&mut self, config: &Config, kind: Kind, observer: &str, keys: &[String]) {
+        self.kinds.insert(kind);
+        self.scopes.extend(keys.iter().map(|key| (key.clone(), kind)));
+        self.global_scale |= observer == global_scale(config);
+    }
+
+    /// Refuses choices that had no effect.
+    pub fn check(&self, config: &Config) -> Result<()> {
+        let silent = |key: String, why: &str, hint: &str| {
+            Err(Error::new(format!("{key} has no effect: {why}")).hint(hint.to_string()))
+        };
+        let of_ops = config.op.iter().map(|(name, c)| (op_key(name), c));
+        let scopes = of_ops.chain(config.layer.iter().map(|(name, c)| (layer_key(name), c)));
+        for (at, choices) in scopes {
+            for (kind, name) in super::KINDS {
+                let Some((key, value)) = choices.of(kind).entries().into_iter().next() else { continue };
+                if !self.scopes.contains(&(at.clone(), kind)) {
+                    let (why, hint) = needs(kind);
+                    return silent(
+                        format!("{at}.{name}.{key} = {value}"),
+                        &format!("nothing of that name {why}"),
+                        hint,
+                    );
+                }
+            }
+        }
+        let activation = config.activation.filled(Kind::Activation);
+        let usual = Spec::usual(Kind::Activation).entries();
+        let other = activation.entries().into_iter().find(|entry| !usual.contains(entry));
+        if let Some((key, value)) = other.filter(|_| !self.kinds.contains(&Kind::Activation)) {
+            let (why, hint) = needs(Kind::Activation);
+            return silent(format!("activation.{key} = {value}"), &format!("nothing {why}"), hint);
+        }
+        if config.global_scale != Config::default().global_scale && !self.global_scale {
+            let key = format!("global_scale = {}", config.global_scale);
+            return silent(
+                key,
+                "nothing has the observer global_scale",
+                "input.observer = \"global_scale\" for all values in memory",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What a choice of a kind speaks of, and what it takes for it to have an effect.
+fn needs(kind: Kind) -> (&'static str, &'static str) {
+    match kind {
+        Kind::Input => (
+            "reads a narrow value of its own",
+            "say it of those who read from memory: what belongs to the kernel before it, or stays float, does not",
+        ),
+        Kind::Weight => {
+            ("has weights that become integers", "say it of layers such as Conv and MatMul that are not skipped")
+        }
+        Kind::Activation => (
+            "leaves a wide value that is narrowed before the next operator",
+            "activation.bits below 32, of layers whose result is not the model's: that is said by output = \"narrow\"",
+        ),
+    }
+}
+
+fn op_key(name: &str) -> String {
+    format!("op.{name}")
+}
+
+fn layer_key(pattern: &str) -> String {
+    format!("layer.\"{pattern}\"")
+}
+
+/// The observer with the configuration's parameter.
+fn global_scale(config: &Config) -> String {
+    format!("global_scale({})", config.global_scale)
 }
 
 /// Whether a pattern is the name of a node or of one of its results.

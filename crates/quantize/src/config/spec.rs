@@ -173,11 +173,31 @@ impl Spec {
         Spec { narrow: Some(narrow), scale, rounding, ..self }
     }
 
+    /// This wish of a kind with nothing left open: the usual choices fill it. Unsigned integers have no lowest one to leave
+    /// out.
+    #[must_use]
+    pub fn filled(&self, kind: Kind) -> Spec {
+        let all = self.over(&Spec::usual(kind));
+        Spec { narrow: all.narrow.zip(all.signed).map(|(narrow, signed)| narrow && signed), ..all }
+    }
+
+    /// What it says, as keys and values in TOML.
+    pub(crate) fn entries(&self) -> Vec<(String, String)> {
+        let table = toml::Table::try_from(self).unwrap_or_default();
+        table.into_iter().map(|(key, value)| (key, value.to_string())).collect()
+    }
+
     /// Refuses what no integers can be, for a kind of tensor. Observers are known to [`crate::observe::Observers`].
     pub fn check(&self, kind: Kind) -> Result<()> {
         let widest = if kind == Kind::Activation { 32 } else { 16 };
         if let Some(bits) = self.bits.filter(|bits| !(2..=widest).contains(bits)) {
             return Err(Error::new(format!("expected bits in 2..={widest}, found {bits}")));
+        }
+        if self.narrow == Some(true) && self.signed == Some(false) {
+            return Err(Error::new(
+                "narrow = true leaves out the lowest of signed integers, and signed = false has none",
+            )
+            .hint("signed = true, or narrow = false"));
         }
         if self.per == Some(Per::Block(0)) {
             return Err(Error::new("expected blocks of at least one element, found block(0)"));
@@ -195,15 +215,14 @@ impl Spec {
 
     /// The request of a complete wish: `axis` is that of the channels, `block_axis` the one that blocks cut.
     pub(crate) fn request(&self, kind: Kind, axis: usize, block_axis: usize) -> Request {
-        let all = self.over(&Spec::usual(kind));
+        let all = self.filled(kind);
         use lowbit_ir::request::Sharing;
         Request {
             kind,
             bits: all.bits.unwrap_or(8),
             signed: all.signed.unwrap_or(false),
             symmetric: all.symmetric.unwrap_or(false),
-            // Only signed integers have a lowest one that could be left out.
-            narrow: all.narrow.unwrap_or(false) && all.signed.unwrap_or(false),
+            narrow: all.narrow.unwrap_or(false),
             sharing: match all.per {
                 None | Some(Per::Tensor) => Sharing::Tensor,
                 Some(Per::Channel) => Sharing::Channel(axis),
@@ -298,6 +317,7 @@ mod tests {
             (Spec::bits(33), Kind::Activation, "2..=32"),
             (Spec::default().per_block(0), Kind::Weight, "block(0)"),
             (Spec::default().per_channel(), Kind::Activation, "one scale a tensor"),
+            (Spec::default().unsigned().narrow(), Kind::Weight, "signed = false has none"),
         ] {
             let error = spec.check(kind).unwrap_err().to_string();
             assert!(error.contains(why), "{why}: {error}");

@@ -256,9 +256,10 @@ fn noise(
         let Some(seen) = seen.get(value) else { continue };
         let rows = Rows::new(g, *reader)?;
         let reach = seen.largest.iter().zip(factors).map(|(m, f)| m * f).fold(0.0, f64::max);
-        let wanted = |kind| scopes.spec(config, *reader, &g.node(*reader).op, kind, &Spec::default()).0;
+        let wanted =
+            |kind| scopes.spec(config, *reader, &g.node(*reader).op, kind, &Spec::default()).map(|(spec, _)| spec);
         let steps = |spec: &Spec| f64::from(1u32 << spec.bits.unwrap_or(8)) - 1.0;
-        let (input, weight) = (wanted(Kind::Input), wanted(Kind::Weight));
+        let (input, weight) = (wanted(Kind::Input)?, wanted(Kind::Weight)?);
         let step = reach / steps(&input);
         let mut activations = 0.0;
         let mut largest = vec![0.0f64; rows.map.outputs];
