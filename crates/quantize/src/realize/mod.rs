@@ -22,6 +22,7 @@ mod wide;
 
 pub use settle::{Sink, behind_dequantize, per_sink};
 
+use crate::calibrate::source;
 use crate::config::Config;
 use crate::declined;
 use crate::prepare::rewrite;
@@ -59,7 +60,7 @@ pub fn realize(g: &mut Graph, config: &Config, own: &Realizers) -> Result<Vec<Le
     let mut left = Vec::new();
     if config.simulate_only {
         let reason = || "simulate_only = true".to_string();
-        let nodes = g.nodes().filter(|(_, n)| computes_floats(g, n));
+        let nodes = g.nodes().filter(|(_, n)| computes_floats(g, n) || rescales_on_floats(g, n));
         return Ok(nodes.map(|(_, n)| LeftFloat { node: n.name.clone(), reason: reason() }).collect());
     }
     rewrite::each_node(g, |g, id| {
@@ -79,6 +80,9 @@ pub fn realize(g: &mut Graph, config: &Config, own: &Realizers) -> Result<Vec<Le
     })?;
     g.sweep();
     g.sort()?;
+    let rescaled = g.nodes().filter(|(_, n)| rescales_on_floats(g, n));
+    let reason = || "its operand is dequantized and quantized again, on floats".to_string();
+    left.extend(rescaled.map(|(_, n)| LeftFloat { node: n.name.clone(), reason: reason() }));
     cx.give_names(g);
     Ok(left)
 }
@@ -87,6 +91,12 @@ pub fn realize(g: &mut Graph, config: &Config, own: &Realizers) -> Result<Vec<Le
 fn computes_floats(g: &Graph, node: &Node) -> bool {
     let float = rewrite::output(node).is_some_and(|v| g.ty(v).dtype.is_float());
     node.op.category() != Category::Quantization && float
+}
+
+/// Whether a node is a Quantize of what was dequantized: integers from one scale to another by way of floats.
+pub(crate) fn rescales_on_floats(g: &Graph, node: &Node) -> bool {
+    let from = node.input(0).and_then(|v| source(g, v));
+    matches!(node.op, Op::Quantize { .. }) && from.is_some_and(|q| g.constant(q).is_none())
 }
 
 type Closure = Arc<dyn Fn(&mut Graph, NodeId, &mut Realize) -> Result<Outcome> + Send + Sync>;

@@ -37,7 +37,7 @@ fn walk(g: &Graph, v: ValueId, limits: (f32, f32), cx: &Realize, found: &mut Vec
             _ if cx.declined.contains_key(&node.name) => others = true,
             (Op::Relu, Some(y)) => others |= walk(g, y, limited(0.0, f32::INFINITY), cx, found),
             (Op::Clip { min, max }, Some(y)) => others |= walk(g, y, limited(*min, *max), cx, found),
-            (Op::Quantize { rounding }, Some(q)) if g.ty(q).dtype.bits() <= 16 => {
+            (Op::Quantize { rounding }, Some(q)) => {
                 let (ty, limits) = match narrowed(g.ty(q), limits) {
                     Some(ty) => (ty, None),
                     None => (g.ty(q).clone(), Some(limits)),
@@ -100,10 +100,11 @@ pub fn per_sink(
 ) -> Result<Outcome> {
     let Some(y) = rewrite::output(g.node(id)) else { return Ok(Outcome::Other) };
     let (mut sinks, mut others) = sinks(g, y, cx);
-    // These operators give one scale.
+    // These operators give narrow integers of one scale.
     let one_scale = |s: &Sink| s.limits.is_none() && s.ty.quant.as_ref().is_some_and(lowbit_ir::Quant::is_per_tensor);
-    others |= !sinks.iter().all(one_scale);
-    sinks.retain(one_scale);
+    let fits = |s: &Sink| s.ty.dtype.bits() <= 16 && one_scale(s);
+    others |= !sinks.iter().all(fits);
+    sinks.retain(fits);
     if sinks.is_empty() {
         return Ok(Outcome::Float("its result is not quantized".into()));
     }
