@@ -158,6 +158,36 @@ fn a_rescaling_by_way_of_floats_is_counted_as_what_it_is() {
 }
 
 #[test]
+fn wide_sums_of_few_bits_are_integers_too() {
+    for text in ["activation.bits = 16", "activation.bits = 10", "activation.bits = 20", ""] {
+        let text = format!("integer_only = true\nstore_lowbit = false\n{text}");
+        let g = graph(
+            r#"
+graph "sums" {
+  input %x: f32[1x3x8x8]
+  const %w1: f32[4x3x3x3] = random
+  const %w2: f32[4x4x3x3] = random
+  const %w3: f32[4x4x1x1] = random
+  %c1 = Conv(%x, %w1) {pads [1, 1, 1, 1]}
+  %c2 = Conv(%c1, %w2) {pads [1, 1, 1, 1]}
+  %a = Add(%c1, %c2)
+  %c3 = Conv(%a, %w3)
+  %b = Add(%a, %c3)
+  %y = Conv(%b, %w3)
+  output %y
+}
+"#,
+        );
+        let samples = Random(2).samples(&g, 6);
+        let options = Options { config: Config::from_toml(&text).unwrap(), ..Options::default() };
+        let q = run_pipeline(&g, &options, &samples).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(ops(&q.integer).iter().filter(|op| **op == "QAdd").count(), 2, "{text}");
+        assert!(distance(&g, &q.integer, &samples) < 0.1, "{text}");
+        assert!(distance(&q.qdq, &q.integer, &samples) < 0.03, "{text}");
+    }
+}
+
+#[test]
 fn the_more_specific_choice_wins_and_is_told() {
     let text = r#"
 [op.Conv]
