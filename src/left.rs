@@ -2,10 +2,10 @@
 
 use crate::model::with_batch;
 use lowbit_ir::infer::macs;
-use lowbit_ir::{Graph, Node, NodeId, meta};
+use lowbit_ir::{Graph, Node, NodeId};
+use lowbit_quantize::declined;
 use lowbit_quantize::realize::LeftFloat;
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// A node of a quantized model that stays float.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,9 +28,7 @@ pub fn left_float(graph: &Graph, left: &[LeftFloat]) -> Vec<Left> {
     let work = |id: NodeId| sized.as_ref().map_or(0, |g| macs(g, id));
     let total: u64 = graph.nodes().map(|(id, _)| work(id)).sum();
     let percent = |part: u64| if total == 0 { 0.0 } else { 100.0 * part as f64 / total as f64 };
-    // Only files of ours say it, and one that says something unreadable says nothing.
-    let declined = graph.meta.properties.get(meta::DECLINED).and_then(|json| serde_json::from_str(json).ok());
-    let mut declined: BTreeMap<String, String> = declined.unwrap_or_default();
+    let mut declined = declined::reasons(graph);
     let described = |(id, node): (NodeId, &Node)| {
         let found = left.iter().find(|l| l.node == node.name)?;
         let (rule, reason) = match (declined.remove(&node.name), &node.rule) {

@@ -7,6 +7,7 @@
 use crate::Options;
 use crate::channels;
 use crate::config::{Asked, Config, Io, Output, Per, Scopes, Skip, Spec};
+use crate::declined;
 use crate::prepare::rewrite;
 use lowbit_ir::op::{Binary, Category};
 use lowbit_ir::request::Sharing;
@@ -25,9 +26,13 @@ pub struct Declined {
     pub rule: Arc<str>,
     /// Why.
     pub reason: String,
+    /// Whether it must stay float; else it does so unless what it reads is integers in any case.
+    pub firm: bool,
 }
 
 /// Puts placeholders where the rules want narrow values; gives back what the rules declined, in graph order.
+///
+/// What must stay float the metadata tells the stages that follow.
 pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
     check_float_mode()?;
     options.check()?;
@@ -48,9 +53,13 @@ pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
             cx.narrow_results(&call)?;
         }
         cx.g.node_mut(id).rule = Some(name.clone());
-        if let Decision::Float(reason) | Decision::Tail(reason) = &decision {
-            let reason = reason.clone();
-            declined.push(Declined { node: call.name.clone(), op: call.op.name(), rule: name, reason });
+        let said = match &decision {
+            Decision::Integer | Decision::Fused => None,
+            Decision::Float(reason) => Some((reason.clone(), true)),
+            Decision::Unread(reason) | Decision::Tail(reason) => Some((reason.clone(), false)),
+        };
+        if let Some((reason, firm)) = said {
+            declined.push(Declined { node: call.name.clone(), op: call.op.name(), rule: name, reason, firm });
         }
         cx.decisions.insert(id, decision);
         cx.unify_readers(&call);
@@ -58,6 +67,7 @@ pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
     cx.narrow_inputs()?;
     declined.reverse();
     cx.asked.check(config)?;
+    declined::record_firm(g, &declined)?;
     Ok(declined)
 }
 
@@ -70,7 +80,10 @@ pub enum Decision {
     Fused,
     /// It stays float, for this reason.
     Float(String),
-    /// It stays float, since only results of the model depend on it.
+    /// Nobody reads integers of it, so it may stay float; where what it reads is integers in any case, it can work on
+    /// those.
+    Unread(String),
+    /// The same, since only results of the model depend on it.
     Tail(String),
 }
 
@@ -346,7 +359,7 @@ impl Annotator<'_> {
                 // A placeholder has no decision of its own: somebody wants the value narrow.
                 None if matches!(node.op, Op::Simulate(_)) => return Readers::Integer,
                 // What makes masks, indices or shapes of floats reads them as they are.
-                None | Some(Decision::Float(_)) => readers = Readers::Float,
+                None | Some(Decision::Float(_) | Decision::Unread(_)) => readers = Readers::Float,
                 Some(Decision::Tail(_)) => {}
             }
         }

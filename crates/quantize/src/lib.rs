@@ -15,6 +15,7 @@ pub mod annotate;
 pub mod calibrate;
 mod channels;
 pub mod config;
+pub mod declined;
 pub mod equalize;
 pub mod observe;
 pub mod phase;
@@ -41,9 +42,8 @@ pub use samples::Samples;
 use lowbit_ir::op::Category;
 use lowbit_ir::pass::{Flow, Watch};
 use lowbit_ir::{
-    Customs, Dim, Engine, Error, Graph, Result, Run, ValueId, check_float_mode, hardware, memory, meta, verify,
+    Customs, Dim, Engine, Error, Graph, Result, Run, ValueId, check_float_mode, hardware, memory, verify,
 };
-use std::collections::BTreeMap;
 
 /// A quantized model in its three forms, and the account of how it came about.
 #[derive(Debug, Clone)]
@@ -260,11 +260,13 @@ fn run(
     if own(Phase::Refined, &mut g, watch)? == Flow::Stop {
         return Ok(None);
     }
-    record(&mut g, &declined)?;
-    let qdq = g.clone();
+    let mut qdq = g.clone();
     let Some(left) = stage("realize", &mut g, watch, |g| realize(g, config, &options.realizers))? else {
         return Ok(None);
     };
+    for g in [&mut qdq, &mut g] {
+        declined::record_left(g, &declined, &left)?;
+    }
     if own(Phase::Realized, &mut g, watch)? == Flow::Stop {
         return Ok(None);
     }
@@ -311,17 +313,6 @@ fn check_weights(g: &Graph) -> Result<()> {
             }
         }
     }
-    Ok(())
-}
-
-/// Writes into the metadata why nodes stay float, so that whoever reads the file can say it too.
-fn record(g: &mut Graph, declined: &[Declined]) -> Result<()> {
-    if declined.is_empty() {
-        return Ok(());
-    }
-    let reasons: BTreeMap<&str, &str> = declined.iter().map(|d| (d.node.as_str(), d.reason.as_str())).collect();
-    let json = serde_json::to_string(&reasons).map_err(|e| Error::new(format!("writing the reasons: {e}")))?;
-    g.meta.properties.insert(meta::DECLINED.into(), json);
     Ok(())
 }
 

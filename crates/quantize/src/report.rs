@@ -5,7 +5,7 @@ use crate::calibrate::Chosen;
 use crate::config::Config;
 use crate::equalize::Equalized;
 use crate::prepare::rewrite;
-use crate::realize::LeftFloat;
+use crate::realize::{LeftFloat, rescales_on_floats};
 use crate::refine::Correction;
 use lowbit_ir::infer::{self, macs};
 use lowbit_ir::{Def, Error, Graph, Node, NodeId, Op, Result, ValueId};
@@ -194,10 +194,11 @@ fn node_named(g: &Graph, name: &str) -> Option<NodeId> {
     g.nodes().find(|(_, n)| n.name == name).map(|(id, _)| id)
 }
 
-/// Whether a node computes floats (and not merely changes between floats and integers).
+/// Whether a node computes floats (and not merely changes between floats and integers, where those meet).
 fn is_float(g: &Graph, node: &Node) -> bool {
     let edge = matches!(node.op, Op::Quantize { .. } | Op::Dequantize);
-    !edge && rewrite::output(node).is_some_and(|v| g.ty(v).dtype.is_float())
+    let computes = !edge && rewrite::output(node).is_some_and(|v| g.ty(v).dtype.is_float());
+    computes || rescales_on_floats(g, node)
 }
 
 fn elements(g: &Graph, node: &Node) -> u64 {

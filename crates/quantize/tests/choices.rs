@@ -212,6 +212,71 @@ fn wide_values_stay_wide_until_a_layer_reads_them() {
     assert!(narrow(&q.qdq) < narrow(&usual.qdq), "{} {}", narrow(&q.qdq), narrow(&usual.qdq));
 }
 
+/// How often integers are dequantized only to be quantized again.
+fn by_way_of_floats(g: &Graph) -> usize {
+    let dequantized = |v| g.producer(v).is_some_and(|id| g.node(id).op == Op::Dequantize);
+    g.nodes().filter(|(_, n)| matches!(n.op, Op::Quantize { .. }) && n.operands().any(dequantized)).count()
+}
+
+#[test]
+fn a_wide_activation_comes_from_its_accumulator_by_integers() {
+    for (text, bits) in [
+        ("activation.bits = 24", 24),
+        ("activation.bits = 31", 31),
+        ("activation.bits = 18\nrequantize = 'fixed'", 18),
+        ("activation.bits = 24\nstore_lowbit = false", 24),
+    ] {
+        let (g, samples, q) = quantized(&format!("integer_only = true\n{text}"));
+        assert_eq!(by_way_of_floats(&q.integer), 0, "{text}");
+        let most = (1i64 << (bits - 1)) - 1;
+        let wide = |g: &Graph, v| g.ty(v).quant.as_ref().is_some_and(|q| q.qmax == most);
+        let made = q.integer.nodes().filter(|(_, n)| n.outputs.iter().any(|v| wide(&q.integer, *v)));
+        let made: Vec<&str> = made.map(|(_, n)| n.op.name()).filter(|op| *op != "Relu").collect();
+        // One behind each layer but the last, whose result leaves the model as it is.
+        assert_eq!(made, ["Requantize"; 3], "{text}");
+        assert!(distance(&g, &q.integer, &samples) < 0.05, "{text}");
+        assert!(distance(&q.qdq, &q.integer, &samples) < 0.02, "{text}");
+    }
+}
+
+#[test]
+fn a_rescaling_by_way_of_floats_is_counted_as_what_it_is() {
+    let (_, _, q) = quantized("activation.bits = 24\nsimulate_only = true");
+    assert!(by_way_of_floats(&q.integer) > 0);
+    let counted = q.report.left_float.iter().filter(|l| l.op == "Quantize").count();
+    assert_eq!(counted, by_way_of_floats(&q.integer), "{:?}", q.report.left_float);
+}
+
+#[test]
+fn wide_sums_of_few_bits_are_integers_too() {
+    for text in ["activation.bits = 16", "activation.bits = 10", "activation.bits = 20", ""] {
+        let text = format!("integer_only = true\nstore_lowbit = false\n{text}");
+        let g = graph(
+            r#"
+graph "sums" {
+  input %x: f32[1x3x8x8]
+  const %w1: f32[4x3x3x3] = random
+  const %w2: f32[4x4x3x3] = random
+  const %w3: f32[4x4x1x1] = random
+  %c1 = Conv(%x, %w1) {pads [1, 1, 1, 1]}
+  %c2 = Conv(%c1, %w2) {pads [1, 1, 1, 1]}
+  %a = Add(%c1, %c2)
+  %c3 = Conv(%a, %w3)
+  %b = Add(%a, %c3)
+  %y = Conv(%b, %w3)
+  output %y
+}
+"#,
+        );
+        let samples = Random(2).samples(&g, 6);
+        let options = Options { config: Config::from_toml(&text).unwrap(), ..Options::default() };
+        let q = run_pipeline(&g, &options, &samples).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(ops(&q.integer).iter().filter(|op| **op == "QAdd").count(), 2, "{text}");
+        assert!(distance(&g, &q.integer, &samples) < 0.1, "{text}");
+        assert!(distance(&q.qdq, &q.integer, &samples) < 0.03, "{text}");
+    }
+}
+
 #[test]
 fn the_more_specific_choice_wins_and_is_told() {
     let text = r#"

@@ -2,6 +2,7 @@
 
 use super::constants::quantize_tensor;
 use super::{Choice, Parameters, spec};
+use crate::declined;
 use crate::prepare::rewrite;
 use lowbit_arithmetic::{Rounding, quantize};
 use lowbit_ir::request::Sharing;
@@ -114,10 +115,14 @@ fn dequantize_for_readers(g: &mut Graph, placeholder: NodeId, s: ValueId, q: Val
 }
 
 /// Removes a Relu or Clip that the quantization behind it implies: what it would cut off becomes the same integer.
+///
+/// One that is to stay float stays.
 pub fn drop_redundant_limits(g: &mut Graph) -> Result<()> {
+    let declined = declined::reasons(g);
     rewrite::each_node(g, |g, id| {
         let node = g.node(id);
         let (min, max) = match node.op {
+            _ if declined.contains_key(&node.name) => return Ok(false),
             Op::Relu => (0.0, f32::INFINITY),
             Op::Clip { min, max } => (min, max),
             _ => return Ok(false),

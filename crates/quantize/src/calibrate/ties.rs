@@ -4,6 +4,7 @@
 //! take the result's, so that joining copies integers; one that others read too keeps its own and is rescaled there.
 //! The result's cover all operands, whoever reads them.
 
+use crate::declined;
 use crate::prepare::rewrite;
 use crate::rules::keeps_quantization;
 use lowbit_ir::request::Sharing;
@@ -56,8 +57,9 @@ fn find(leader: &HashMap<NodeId, NodeId>, mut id: NodeId) -> NodeId {
 
 /// Pairs of placeholders with the same parameters: that of what is copied, that of the copy.
 fn ties(g: &Graph, placeholders: &[NodeId]) -> Vec<(NodeId, NodeId)> {
-    let mut ties = Vec::new();
-    for (_, node) in g.nodes() {
+    let (mut ties, declined) = (Vec::new(), declined::reasons(g));
+    // What stays float moves no integers.
+    for (_, node) in g.nodes().filter(|(_, n)| !declined.contains_key(&n.name)) {
         let results: Vec<NodeId> = placeholders
             .iter()
             .copied()

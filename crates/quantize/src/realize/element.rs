@@ -2,13 +2,16 @@
 
 use super::settle::{self, Sink};
 use super::{Outcome, Realize, operand, wide};
+use crate::prepare::rewrite;
 use lowbit_arithmetic::{AddRescale, activation};
 use lowbit_ir::op::Unary;
 use lowbit_ir::{Graph, NodeId, Op, Result, Tensor, Type, ValueId, interp};
 
 pub fn add(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
     let is_wide = |v: Option<ValueId>| operand::narrow(g, v).is_err();
-    if cx.wide && (is_wide(g.node(id).input(0)) || is_wide(g.node(id).input(1))) {
+    // Whoever reads the sum itself reads it wide, so that it needs no scale of a Quantize behind it.
+    let read_wide = rewrite::output(g.node(id)).is_some_and(|y| settle::sinks(g, y, cx).1);
+    if cx.wide && (read_wide || is_wide(g.node(id).input(0)) || is_wide(g.node(id).input(1))) {
         return wide::add(g, id, cx);
     }
     pair(g, id, cx, |a, b, out, cx| AddRescale::new(cx.rescale.method, a, b, out).is_ok(), Op::QAdd)

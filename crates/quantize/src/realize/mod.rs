@@ -8,7 +8,8 @@
 //!   between, which become the limits of the integers;
 //! - sums, products, averages and tables need to know the scale of their result, so they look for that Quantize first.
 //!
-//! What does not match stays as it is, between Dequantize and Quantize, with a reason: that is always correct.
+//! What does not match stays as it is, between Dequantize and Quantize, with a reason: that is always correct. So does
+//! what the rules declined, which the metadata tells.
 
 mod accumulator;
 mod average;
@@ -21,7 +22,9 @@ mod wide;
 
 pub use settle::{Sink, behind_dequantize, per_sink};
 
+use crate::calibrate::source;
 use crate::config::Config;
+use crate::declined;
 use crate::prepare::rewrite;
 use lowbit_ir::op::{Binary, Category, ReduceKind, Rescale, ResizeMode};
 use lowbit_ir::suggest::did_you_mean;
@@ -50,20 +53,23 @@ pub fn realize(g: &mut Graph, config: &Config, own: &Realizers) -> Result<Vec<Le
         rescale: config.rescale()?,
         accumulator: accumulator::Allowed { bits: config.accumulator_bits, limit: config.accumulator_limit },
         wide: !config.store_lowbit,
+        declined: declined::reasons(g),
         names: Vec::new(),
         wide_names: Vec::new(),
     };
     let mut left = Vec::new();
     if config.simulate_only {
-        let float = |n: &Node| rewrite::output(n).is_some_and(|v| g.ty(v).dtype.is_float());
-        let computes = |n: &Node| n.op.category() != Category::Quantization && float(n);
         let reason = || "simulate_only = true".to_string();
-        let nodes = g.nodes().filter(|(_, n)| computes(n));
+        let nodes = g.nodes().filter(|(_, n)| computes_floats(g, n) || rescales_on_floats(g, n));
         return Ok(nodes.map(|(_, n)| LeftFloat { node: n.name.clone(), reason: reason() }).collect());
     }
     rewrite::each_node(g, |g, id| {
         let name = g.node(id).name.clone();
-        match own.one(g, id, &mut cx).unwrap_or_else(|| one(g, id, &mut cx))? {
+        let done = match cx.declined.get(&name) {
+            Some(reason) if computes_floats(g, g.node(id)) => Outcome::Float(reason.clone()),
+            Some(_) | None => own.one(g, id, &mut cx).unwrap_or_else(|| one(g, id, &mut cx))?,
+        };
+        match done {
             Outcome::Integer => Ok(true),
             Outcome::Other => Ok(false),
             Outcome::Float(reason) => {
@@ -74,8 +80,23 @@ pub fn realize(g: &mut Graph, config: &Config, own: &Realizers) -> Result<Vec<Le
     })?;
     g.sweep();
     g.sort()?;
+    let rescaled = g.nodes().filter(|(_, n)| rescales_on_floats(g, n));
+    let reason = || "its operand is dequantized and quantized again, on floats".to_string();
+    left.extend(rescaled.map(|(_, n)| LeftFloat { node: n.name.clone(), reason: reason() }));
     cx.give_names(g);
     Ok(left)
+}
+
+/// Whether a node gives floats that it computed, and not merely dequantized.
+fn computes_floats(g: &Graph, node: &Node) -> bool {
+    let float = rewrite::output(node).is_some_and(|v| g.ty(v).dtype.is_float());
+    node.op.category() != Category::Quantization && float
+}
+
+/// Whether a node is a Quantize of what was dequantized: integers from one scale to another by way of floats.
+pub(crate) fn rescales_on_floats(g: &Graph, node: &Node) -> bool {
+    let from = node.input(0).and_then(|v| source(g, v));
+    matches!(node.op, Op::Quantize { .. }) && from.is_some_and(|q| g.constant(q).is_none())
 }
 
 type Closure = Arc<dyn Fn(&mut Graph, NodeId, &mut Realize) -> Result<Outcome> + Send + Sync>;
@@ -146,6 +167,8 @@ pub struct Realize {
     accumulator: accumulator::Allowed,
     /// Whether wide values are read as they are.
     wide: bool,
+    /// The nodes that the rules left float, and why.
+    declined: BTreeMap<String, String>,
     /// Narrow integers, and the source's name of the float they stand for.
     names: Vec<(ValueId, String)>,
     /// The same of accumulators, which stand back behind narrow values.

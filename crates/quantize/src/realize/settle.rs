@@ -20,22 +20,24 @@ pub struct Sink {
 }
 
 /// Every sink of a float value, and whether anything else reads the value or what is limited of it.
-pub fn sinks(g: &Graph, v: ValueId) -> (Vec<Sink>, bool) {
+pub fn sinks(g: &Graph, v: ValueId, cx: &Realize) -> (Vec<Sink>, bool) {
     let mut found = Vec::new();
-    let others = walk(g, v, (f32::NEG_INFINITY, f32::INFINITY), &mut found);
+    let others = walk(g, v, (f32::NEG_INFINITY, f32::INFINITY), cx, &mut found);
     (found, others)
 }
 
-fn walk(g: &Graph, v: ValueId, limits: (f32, f32), found: &mut Vec<Sink>) -> bool {
+fn walk(g: &Graph, v: ValueId, limits: (f32, f32), cx: &Realize, found: &mut Vec<Sink>) -> bool {
     let mut others = g.is_output(v);
     for (reader, _) in g.users().of(v) {
         let node = g.node(*reader);
         // A later limit has the last word.
         let limited = |min: f32, max: f32| (limits.0.max(min).min(max), limits.1.max(min).min(max));
         match (&node.op, rewrite::output(node)) {
-            (Op::Relu, Some(y)) => others |= walk(g, y, limited(0.0, f32::INFINITY), found),
-            (Op::Clip { min, max }, Some(y)) => others |= walk(g, y, limited(*min, *max), found),
-            (Op::Quantize { rounding }, Some(q)) if g.ty(q).dtype.bits() <= 16 => {
+            // A limit that is to stay float is nobody's part.
+            _ if cx.declined.contains_key(&node.name) => others = true,
+            (Op::Relu, Some(y)) => others |= walk(g, y, limited(0.0, f32::INFINITY), cx, found),
+            (Op::Clip { min, max }, Some(y)) => others |= walk(g, y, limited(*min, *max), cx, found),
+            (Op::Quantize { rounding }, Some(q)) => {
                 let (ty, limits) = match narrowed(g.ty(q), limits) {
                     Some(ty) => (ty, None),
                     None => (g.ty(q).clone(), Some(limits)),
@@ -97,11 +99,12 @@ pub fn per_sink(
     make: impl Fn(&mut Graph, &Sink, &Realize) -> Result<Option<(Op, Vec<ValueId>)>>,
 ) -> Result<Outcome> {
     let Some(y) = rewrite::output(g.node(id)) else { return Ok(Outcome::Other) };
-    let (mut sinks, mut others) = sinks(g, y);
-    // These operators give one scale.
+    let (mut sinks, mut others) = sinks(g, y, cx);
+    // These operators give narrow integers of one scale.
     let one_scale = |s: &Sink| s.limits.is_none() && s.ty.quant.as_ref().is_some_and(lowbit_ir::Quant::is_per_tensor);
-    others |= !sinks.iter().all(one_scale);
-    sinks.retain(one_scale);
+    let fits = |s: &Sink| s.ty.dtype.bits() <= 16 && one_scale(s);
+    others |= !sinks.iter().all(fits);
+    sinks.retain(fits);
     if sinks.is_empty() {
         return Ok(Outcome::Float("its result is not quantized".into()));
     }
@@ -176,7 +179,7 @@ pub fn dequantize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome
 
 /// Every sink of `d`, which is `q` dequantized, becomes a Requantize of `q`, or `q` itself where nothing changes.
 fn requantize_sinks(g: &mut Graph, q: ValueId, d: ValueId, cx: &mut Realize) {
-    for sink in sinks(g, d).0 {
+    for sink in sinks(g, d, cx).0 {
         if sink.limits.is_none() && same_integers(g.ty(q), &sink.ty) {
             absorb(g, &sink, q, cx);
             continue;

@@ -45,7 +45,7 @@ pub fn operand(g: &mut Graph, v: Option<ValueId>, cx: &Realize) -> Result<std::r
     Ok(Ok(rewrite::output(g.node(node)).unwrap_or(q)))
 }
 
-/// A sum of operands of which at least one is wide: wide as well.
+/// A sum that is wide, of operands of any width.
 pub fn add(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
     let operands = g.node(id).inputs.clone();
     let mut sides = Vec::new();

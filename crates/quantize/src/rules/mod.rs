@@ -173,7 +173,7 @@ impl fmt::Debug for Rules {
 
 /// The reason to stay float of a call whose result nobody reads as integers.
 fn follows_readers() -> Decision {
-    Decision::Float("only float operators read its result".into())
+    Decision::Unread("only float operators read its result".into())
 }
 
 /// The reason to stay float of a call behind the last layer.
