@@ -12,7 +12,10 @@ use super::{FArgs, QArgs};
 use crate::requant::{Epilogue, Requant, Residual, Scales};
 use crate::x86::dot::{Dot, Room, Words};
 use crate::x86::lanes8::Ymm;
-use crate::x86::rescale8::{Bytes8, Fixed8, Float8, Joined8, Rescale8, Shift8, Wide8, store_bytes8, store_ints8};
+use crate::x86::rescale::Aim;
+use crate::x86::rescale8::{
+    Bytes8, Fixed8, Float8, Joined8, Rescale8, Rounded8, Shift8, Wide8, store_bytes8, store_ints8,
+};
 use crate::x86::unroll;
 use core::arch::x86_64::*;
 use lowbit_arithmetic::Lanes;
@@ -78,6 +81,17 @@ pub unsafe fn products<D: Dot, const R: usize, const V: usize>(a: &QArgs) -> [[_
             let bias = _mm256_loadu_si256(a.bias.add(8 * v).cast());
             unroll!(R, r => acc[r][v] = bias);
         });
+        if !a.offset.is_null() {
+            // What each weight lacks is the same for all of a channel, so it meets the sum of what a pixel reads.
+            let sums = row_sums(a.x, a.taps, R, a.k);
+            unroll!(V, v => {
+                let offset = _mm256_loadu_si256(a.offset.add(8 * v).cast());
+                unroll!(R, r => {
+                    let sum = _mm256_set1_epi32(sums[r]);
+                    acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_mullo_epi32(offset, sum));
+                });
+            });
+        }
         let mut w = a.w;
         let mut room = [Room::EMPTY; R];
         let mut x = [a.w.cast::<u8>(); R];
@@ -96,6 +110,62 @@ pub unsafe fn products<D: Dot, const R: usize, const V: usize>(a: &QArgs) -> [[_
         }
         acc
     }
+}
+
+/// What each of `rows` rows sums up to over `taps` times [`MR`] pointers to `k` bytes, four rows at a time as AVX-512's.
+/// Beyond `rows` nothing is told.
+///
+/// # Safety
+/// AVX2 is enabled, the pointers lead to `k` bytes, readable in whole registers, and there is a row.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn row_sums(x: *const *const u8, taps: usize, rows: usize, k: usize) -> [i32; 8] {
+    const { assert!(MR <= 8) };
+    let mut out = [0i32; 8];
+    let zero = _mm256_setzero_si256();
+    for (four, out) in out.chunks_exact_mut(4).enumerate().take(rows.div_ceil(4)) {
+        let mut sums = [zero; 4];
+        // SAFETY: rows beyond the last stand for it; what is read beyond k is masked.
+        unsafe {
+            for tap in 0..taps {
+                unroll!(4, i => {
+                    let x = *x.add(tap * MR + (4 * four + i).min(rows - 1));
+                    let mut at = 0;
+                    while at < k {
+                        let bytes = _mm256_and_si256(_mm256_loadu_si256(x.add(at).cast()), first_bytes(k - at));
+                        sums[i] = _mm256_add_epi64(sums[i], _mm256_sad_epu8(bytes, zero));
+                        at += 32;
+                    }
+                });
+            }
+            let pair = |a: __m256i, b: __m256i| {
+                let low = _mm256_and_si256(a, _mm256_set1_epi64x(0xffff_ffff));
+                _mm256_or_si256(low, _mm256_slli_epi64::<32>(b))
+            };
+            let (first, last) = (pair(sums[0], sums[1]), pair(sums[2], sums[3]));
+            let all = _mm256_add_epi32(_mm256_unpacklo_epi64(first, last), _mm256_unpackhi_epi64(first, last));
+            let all = _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
+            _mm_storeu_si128(out.as_mut_ptr().cast(), all);
+        }
+    }
+    out
+}
+
+/// All bits of the first `n` of 32 bytes, of all if there are fewer.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn first_bytes(n: usize) -> __m256i {
+    const ALL: [u8; 64] = {
+        let mut all = [0u8; 64];
+        let mut i = 0;
+        while i < 32 {
+            all[i] = 0xff;
+            i += 1;
+        }
+        all
+    };
+    // SAFETY: 32 bytes from any of the first 33 on.
+    unsafe { _mm256_loadu_si256(ALL.as_ptr().add(32 - n.min(32)).cast()) }
 }
 
 /// One part of `n` steps of k. Parts are loops of their own, because in one loop the compiler adds their products first,
@@ -129,21 +199,22 @@ unsafe fn part<D: Dot, const PART: usize, const R: usize, const V: usize>(
 /// Multiplies and rounds a tile `acc` of `R` rows of `V` registers.
 macro_rules! rescale {
     ($acc:ident, $how:ident, $R:ident, $V:ident) => {
-        let top = $how.hi - $how.zero_point;
+        let aim = Aim::of($how);
         match $how.scales {
+            _ if !$how.is_default() => $acc = rounded::<$R, $V>($acc, $how),
             Scales::Float32(m) => unroll!($V, v => {
                 let m = _mm256_loadu_si256(m.add(8 * v).cast());
-                let by = Float8::new(m, m, top);
+                let by = Float8::new(m, m, aim);
                 unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
             }),
             Scales::Fixed(m, shift) => unroll!($V, v => {
                 let m = _mm256_loadu_si256(m.add(8 * v).cast());
                 let shift = _mm256_loadu_si256(shift.add(8 * v).cast());
                 if Fixed8::fits(shift) {
-                    let by = Fixed8::new(m, shift, top);
+                    let by = Fixed8::new(m, shift, aim);
                     unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
                 } else {
-                    let by = Wide8::new(m, shift, top);
+                    let by = Wide8::new(m, shift, aim);
                     unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
                 }
             }),
@@ -151,10 +222,10 @@ macro_rules! rescale {
                 let one = _mm256_set1_epi32(1);
                 let shift = _mm256_loadu_si256(shift.add(8 * v).cast());
                 if Shift8::fits(shift) {
-                    let by = Shift8::new(one, shift, top);
+                    let by = Shift8::new(one, shift, aim);
                     unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
                 } else {
-                    let by = Wide8::new(one, shift, top);
+                    let by = Wide8::new(one, shift, aim);
                     unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
                 }
             }),
@@ -190,6 +261,32 @@ pub unsafe fn finish<const R: usize, const V: usize>(mut acc: [[__m256i; V]; R],
             }
         }
     }
+}
+
+/// A tile rescaled with another rounding than its method's default, by way of memory as in [`join`].
+///
+/// # Safety
+/// As [`finish`].
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn rounded<const R: usize, const V: usize>(mut acc: [[__m256i; V]; R], how: &Requant) -> [[__m256i; V]; R] {
+    let aim = Aim::of(how);
+    for v in 0..V {
+        // SAFETY: multipliers have an entry for each channel of a panel.
+        let by = unsafe {
+            let load = |from: *const i32| _mm256_loadu_si256(from.add(8 * v).cast());
+            match how.scales {
+                Scales::Float32(m) => Rounded8::new(load(m.cast()), _mm256_setzero_si256(), aim),
+                Scales::Fixed(m, shift) => Rounded8::new(load(m), load(shift), aim),
+                Scales::Shift(shift) => Rounded8::new(_mm256_set1_epi32(1), load(shift), aim),
+            }
+        };
+        for row in &mut acc {
+            // SAFETY: AVX2 is enabled.
+            row[v] = unsafe { by.apply(row[v]) };
+        }
+    }
+    acc
 }
 
 /// The rest of the epilogue that adds another tensor to a rescaled tile.

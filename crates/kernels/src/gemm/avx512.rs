@@ -11,8 +11,8 @@
 
 use super::{FArgs, QArgs};
 use crate::requant::{Epilogue, Requant, Residual, Scales};
-use crate::x86::lanes::first16;
-use crate::x86::rescale::{Bytes, Fixed16, Float16, Joined, Rescale16, Shift16, Wide16, store_bytes};
+use crate::x86::lanes::{first16, first64};
+use crate::x86::rescale::{Aim, Bytes, Fixed16, Float16, Joined, Rescale16, Rounded16, Shift16, Wide16, store_bytes};
 use crate::x86::unroll;
 use core::arch::x86_64::*;
 
@@ -75,22 +75,23 @@ pub unsafe fn f32(a: &FArgs) {
 
 /// Multiplies and rounds a tile `acc` of `G` groups of `V` registers, each of which holds vector `v % W` of its row.
 macro_rules! rescale {
-    ($acc:ident, $how:ident, $G:ident, $V:ident, $W:expr) => {
-        let top = $how.hi - $how.zero_point;
+    ($acc:ident, $how:ident, $G:ident, $V:ident, $W:expr, $rounded:expr) => {
+        let aim = Aim::of($how);
         match $how.scales {
+            _ if !$how.is_default() => $acc = $rounded($acc, $how),
             Scales::Float32(m) => unroll!($V, v => {
                 let m = _mm512_loadu_si512(m.add(16 * (v % $W)).cast());
-                let by = Float16::new(m, m, top);
+                let by = Float16::new(m, m, aim);
                 unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
             }),
             Scales::Fixed(m, shift) => unroll!($V, v => {
                 let m = _mm512_loadu_si512(m.add(16 * (v % $W)).cast());
                 let shift = _mm512_loadu_si512(shift.add(16 * (v % $W)).cast());
                 if Fixed16::fits(shift) {
-                    let by = Fixed16::new(m, shift, top);
+                    let by = Fixed16::new(m, shift, aim);
                     unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
                 } else {
-                    let by = Wide16::new(m, shift, top);
+                    let by = Wide16::new(m, shift, aim);
                     unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
                 }
             }),
@@ -98,10 +99,10 @@ macro_rules! rescale {
                 let one = _mm512_set1_epi32(1);
                 let shift = _mm512_loadu_si512(shift.add(16 * (v % $W)).cast());
                 if Shift16::fits(shift) {
-                    let by = Shift16::new(one, shift, top);
+                    let by = Shift16::new(one, shift, aim);
                     unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
                 } else {
-                    let by = Wide16::new(one, shift, top);
+                    let by = Wide16::new(one, shift, aim);
                     unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
                 }
             }),
@@ -122,7 +123,7 @@ unsafe fn q8_tile<const G: usize, const V: usize, const P: usize>(a: &QArgs) {
             Epilogue::Accumulator => return q8_store_accumulators::<G, V, P>(&acc, a),
             Epilogue::Requant(how) | Epilogue::RequantAdd(how, _) => how,
         };
-        rescale!(acc, how, G, V, V / P);
+        rescale!(acc, how, G, V, V / P, rounded::<G, V, P>);
         if let Epilogue::RequantAdd(_, residual) = &a.epilogue {
             return q8_join::<G, V, P>(acc, a, how, residual);
         }
@@ -132,6 +133,35 @@ unsafe fn q8_tile<const G: usize, const V: usize, const P: usize>(a: &QArgs) {
             q8_store::<P>(a, g * P, bytes.pack(p, q, s, t));
         });
     }
+}
+
+/// A tile rescaled with another rounding than its method's default, by way of memory as in [`q8_join`].
+///
+/// # Safety
+/// As [`q8_tile`].
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn rounded<const G: usize, const V: usize, const P: usize>(
+    mut acc: [[__m512i; V]; G],
+    how: &Requant,
+) -> [[__m512i; V]; G] {
+    let aim = Aim::of(how);
+    for v in 0..V {
+        // SAFETY: multipliers have an entry for each channel of a panel.
+        let by = unsafe {
+            let load = |from: *const i32| _mm512_loadu_si512(from.add(16 * (v % (V / P))).cast());
+            match how.scales {
+                Scales::Float32(m) => Rounded16::new(load(m.cast()), _mm512_setzero_si512(), aim),
+                Scales::Fixed(m, shift) => Rounded16::new(load(m), load(shift), aim),
+                Scales::Shift(shift) => Rounded16::new(_mm512_set1_epi32(1), load(shift), aim),
+            }
+        };
+        for group in &mut acc {
+            // SAFETY: AVX-512 is enabled.
+            group[v] = unsafe { by.apply(group[v]) };
+        }
+    }
+    acc
 }
 
 /// The sums of a tile.
@@ -149,6 +179,17 @@ unsafe fn q8_products<const G: usize, const V: usize, const P: usize>(a: &QArgs)
             let bias = _mm512_loadu_si512(a.bias.add(16 * (v % (V / P))).cast());
             unroll!(G, g => acc[g][v] = bias);
         });
+        if !a.offset.is_null() {
+            // What each weight lacks is the same for all of a channel, so it meets the sum of what a pixel reads.
+            let sums = row_sums(a.x, a.taps, MR * P, (G * P).min(a.rows), a.k);
+            unroll!(V, v => {
+                let offset = _mm512_loadu_si512(a.offset.add(16 * (v % (V / P))).cast());
+                unroll!(G, g => {
+                    let sum = _mm512_set1_epi32(sums[g * P + v / (V / P)]);
+                    acc[g][v] = _mm512_add_epi32(acc[g][v], _mm512_mullo_epi32(offset, sum));
+                });
+            });
+        }
         let mut w = a.w;
         let mut x = [[a.w.cast::<u8>(); P]; G];
         for tap in 0..a.taps {
@@ -170,6 +211,55 @@ unsafe fn q8_products<const G: usize, const V: usize, const P: usize>(a: &QArgs)
         }
         acc
     }
+}
+
+/// The most rows of a tile.
+const ROWS: usize = 4 * MR;
+
+/// What each of `rows` rows sums up to over `taps` pointers to `k` bytes, `apart` pointers from tap to tap.
+///
+/// Four rows share the steps that add up a register's parts: one row's would cost more than its products where k is
+/// small. Beyond `rows` nothing is told.
+///
+/// # Safety
+/// AVX-512 is enabled, the pointers lead to `k` bytes, and there are at most [`ROWS`] rows, at least one.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn row_sums(x: *const *const u8, taps: usize, apart: usize, rows: usize, k: usize) -> [i32; ROWS] {
+    let mut out = [0i32; ROWS];
+    let zero = _mm512_setzero_si512();
+    for (four, out) in out.chunks_exact_mut(4).enumerate().take(rows.div_ceil(4)) {
+        let mut sums = [zero; 4];
+        // SAFETY: rows beyond the last stand for it; what lies beyond k is not read.
+        unsafe {
+            for tap in 0..taps {
+                unroll!(4, i => {
+                    let x = *x.add(tap * apart + (4 * four + i).min(rows - 1));
+                    let mut at = 0;
+                    while at < k {
+                        let bytes = _mm512_maskz_loadu_epi8(first64(k - at), x.add(at).cast());
+                        sums[i] = _mm512_add_epi64(sums[i], _mm512_sad_epu8(bytes, zero));
+                        at += 64;
+                    }
+                });
+            }
+            // Modulo 2^32, as all sums here: two rows share each 64 bits, four each 128.
+            let pair = |a: __m512i, b: __m512i| _mm512_or_si512(low_words(a), _mm512_slli_epi64::<32>(b));
+            let (first, last) = (pair(sums[0], sums[1]), pair(sums[2], sums[3]));
+            let all = _mm512_add_epi32(_mm512_unpacklo_epi64(first, last), _mm512_unpackhi_epi64(first, last));
+            let all = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
+            let all = _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
+            _mm_storeu_si128(out.as_mut_ptr().cast(), all);
+        }
+    }
+    out
+}
+
+/// The lower half of each 64 bits.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn low_words(x: __m512i) -> __m512i {
+    _mm512_and_si512(x, _mm512_set1_epi64(0xffff_ffff))
 }
 
 /// The four quarters of a packed register; those it lacks do not matter.

@@ -79,6 +79,7 @@ pub unsafe fn by_tiles(a: &QArgs, tile: unsafe fn(&gemm::QArgs)) {
                     k,
                     w: a.w.add(channel * taps * k.next_multiple_of(4)),
                     bias: a.bias.add(channel),
+                    offset: if a.offset.is_null() { a.offset } else { a.offset.add(channel) },
                     y: a.y.add(first * shape.outputs + channel),
                     y_stride: shape.outputs,
                     epilogue: Epilogue::Requant(Requant { scales: from(a.requant.scales, channel), ..a.requant }),

@@ -1,6 +1,6 @@
 //! Matrix products.
 
-use crate::common::{Case, Case16, FloatCase, Random, runnable, same};
+use crate::common::{Case, Case16, FloatCase, Random, offset_of, runnable, same};
 use lowbit_arithmetic::fma;
 use lowbit_kernels::SLACK;
 use lowbit_kernels::gemm::{self, Args, Epilogue16, FArgs, Q16Args, QArgs};
@@ -51,6 +51,8 @@ fn integers() {
             row.pack(weight, cols, taps, k, &mut w);
             let mut bias = random.bias(cols);
             bias.resize(row.nr, 0);
+            let offsets = random.offsets(cols, row.nr);
+            let (offset, of) = offset_of(&offsets);
             let case = Case::random(random, rows, cols, row.nr);
             let y_stride = cols * case.size() + random.below(7);
             let mut y = vec![0xa5u8; rows * y_stride + 64];
@@ -62,6 +64,7 @@ fn integers() {
                 k,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset,
                 y: y.as_mut_ptr(),
                 y_stride,
                 epilogue: case.epilogue,
@@ -76,7 +79,7 @@ fn integers() {
                         for i in 0..k {
                             // SAFETY: the pointer leads to k elements.
                             let x = unsafe { *x[tap * row.mr + r].add(i) };
-                            acc += i64::from(x) * i64::from(weight(channel, tap, i));
+                            acc += i64::from(x) * (i64::from(weight(channel, tap, i)) + of(channel));
                         }
                     }
                     let bytes = case.expected(acc as i32, r, channel);
@@ -116,6 +119,7 @@ fn words() {
                 k,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride,
                 epilogue: case.epilogue,
@@ -169,6 +173,7 @@ fn floats() {
                 k,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride: y_stride * 4,
                 epilogue: case.epilogue,
@@ -214,6 +219,7 @@ fn words_at_their_largest() {
                 k,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
                 y: y.as_mut_ptr().cast(),
                 y_stride: row.nr * 8,
                 epilogue: Epilogue16::Accumulator,
@@ -249,6 +255,7 @@ fn requantized<X: Copy + Default, W: Copy + Default>(table: &'static [Wide<X, W>
                 k: 1,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride: cols * case.size(),
                 epilogue: case.epilogue,
@@ -298,6 +305,7 @@ fn weights_of_words<X: Copy + Into<i64>>(table: &'static [Words<X>], data: impl 
                 k,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride: cols * size,
                 epilogue: case.epilogue,

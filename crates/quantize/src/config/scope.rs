@@ -176,10 +176,11 @@ fn contradict(a: &Choices, b: &Choices) -> bool {
     let skip = a.skip.zip(b.skip).is_some_and(|(a, b)| a != b);
     let output = a.output.zip(b.output).is_some_and(|(a, b)| a != b);
     // Where neither changes the other, the order does not matter.
-    skip || output || super::KINDS.iter().any(|(kind, _)| {
-        let (a, b) = (a.of(*kind), b.of(*kind));
-        a.over(b) != b.over(a)
-    })
+    skip || output
+        || super::KINDS.iter().any(|(kind, _)| {
+            let (a, b) = (a.of(*kind), b.of(*kind));
+            a.over(b) != b.over(a)
+        })
 }
 
 /// Whether a pattern in which * stands for any letters, and ? for one, is this name.

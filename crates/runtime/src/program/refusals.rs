@@ -104,7 +104,7 @@ macro_rules! windows {
 }
 
 fn requant() -> Requant {
-    Requant { scales: Scales::Fixed(W, Place::Const(1024)), zero_point: 3, lo: 0, hi: 255 }
+    Requant { scales: Scales::Fixed(W, Place::Const(1024)), rounding: Rounding::HalfUp, zero_point: 3, lo: 0, hi: 255 }
 }
 
 fn requant16(entries: usize) -> Epilogue16 {
@@ -121,11 +121,11 @@ fn affine() -> Affine {
 
 fn add() -> AddParams {
     let rescale = lowbit_arithmetic::AddRescale::Float32 { m1: 1.0, m2: 1.0 };
-    AddParams { rescale, z1: 0, z2: 0, zero_point: 0, lo: 0, hi: 255 }
+    AddParams { rescale, rounding: Rounding::HalfEven, z1: 0, z2: 0, zero_point: 0, lo: 0, hi: 255 }
 }
 
 fn mul() -> MulParams {
-    MulParams { rescale: rescale(), z1: 0, z2: 0, zero_point: 0, lo: 0, hi: 255 }
+    MulParams { rescale: rescale(), rounding: Rounding::HalfUp, z1: 0, z2: 0, zero_point: 0, lo: 0, hi: 255 }
 }
 
 /// A convolution to six channels of four of the five channels that a pixel has.
@@ -141,6 +141,7 @@ fn gemm_step<A, E: Store>(row: &'static gemm::Gemm<A>, x: usize, w: usize, epilo
         panel_bytes: row.packed(row.nr, 9, 4) * w,
         panels: vec![panel],
         bias: Place::Const(4096),
+        offset: None,
         y: Y,
         channels: 6,
         epilogue,
@@ -192,6 +193,7 @@ fn dw_step<A, W, E: Store>(row: &'static dwconv::Dw<A, W>, x: usize, epilogue: E
         w: self::W,
         w_bytes: (row.packed)(6, 9) * size_of::<W>(),
         bias: Place::Const(4096),
+        offset: None,
         y: Y,
         epilogue,
     }
@@ -214,13 +216,21 @@ macro_rules! dws {
     };
 }
 
-/// The change of scale of one channel too few.
+/// The change of scale of one channel too few, and weights that the kernel would take for others.
 macro_rules! scales16 {
     ($kind:ident) => {
         [
+            broken!(Kind::$kind(s) => s.offset = Some(s.bias), "weights without an offset"),
             broken!(Kind::$kind(s) => s.epilogue.as_mut().unwrap().scales.truncate(7), "a change of scale for every"),
             broken!(Kind::$kind(s) => (s.epilogue, s.y) = (None, Place::Arena(ARENA - 200)), WITHIN),
         ]
+    };
+}
+
+/// The offset of one channel too few.
+macro_rules! offsets {
+    ($kind:ident) => {
+        [broken!(Kind::$kind(s) => s.offset = Some(Place::Const(CONSTS - 8)), WITHIN)]
     };
 }
 
@@ -483,7 +493,6 @@ fn zips(each: EachZip) -> Case {
                     from: [Narrow::U8, Narrow::U16],
                     to: Narrow::I16,
                     how: elementwise::Pair::Add(add()),
-                    rounding: Rounding::Floor,
                     indices: Indices { channels: 6, pixels: 2 },
                 };
                 ZipFn::Any(&elementwise::PAIR_ANY[0], how)
@@ -591,7 +600,10 @@ macro_rules! field {
 fn cases(each: EachKind) -> Vec<Case> {
     match each {
         EachKind::QGemm => {
-            vec![case(|| Kind::QGemm(gemm_step(&gemm::Q8[0], 1, 1, fused())), gemms!(QGemm).chain(scales8!(QGemm)))]
+            vec![case(
+                || Kind::QGemm(gemm_step(&gemm::Q8[0], 1, 1, fused())),
+                gemms!(QGemm).chain(scales8!(QGemm)).chain(offsets!(QGemm)),
+            )]
         }
         EachKind::QGemm16 => vec![case(
             || Kind::QGemm16(gemm_step(&gemm::Q16[0], 2, 1, requant16(8))),
@@ -809,6 +821,7 @@ fn qrows() -> Vec<Case> {
                 w,
                 w_bytes,
                 bias,
+                offset: Some(bias),
                 y,
                 requant,
                 rows: 2,
@@ -829,6 +842,7 @@ fn qrows() -> Vec<Case> {
                 "weights of a size that fits"
             ),
             broken!(Kind::QRow(s) => s.bias = Place::Const(CONSTS - 248), WITHIN),
+            broken!(Kind::QRow(s) => s.offset = Some(Place::Const(CONSTS - 248)), WITHIN),
             broken!(Kind::QRow(s) => s.requant.scales = Scales::Float32(Place::Const(CONSTS - 248)), WITHIN),
             broken!(Kind::QRow(s) => s.rows = 0, "tiles"),
             broken!(Kind::QRow(s) => s.rows = 5, "tiles"),
