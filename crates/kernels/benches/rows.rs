@@ -93,6 +93,7 @@ impl Bench {
                     w: w.as_ptr(),
                     bias: bias.as_ptr(),
                     offset: std::ptr::null(),
+                    sums: std::ptr::null(),
                     y: y.as_mut_ptr(),
                     y_stride: nr * 4,
                     epilogue: match epilogue {
@@ -136,6 +137,7 @@ impl Bench {
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
                 offset: std::ptr::null(),
+                sums: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride: nr * 4,
                 epilogue: FloatEpilogue { clamp: (0.0, f32::INFINITY), add: None },
@@ -172,6 +174,7 @@ impl Bench {
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
                 offset: std::ptr::null(),
+                sums: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride: nr * 8,
                 epilogue: gemm::Epilogue16::Requant { scales: scales.as_ptr(), zero_point: 3, lo: 0, hi: 65535 },

@@ -251,7 +251,8 @@ struct Block {
     panel: usize,
 }
 
-/// Calls `run` for every block of a tile, after pointing `pointers` at its pixels (again for every group of channels).
+/// Calls `run` for every block of a tile, after pointing `pointers` at its pixels (again for every group of channels) and
+/// telling `pointed_at` how many there are.
 ///
 /// # Safety
 /// As [`run_tile`]; `pointers` has room for `taps * mr`.
@@ -265,6 +266,7 @@ unsafe fn blocks(
     x: *const u8,
     zero: *const u8,
     pointers: *mut *const u8,
+    mut pointed_at: impl FnMut(usize),
     mut run: impl FnMut(Block),
 ) {
     let pixels = window.pixels();
@@ -286,6 +288,7 @@ unsafe fn blocks(
                     point(window, first, rows, mr, x.wrapping_add(p.x_offset), zero.wrapping_add(p.x_offset), pointers)
                 };
                 pointed = Some(p.x_offset);
+                pointed_at(rows);
             }
             run(Block { first, rows, panel });
         }
@@ -358,6 +361,15 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
 ) {
     let (nr, size) = (s.row.nr, s.epilogue.size());
     let y_stride = s.channels * size;
+    let (taps, mr) = (s.window.taps(), s.row.mr);
+    let sums: *mut i32 = pointers.wrapping_add(taps * mr).cast();
+    let pointed_at = |rows: usize| {
+        if let Some(offset) = s.offset {
+            let x = pointers.cast_const();
+            // SAFETY: the scratch holds taps * mr pointers into checked spans, and sums behind them (Gemm::scratch).
+            unsafe { (offset.sums.run)(&gemm::SumsArgs { rows, x, taps, apart: mr, k: s.k, sums }) };
+        }
+    };
     let run = |b: Block| {
         let p = &s.panels[b.panel];
         let at = b.first * y_stride + p.channel * size;
@@ -365,11 +377,12 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
             rows: b.rows,
             cols: p.cols,
             x: pointers.cast_const().cast(),
-            taps: s.window.taps(),
+            taps,
             k: s.k,
             w: memory.at(s.w.plus(b.panel * s.panel_bytes)),
             bias: memory.at(s.bias.plus(b.panel * nr * size_of::<B>())),
-            offset: s.offset.map_or(std::ptr::null(), |o| memory.at(o.plus(b.panel * nr * size_of::<B>()))),
+            offset: s.offset.map_or(std::ptr::null(), |o| memory.at(o.place.plus(b.panel * nr * size_of::<B>()))),
+            sums: sums.cast_const().cast(),
             y: memory.at_mut(s.y.plus(at)),
             y_stride,
             epilogue: s.epilogue.at(b.panel * nr, at, y_stride, memory),
@@ -379,7 +392,10 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
         unsafe { (s.row.run)(&args) }
     };
     // SAFETY: the scratch holds taps * mr pointers (Kind::scratch).
-    unsafe { blocks(&s.window, s.row.mr, &s.panels, s.cut, tile, memory.at(s.x), memory.at(s.zero), pointers, run) }
+    unsafe {
+        let (x, zero) = (memory.at(s.x), memory.at(s.zero));
+        blocks(&s.window, mr, &s.panels, s.cut, tile, x, zero, pointers, pointed_at, run);
+    }
 }
 
 /// Fills `pointers[pixel * taps + tap]` for the output row `tile`; returns its first pixel.
@@ -518,6 +534,7 @@ unsafe fn fmatmul(s: &FMatMul, tile: usize, memory: &Memory<'_>, scratch: *mut u
                 w: packed.cast_const(),
                 bias: memory.at(s.bias.plus(first_col * 4)),
                 offset: std::ptr::null(),
+                sums: std::ptr::null(),
                 y: memory.at_mut(s.y.plus(((matrix * s.m + first) * s.n + first_col) * 4)),
                 y_stride: s.n * 4,
                 epilogue: requant::FloatEpilogue { clamp: s.clamp, add: None },
@@ -571,17 +588,22 @@ unsafe fn qmatmul(s: &QMatMul, tile: usize, memory: &Memory<'_>, scratch: *mut u
     let y_stride = s.n * size;
     // What a packed byte lacks of an integer of `b` less its zero point.
     let lacking = 128 - i32::from(s.b_zero);
-    // SAFETY: the scratch holds pointers for a tap, three numbers a column and the panels (Kind::scratch); a, b, the row of
+    // SAFETY: the scratch holds pointers for a tap, three numbers a column, the panels and the sums (Kind::scratch); a, b, the row of
     // zero points, the bias and y are checked spans, and the step's kernel takes panels of this form (Kind::check).
     unsafe {
         let b = memory.at(s.b.plus(b_index * s.k * s.n));
         let w = pack_panel(s, b, first_col, cols, offsets.byte_add(s.bias_bytes()).cast());
         (0..nr).for_each(|c| *offsets.add(c) = lacking);
         let offset = if lacking == 0 { std::ptr::null() } else { offsets.cast_const() };
+        let sums: *mut i32 = scratch.add(s.scratch() - s.sums_bytes()).cast();
         let point = |at: &dyn Fn(usize) -> *const u8| (0..mr).for_each(|row| *pointers.add(row) = at(row));
         let run = |rows: usize, cols: usize, bias: *const i32, y: *mut u8, y_stride: usize, epilogue| {
-            let x = pointers.cast_const();
-            (s.row.run)(&gemm::QArgs { rows, cols, x, taps: 1, k: s.k, w, bias, offset, y, y_stride, epilogue });
+            let (x, taps, k) = (pointers.cast_const(), 1, s.k);
+            if lacking != 0 {
+                (s.sums.run)(&gemm::SumsArgs { rows, x, taps, apart: mr, k, sums });
+            }
+            let sums = sums.cast_const();
+            (s.row.run)(&gemm::QArgs { rows, cols, x, taps, k, w, bias, offset, sums, y, y_stride, epilogue });
         };
         bias.copy_from_nonoverlapping(memory.at(s.bias.plus(first_col * 4)), nr);
         // Of sum (a - z) * w = sum a * w - z * sum w the second part is the product with a row of zero points.

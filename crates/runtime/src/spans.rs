@@ -139,7 +139,7 @@ fn fits(holds: bool, what: &str) -> Result<()> {
 }
 
 /// Whether weights are added nothing to, as it must be where kernels do not do it.
-fn none(offset: Option<Place>) -> Result<()> {
+fn none<T>(offset: Option<T>) -> Result<()> {
     fits(offset.is_none(), "weights without an offset")
 }
 
@@ -187,12 +187,13 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
             read(self.bias, product([self.padded(), size_of::<B>()])),
             write(self.y, y_bytes),
         ]);
-        out.extend(self.offset.map(|offset| read(offset, product([self.padded(), size_of::<B>()]))));
+        out.extend(self.offset.map(|offset| read(offset.place, product([self.padded(), size_of::<B>()]))));
         out
     }
 
     fn scratch(&self) -> usize {
-        product([self.window.taps(), self.row.mr, size_of::<*const u8>()])
+        let sums = if self.offset.is_some() { padded(self.row.mr, 4) * size_of::<B>() } else { 0 };
+        product([self.window.taps(), self.row.mr, size_of::<*const u8>()]).saturating_add(sums)
     }
 
     fn check(&self, table: &'static [GemmRow<X, W, B, Y, K>], isa: Features) -> Result<()> {
@@ -214,12 +215,15 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
         let apart = |p: &[Panel]| p[0].channel + p[0].cols <= p[1].channel;
         fits(self.panels.windows(2).all(apart), "panels in the order of their channels")?;
         fits(self.epilogue.serves(self.padded()), "a change of scale for every column")?;
+        if let Some(offset) = self.offset {
+            self::row(offset.sums, gemm::SUMS, isa)?;
+        }
         fits(self.cut.blocks > 0 && self.cut.panels > 0, "tiles")
     }
 
     fn places_mut(&mut self) -> Vec<&mut Place> {
         let mut out = self.epilogue.places_mut();
-        out.extend(&mut self.offset);
+        out.extend(self.offset.as_mut().map(|offset| &mut offset.place));
         out.extend([&mut self.x, &mut self.zero, &mut self.w, &mut self.bias, &mut self.y]);
         out
     }
@@ -322,15 +326,16 @@ impl QMatMul {
     }
 
     /// Pointers; the bias with the zero point of `a` folded in, what is folded, and the offsets; columns of `b`, and the
-    /// same as a panel.
-    fn scratch(&self) -> usize {
-        self.pointers_bytes() + 3 * self.bias_bytes() + product([2, self.panel_bytes()])
+    /// same as a panel; sums of rows of `a`.
+    pub(crate) fn scratch(&self) -> usize {
+        self.pointers_bytes() + 3 * self.bias_bytes() + product([2, self.panel_bytes()]) + self.sums_bytes()
     }
 
     fn check(&self, isa: Features) -> Result<()> {
         row(self.row, gemm::Q8, isa)?;
+        row(self.sums, gemm::SUMS, isa)?;
         row(self.transpose, copy::TRANSPOSE, isa)?;
-        let panels = product([3, self.row.nr, padded(self.k, self.row.group)]);
+        let panels = product([4, self.row.nr, padded(self.k, self.row.group)]);
         fits(panels < usize::MAX, "panels of a size that fits")?;
         fits(self.row.group == 4 && self.panel_bytes() == self.row.nr * self.column_bytes(), "weights in groups of 4")
     }

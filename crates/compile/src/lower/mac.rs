@@ -11,7 +11,7 @@ use lowbit_ir::{DType, Error, Graph, Quant, Result, Tensor, Type, ValueId, bound
 use lowbit_kernels::requant::AddParams;
 use lowbit_kernels::{Features, SLACK, copy, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::program::{
-    Cut, Dw, Epilogue, FMatMul, FloatEpilogue, Gemm, Panel, QMatMul, QRow, Requant, Requant16, Scales, Window,
+    Cut, Dw, Epilogue, FMatMul, FloatEpilogue, Gemm, Offset, Panel, QMatMul, QRow, Requant, Requant16, Scales, Window,
 };
 use lowbit_runtime::{Kind, Place};
 
@@ -199,7 +199,7 @@ fn batched_integer(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let (rank, k) = (yd.len(), ad[ad.len() - 1]);
     let (rows, n) = (yd[rank - 2], yd[rank - 1]);
     let row = cx.row_for(gemm::Q8, |row| n <= row.most)?;
-    let transpose = cx.row(copy::TRANSPOSE)?;
+    let (sums, transpose) = (cx.row(gemm::SUMS)?, cx.row(copy::TRANSPOSE)?);
     let entries = entries(n, n.next_multiple_of(row.nr));
     let bias: Vec<i32> = match cx.g.node(chain.mac).input(2) {
         Some(v) => constant(cx.g, v)?.ints()?.iter().map(|b| *b as i32).collect(),
@@ -214,7 +214,7 @@ fn batched_integer(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let epilogue = epilogue(cx, chain, &entries, Layout::Plain)?;
     let y = cx.define(chain.output, Layout::Plain)?;
     let trans_b = m.trans_b;
-    let step = QMatMul { row, transpose, a, zero, b, b_zero, trans_b, batch, m: rows, k, n, bias, y, epilogue };
+    let step = QMatMul { row, sums, transpose, a, zero, b, b_zero, trans_b, batch, m: rows, k, n, bias, y, epilogue };
     let macs = macs(cx.g, chain.mac);
     cx.step(&chain.nodes, Kind::QMatMul(step), macs);
     Ok(())
@@ -298,7 +298,13 @@ fn step<A, D, W: Number, B: Number, E>(
     }
     let w = cx.out.constants.numbers(&packed);
     let bias = cx.out.constants.numbers(&by_entry(&entries, &bias));
-    let offset = offsets.map(|o| cx.out.constants.numbers(&by_entry(&entries, &o)));
+    let offset = match offsets {
+        Some(of) => {
+            let place = cx.out.constants.numbers(&by_entry(&entries, &of));
+            Some(Offset { place, sums: cx.row(gemm::SUMS)? })
+        }
+        None => None,
+    };
     let epilogue = epilogue(cx, &entries)?;
     let y = cx.define(chain.output, geo.layout)?;
     let panel_bytes = panel * size_of::<W>();

@@ -62,13 +62,18 @@ pub fn pack<D: Dot>(w: &[i8], channels: usize, taps: usize, out: &mut [i8]) {
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn q8(a: &QArgs) {
     // SAFETY: the caller's promise.
-    unsafe { run(a, [q8_sums::<1>, q8_sums::<2>], stored::<Words>()) }
+    unsafe {
+        match a.offset.is_null() {
+            true => run(a, [q8_sums::<1, false>, q8_sums::<2, false>], stored::<Words>()),
+            false => run(a, [q8_sums::<1, true>, q8_sums::<2, true>], stored::<Words>()),
+        }
+    }
 }
 
 /// # Safety
 /// As [`sums`], on a CPU with AVX2.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn q8_sums<const P: usize>(
+unsafe fn q8_sums<const P: usize, const OFFSET: bool>(
     a: &QArgs,
     first: usize,
     w: *const i8,
@@ -77,16 +82,16 @@ unsafe fn q8_sums<const P: usize>(
     out: &mut [Block; CHUNK],
 ) {
     // SAFETY: the caller's promise, and AVX2 is enabled.
-    unsafe { sums::<Words, P>(a, first, w, block, blocks, out) }
+    unsafe { sums::<Words, P, OFFSET>(a, first, w, block, blocks, out) }
 }
 
 /// The sums of `blocks` blocks of `P` pixels from `block` on. Pixels beyond the last stand for copies of it.
 ///
 /// # Safety
 /// As [`super::Dw::run`]; `first` is a channel of the call, `w` are the weights from there on, and what `D` needs is
-/// enabled.
+/// enabled. With an `OFFSET` the sums of windows are taken too.
 #[inline(always)]
-pub unsafe fn sums<D: Dot, const P: usize>(
+pub unsafe fn sums<D: Dot, const P: usize, const OFFSET: bool>(
     a: &QArgs,
     first: usize,
     w: *const i8,
@@ -98,7 +103,7 @@ pub unsafe fn sums<D: Dot, const P: usize>(
     // whole groups of four taps, and the bias is padded to whole blocks.
     unsafe {
         let bias = in_lanes::<P>(a.bias.add(first));
-        let offset = (!a.offset.is_null()).then(|| in_lanes::<P>(a.offset.add(first)));
+        let offset = if OFFSET { in_lanes::<P>(a.offset.add(first)) } else { [_mm256_setzero_si256(); 4] };
         let zero = _mm256_setzero_si256();
         for (i, out) in out.iter_mut().enumerate().take(blocks) {
             let last = a.pixels - 1;
@@ -130,7 +135,7 @@ pub unsafe fn sums<D: Dot, const P: usize>(
                         acc[j] = part::<D, 1>(acc[j], x[j], w.add(stored::<D>() * j));
                     }
                 });
-                if offset.is_some() {
+                if OFFSET {
                     unroll!(4, j => window[j] = D::count(window[j], x[j]));
                 }
                 w = w.add(4 * stored::<D>());
@@ -140,11 +145,11 @@ pub unsafe fn sums<D: Dot, const P: usize>(
                 let x = spread_all(load!(tap));
                 // Only the first of each four bytes is not 0, and the first part has it.
                 unroll!(4, j => acc[j] = part::<D, 0>(acc[j], x[j], w.add(stored::<D>() * j)));
-                if offset.is_some() {
+                if OFFSET {
                     unroll!(4, j => window[j] = D::count(window[j], x[j]));
                 }
             }
-            if let Some(offset) = &offset {
+            if OFFSET {
                 // What each weight of a channel lacks meets the sum of the window.
                 unroll!(4, j => acc[j] = _mm256_add_epi32(acc[j], _mm256_mullo_epi32(window[j], offset[j])));
             }

@@ -81,17 +81,6 @@ pub unsafe fn products<D: Dot, const R: usize, const V: usize>(a: &QArgs) -> [[_
             let bias = _mm256_loadu_si256(a.bias.add(8 * v).cast());
             unroll!(R, r => acc[r][v] = bias);
         });
-        if !a.offset.is_null() {
-            // What each weight lacks is the same for all of a channel, so it meets the sum of what a pixel reads.
-            let sums = row_sums(a.x, a.taps, R, a.k);
-            unroll!(V, v => {
-                let offset = _mm256_loadu_si256(a.offset.add(8 * v).cast());
-                unroll!(R, r => {
-                    let sum = _mm256_set1_epi32(sums[r]);
-                    acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_mullo_epi32(offset, sum));
-                });
-            });
-        }
         let mut w = a.w;
         let mut room = [Room::EMPTY; R];
         let mut x = [a.w.cast::<u8>(); R];
@@ -108,64 +97,18 @@ pub unsafe fn products<D: Dot, const R: usize, const V: usize>(a: &QArgs) -> [[_
                 from += n;
             }
         }
+        if !a.offset.is_null() {
+            // What each weight lacks is the same for all of a channel, so it meets the sum of what a row reads.
+            unroll!(V, v => {
+                let offset = _mm256_loadu_si256(a.offset.add(8 * v).cast());
+                unroll!(R, r => {
+                    let sum = _mm256_set1_epi32(*a.sums.add(r));
+                    acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_mullo_epi32(offset, sum));
+                });
+            });
+        }
         acc
     }
-}
-
-/// What each of `rows` rows sums up to over `taps` times [`MR`] pointers to `k` bytes, four rows at a time as AVX-512's.
-/// Beyond `rows` nothing is told.
-///
-/// # Safety
-/// AVX2 is enabled, the pointers lead to `k` bytes, readable in whole registers, and there is a row.
-#[inline(never)]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn row_sums(x: *const *const u8, taps: usize, rows: usize, k: usize) -> [i32; 8] {
-    const { assert!(MR <= 8) };
-    let mut out = [0i32; 8];
-    let zero = _mm256_setzero_si256();
-    for (four, out) in out.chunks_exact_mut(4).enumerate().take(rows.div_ceil(4)) {
-        let mut sums = [zero; 4];
-        // SAFETY: rows beyond the last stand for it; what is read beyond k is masked.
-        unsafe {
-            for tap in 0..taps {
-                unroll!(4, i => {
-                    let x = *x.add(tap * MR + (4 * four + i).min(rows - 1));
-                    let mut at = 0;
-                    while at < k {
-                        let bytes = _mm256_and_si256(_mm256_loadu_si256(x.add(at).cast()), first_bytes(k - at));
-                        sums[i] = _mm256_add_epi64(sums[i], _mm256_sad_epu8(bytes, zero));
-                        at += 32;
-                    }
-                });
-            }
-            let pair = |a: __m256i, b: __m256i| {
-                let low = _mm256_and_si256(a, _mm256_set1_epi64x(0xffff_ffff));
-                _mm256_or_si256(low, _mm256_slli_epi64::<32>(b))
-            };
-            let (first, last) = (pair(sums[0], sums[1]), pair(sums[2], sums[3]));
-            let all = _mm256_add_epi32(_mm256_unpacklo_epi64(first, last), _mm256_unpackhi_epi64(first, last));
-            let all = _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
-            _mm_storeu_si128(out.as_mut_ptr().cast(), all);
-        }
-    }
-    out
-}
-
-/// All bits of the first `n` of 32 bytes, of all if there are fewer.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn first_bytes(n: usize) -> __m256i {
-    const ALL: [u8; 64] = {
-        let mut all = [0u8; 64];
-        let mut i = 0;
-        while i < 32 {
-            all[i] = 0xff;
-            i += 1;
-        }
-        all
-    };
-    // SAFETY: 32 bytes from any of the first 33 on.
-    unsafe { _mm256_loadu_si256(ALL.as_ptr().add(32 - n.min(32)).cast()) }
 }
 
 /// One part of `n` steps of k. Parts are loops of their own, because in one loop the compiler adds their products first,

@@ -11,7 +11,7 @@
 
 use super::{FArgs, QArgs};
 use crate::requant::{Epilogue, Requant, Residual, Scales};
-use crate::x86::lanes::{first16, first64};
+use crate::x86::lanes::first16;
 use crate::x86::rescale::{Aim, Bytes, Fixed16, Float16, Joined, Rescale16, Rounded16, Shift16, Wide16, store_bytes};
 use crate::x86::unroll;
 use core::arch::x86_64::*;
@@ -179,17 +179,6 @@ unsafe fn q8_products<const G: usize, const V: usize, const P: usize>(a: &QArgs)
             let bias = _mm512_loadu_si512(a.bias.add(16 * (v % (V / P))).cast());
             unroll!(G, g => acc[g][v] = bias);
         });
-        if !a.offset.is_null() {
-            // What each weight lacks is the same for all of a channel, so it meets the sum of what a pixel reads.
-            let sums = row_sums(a.x, a.taps, MR * P, (G * P).min(a.rows), a.k);
-            unroll!(V, v => {
-                let offset = _mm512_loadu_si512(a.offset.add(16 * (v % (V / P))).cast());
-                unroll!(G, g => {
-                    let sum = _mm512_set1_epi32(sums[g * P + v / (V / P)]);
-                    acc[g][v] = _mm512_add_epi32(acc[g][v], _mm512_mullo_epi32(offset, sum));
-                });
-            });
-        }
         let mut w = a.w;
         let mut x = [[a.w.cast::<u8>(); P]; G];
         for tap in 0..a.taps {
@@ -209,57 +198,18 @@ unsafe fn q8_products<const G: usize, const V: usize, const P: usize>(a: &QArgs)
                 k += 4;
             }
         }
+        if !a.offset.is_null() {
+            // What each weight lacks is the same for all of a channel, so it meets the sum of what a row reads.
+            unroll!(V, v => {
+                let offset = _mm512_loadu_si512(a.offset.add(16 * (v % (V / P))).cast());
+                unroll!(G, g => {
+                    let sum = _mm512_set1_epi32(*a.sums.add(g * P + v / (V / P)));
+                    acc[g][v] = _mm512_add_epi32(acc[g][v], _mm512_mullo_epi32(offset, sum));
+                });
+            });
+        }
         acc
     }
-}
-
-/// The most rows of a tile.
-const ROWS: usize = 4 * MR;
-
-/// What each of `rows` rows sums up to over `taps` pointers to `k` bytes, `apart` pointers from tap to tap.
-///
-/// Four rows share the steps that add up a register's parts: one row's would cost more than its products where k is
-/// small. Beyond `rows` nothing is told.
-///
-/// # Safety
-/// AVX-512 is enabled, the pointers lead to `k` bytes, and there are at most [`ROWS`] rows, at least one.
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn row_sums(x: *const *const u8, taps: usize, apart: usize, rows: usize, k: usize) -> [i32; ROWS] {
-    let mut out = [0i32; ROWS];
-    let zero = _mm512_setzero_si512();
-    for (four, out) in out.chunks_exact_mut(4).enumerate().take(rows.div_ceil(4)) {
-        let mut sums = [zero; 4];
-        // SAFETY: rows beyond the last stand for it; what lies beyond k is not read.
-        unsafe {
-            for tap in 0..taps {
-                unroll!(4, i => {
-                    let x = *x.add(tap * apart + (4 * four + i).min(rows - 1));
-                    let mut at = 0;
-                    while at < k {
-                        let bytes = _mm512_maskz_loadu_epi8(first64(k - at), x.add(at).cast());
-                        sums[i] = _mm512_add_epi64(sums[i], _mm512_sad_epu8(bytes, zero));
-                        at += 64;
-                    }
-                });
-            }
-            // Modulo 2^32, as all sums here: two rows share each 64 bits, four each 128.
-            let pair = |a: __m512i, b: __m512i| _mm512_or_si512(low_words(a), _mm512_slli_epi64::<32>(b));
-            let (first, last) = (pair(sums[0], sums[1]), pair(sums[2], sums[3]));
-            let all = _mm512_add_epi32(_mm512_unpacklo_epi64(first, last), _mm512_unpackhi_epi64(first, last));
-            let all = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
-            let all = _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
-            _mm_storeu_si128(out.as_mut_ptr().cast(), all);
-        }
-    }
-    out
-}
-
-/// The lower half of each 64 bits.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn low_words(x: __m512i) -> __m512i {
-    _mm512_and_si512(x, _mm512_set1_epi64(0xffff_ffff))
 }
 
 /// The four quarters of a packed register; those it lacks do not matter.

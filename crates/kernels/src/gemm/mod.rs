@@ -31,9 +31,10 @@ mod avx512_w16;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avxvnni;
 mod scalar;
+pub(crate) mod sums;
 
 use crate::requant::{Epilogue, FloatEpilogue};
-use crate::{Features, Row};
+use crate::{Features, Kernel, Row};
 use lowbit_arithmetic::Rescale;
 
 /// u8 activations by i8 weights, 32-bit accumulators. Of one instruction set the widest tile comes first, the narrower
@@ -235,6 +236,36 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
     },
 ];
 
+/// What rows of u8 sum up to.
+pub static SUMS: &[Kernel<SumsFn>] = &[
+    Kernel { name: "u8_sums__scalar", needs: Features::NONE, run: sums::scalar },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8_sums__avx2", needs: crate::x86::AVX2, run: sums::avx2 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8_sums__avx512", needs: crate::x86::AVX512, run: sums::avx512 },
+];
+
+/// All in one: as [`Args`], with `apart` pointers from tap to tap; there is a row, and `sums` has room for a multiple of
+/// four of them.
+pub type SumsFn = unsafe fn(&SumsArgs);
+
+/// Rows to sum up.
+#[derive(Debug, Clone, Copy)]
+pub struct SumsArgs {
+    /// Rows.
+    pub rows: usize,
+    /// `taps * apart` input pointers.
+    pub x: *const *const u8,
+    /// Kernel taps.
+    pub taps: usize,
+    /// Pointers from tap to tap.
+    pub apart: usize,
+    /// Input channels a tap.
+    pub k: usize,
+    /// The sums, modulo 2^32.
+    pub sums: *mut i32,
+}
+
 /// One tile: activations `X` by weights `W`, sums of the bias' type `B`, stored at `Y` as the epilogue `E` says.
 #[derive(Debug, Clone, Copy)]
 pub struct Args<X, W, B, Y, E> {
@@ -255,6 +286,8 @@ pub struct Args<X, W, B, Y, E> {
     /// What is added to every weight of a channel of the panel, where bytes cannot hold the weights less their zero
     /// points; null where nothing is. Rows of [`Q8`] do it, no others are asked to.
     pub offset: *const B,
+    /// What each row reads, summed up by [`SUMS`], for `mr` rows; asked for only where there is an offset.
+    pub sums: *const B,
     /// The output's first element; bytes where the epilogue says what it is.
     pub y: *mut Y,
     /// Bytes between output rows.

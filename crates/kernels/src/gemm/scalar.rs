@@ -10,31 +10,12 @@ pub unsafe fn q8<const MR: usize, const NR: usize>(a: &QArgs) {
     let step = |acc: i32, x: u8, w: i8| acc.wrapping_add(i32::from(x) * i32::from(w));
     // SAFETY: the caller's promise; the places are those of the tile.
     unsafe {
-        let sums: [i32; MR] = match a.offset.is_null() {
-            true => [0; MR],
-            false => core::array::from_fn(|r| if r < a.rows { row_sum::<MR>(a, r) } else { 0 }),
-        };
         tile::<MR, NR, 4, _, _, _, _, _>(a, step, |acc, r, c| {
-            let offset = if a.offset.is_null() { 0 } else { *a.offset.add(c) };
-            let acc = acc.wrapping_add(sums[r].wrapping_mul(offset));
+            let lacking = if a.offset.is_null() { 0 } else { (*a.offset.add(c)).wrapping_mul(*a.sums.add(r)) };
+            let acc = acc.wrapping_add(lacking);
             a.epilogue.store(acc, r, c, a.y, a.y_stride);
         });
     }
-}
-
-/// What a row of a tile sums up to.
-///
-/// # Safety
-/// As [`super::Gemm::run`], of one of the tile's rows.
-unsafe fn row_sum<const MR: usize>(a: &QArgs, row: usize) -> i32 {
-    let mut sum = 0i32;
-    for tap in 0..a.taps {
-        for k in 0..a.k {
-            // SAFETY: `x` has `taps * MR` pointers to `k` elements.
-            sum = sum.wrapping_add(i32::from(unsafe { *(*a.x.add(tap * MR + row)).add(k) }));
-        }
-    }
-    sum
 }
 
 /// # Safety

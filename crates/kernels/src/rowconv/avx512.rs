@@ -151,16 +151,18 @@ unsafe fn depthwise_by<S: Rescale16>(
     // SAFETY: the caller's promise.
     unsafe {
         match a.shape.stride {
-            1 => depthwise_phase::<S, 1>(a, phase, bias, m, shift),
-            _ => depthwise_phase::<S, 2>(a, phase, bias, m, shift),
+            1 if a.offset.is_null() => depthwise_phase::<S, 1, false>(a, phase, bias, m, shift),
+            1 => depthwise_phase::<S, 1, true>(a, phase, bias, m, shift),
+            _ if a.offset.is_null() => depthwise_phase::<S, 2, false>(a, phase, bias, m, shift),
+            _ => depthwise_phase::<S, 2, true>(a, phase, bias, m, shift),
         }
     }
 }
 
 /// # Safety
-/// As [`super::QRow::run`], at `STRIDE`, 1 or 2; bias and multipliers are the phase's in block order.
+/// As [`super::QRow::run`], at `STRIDE`, 1 or 2, with an `OFFSET` or none; bias and multipliers are the phase's in block order.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn depthwise_phase<S: Rescale16, const STRIDE: usize>(
+unsafe fn depthwise_phase<S: Rescale16, const STRIDE: usize, const OFFSET: bool>(
     a: &QArgs,
     phase: usize,
     bias: [__m512i; 4],
@@ -182,8 +184,7 @@ unsafe fn depthwise_phase<S: Rescale16, const STRIDE: usize>(
             S::new(m[2], shift[2], aim),
             S::new(m[3], shift[3], aim),
         ];
-        let fours = fours(phase, channels);
-        let offset = (!a.offset.is_null()).then(|| block(a.offset, &fours));
+        let offset = if OFFSET { block(a.offset, &fours(phase, channels)) } else { [_mm512_setzero_si512(); 4] };
         let one = _mm512_set1_epi8(1);
         let rows = [*a.x, *a.x.add(1), *a.x.add(2)];
         let load = |at: *const u8| _mm512_loadu_si512(at.cast());
@@ -207,7 +208,7 @@ unsafe fn depthwise_phase<S: Rescale16, const STRIDE: usize>(
                 let w = _mm512_loadu_si512(w.add(64 * (4 * group + j)).cast());
                 acc[j] = _mm512_dpbusd_epi32(acc[j], taps[group][j], w);
             }));
-            if let Some(offset) = &offset {
+            if OFFSET {
                 // What each weight of a channel lacks meets the sum of the window.
                 unroll!(4, j => {
                     let mut sum = _mm512_setzero_si512();
@@ -292,12 +293,26 @@ pub unsafe fn full(a: &QArgs) {
                     Scales::Fixed(m, shift) => (m, shift),
                     Scales::Shift(shift) => (core::ptr::null(), shift),
                 };
-                full_by::<Rounded16>(a, m, shift);
+                full_with::<Rounded16>(a, m, shift);
             }
-            Scales::Float32(m) => full_by::<Float16>(a, m.cast(), m.cast()),
+            Scales::Float32(m) => full_with::<Float16>(a, m.cast(), m.cast()),
             // These also do what the faster ones for ordinary multipliers do, which a first layer hardly gains from.
-            Scales::Fixed(m, shift) => full_by::<Wide16>(a, m, shift),
-            Scales::Shift(shift) => full_by::<Wide16>(a, core::ptr::null(), shift),
+            Scales::Fixed(m, shift) => full_with::<Wide16>(a, m, shift),
+            Scales::Shift(shift) => full_with::<Wide16>(a, core::ptr::null(), shift),
+        }
+    }
+}
+
+/// # Safety
+/// As [`full_by`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn full_with<S: Rescale16>(a: &QArgs, m: *const i32, shift: *const i32) {
+    // SAFETY: passed on.
+    unsafe {
+        match a.offset.is_null() {
+            true => full_by::<S, false>(a, m, shift),
+            false => full_by::<S, true>(a, m, shift),
         }
     }
 }
@@ -306,9 +321,8 @@ pub unsafe fn full(a: &QArgs) {
 ///
 /// # Safety
 /// As [`super::QRow::run`].
-#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-unsafe fn full_by<S: Rescale16>(a: &QArgs, m: *const i32, shift: *const i32) {
+unsafe fn full_by<S: Rescale16, const OFFSET: bool>(a: &QArgs, m: *const i32, shift: *const i32) {
     let shape = &a.shape;
     let per_row = row_groups(shape);
     let step = shape.stride * shape.channels;
@@ -334,7 +348,7 @@ unsafe fn full_by<S: Rescale16>(a: &QArgs, m: *const i32, shift: *const i32) {
             let x = x.get(..groups(shape)).unwrap_or(&[]);
             // Counted by weights of 1, but for what lies beyond a kernel row.
             let mut window = _mm512_setzero_si512();
-            if !a.offset.is_null() {
+            if OFFSET {
                 let row = shape.kernel[1] * shape.channels;
                 for (i, &x) in x.iter().enumerate() {
                     let here = (row - i % per_row * 4).min(4) as u32;
@@ -346,8 +360,8 @@ unsafe fn full_by<S: Rescale16>(a: &QArgs, m: *const i32, shift: *const i32) {
             for channel in (0..shape.outputs).step_by(16) {
                 let width = width(shape.outputs - channel);
                 match width {
-                    8 => full_block::<S, 2>(a, x, window, w, m, shift, first, channel),
-                    _ => full_block::<S, 4>(a, x, window, w, m, shift, first, channel),
+                    8 => full_block::<S, 2, OFFSET>(a, x, window, w, m, shift, first, channel),
+                    _ => full_block::<S, 4, OFFSET>(a, x, window, w, m, shift, first, channel),
                 }
                 w = w.add(width * 4 * x.len());
             }
@@ -363,7 +377,7 @@ unsafe fn full_by<S: Rescale16>(a: &QArgs, m: *const i32, shift: *const i32) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 #[allow(clippy::too_many_arguments, reason = "one block of a loop over three")]
-unsafe fn full_block<S: Rescale16, const Q: usize>(
+unsafe fn full_block<S: Rescale16, const Q: usize, const OFFSET: bool>(
     a: &QArgs,
     x: &[__m512i],
     window: __m512i,
@@ -386,7 +400,7 @@ unsafe fn full_block<S: Rescale16, const Q: usize>(
             }));
             w = w.add(16 * Q);
         }
-        if !a.offset.is_null() {
+        if OFFSET {
             unroll!(Q, q => unroll!(4, i => {
                 let offset = _mm512_set1_epi32(*a.offset.add(channel + 4 * q + i));
                 acc[q][i] = _mm512_add_epi32(acc[q][i], _mm512_mullo_epi32(window, offset));

@@ -400,28 +400,41 @@ pub enum Sum16 {
         /// To the right.
         right: __m128i,
     },
-    /// `AddRescale::Float32` with another rounding than its default.
-    FloatRounded {
-        /// Of the first operand.
-        m1: __m512,
-        /// Of the second operand.
-        m2: __m512,
-        /// As in [`Float16`].
-        top: __m512,
-        /// Any but the one by chance.
-        rounding: Rounding,
-    },
-    /// `AddRescale::Fixed` with another rounding than its default.
-    FixedRounded {
-        /// Of the first operand.
-        m1: __m512i,
-        /// Of the second operand.
-        m2: __m512i,
-        /// The rounding.
-        nudge: Nudge,
-        /// To the right.
-        right: __m512i,
-    },
+    /// Another rounding than the default of its method.
+    Rounded(RoundedSum),
+}
+
+/// Parts of a [`Sum16`] with any rounding but the one by chance.
+#[derive(Clone, Copy)]
+pub struct RoundedSum {
+    /// Multipliers, of either method.
+    m: [__m512i; 2],
+    /// As in [`Float16`], for floats.
+    top: Option<__m512>,
+    rounding: Rounding,
+    nudge: Nudge,
+    right: __m512i,
+}
+
+impl RoundedSum {
+    /// As [`Sum16::apply`], a function of its own: inlined beside the common cases it would cost them registers.
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn apply(&self, a: __m512i, b: __m512i) -> __m512i {
+        let [m1, m2] = self.m;
+        if let Some(top) = self.top {
+            let a = _mm512_mul_ps(_mm512_cvtepi32_ps(a), _mm512_castsi512_ps(m1));
+            let b = _mm512_mul_ps(_mm512_cvtepi32_ps(b), _mm512_castsi512_ps(m2));
+            let sum = _mm512_add_ps(a, b);
+            let ordered = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(sum, sum);
+            return _mm512_maskz_mov_epi32(ordered, rounded(_mm512_min_ps(sum, top), self.rounding));
+        }
+        let half_sum = |a: __m512i, b: __m512i| {
+            let sum = _mm512_add_epi64(_mm512_mul_epi32(a, m1), _mm512_mul_epi32(b, m2));
+            saturate(self.nudge.shifted(sum, self.right))
+        };
+        join(half_sum(a, b), half_sum(_mm512_srli_epi64::<32>(a), _mm512_srli_epi64::<32>(b)))
+    }
 }
 
 impl Sum16 {
@@ -435,7 +448,13 @@ impl Sum16 {
                 let top = _mm512_set1_ps((how.hi - how.zero_point) as f32);
                 match how.rounding {
                     Rounding::HalfEven => Sum16::Float { m1, m2, top },
-                    rounding => Sum16::FloatRounded { m1, m2, top, rounding },
+                    rounding => Sum16::Rounded(RoundedSum {
+                        m: [_mm512_castps_si512(m1), _mm512_castps_si512(m2)],
+                        top: Some(top),
+                        rounding,
+                        nudge: Nudge::new(_mm512_setzero_si512(), rounding),
+                        right: _mm512_setzero_si512(),
+                    }),
                 }
             }
             AddRescale::Fixed { m1, m2, shift } => {
@@ -454,7 +473,13 @@ impl Sum16 {
                         half: _mm512_set1_epi64((1 << right) >> 1),
                         right: _mm_cvtsi64_si128(right),
                     },
-                    rounding => Sum16::FixedRounded { m1, m2, nudge: Nudge::new(lanes, rounding), right: lanes },
+                    rounding => Sum16::Rounded(RoundedSum {
+                        m: [m1, m2],
+                        top: None,
+                        rounding,
+                        nudge: Nudge::new(lanes, rounding),
+                        right: lanes,
+                    }),
                 }
             }
         }
@@ -473,20 +498,7 @@ impl Sum16 {
                 let ordered = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(sum, sum);
                 _mm512_maskz_cvtps_epi32(ordered, _mm512_min_ps(sum, top))
             }
-            Sum16::FloatRounded { m1, m2, top, rounding } => {
-                let a = _mm512_mul_ps(_mm512_cvtepi32_ps(a), m1);
-                let b = _mm512_mul_ps(_mm512_cvtepi32_ps(b), m2);
-                let sum = _mm512_add_ps(a, b);
-                let ordered = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(sum, sum);
-                _mm512_maskz_mov_epi32(ordered, rounded(_mm512_min_ps(sum, top), rounding))
-            }
-            Sum16::FixedRounded { m1, m2, nudge, right } => {
-                let half_sum = |a: __m512i, b: __m512i| {
-                    let sum = _mm512_add_epi64(_mm512_mul_epi32(a, m1), _mm512_mul_epi32(b, m2));
-                    saturate(nudge.shifted(sum, right))
-                };
-                join(half_sum(a, b), half_sum(_mm512_srli_epi64::<32>(a), _mm512_srli_epi64::<32>(b)))
-            }
+            Sum16::Rounded(ref sum) => sum.apply(a, b),
             Sum16::Left { m1, m2, left } => {
                 let half_sum = |a: __m512i, b: __m512i| {
                     let sum = _mm512_add_epi64(_mm512_mul_epi32(a, m1), _mm512_mul_epi32(b, m2));

@@ -72,6 +72,15 @@ pub struct FloatEpilogue {
     pub add: Option<(Place, (f32, f32))>,
 }
 
+/// What is added to every weight of a channel of a matrix product.
+#[derive(Debug, Clone, Copy)]
+pub struct Offset {
+    /// One a channel, laid out as the bias.
+    pub place: Place,
+    /// Sums up what rows read, which it meets.
+    pub sums: &'static Kernel<gemm::SumsFn>,
+}
+
 /// Convolution or dense layer: a kernel row with arguments `A`, and what is stored.
 #[derive(Debug)]
 pub struct Gemm<A: 'static, E> {
@@ -93,8 +102,8 @@ pub struct Gemm<A: 'static, E> {
     pub panels: Vec<Panel>,
     /// Bias.
     pub bias: Place,
-    /// What is added to every weight of a channel, laid out as the bias; of [`QGemm`] only.
-    pub offset: Option<Place>,
+    /// What is added to every weight of a channel; of [`QGemm`] only.
+    pub offset: Option<Offset>,
     /// Output.
     pub y: Place,
     /// Output channels, all groups.
@@ -256,6 +265,8 @@ pub struct FMatMul {
 pub struct QMatMul {
     /// Kernel row.
     pub row: &'static gemm::QGemm,
+    /// Sums up rows of `a`.
+    pub sums: &'static Kernel<gemm::SumsFn>,
     /// Brings `b` into the order of a panel.
     pub transpose: &'static Kernel<copy::TransposeFn>,
     /// Left operand.
@@ -285,6 +296,11 @@ pub struct QMatMul {
 }
 
 impl QMatMul {
+    /// Bytes of one number a row of a tile.
+    pub fn sums_bytes(&self) -> usize {
+        self.row.mr.next_multiple_of(4) * 4
+    }
+
     /// Bytes of the pointers that scratch begins with.
     pub fn pointers_bytes(&self) -> usize {
         (self.row.mr * size_of::<*const u8>()).next_multiple_of(ALIGN)

@@ -216,11 +216,32 @@ macro_rules! dws {
     };
 }
 
+/// An offset where there are numbers.
+trait Offsets {
+    fn offset(place: Place) -> Self;
+}
+
+impl Offsets for Offset {
+    fn offset(place: Place) -> Self {
+        Offset { place, sums: &gemm::SUMS[0] }
+    }
+}
+
+impl Offsets for Place {
+    fn offset(place: Place) -> Self {
+        place
+    }
+}
+
+fn offset<T: Offsets>(place: Place) -> T {
+    T::offset(place)
+}
+
 /// The change of scale of one channel too few, and weights that the kernel would take for others.
 macro_rules! scales16 {
     ($kind:ident) => {
         [
-            broken!(Kind::$kind(s) => s.offset = Some(s.bias), "weights without an offset"),
+            broken!(Kind::$kind(s) => s.offset = Some(offset(s.bias)), "weights without an offset"),
             broken!(Kind::$kind(s) => s.epilogue.as_mut().unwrap().scales.truncate(7), "a change of scale for every"),
             broken!(Kind::$kind(s) => (s.epilogue, s.y) = (None, Place::Arena(ARENA - 200)), WITHIN),
         ]
@@ -230,7 +251,7 @@ macro_rules! scales16 {
 /// The offset of one channel too few.
 macro_rules! offsets {
     ($kind:ident) => {
-        [broken!(Kind::$kind(s) => s.offset = Some(Place::Const(CONSTS - 8)), WITHIN)]
+        [broken!(Kind::$kind(s) => s.offset = Some(offset(Place::Const(CONSTS - 8))), WITHIN)]
     };
 }
 
@@ -530,6 +551,7 @@ fn zips(each: EachZip) -> Case {
 fn qmatmul() -> Kind {
     Kind::QMatMul(QMatMul {
         row: &gemm::Q8[0],
+        sums: &gemm::SUMS[0],
         transpose: &copy::TRANSPOSE[0],
         a: X,
         zero: Some(Place::Const(2048)),
@@ -602,7 +624,10 @@ fn cases(each: EachKind) -> Vec<Case> {
         EachKind::QGemm => {
             vec![case(
                 || Kind::QGemm(gemm_step(&gemm::Q8[0], 1, 1, fused())),
-                gemms!(QGemm).chain(scales8!(QGemm)).chain(offsets!(QGemm)),
+                gemms!(QGemm).chain(scales8!(QGemm)).chain(offsets!(QGemm)).chain([broken!(
+                    Kind::QGemm(s) => s.offset = Some(Offset { place: s.bias, sums: copied(&gemm::SUMS[0]) }),
+                    ROW
+                )]),
             )]
         }
         EachKind::QGemm16 => vec![case(
@@ -653,6 +678,7 @@ fn cases(each: EachKind) -> Vec<Case> {
             qmatmul,
             products!(QMatMul).into_iter().chain(scales8!(QMatMul)).chain([
                 broken!(Kind::QMatMul(s) => s.transpose = copied(s.transpose), ROW),
+                broken!(Kind::QMatMul(s) => s.sums = copied(s.sums), ROW),
                 broken!(Kind::QMatMul(s) => s.zero = Some(Place::Const(CONSTS)), WITHIN),
                 broken!(Kind::QMatMul(s) => s.zero = Some(Y), "write what it does not read"),
             ]),
