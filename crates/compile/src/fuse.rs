@@ -3,6 +3,7 @@
 //! Integer: `Conv|MatMul -> Requantize [-> QAdd]`; float: `Conv|MatMul [-> Relu|Clip] [-> Add] [-> Relu|Clip]`.
 //! A value that somebody else reads, or that the graph gives out, ends a chain.
 
+use lowbit_arithmetic::Rounding;
 use lowbit_ir::graph::Users;
 use lowbit_ir::op::{Binary, Rescale};
 use lowbit_ir::{DType, Granularity, Graph, NodeId, Op, ValueId};
@@ -101,7 +102,9 @@ fn integer_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>)
         (x, g.ty(acc).dtype, g.ty(to).dtype),
         (DType::U8, DType::I32, DType::U8) | (DType::U16, DType::I32 | DType::I64, DType::U16)
     );
-    if !fits || !stored_alike(g, mac, to) || rescale.rounding != rescale.method.default_rounding() {
+    // Words are rounded as the method does by default; all else is an element's own, but for chance.
+    let rounded = if g.ty(to).dtype == DType::U8 { !by_chance(rescale) } else { is_default(rescale) };
+    if !fits || !stored_alike(g, mac, to) || !rounded {
         return plain;
     }
     let nodes = vec![mac, requant];
@@ -109,7 +112,7 @@ fn integer_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>)
     let Some(add) = next(g, users, to, taken) else { return alone };
     let (Op::QAdd(how), &[sum]) = (&g.node(add).op, g.node(add).outputs.as_slice()) else { return alone };
     match other(g, add, to) {
-        Some(other) if narrow(g, to) && narrow(g, sum) && how.rounding == how.method.default_rounding() => Chain {
+        Some(other) if narrow(g, to) && narrow(g, sum) && !by_chance(*how) => Chain {
             mac,
             nodes: vec![mac, requant, add],
             output: sum,
@@ -117,6 +120,16 @@ fn integer_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>)
         },
         Some(_) | None => alone,
     }
+}
+
+/// Whether a rounding asks where in its sample an element lies, which kernels that only see a part of it do not know.
+pub const fn by_chance(how: Rescale) -> bool {
+    matches!(how.rounding, Rounding::Stochastic { .. })
+}
+
+/// Whether a rounding is its method's default.
+pub fn is_default(how: Rescale) -> bool {
+    how.rounding == how.method.default_rounding()
 }
 
 /// Whether a value is what the epilogues store: u8 with one scale.

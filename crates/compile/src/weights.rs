@@ -8,6 +8,8 @@ use lowbit_ir::{DType, Error, Granularity, Graph, Result, Tensor, ValueId};
 pub enum Width {
     /// i8.
     Bytes,
+    /// i8 less an offset for each output channel ([`offsets`]): integers of 8 bits with any zero point.
+    Shifted,
     /// i16.
     Words,
 }
@@ -25,13 +27,30 @@ pub fn width(g: &Graph, w: ValueId) -> Option<Width> {
         (_, Granularity::Tensor | Granularity::Channel { .. }) => {
             let centred = centred(tensor).ok()?;
             let within = |lo: i64, hi: i64| centred.iter().all(|w| (lo..=hi).contains(w));
+            // Zero points are those of output channels (infer::accumulator_scales), so a channel keeps to 8 bits.
+            let (lowest, highest) = tensor.ty().dtype.range().unwrap_or((i64::MIN, i64::MAX));
             match (within(-128, 127), within(-32768, 32767)) {
                 (true, _) => Some(Width::Bytes),
+                (false, true) if highest.saturating_sub(lowest) <= 255 => Some(Width::Shifted),
                 (false, true) => Some(Width::Words),
                 (false, false) => None,
             }
         }
     }
+}
+
+/// Takes the middle of what each channel's weights need from them, where i8 does not hold them: what is left it holds,
+/// if they span no more than 8 bits. What was taken, if anything was.
+pub fn offsets(weights: &mut [i64], a_channel: usize) -> Option<Vec<i64>> {
+    let taken = |weights: &mut [i64]| {
+        let (low, high) = weights.iter().fold((0, 0), |(low, high), w| (*w.min(&low), *w.max(&high)));
+        // The least that does it.
+        let offset = (low + 128).min(0) + (high - 127).max(0);
+        weights.iter_mut().for_each(|w| *w -= offset);
+        offset
+    };
+    let all: Vec<i64> = weights.chunks_exact_mut(a_channel.max(1)).map(taken).collect();
+    all.iter().any(|offset| *offset != 0).then_some(all)
 }
 
 /// Weights less their zero points, in row-major order.

@@ -3,7 +3,7 @@
 //! Of many short runs the least time counts, so that other work on the machine disturbs little. Cycles are those of the
 //! time stamp counter's clock measured by a chain of dependent additions, that is, of the core.
 
-use lowbit_arithmetic::{AddRescale, Affine, Rescale};
+use lowbit_arithmetic::{AddRescale, Affine, Rescale, Rounding};
 use lowbit_kernels::elementwise::{BinaryFn, MulParams, UnaryFn};
 use lowbit_kernels::pool::QAverage;
 use lowbit_kernels::requant::{AddParams, Epilogue, FloatEpilogue, Requant, Residual, Scales};
@@ -83,7 +83,7 @@ impl Bench {
                 };
                 let y = aligned(mr * nr * 4, 0u8);
                 let other = aligned(mr * nr, 9u8);
-                let requant = Requant { scales, zero_point: 3, lo: 0, hi: 255 };
+                let requant = Requant { scales, rounding: scales.rounding(), zero_point: 3, lo: 0, hi: 255 };
                 let args = gemm::QArgs {
                     rows,
                     cols,
@@ -92,6 +92,8 @@ impl Bench {
                     k,
                     w: w.as_ptr(),
                     bias: bias.as_ptr(),
+                    offset: std::ptr::null(),
+                    sums: std::ptr::null(),
                     y: y.as_mut_ptr(),
                     y_stride: nr * 4,
                     epilogue: match epilogue {
@@ -134,6 +136,8 @@ impl Bench {
                 k,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
+                sums: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride: nr * 4,
                 epilogue: FloatEpilogue { clamp: (0.0, f32::INFINITY), add: None },
@@ -169,6 +173,8 @@ impl Bench {
                 k,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
+                sums: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride: nr * 8,
                 epilogue: gemm::Epilogue16::Requant { scales: scales.as_ptr(), zero_point: 3, lo: 0, hi: 65535 },
@@ -212,9 +218,16 @@ impl Bench {
                     x: pointers.as_ptr(),
                     w: w.as_ptr(),
                     bias: bias.as_ptr(),
+                    offset: std::ptr::null(),
                     y: y.as_mut_ptr(),
                     y_stride: channels,
-                    epilogue: Epilogue::Requant(Requant { scales, zero_point: 3, lo: 0, hi: 255 }),
+                    epilogue: Epilogue::Requant(Requant {
+                        scales,
+                        rounding: scales.rounding(),
+                        zero_point: 3,
+                        lo: 0,
+                        hi: 255,
+                    }),
                 };
                 // SAFETY: as above.
                 let cycles = self.cycles(|| unsafe { (row.run)(black_box(&args)) });
@@ -252,8 +265,15 @@ impl Bench {
                 x: x.as_ptr(),
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
                 y: y.as_mut_ptr(),
-                requant: Requant { scales: Scales::Float32(float.as_ptr()), zero_point: 3, lo: 0, hi: 255 },
+                requant: Requant {
+                    scales: Scales::Float32(float.as_ptr()),
+                    rounding: Rounding::HalfEven,
+                    zero_point: 3,
+                    lo: 0,
+                    hi: 255,
+                },
             };
             // SAFETY: as above; the row suits the shape.
             let cycles = self.cycles(|| unsafe { (row.run)(black_box(&args)) });
@@ -277,6 +297,7 @@ impl Bench {
                 x: pointers.as_ptr(),
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride: channels * 4,
                 epilogue: FloatEpilogue { clamp: (0.0, 6.0), add: None },
@@ -327,7 +348,11 @@ impl Bench {
         let (y, yf) = (aligned(n, 0u8), aligned(n, 0f32));
         let (x, words) = (aligned(n + SLACK, 1.5f32), aligned(n + SLACK, 1234i32));
         let scale = aligned(n + SLACK, 0.01f32);
-        let fixed = AddParams { rescale: AddRescale::Fixed { m1: 1 << 30, m2: 1 << 29, shift: 31 }, ..SUM };
+        let fixed = AddParams {
+            rescale: AddRescale::Fixed { m1: 1 << 30, m2: 1 << 29, shift: 31 },
+            rounding: Rounding::HalfUp,
+            ..SUM
+        };
         for (what, sum) in [("float32", SUM), ("fixed", fixed)] {
             for row in self.rows(elementwise::QADD) {
                 // SAFETY: as above; so below.
@@ -336,7 +361,15 @@ impl Bench {
                 self.print(&format!("{} {what}", row.name), n, cycles);
             }
         }
-        let product = MulParams { rescale: Rescale::Float32 { m: 0.01 }, z1: 1, z2: 2, zero_point: 3, lo: 0, hi: 255 };
+        let product = MulParams {
+            rescale: Rescale::Float32 { m: 0.01 },
+            rounding: Rounding::HalfEven,
+            z1: 1,
+            z2: 2,
+            zero_point: 3,
+            lo: 0,
+            hi: 255,
+        };
         for row in self.rows(elementwise::QMUL) {
             // SAFETY: as above.
             let cycles =
@@ -359,7 +392,13 @@ impl Bench {
             let cycles = self.cycles(|| unsafe { (row.run)(n, a.as_ptr(), yf.as_mut_ptr(), black_box(&affine)) });
             self.print(row.name, n, cycles);
         }
-        let how = Requant { scales: Scales::Float32(scale.as_ptr()), zero_point: 3, lo: 0, hi: 255 };
+        let how = Requant {
+            scales: Scales::Float32(scale.as_ptr()),
+            rounding: Rounding::HalfEven,
+            zero_point: 3,
+            lo: 0,
+            hi: 255,
+        };
         for row in self.rows(elementwise::REQUANT_ACC) {
             // SAFETY: as above.
             let cycles = self.cycles(|| unsafe { (row.run)(n, words.as_ptr(), y.as_mut_ptr(), black_box(&how)) });
@@ -436,8 +475,15 @@ fn aligned<T: Copy>(n: usize, value: T) -> &'static mut [T] {
 }
 
 /// An addition.
-const SUM: AddParams =
-    AddParams { rescale: AddRescale::Float32 { m1: 0.7, m2: 0.4 }, z1: 3, z2: 4, zero_point: 5, lo: 0, hi: 255 };
+const SUM: AddParams = AddParams {
+    rescale: AddRescale::Float32 { m1: 0.7, m2: 0.4 },
+    rounding: Rounding::HalfEven,
+    z1: 3,
+    z2: 4,
+    zero_point: 5,
+    lo: 0,
+    hi: 255,
+};
 
 /// Cycles a second: a chain of additions that each wait for the one before.
 fn clock() -> f64 {

@@ -4,17 +4,16 @@
 
 use lowbit_arithmetic::{AddRescale, Rescale, Rounding, requant::offset_and_clamp, requantize};
 
-/// Per-channel multipliers of one requantize method, each with its default rounding.
+/// Per-channel multipliers of one requantize method.
 ///
-/// Pointers are to one entry a channel of the tile, readable up to the row's tile width. Other roundings are not done
-/// in epilogues: the compiler stores the accumulators and runs [`elementwise`](crate::elementwise)'s requantize.
+/// Pointers are to one entry a channel of the tile, readable up to the row's tile width.
 #[derive(Debug, Clone, Copy)]
 pub enum Scales {
-    /// `Rescale::Float32`, half to even: one f32 a channel.
+    /// `Rescale::Float32`: one f32 a channel.
     Float32(*const f32),
-    /// `Rescale::Fixed`, half up: multiplier and right shift (which may be negative) a channel.
+    /// `Rescale::Fixed`: multiplier and right shift (which may be negative) a channel.
     Fixed(*const i32, *const i32),
-    /// `Rescale::Shift`, half up: right shift a channel (negative: saturating left shift).
+    /// `Rescale::Shift`: right shift a channel (negative: saturating left shift).
     Shift(*const i32),
 }
 
@@ -23,6 +22,9 @@ pub enum Scales {
 pub struct Requant {
     /// Multipliers a channel.
     pub scales: Scales,
+    /// Any but the one by chance, which asks where in the sample an element lies: for that the compiler stores the
+    /// accumulators and runs [`elementwise`](crate::elementwise)'s requantize.
+    pub rounding: Rounding,
     /// Added after rounding.
     pub zero_point: i32,
     /// Lowest stored value.
@@ -43,11 +45,13 @@ pub struct Residual {
     pub add: AddParams,
 }
 
-/// Parameters of an addition of quantized values, default roundings.
+/// Parameters of an addition of quantized values.
 #[derive(Debug, Clone, Copy)]
 pub struct AddParams {
     /// The two multipliers.
     pub rescale: AddRescale,
+    /// Of the sum; as in [`Requant`].
+    pub rounding: Rounding,
     /// Zero point of the first operand.
     pub z1: i32,
     /// Zero point of the second operand.
@@ -83,6 +87,15 @@ pub struct FloatEpilogue {
 }
 
 impl Scales {
+    /// The method's default rounding.
+    #[inline]
+    pub const fn rounding(self) -> Rounding {
+        match self {
+            Scales::Float32(_) => Rounding::HalfEven,
+            Scales::Fixed(..) | Scales::Shift(_) => Rounding::HalfUp,
+        }
+    }
+
     /// The multiplier of one channel.
     ///
     /// # Safety
@@ -100,7 +113,7 @@ impl Scales {
     }
 }
 
-/// The rounding that kernels apply: each method's default.
+/// Each method's default rounding, which the rows that are told of none apply.
 #[inline]
 pub const fn rounding_of(rescale: &Rescale) -> Rounding {
     match rescale {
@@ -110,6 +123,12 @@ pub const fn rounding_of(rescale: &Rescale) -> Rounding {
 }
 
 impl Requant {
+    /// Whether the rounding is the method's default.
+    #[inline]
+    pub fn is_default(&self) -> bool {
+        self.rounding == self.scales.rounding()
+    }
+
     /// The stored value of one accumulator.
     ///
     /// # Safety
@@ -118,8 +137,7 @@ impl Requant {
     pub unsafe fn apply(&self, acc: i32, channel: usize) -> u8 {
         // SAFETY: the caller's promise.
         let rescale = unsafe { self.scales.at(channel) };
-        let q = requantize(i64::from(acc), rescale, rounding_of(&rescale), self.zero_point, self.lo, self.hi, 0);
-        q as u8
+        requantize(i64::from(acc), rescale, self.rounding, self.zero_point, self.lo, self.hi, 0) as u8
     }
 }
 
@@ -127,13 +145,9 @@ impl AddParams {
     /// The rescaled sum of two stored values.
     #[inline]
     pub fn apply(&self, q1: i32, q2: i32) -> i32 {
-        let rounding = match self.rescale {
-            AddRescale::Float32 { .. } => Rounding::HalfEven,
-            AddRescale::Fixed { .. } => Rounding::HalfUp,
-        };
         let a = i64::from(q1) - i64::from(self.z1);
         let b = i64::from(q2) - i64::from(self.z2);
-        offset_and_clamp(self.rescale.apply(a, b, rounding, 0), self.zero_point, self.lo, self.hi)
+        offset_and_clamp(self.rescale.apply(a, b, self.rounding, 0), self.zero_point, self.lo, self.hi)
     }
 }
 

@@ -251,7 +251,8 @@ struct Block {
     panel: usize,
 }
 
-/// Calls `run` for every block of a tile, after pointing `pointers` at its pixels (again for every group of channels).
+/// Calls `run` for every block of a tile, after pointing `pointers` at its pixels (again for every group of channels) and
+/// telling `pointed_at` how many there are.
 ///
 /// # Safety
 /// As [`run_tile`]; `pointers` has room for `taps * mr`.
@@ -265,6 +266,7 @@ unsafe fn blocks(
     x: *const u8,
     zero: *const u8,
     pointers: *mut *const u8,
+    mut pointed_at: impl FnMut(usize),
     mut run: impl FnMut(Block),
 ) {
     let pixels = window.pixels();
@@ -286,6 +288,7 @@ unsafe fn blocks(
                     point(window, first, rows, mr, x.wrapping_add(p.x_offset), zero.wrapping_add(p.x_offset), pointers)
                 };
                 pointed = Some(p.x_offset);
+                pointed_at(rows);
             }
             run(Block { first, rows, panel });
         }
@@ -298,7 +301,7 @@ fn requant_at(r: &Requant, entry: usize, memory: &Memory<'_>) -> requant::Requan
         Scales::Fixed(m, s) => requant::Scales::Fixed(memory.at(m.plus(entry * 4)), memory.at(s.plus(entry * 4))),
         Scales::Shift(s) => requant::Scales::Shift(memory.at(s.plus(entry * 4))),
     };
-    requant::Requant { scales, zero_point: r.zero_point, lo: r.lo, hi: r.hi }
+    requant::Requant { scales, rounding: r.rounding, zero_point: r.zero_point, lo: r.lo, hi: r.hi }
 }
 
 /// From what a step stores to what its kernel is told.
@@ -358,6 +361,15 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
 ) {
     let (nr, size) = (s.row.nr, s.epilogue.size());
     let y_stride = s.channels * size;
+    let (taps, mr) = (s.window.taps(), s.row.mr);
+    let sums: *mut i32 = pointers.wrapping_add(taps * mr).cast();
+    let pointed_at = |rows: usize| {
+        if let Some(offset) = s.offset {
+            let x = pointers.cast_const();
+            // SAFETY: the scratch holds taps * mr pointers into checked spans, and sums behind them (Gemm::scratch).
+            unsafe { (offset.sums.run)(&gemm::SumsArgs { rows, x, taps, apart: mr, k: s.k, sums }) };
+        }
+    };
     let run = |b: Block| {
         let p = &s.panels[b.panel];
         let at = b.first * y_stride + p.channel * size;
@@ -365,10 +377,12 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
             rows: b.rows,
             cols: p.cols,
             x: pointers.cast_const().cast(),
-            taps: s.window.taps(),
+            taps,
             k: s.k,
             w: memory.at(s.w.plus(b.panel * s.panel_bytes)),
             bias: memory.at(s.bias.plus(b.panel * nr * size_of::<B>())),
+            offset: s.offset.map_or(std::ptr::null(), |o| memory.at(o.place.plus(b.panel * nr * size_of::<B>()))),
+            sums: sums.cast_const().cast(),
             y: memory.at_mut(s.y.plus(at)),
             y_stride,
             epilogue: s.epilogue.at(b.panel * nr, at, y_stride, memory),
@@ -378,7 +392,10 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
         unsafe { (s.row.run)(&args) }
     };
     // SAFETY: the scratch holds taps * mr pointers (Kind::scratch).
-    unsafe { blocks(&s.window, s.row.mr, &s.panels, s.cut, tile, memory.at(s.x), memory.at(s.zero), pointers, run) }
+    unsafe {
+        let (x, zero) = (memory.at(s.x), memory.at(s.zero));
+        blocks(&s.window, mr, &s.panels, s.cut, tile, x, zero, pointers, pointed_at, run);
+    }
 }
 
 /// Fills `pointers[pixel * taps + tap]` for the output row `tile`; returns its first pixel.
@@ -416,6 +433,7 @@ unsafe fn depthwise<X, W, B, Y, E: Resolve>(
             x: pointers.cast_const().cast(),
             w: memory.at(s.w),
             bias: memory.at(s.bias),
+            offset: s.offset.map_or(std::ptr::null(), |o| memory.at(o)),
             y: memory.at_mut(s.y.plus(at)),
             y_stride,
             epilogue: s.epilogue.at(0, at, y_stride, memory),
@@ -472,6 +490,7 @@ unsafe fn qrow(s: &QRow, tile: usize, memory: &Memory<'_>, scratch: *mut u8) {
                 x: pointers.cast_const(),
                 w: memory.at(s.w),
                 bias: memory.at(s.bias),
+                offset: s.offset.map_or(std::ptr::null(), |o| memory.at(o)),
                 y: memory.at_mut(s.y.plus((image * height + first + row) * width * s.channels)),
                 requant: requant_at(&s.requant, 0, memory),
             });
@@ -514,6 +533,8 @@ unsafe fn fmatmul(s: &FMatMul, tile: usize, memory: &Memory<'_>, scratch: *mut u
                 k: s.k,
                 w: packed.cast_const(),
                 bias: memory.at(s.bias.plus(first_col * 4)),
+                offset: std::ptr::null(),
+                sums: std::ptr::null(),
                 y: memory.at_mut(s.y.plus(((matrix * s.m + first) * s.n + first_col) * 4)),
                 y_stride: s.n * 4,
                 epilogue: requant::FloatEpilogue { clamp: s.clamp, add: None },
@@ -522,21 +543,20 @@ unsafe fn fmatmul(s: &FMatMul, tile: usize, memory: &Memory<'_>, scratch: *mut u
     }
 }
 
-/// Packs columns of a matrix `b` as one panel: digits of `b` less its zero point, tap after tap. Returns the panel and its
-/// taps, of which there are mostly fewer than there can be.
+/// Packs columns of a matrix `b` as one panel of its integers less 128, which so are signed bytes.
 ///
 /// # Safety
 /// `b` leads to a whole matrix, which has `cols` columns from `first` on, and `cols` is at most a panel's; `scratch` has
-/// room for `2 + DIGITS` panels.
-unsafe fn pack_panel(s: &QMatMul, b: *const u8, first: usize, cols: usize, scratch: *mut u8) -> (*const i8, usize) {
+/// room for two panels.
+unsafe fn pack_panel(s: &QMatMul, b: *const u8, first: usize, cols: usize, scratch: *mut u8) -> *const i8 {
     let (nr, column, bytes) = (s.row.nr, s.column_bytes(), s.panel_bytes());
-    // SAFETY: the scratch holds the columns, then the panel as stored, then its digits, each of `bytes` = nr * column bytes;
-    // they do not overlap, and each is written before it is read as a slice.
+    // SAFETY: the scratch holds the columns, then the panel, each of `bytes` = nr * column bytes; they do not overlap, and
+    // each is written before it is read.
     unsafe {
-        let (columns, stored, packed) = (scratch, scratch.add(bytes), scratch.add(2 * bytes));
-        // What is missing in a column or in the panel stands for a weight of 0.
+        let (columns, panel) = (scratch, scratch.add(bytes));
+        // What a column lacks is to be a weight of 0, whatever is read there; what the panel lacks is thrown away.
         if column > s.k || cols < nr {
-            columns.write_bytes(s.b_zero, bytes);
+            columns.write_bytes(0x80, bytes);
         }
         match s.trans_b {
             true => {
@@ -547,14 +567,11 @@ unsafe fn pack_panel(s: &QMatMul, b: *const u8, first: usize, cols: usize, scrat
             false => (s.transpose.run)(1, s.k, cols, b.add(first), s.n, columns, column),
         }
         // Whole groups of 4 bytes change places.
-        (s.transpose.run)(4, nr, column / 4, columns, column, stored, nr * 4);
-        let stored = std::slice::from_raw_parts(stored.cast_const(), bytes);
-        let taps = gemm::digits(stored, s.b_zero).min(gemm::DIGITS);
-        for tap in 0..taps {
-            let to = packed.add(tap * bytes).cast();
-            gemm::centre(stored, s.b_zero, tap, std::slice::from_raw_parts_mut(to, bytes));
+        (s.transpose.run)(4, nr, column / 4, columns, column, panel, nr * 4);
+        for weight in std::slice::from_raw_parts_mut(panel, bytes) {
+            *weight ^= 0x80;
         }
-        (packed.cast_const().cast(), taps)
+        panel.cast_const().cast()
     }
 }
 
@@ -567,21 +584,26 @@ unsafe fn qmatmul(s: &QMatMul, tile: usize, memory: &Memory<'_>, scratch: *mut u
     let pointers: *mut *const u8 = scratch.cast();
     let bias: *mut i32 = scratch.wrapping_add(s.pointers_bytes()).cast();
     let folded: *mut i32 = bias.wrapping_byte_add(s.bias_bytes());
+    let offsets: *mut i32 = folded.wrapping_byte_add(s.bias_bytes());
     let y_stride = s.n * size;
-    // SAFETY: the scratch holds pointers for DIGITS taps, two numbers a column and the panels (Kind::scratch); a, b, the row of
+    // What a packed byte lacks of an integer of `b` less its zero point.
+    let lacking = 128 - i32::from(s.b_zero);
+    // SAFETY: the scratch holds pointers for a tap, three numbers a column, the panels and the sums (Kind::scratch); a, b, the row of
     // zero points, the bias and y are checked spans, and the step's kernel takes panels of this form (Kind::check).
     unsafe {
         let b = memory.at(s.b.plus(b_index * s.k * s.n));
-        let (w, taps) = pack_panel(s, b, first_col, cols, folded.byte_add(s.bias_bytes()).cast());
-        // Every digit reads the same input.
-        let point = |at: &dyn Fn(usize) -> *const u8| {
-            for tap in 0..taps {
-                (0..mr).for_each(|row| *pointers.add(tap * mr + row) = at(row));
-            }
-        };
+        let w = pack_panel(s, b, first_col, cols, offsets.byte_add(s.bias_bytes()).cast());
+        (0..nr).for_each(|c| *offsets.add(c) = lacking);
+        let offset = if lacking == 0 { std::ptr::null() } else { offsets.cast_const() };
+        let sums: *mut i32 = scratch.add(s.scratch() - s.sums_bytes()).cast();
+        let point = |at: &dyn Fn(usize) -> *const u8| (0..mr).for_each(|row| *pointers.add(row) = at(row));
         let run = |rows: usize, cols: usize, bias: *const i32, y: *mut u8, y_stride: usize, epilogue| {
-            let x = pointers.cast_const();
-            (s.row.run)(&gemm::QArgs { rows, cols, x, taps, k: s.k, w, bias, y, y_stride, epilogue });
+            let (x, taps, k) = (pointers.cast_const(), 1, s.k);
+            if lacking != 0 {
+                (s.sums.run)(&gemm::SumsArgs { rows, x, taps, apart: mr, k, sums });
+            }
+            let sums = sums.cast_const();
+            (s.row.run)(&gemm::QArgs { rows, cols, x, taps, k, w, bias, offset, sums, y, y_stride, epilogue });
         };
         bias.copy_from_nonoverlapping(memory.at(s.bias.plus(first_col * 4)), nr);
         // Of sum (a - z) * w = sum a * w - z * sum w the second part is the product with a row of zero points.
@@ -783,7 +805,6 @@ unsafe fn zip(s: &Zip, tile: usize, memory: &Memory<'_>) {
                             a: integers(how.from[0].into(), a.plus(done * a_size), memory),
                             b: integers(how.from[1].into(), b.plus(done * b_size), memory),
                             how: how.how,
-                            rounding: how.rounding,
                             index,
                             index_step,
                             y: stored(how.to, y.plus(done * y_size), memory),

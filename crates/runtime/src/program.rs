@@ -646,10 +646,8 @@ pub struct PairAny {
     pub from: [Narrow; 2],
     /// Output.
     pub to: Narrow,
-    /// What is done.
+    /// What is done, with any rounding.
     pub how: elementwise::Pair,
-    /// Any rounding.
-    pub rounding: Rounding,
     /// For stochastic rounding.
     pub indices: Indices,
 }

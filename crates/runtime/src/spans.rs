@@ -138,6 +138,11 @@ fn fits(holds: bool, what: &str) -> Result<()> {
     }
 }
 
+/// Whether weights are added nothing to, as it must be where kernels do not do it.
+fn none<T>(offset: Option<T>) -> Result<()> {
+    fits(offset.is_none(), "weights without an offset")
+}
+
 /// Whether a kernel is what its table says it is, and may run.
 fn row<R: Row>(row: &'static R, table: &'static [R], allowed: Features) -> Result<()> {
     if !table.iter().any(|r| std::ptr::eq(r, row)) {
@@ -182,11 +187,13 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
             read(self.bias, product([self.padded(), size_of::<B>()])),
             write(self.y, y_bytes),
         ]);
+        out.extend(self.offset.map(|offset| read(offset.place, product([self.padded(), size_of::<B>()]))));
         out
     }
 
     fn scratch(&self) -> usize {
-        product([self.window.taps(), self.row.mr, size_of::<*const u8>()])
+        let sums = if self.offset.is_some() { padded(self.row.mr, 4) * size_of::<B>() } else { 0 };
+        product([self.window.taps(), self.row.mr, size_of::<*const u8>()]).saturating_add(sums)
     }
 
     fn check(&self, table: &'static [GemmRow<X, W, B, Y, K>], isa: Features) -> Result<()> {
@@ -208,11 +215,15 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
         let apart = |p: &[Panel]| p[0].channel + p[0].cols <= p[1].channel;
         fits(self.panels.windows(2).all(apart), "panels in the order of their channels")?;
         fits(self.epilogue.serves(self.padded()), "a change of scale for every column")?;
+        if let Some(offset) = self.offset {
+            self::row(offset.sums, gemm::SUMS, isa)?;
+        }
         fits(self.cut.blocks > 0 && self.cut.panels > 0, "tiles")
     }
 
     fn places_mut(&mut self) -> Vec<&mut Place> {
         let mut out = self.epilogue.places_mut();
+        out.extend(self.offset.as_mut().map(|offset| &mut offset.place));
         out.extend([&mut self.x, &mut self.zero, &mut self.w, &mut self.bias, &mut self.y]);
         out
     }
@@ -231,6 +242,7 @@ impl<X, W, B, Y, K, E: Store> Dw<dwconv::Args<X, W, B, Y, K>, W, E> {
             read(self.bias, product([entries, size_of::<B>()])),
             write(self.y, y_bytes),
         ]);
+        out.extend(self.offset.map(|offset| read(offset, product([entries, size_of::<B>()]))));
         out
     }
 
@@ -250,6 +262,7 @@ impl<X, W, B, Y, K, E: Store> Dw<dwconv::Args<X, W, B, Y, K>, W, E> {
 
     fn places_mut(&mut self) -> Vec<&mut Place> {
         let mut out = self.epilogue.places_mut();
+        out.extend(&mut self.offset);
         out.extend([&mut self.x, &mut self.zero, &mut self.w, &mut self.bias, &mut self.y]);
         out
     }
@@ -265,6 +278,7 @@ impl QRow {
             read(self.bias, product([entries, 4])),
             write(self.y, product([self.window.pixels(), self.channels])),
         ]);
+        out.extend(self.offset.map(|offset| read(offset, product([entries, 4]))));
         out
     }
 
@@ -289,6 +303,7 @@ impl QRow {
 
     fn places_mut(&mut self) -> Vec<&mut Place> {
         let mut out = self.requant.scales.places_mut();
+        out.extend(&mut self.offset);
         out.extend([&mut self.x, &mut self.w, &mut self.bias, &mut self.y]);
         out
     }
@@ -310,16 +325,17 @@ impl QMatMul {
         out
     }
 
-    /// Pointers; the bias with the zero point of `a` folded in, and what is folded; columns of `b`, the same as a panel,
-    /// the panel's digits.
-    fn scratch(&self) -> usize {
-        self.pointers_bytes() + 2 * self.bias_bytes() + product([2 + gemm::DIGITS, self.panel_bytes()])
+    /// Pointers; the bias with the zero point of `a` folded in, what is folded, and the offsets; columns of `b`, and the
+    /// same as a panel; sums of rows of `a`.
+    pub(crate) fn scratch(&self) -> usize {
+        self.pointers_bytes() + 3 * self.bias_bytes() + product([2, self.panel_bytes()]) + self.sums_bytes()
     }
 
     fn check(&self, isa: Features) -> Result<()> {
         row(self.row, gemm::Q8, isa)?;
+        row(self.sums, gemm::SUMS, isa)?;
         row(self.transpose, copy::TRANSPOSE, isa)?;
-        let panels = product([3 + gemm::DIGITS, self.row.nr, padded(self.k, self.row.group)]);
+        let panels = product([4, self.row.nr, padded(self.k, self.row.group)]);
         fits(panels < usize::MAX, "panels of a size that fits")?;
         fits(self.row.group == 4 && self.panel_bytes() == self.row.nr * self.column_bytes(), "weights in groups of 4")
     }
@@ -488,15 +504,15 @@ impl Kind {
     pub(crate) fn check(&self, isa: Features) -> Result<()> {
         match self {
             Kind::QGemm(s) => s.check(gemm::Q8, isa),
-            Kind::QGemm16(s) => s.check(gemm::Q16, isa),
-            Kind::QGemm16W16(s) => s.check(gemm::Q16_W16, isa),
-            Kind::QGemm8W16(s) => s.check(gemm::Q8_W16, isa),
-            Kind::FGemm(s) => s.check(gemm::F32, isa),
+            Kind::QGemm16(s) => none(s.offset).and_then(|()| s.check(gemm::Q16, isa)),
+            Kind::QGemm16W16(s) => none(s.offset).and_then(|()| s.check(gemm::Q16_W16, isa)),
+            Kind::QGemm8W16(s) => none(s.offset).and_then(|()| s.check(gemm::Q8_W16, isa)),
+            Kind::FGemm(s) => none(s.offset).and_then(|()| s.check(gemm::F32, isa)),
             Kind::QDw(s) => s.check(dwconv::Q8, isa),
-            Kind::QDw16(s) => s.check(dwconv::Q16, isa),
-            Kind::QDw16W16(s) => s.check(dwconv::Q16_W16, isa),
-            Kind::QDw8W16(s) => s.check(dwconv::Q8_W16, isa),
-            Kind::FDw(s) => s.check(dwconv::F32, isa),
+            Kind::QDw16(s) => none(s.offset).and_then(|()| s.check(dwconv::Q16, isa)),
+            Kind::QDw16W16(s) => none(s.offset).and_then(|()| s.check(dwconv::Q16_W16, isa)),
+            Kind::QDw8W16(s) => none(s.offset).and_then(|()| s.check(dwconv::Q8_W16, isa)),
+            Kind::FDw(s) => none(s.offset).and_then(|()| s.check(dwconv::F32, isa)),
             Kind::QRow(s) => s.check(isa),
             Kind::FMatMul(s) => row(s.row, gemm::F32, isa),
             Kind::QMatMul(s) => s.check(isa),

@@ -4,7 +4,7 @@ use super::layout::elem;
 use super::mac::{add_params, requant, rescale_of, stored};
 use super::movement::joined;
 use super::{Layout, Lower};
-use crate::fuse::limits;
+use crate::fuse::{by_chance, limits};
 use lowbit_arithmetic::{Affine, Rescale, Rounding, quantize, requantize};
 use lowbit_ir::op::{Binary, Rescale as How, Unary};
 use lowbit_ir::{DType, Error, Granularity, NodeId, Op, Quant, Result, Type, ValueId};
@@ -121,8 +121,7 @@ fn requantize_any(cx: &mut Lower<'_>, how: How, x: ValueId, y: ValueId, layout: 
     if dims.contains(&0) {
         return Ok(None);
     }
-    let default = how.rounding == how.method.default_rounding();
-    if default && (from, to, zero_in, entries.inner) == (Integer::I32, Narrow::U8, 0, 1) {
+    if !by_chance(how) && (from, to, zero_in, entries.inner) == (Integer::I32, Narrow::U8, 0, 1) {
         let list: Vec<Option<usize>> = match axis {
             None => vec![Some(0); ALIKE],
             Some(_) => (0..entries.count).map(Some).collect(),
@@ -243,31 +242,23 @@ pub fn zip(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
         (None, ..) | (_, None, _) | (.., None) => None,
     };
     let f = match (&cx.g.node(id).op, dtypes) {
-        (Op::QAdd(how), (DType::U8, DType::U8, DType::U8))
-            if known && how.rounding == how.method.default_rounding() =>
-        {
+        (Op::QAdd(how), (DType::U8, DType::U8, DType::U8)) if known && !by_chance(*how) => {
             ZipFn::Add8(cx.row(elementwise::QADD)?, add_params(cx.g, *how, a, b, y)?)
         }
-        (Op::QAdd(how), (DType::U16, DType::U16, DType::U16))
-            if known && how.rounding == how.method.default_rounding() =>
-        {
+        (Op::QAdd(how), (DType::U16, DType::U16, DType::U16)) if known && !by_chance(*how) => {
             ZipFn::Add16(cx.row(elementwise::QADD16)?, add_params(cx.g, *how, a, b, y)?)
         }
-        (Op::QMul(how), (DType::U8, DType::U8, DType::U8))
-            if known && how.rounding == how.method.default_rounding() =>
-        {
-            ZipFn::Mul8(cx.row(elementwise::QMUL)?, mul_params(cx, how.method, a, b, y)?)
+        (Op::QMul(how), (DType::U8, DType::U8, DType::U8)) if known && !by_chance(*how) => {
+            ZipFn::Mul8(cx.row(elementwise::QMUL)?, mul_params(cx, *how, a, b, y)?)
         }
-        (Op::QMul(how), (DType::U16, DType::U16, DType::U16))
-            if known && how.rounding == how.method.default_rounding() =>
-        {
-            ZipFn::Mul16(cx.row(elementwise::QMUL16)?, mul_params(cx, how.method, a, b, y)?)
+        (Op::QMul(how), (DType::U16, DType::U16, DType::U16)) if known && !by_chance(*how) => {
+            ZipFn::Mul16(cx.row(elementwise::QMUL16)?, mul_params(cx, *how, a, b, y)?)
         }
         (Op::QAdd(how), _) if known && widths.is_some() => {
-            pair_any(cx, how.rounding, Pair::Add(add_params(cx.g, *how, a, b, y)?), widths)?
+            pair_any(cx, Pair::Add(add_params(cx.g, *how, a, b, y)?), widths)?
         }
         (Op::QMul(how), _) if known && widths.is_some() => {
-            pair_any(cx, how.rounding, Pair::Mul(mul_params(cx, how.method, a, b, y)?), widths)?
+            pair_any(cx, Pair::Mul(mul_params(cx, *how, a, b, y)?), widths)?
         }
         (Op::Binary(f), (DType::F32, DType::F32, DType::F32)) => match binary(*f) {
             Some(f) => ZipFn::Binary(cx.row(elementwise::BINARY)?, f, 1, 1),
@@ -279,23 +270,18 @@ pub fn zip(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
 }
 
 /// A sum or product with another rounding, or of different widths. Where its elements lie is told when the layout is.
-fn pair_any(cx: &Lower<'_>, rounding: Rounding, how: Pair, widths: Option<[Narrow; 3]>) -> Result<ZipFn> {
+fn pair_any(cx: &Lower<'_>, how: Pair, widths: Option<[Narrow; 3]>) -> Result<ZipFn> {
     let [a, b, to] = widths.ok_or_else(|| Error::new("expected integers of 8 or 16 bits"))?;
-    let how = PairAny { from: [a, b], to, how, rounding, indices: Indices::NONE };
+    let how = PairAny { from: [a, b], to, how, indices: Indices::NONE };
     Ok(ZipFn::Any(cx.row(elementwise::PAIR_ANY)?, how))
 }
 
-fn mul_params(
-    cx: &Lower<'_>,
-    method: lowbit_arithmetic::Method,
-    a: ValueId,
-    b: ValueId,
-    y: ValueId,
-) -> Result<MulParams> {
+fn mul_params(cx: &Lower<'_>, how: How, a: ValueId, b: ValueId, y: ValueId) -> Result<MulParams> {
     let affine = |v: ValueId| cx.g.ty(v).quant().and_then(Quant::affine);
     let (a, b, y): (Affine, Affine, Affine) = (affine(a)?, affine(b)?, affine(y)?);
-    let rescale = Rescale::for_product(method, a.scale, b.scale, y.scale)?;
-    Ok(MulParams { rescale, z1: a.zero_point, z2: b.zero_point, zero_point: y.zero_point, lo: y.qmin, hi: y.qmax })
+    let rescale = Rescale::for_product(how.method, a.scale, b.scale, y.scale)?;
+    let (z1, z2, zero_point) = (a.zero_point, b.zero_point, y.zero_point);
+    Ok(MulParams { rescale, rounding: how.rounding, z1, z2, zero_point, lo: y.qmin, hi: y.qmax })
 }
 
 /// Finds rows over which each operand either runs along or repeats one element; expands an operand where there are none.
@@ -348,7 +334,7 @@ fn broadcast(cx: &mut Lower<'_>, id: NodeId, f: ZipFn, a: ValueId, b: ValueId, y
     let n = order[split..].iter().product();
     let f = match f {
         ZipFn::Binary(row, f, _, _) => ZipFn::Binary(row, f, a_step, b_step),
-        ZipFn::Any(row, how) => ZipFn::Any(row, PairAny { indices: indices(how.rounding, &yd, layout), ..how }),
+        ZipFn::Any(row, how) => ZipFn::Any(row, PairAny { indices: indices(how.how.rounding(), &yd, layout), ..how }),
         f @ (ZipFn::Add8(..) | ZipFn::Add16(..) | ZipFn::Mul8(..) | ZipFn::Mul16(..)) => f,
     };
     let y = cx.define(y, layout)?;

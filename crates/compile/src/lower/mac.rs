@@ -2,7 +2,7 @@
 
 use super::{Layout, Lower};
 use crate::constants::Number;
-use crate::fuse::{Chain, Tail};
+use crate::fuse::{self, Chain, Tail};
 use crate::weights::{self, Width};
 use lowbit_arithmetic::{AddRescale, Affine, Rescale};
 use lowbit_ir::infer::macs;
@@ -11,7 +11,7 @@ use lowbit_ir::{DType, Error, Graph, Quant, Result, Tensor, Type, ValueId, bound
 use lowbit_kernels::requant::AddParams;
 use lowbit_kernels::{Features, SLACK, copy, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::program::{
-    Cut, Dw, Epilogue, FMatMul, FloatEpilogue, Gemm, Panel, QMatMul, QRow, Requant, Requant16, Scales, Window,
+    Cut, Dw, Epilogue, FMatMul, FloatEpilogue, Gemm, Offset, Panel, QMatMul, QRow, Requant, Requant16, Scales, Window,
 };
 use lowbit_runtime::{Kind, Place};
 
@@ -40,7 +40,7 @@ struct Geometry {
 
 /// What a kernel can do with a chain.
 enum Plan {
-    /// u8 activations, i8 weights, i32 accumulators.
+    /// u8 activations, i8 weights with an offset a channel or none, i32 accumulators.
     Integer,
     /// Activations or weights of 16 bits, i64 accumulators.
     Wide(Operands),
@@ -73,10 +73,12 @@ fn plan(g: &Graph, chain: &Chain) -> Plan {
     // Accumulators of 64 bits; only what stays in registers may be declared narrower.
     let wide = acc == DType::I64 || (acc == DType::I32 && matches!(chain.tail, Tail::Requant { .. }));
     match (x.dtype, width) {
-        (DType::U8, Width::Bytes) if acc == DType::I32 => Plan::Integer,
-        (DType::U8, Width::Bytes | Width::Words) if acc == DType::I64 => Plan::Wide(Operands::BytesByWords),
+        (DType::U8, Width::Bytes | Width::Shifted) if acc == DType::I32 => Plan::Integer,
+        (DType::U8, Width::Bytes | Width::Shifted | Width::Words) if acc == DType::I64 => {
+            Plan::Wide(Operands::BytesByWords)
+        }
         (DType::U16, Width::Bytes) if wide => Plan::Wide(Operands::WordsByBytes),
-        (DType::U16, Width::Words) if wide => Plan::Wide(Operands::WordsByWords),
+        (DType::U16, Width::Shifted | Width::Words) if wide => Plan::Wide(Operands::WordsByWords),
         _ => Plan::Reference,
     }
 }
@@ -197,7 +199,7 @@ fn batched_integer(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let (rank, k) = (yd.len(), ad[ad.len() - 1]);
     let (rows, n) = (yd[rank - 2], yd[rank - 1]);
     let row = cx.row_for(gemm::Q8, |row| n <= row.most)?;
-    let transpose = cx.row(copy::TRANSPOSE)?;
+    let (sums, transpose) = (cx.row(gemm::SUMS)?, cx.row(copy::TRANSPOSE)?);
     let entries = entries(n, n.next_multiple_of(row.nr));
     let bias: Vec<i32> = match cx.g.node(chain.mac).input(2) {
         Some(v) => constant(cx.g, v)?.ints()?.iter().map(|b| *b as i32).collect(),
@@ -212,7 +214,7 @@ fn batched_integer(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let epilogue = epilogue(cx, chain, &entries, Layout::Plain)?;
     let y = cx.define(chain.output, Layout::Plain)?;
     let trans_b = m.trans_b;
-    let step = QMatMul { row, transpose, a, zero, b, b_zero, trans_b, batch, m: rows, k, n, bias, y, epilogue };
+    let step = QMatMul { row, sums, transpose, a, zero, b, b_zero, trans_b, batch, m: rows, k, n, bias, y, epilogue };
     let macs = macs(cx.g, chain.mac);
     cx.step(&chain.nodes, Kind::QMatMul(step), macs);
     Ok(())
@@ -245,6 +247,8 @@ struct Numbers<W, B> {
     weights: Vec<W>,
     /// One a channel, with the input offset folded in.
     bias: Vec<B>,
+    /// What is added to the weights of each channel.
+    offsets: Option<Vec<B>>,
 }
 
 /// The kernels of one arithmetic, and the steps they make.
@@ -267,7 +271,7 @@ fn step<A, D, W: Number, B: Number, E>(
     epilogue: impl FnOnce(&mut Lower<'_>, &[Option<usize>]) -> Result<E>,
 ) -> Result<()> {
     let (taps, channels) = (geo.window.taps(), geo.channels);
-    let Numbers { x, zero, weights, bias } = numbers;
+    let Numbers { x, zero, weights, bias, offsets } = numbers;
     let macs = macs(cx.g, chain.mac);
     if geo.depthwise {
         let row = family.depthwise;
@@ -276,10 +280,11 @@ fn step<A, D, W: Number, B: Number, E>(
         let entries = entries(channels, dwconv::padded(channels));
         let w = cx.out.constants.numbers(&packed);
         let bias = cx.out.constants.numbers(&by_entry(&entries, &bias));
+        let offset = offsets.map(|o| cx.out.constants.numbers(&by_entry(&entries, &o)));
         let epilogue = epilogue(cx, &entries)?;
         let y = cx.define(chain.output, geo.layout)?;
         let (window, w_bytes) = (geo.window, size_of_val(packed.as_slice()));
-        let dw = Dw { row, window, x, zero, channels, w, w_bytes, bias, y, epilogue };
+        let dw = Dw { row, window, x, zero, channels, w, w_bytes, bias, offset, y, epilogue };
         cx.step(&chain.nodes, (family.depthwise_step)(dw), macs);
         return Ok(());
     }
@@ -293,12 +298,19 @@ fn step<A, D, W: Number, B: Number, E>(
     }
     let w = cx.out.constants.numbers(&packed);
     let bias = cx.out.constants.numbers(&by_entry(&entries, &bias));
+    let offset = match offsets {
+        Some(of) => {
+            let place = cx.out.constants.numbers(&by_entry(&entries, &of));
+            Some(Offset { place, sums: cx.row(gemm::SUMS)? })
+        }
+        None => None,
+    };
     let epilogue = epilogue(cx, &entries)?;
     let y = cx.define(chain.output, geo.layout)?;
     let panel_bytes = panel * size_of::<W>();
     let cut = cut(geo.window.pixels(), panels.len(), row.mr, row.nr, taps * geo.k, panel_bytes, family.tile);
     let (window, k) = (geo.window, geo.k);
-    let gemm = Gemm { row, window, x, zero, k, w, panel_bytes, panels, bias, y, channels, epilogue, cut };
+    let gemm = Gemm { row, window, x, zero, k, w, panel_bytes, panels, bias, offset, y, channels, epilogue, cut };
     cx.step(&chain.nodes, (family.gemm_step)(gemm), macs);
     Ok(())
 }
@@ -326,18 +338,13 @@ fn in_order<W: Copy>(geo: &Geometry, weights: &[W], at: impl Fn(usize, usize, us
 
 /// The weights and the bias of an integer layer, with the input's zero point folded in: of sum (x - z) * w =
 /// sum x * w - z * sum w the second part joins the bias. Modulo 2^64; where kernels sum modulo 2^32, that follows.
-/// Weights are less their own zero points, and fit `W` then (`plan`).
-fn integers<W>(
+/// Weights are less their own zero points.
+fn integers(
     cx: &Lower<'_>,
     chain: &Chain,
     geo: &Geometry,
     at: impl Fn(usize, usize, usize) -> usize,
-) -> Result<(Vec<W>, Vec<i64>)>
-where
-    W: Copy + TryFrom<i64>,
-{
-    let name = || cx.g.node(chain.mac).name.clone();
-    let large = |_| Error::new("expected weights that fit their kernel: a defect of the compiler").at_node(name());
+) -> Result<(Vec<i64>, Vec<i64>)> {
     let centred = weights::centred(constant(cx.g, cx.input(chain.mac, 1)?)?)?;
     let weights = in_order(geo, &centred, at);
     let mut bias = match cx.g.node(chain.mac).input(2) {
@@ -354,8 +361,16 @@ where
         let zero = zeros.get(channel / share.max(1) * geo.k).copied().unwrap_or(0);
         *bias = bias.wrapping_sub(i64::from(zero).wrapping_mul(sum));
     }
-    let weights = weights.into_iter().map(|w| W::try_from(w).map_err(|_| large(()))).collect::<Result<_>>()?;
     Ok((weights, bias))
+}
+
+/// Weights as their kernel takes them, which they fit (`plan`).
+fn fitting<W: TryFrom<i64>>(cx: &Lower<'_>, chain: &Chain, weights: Vec<i64>) -> Result<Vec<W>> {
+    let large = || {
+        Error::new("expected weights that fit their kernel: a defect of the compiler")
+            .at_node(cx.g.node(chain.mac).name.clone())
+    };
+    weights.into_iter().map(|w| W::try_from(w).map_err(|_| large())).collect()
 }
 
 /// A pixel of zero points of the input: one for all of its elements, or one a channel.
@@ -370,8 +385,11 @@ fn zero_points(x: &Type, elements: usize) -> Result<Vec<i32>> {
 
 fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, usize, usize) -> usize) -> Result<()> {
     let x = cx.input(chain.mac, 0)?;
-    let (weights, bias) = integers::<i8>(cx, chain, &geo, at)?;
-    let bias: Vec<i32> = bias.into_iter().map(|b| b as i32).collect();
+    let (mut weights, bias) = integers(cx, chain, &geo, at)?;
+    let low_bits = |of: Vec<i64>| -> Vec<i32> { of.into_iter().map(|b| b as i32).collect() };
+    let bias = low_bits(bias);
+    let offsets = weights::offsets(&mut weights, geo.window.taps() * geo.k).map(low_bits);
+    let weights = fitting(cx, chain, weights)?;
     let mut zeros: Vec<u8> = zero_points(cx.g.ty(x), geo.window.pixel)?.into_iter().map(|z| z as u8).collect();
     let alike = cx.g.ty(x).quant()?.common_zero_point();
     let x = cx.place(x, geo.layout)?;
@@ -385,11 +403,11 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     };
     let other = if geo.depthwise { family.depthwise.needs } else { family.gemm.needs };
     if let (Some(row), Some(fill)) = (by_rows(cx, chain, &geo, other), alike) {
-        return rows(cx, chain, geo, row, x, fill as u8, &weights, &bias);
+        return rows(cx, chain, geo, row, x, fill as u8, &weights, &bias, offsets.as_deref());
     }
     zeros.resize(geo.window.pixel + SLACK, zeros.last().copied().unwrap_or(0));
     let zero = cx.out.constants.add(&zeros);
-    let numbers = Numbers { x, zero, weights, bias };
+    let numbers = Numbers { x, zero, weights, bias, offsets };
     step(cx, chain, geo, family, numbers, |cx, entries| epilogue(cx, chain, entries, layout))
 }
 
@@ -404,6 +422,7 @@ fn rows(
     fill: u8,
     weights: &[i8],
     bias: &[i32],
+    offsets: Option<&[i32]>,
 ) -> Result<()> {
     let shape = geo.window.row_shape(geo.channels, geo.depthwise);
     let w_bytes = (row.packed)(&shape);
@@ -412,13 +431,15 @@ fn rows(
     let entries = entries(geo.channels, rowconv::padded(geo.channels));
     let w = cx.out.constants.numbers(&packed);
     let bias = cx.out.constants.numbers(&by_entry(&entries, bias));
+    let offset = offsets.map(|o| cx.out.constants.numbers(&by_entry(&entries, o)));
     let Epilogue::Requant(requant) = epilogue(cx, chain, &entries, geo.layout)? else {
         return Err(Error::new("expected a layer that is requantized: a defect of the compiler"));
     };
     let y = cx.define(chain.output, geo.layout)?;
     let Geometry { window, channels, depthwise, .. } = geo;
     let rows = LINES.min(window.output[0].div_ceil(8)).max(1);
-    let kind = Kind::QRow(QRow { row, window, x, fill, channels, depthwise, w, w_bytes, bias, y, requant, rows });
+    let kind =
+        Kind::QRow(QRow { row, window, x, fill, channels, depthwise, w, w_bytes, bias, offset, y, requant, rows });
     let macs = macs(cx.g, chain.mac);
     cx.step(&chain.nodes, kind, macs);
     Ok(())
@@ -476,12 +497,13 @@ fn wide_step<A, D, W: Number + TryFrom<i64>>(
     at: impl Fn(usize, usize, usize) -> usize,
 ) -> Result<()> {
     let x = cx.input(chain.mac, 0)?;
-    let (weights, bias) = integers::<W>(cx, chain, &geo, at)?;
+    let (weights, bias) = integers(cx, chain, &geo, at)?;
+    let weights = fitting(cx, chain, weights)?;
     let zeros = zero_points(cx.g.ty(x), geo.window.pixel / geo.elem)?;
     let x = cx.place(x, geo.layout)?;
     let pixel: Vec<u8> = zeros.into_iter().flat_map(|z| z.to_le_bytes().into_iter().take(geo.elem)).collect();
     let zero = cx.out.constants.add(&pixel);
-    let numbers = Numbers { x, zero, weights, bias };
+    let numbers = Numbers { x, zero, weights, bias, offsets: None };
     step(cx, chain, geo, family, numbers, |cx, entries| requant16(cx, chain, entries))
 }
 
@@ -525,7 +547,7 @@ fn float(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, us
         depthwise_step: Kind::FDw,
         tile: 1 << 19,
     };
-    let numbers = Numbers { x, zero, weights, bias };
+    let numbers = Numbers { x, zero, weights, bias, offsets: None };
     step(cx, chain, geo, family, numbers, |_, _| Ok(FloatEpilogue { clamp, add }))
 }
 
@@ -584,6 +606,9 @@ fn epilogue(cx: &mut Lower<'_>, chain: &Chain, entries: &[Option<usize>], layout
 
 /// Multipliers from an accumulator to the value `to`; `entries` as in [`epilogue`].
 pub fn requant(cx: &mut Lower<'_>, how: How, acc: &Quant, to: ValueId, entries: &[Option<usize>]) -> Result<Requant> {
+    if fuse::by_chance(how) {
+        return Err(Error::new("expected a rounding that asks for no place in the sample: a defect of the compiler"));
+    }
     let to = cx.g.ty(to).quant()?;
     let out = stored(to)?;
     let mut floats = Vec::new();
@@ -604,7 +629,7 @@ pub fn requant(cx: &mut Lower<'_>, how: How, acc: &Quant, to: ValueId, entries: 
         (true, false) => Scales::Fixed(constants.numbers(&multipliers), constants.numbers(&shifts)),
         (true, true) => Scales::Shift(constants.numbers(&shifts)),
     };
-    Ok(Requant { scales, zero_point: out.zero_point, lo: out.qmin, hi: out.qmax })
+    Ok(Requant { scales, rounding: how.rounding, zero_point: out.zero_point, lo: out.qmin, hi: out.qmax })
 }
 
 /// The change of scale of an output channel. Padding channels (`None`) are computed and thrown away; any does.
@@ -630,5 +655,6 @@ pub fn add_params(g: &Graph, how: How, first: ValueId, second: ValueId, sum: Val
     let affine = |v: ValueId| g.ty(v).quant().and_then(Quant::affine).map_err(|e| e.at_value(g.value(v).name.clone()));
     let (a, b, y) = (affine(first)?, affine(second)?, affine(sum)?);
     let rescale = AddRescale::new(how.method, a.scale, b.scale, y.scale)?;
-    Ok(AddParams { rescale, z1: a.zero_point, z2: b.zero_point, zero_point: y.zero_point, lo: y.qmin, hi: y.qmax })
+    let (z1, z2, zero_point) = (a.zero_point, b.zero_point, y.zero_point);
+    Ok(AddParams { rescale, rounding: how.rounding, z1, z2, zero_point, lo: y.qmin, hi: y.qmax })
 }

@@ -18,8 +18,8 @@ pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
         };
         let Some(width) = weights::width(g, w) else { continue };
         let want = match (g.ty(x).dtype, width) {
-            (DType::U8, Width::Bytes) => DType::I32,
-            (DType::U8, Width::Words) | (DType::U16, Width::Bytes | Width::Words) => DType::I64,
+            (DType::U8, Width::Bytes | Width::Shifted) => DType::I32,
+            (DType::U8, Width::Words) | (DType::U16, Width::Bytes | Width::Shifted | Width::Words) => DType::I64,
             _ => continue,
         };
         if g.ty(acc).dtype == want || !is_only_rescaled(g, &users, acc) {

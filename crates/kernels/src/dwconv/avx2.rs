@@ -11,7 +11,8 @@ use super::{FArgs, QArgs, padded};
 use crate::requant::{Epilogue, Requant, Scales};
 use crate::x86::dot::{Dot, Words};
 use crate::x86::lanes8::Ymm;
-use crate::x86::rescale8::{Bytes8, Fixed8, Float8, Joined8, Rescale8, Shift8, Wide8, store_bytes8};
+use crate::x86::rescale::Aim;
+use crate::x86::rescale8::{Bytes8, Fixed8, Float8, Joined8, Rescale8, Rounded8, Shift8, Wide8, store_bytes8};
 use crate::x86::unroll;
 use core::arch::x86_64::*;
 
@@ -61,13 +62,18 @@ pub fn pack<D: Dot>(w: &[i8], channels: usize, taps: usize, out: &mut [i8]) {
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn q8(a: &QArgs) {
     // SAFETY: the caller's promise.
-    unsafe { run(a, [q8_sums::<1>, q8_sums::<2>], stored::<Words>()) }
+    unsafe {
+        match a.offset.is_null() {
+            true => run(a, [q8_sums::<1, false>, q8_sums::<2, false>], stored::<Words>()),
+            false => run(a, [q8_sums::<1, true>, q8_sums::<2, true>], stored::<Words>()),
+        }
+    }
 }
 
 /// # Safety
 /// As [`sums`], on a CPU with AVX2.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn q8_sums<const P: usize>(
+unsafe fn q8_sums<const P: usize, const OFFSET: bool>(
     a: &QArgs,
     first: usize,
     w: *const i8,
@@ -76,16 +82,16 @@ unsafe fn q8_sums<const P: usize>(
     out: &mut [Block; CHUNK],
 ) {
     // SAFETY: the caller's promise, and AVX2 is enabled.
-    unsafe { sums::<Words, P>(a, first, w, block, blocks, out) }
+    unsafe { sums::<Words, P, OFFSET>(a, first, w, block, blocks, out) }
 }
 
 /// The sums of `blocks` blocks of `P` pixels from `block` on. Pixels beyond the last stand for copies of it.
 ///
 /// # Safety
 /// As [`super::Dw::run`]; `first` is a channel of the call, `w` are the weights from there on, and what `D` needs is
-/// enabled.
+/// enabled. With an `OFFSET` the sums of windows are taken too.
 #[inline(always)]
-pub unsafe fn sums<D: Dot, const P: usize>(
+pub unsafe fn sums<D: Dot, const P: usize, const OFFSET: bool>(
     a: &QArgs,
     first: usize,
     w: *const i8,
@@ -97,6 +103,7 @@ pub unsafe fn sums<D: Dot, const P: usize>(
     // whole groups of four taps, and the bias is padded to whole blocks.
     unsafe {
         let bias = in_lanes::<P>(a.bias.add(first));
+        let offset = if OFFSET { in_lanes::<P>(a.offset.add(first)) } else { [_mm256_setzero_si256(); 4] };
         let zero = _mm256_setzero_si256();
         for (i, out) in out.iter_mut().enumerate().take(blocks) {
             let last = a.pixels - 1;
@@ -115,6 +122,7 @@ pub unsafe fn sums<D: Dot, const P: usize>(
                 }};
             }
             let mut acc = bias;
+            let mut window = [zero; 4];
             let mut w = w;
             let mut tap = 0;
             while tap + 1 < a.taps {
@@ -127,6 +135,9 @@ pub unsafe fn sums<D: Dot, const P: usize>(
                         acc[j] = part::<D, 1>(acc[j], x[j], w.add(stored::<D>() * j));
                     }
                 });
+                if OFFSET {
+                    unroll!(4, j => window[j] = D::count(window[j], x[j]));
+                }
                 w = w.add(4 * stored::<D>());
                 tap += 4;
             }
@@ -134,6 +145,13 @@ pub unsafe fn sums<D: Dot, const P: usize>(
                 let x = spread_all(load!(tap));
                 // Only the first of each four bytes is not 0, and the first part has it.
                 unroll!(4, j => acc[j] = part::<D, 0>(acc[j], x[j], w.add(stored::<D>() * j)));
+                if OFFSET {
+                    unroll!(4, j => window[j] = D::count(window[j], x[j]));
+                }
+            }
+            if OFFSET {
+                // What each weight of a channel lacks meets the sum of the window.
+                unroll!(4, j => acc[j] = _mm256_add_epi32(acc[j], _mm256_mullo_epi32(window[j], offset[j])));
             }
             *out = acc;
         }
@@ -241,6 +259,14 @@ unsafe fn channels<const P: usize>(a: &QArgs, first: usize, w: *const i8, sums: 
                 }
             }),
             Epilogue::Requant(how) | Epilogue::RequantAdd(how, _) => match how.scales {
+                scales if !how.is_default() => {
+                    let (m, shift) = match scales {
+                        Scales::Float32(m) => (in_lanes::<P>(m.add(first).cast()), [_mm256_setzero_si256(); 4]),
+                        Scales::Fixed(m, shift) => (in_lanes::<P>(m.add(first)), in_lanes::<P>(shift.add(first))),
+                        Scales::Shift(shift) => ([_mm256_set1_epi32(1); 4], in_lanes::<P>(shift.add(first))),
+                    };
+                    requantized::<P, Rounded8>(a, first, w, sums, how, m, shift);
+                }
                 Scales::Float32(m) => {
                     let m = in_lanes::<P>(m.add(first).cast());
                     requantized::<P, Float8>(a, first, w, sums, how, m, m);
@@ -282,12 +308,12 @@ unsafe fn requantized<const P: usize, S: Rescale8>(
 ) {
     // SAFETY: outputs are written within the channels, the other tensor is read within a block.
     unsafe {
-        let top = how.hi - how.zero_point;
+        let aim = Aim::of(how);
         let by = [
-            S::new(m[0], shift[0], top),
-            S::new(m[1], shift[1], top),
-            S::new(m[2], shift[2], top),
-            S::new(m[3], shift[3], top),
+            S::new(m[0], shift[0], aim),
+            S::new(m[1], shift[1], aim),
+            S::new(m[2], shift[2], aim),
+            S::new(m[3], shift[3], aim),
         ];
         match &a.epilogue {
             Epilogue::RequantAdd(_, residual) => {

@@ -14,7 +14,7 @@ use super::{FArgs, QArgs, padded};
 use crate::requant::{Epilogue, Requant, Scales};
 use crate::x86::interleave::{interleave, spread_all};
 use crate::x86::lanes::first16;
-use crate::x86::rescale::{Bytes, Fixed16, Float16, Joined, Rescale16, Shift16, Wide16, store_bytes};
+use crate::x86::rescale::{Aim, Bytes, Fixed16, Float16, Joined, Rescale16, Rounded16, Shift16, Wide16, store_bytes};
 use crate::x86::unroll;
 use core::arch::x86_64::*;
 
@@ -81,6 +81,16 @@ pub unsafe fn q8(a: &QArgs) {
     }
 }
 
+/// [`pixels`] with or without an offset: together they would cost the common case registers.
+macro_rules! pixels {
+    ($P:ident, $a:ident, $first:ident, $w:ident, $store:expr) => {
+        match $a.offset.is_null() {
+            true => pixels::<$P, false>($a, $first, $w, $store),
+            false => pixels::<$P, true>($a, $first, $w, $store),
+        }
+    };
+}
+
 /// The channels of a block from `first` on, `P` pixels at once.
 ///
 /// # Safety
@@ -91,7 +101,7 @@ unsafe fn block<const P: usize>(a: &QArgs, first: usize, w: *const i8) {
     // SAFETY: bias and multipliers are padded to whole blocks.
     unsafe {
         match &a.epilogue {
-            Epilogue::Accumulator => pixels::<P>(a, first, w, |pixel, acc| {
+            Epilogue::Accumulator => pixels!(P, a, first, w, |pixel: [usize; 4], acc: [__m512i; 4]| {
                 for (j, acc) in acc.into_iter().enumerate() {
                     for (lane, acc) in lanes_of(acc).into_iter().enumerate() {
                         let pixel = pixel[lane / (4 / P)];
@@ -104,6 +114,14 @@ unsafe fn block<const P: usize>(a: &QArgs, first: usize, w: *const i8) {
                 }
             }),
             Epilogue::Requant(how) | Epilogue::RequantAdd(how, _) => match how.scales {
+                scales if !how.is_default() => {
+                    let (m, shift) = match scales {
+                        Scales::Float32(m) => (in_lanes::<P>(m.add(first).cast()), [_mm512_setzero_si512(); 4]),
+                        Scales::Fixed(m, shift) => (in_lanes::<P>(m.add(first)), in_lanes::<P>(shift.add(first))),
+                        Scales::Shift(shift) => ([_mm512_set1_epi32(1); 4], in_lanes::<P>(shift.add(first))),
+                    };
+                    requantized::<P, Rounded16>(a, first, w, how, m, shift);
+                }
                 Scales::Float32(m) => {
                     let m = in_lanes::<P>(m.add(first).cast());
                     requantized::<P, Float16>(a, first, w, how, m, m);
@@ -144,18 +162,18 @@ unsafe fn requantized<const P: usize, S: Rescale16>(
 ) {
     // SAFETY: outputs are written within the channels, the other tensor is read within a block.
     unsafe {
-        let top = how.hi - how.zero_point;
+        let aim = Aim::of(how);
         let by = [
-            S::new(m[0], shift[0], top),
-            S::new(m[1], shift[1], top),
-            S::new(m[2], shift[2], top),
-            S::new(m[3], shift[3], top),
+            S::new(m[0], shift[0], aim),
+            S::new(m[1], shift[1], aim),
+            S::new(m[2], shift[2], aim),
+            S::new(m[3], shift[3], aim),
         ];
         match &a.epilogue {
             Epilogue::RequantAdd(_, residual) => {
                 let joined = Joined::new(how, &residual.add);
                 let bytes = Bytes::new(residual.add.zero_point, residual.add.lo, residual.add.hi);
-                pixels::<P>(a, first, w, |pixel, acc| {
+                pixels!(P, a, first, w, |pixel: [usize; 4], acc: [__m512i; 4]| {
                     let last = a.pixels - 1;
                     let other = |p: usize| residual.r.add(pixel[p].min(last) * residual.r_stride + first);
                     let other = spread_all(load::<P>(other));
@@ -166,7 +184,7 @@ unsafe fn requantized<const P: usize, S: Rescale16>(
             }
             Epilogue::Requant(_) | Epilogue::Accumulator => {
                 let bytes = Bytes::new(how.zero_point, how.lo, how.hi);
-                pixels::<P>(a, first, w, |pixel, acc| {
+                pixels!(P, a, first, w, |pixel: [usize; 4], acc: [__m512i; 4]| {
                     let mut q = acc;
                     unroll!(4, j => q[j] = by[j].apply(acc[j]));
                     store::<P>(a, pixel, first, bytes.pack_lanes(q[0], q[1], q[2], q[3]));
@@ -179,13 +197,13 @@ unsafe fn requantized<const P: usize, S: Rescale16>(
 /// The sums of `P` pixels of a block at a time, in block order, handed to `store` with the pixels' numbers.
 ///
 /// The pixels are cut into `P` runs that go side by side, so that the pixel before is the neighbour in each of them.
-/// Numbers beyond the last pixel stand for copies of it.
+/// Numbers beyond the last pixel stand for copies of it. With an `OFFSET` the sums of windows are taken too.
 ///
 /// # Safety
 /// As [`block`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn pixels<const P: usize>(
+unsafe fn pixels<const P: usize, const OFFSET: bool>(
     a: &QArgs,
     first: usize,
     w: *const i8,
@@ -195,6 +213,8 @@ unsafe fn pixels<const P: usize>(
     // whole groups of four taps.
     unsafe {
         let bias = in_lanes::<P>(a.bias.add(first));
+        let offset = if OFFSET { in_lanes::<P>(a.offset.add(first)) } else { [_mm512_setzero_si512(); 4] };
+        let ones = _mm512_set1_epi8(1);
         let run = a.pixels.div_ceil(P);
         let mut columns = [[_mm512_setzero_si512(); 4]; 3];
         let mut before = [a.x; 4];
@@ -232,8 +252,16 @@ unsafe fn pixels<const P: usize>(
                     let w = weights::<P>(w.add((4 * c + j) * (64 / P)));
                     acc[j] = _mm512_dpbusd_epi32(acc[j], columns[c][j], w);
                 }));
+                if OFFSET {
+                    // What each weight of a channel lacks meets the sum of the window.
+                    unroll!(4, j => {
+                        let mut sum = _mm512_setzero_si512();
+                        unroll!(3, c => sum = _mm512_dpbusd_epi32(sum, columns[c][j], ones));
+                        acc[j] = _mm512_add_epi32(acc[j], _mm512_mullo_epi32(sum, offset[j]));
+                    });
+                }
             } else {
-                acc = sums::<P>(a.taps, rows, first, w, bias);
+                acc = sums::<P, OFFSET>(a.taps, rows, first, w, bias, offset);
             }
             // Called once, so that it is compiled into the loop.
             store(at, acc);
@@ -247,14 +275,16 @@ unsafe fn pixels<const P: usize>(
 /// As [`pixels`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn sums<const P: usize>(
+unsafe fn sums<const P: usize, const OFFSET: bool>(
     taps: usize,
     rows: [*const *const u8; 4],
     first: usize,
     mut w: *const i8,
     mut acc: [__m512i; 4],
+    offset: [__m512i; 4],
 ) -> [__m512i; 4] {
-    let zero = _mm512_setzero_si512();
+    let (zero, ones) = (_mm512_setzero_si512(), _mm512_set1_epi8(1));
+    let mut window = [zero; 4];
     let step = 64 / P;
     // SAFETY: the caller's promise.
     unsafe {
@@ -268,8 +298,14 @@ unsafe fn sums<const P: usize>(
                 _ => interleave([at(tap), at(tap + 1), at(tap + 2), at(tap + 3)]),
             };
             unroll!(4, j => acc[j] = _mm512_dpbusd_epi32(acc[j], x[j], weights::<P>(w.add(step * j))));
+            if OFFSET {
+                unroll!(4, j => window[j] = _mm512_dpbusd_epi32(window[j], x[j], ones));
+            }
             w = w.add(4 * step);
             tap += 4;
+        }
+        if OFFSET {
+            unroll!(4, j => acc[j] = _mm512_add_epi32(acc[j], _mm512_mullo_epi32(window[j], offset[j])));
         }
     }
     acc

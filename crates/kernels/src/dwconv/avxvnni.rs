@@ -9,13 +9,18 @@ use crate::x86::dot::Bytes4;
 #[target_feature(enable = "avx2,fma,avxvnni")]
 pub unsafe fn q8(a: &QArgs) {
     // SAFETY: the caller's promise.
-    unsafe { run(a, [q8_sums::<1>, q8_sums::<2>], stored::<Bytes4>()) }
+    unsafe {
+        match a.offset.is_null() {
+            true => run(a, [q8_sums::<1, false>, q8_sums::<2, false>], stored::<Bytes4>()),
+            false => run(a, [q8_sums::<1, true>, q8_sums::<2, true>], stored::<Bytes4>()),
+        }
+    }
 }
 
 /// # Safety
 /// As [`sums`], on a CPU with AVX-VNNI.
 #[target_feature(enable = "avx2,fma,avxvnni")]
-unsafe fn q8_sums<const P: usize>(
+unsafe fn q8_sums<const P: usize, const OFFSET: bool>(
     a: &QArgs,
     first: usize,
     w: *const i8,
@@ -24,5 +29,5 @@ unsafe fn q8_sums<const P: usize>(
     out: &mut [Block; CHUNK],
 ) {
     // SAFETY: the caller's promise, and AVX-VNNI is enabled.
-    unsafe { sums::<Bytes4, P>(a, first, w, block, blocks, out) }
+    unsafe { sums::<Bytes4, P, OFFSET>(a, first, w, block, blocks, out) }
 }

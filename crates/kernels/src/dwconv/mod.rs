@@ -173,6 +173,9 @@ pub struct Args<X, W, B, Y, E> {
     pub w: *const W,
     /// Bias (integers: with the input offset folded in), one a channel.
     pub bias: *const B,
+    /// What is added to every weight of a channel, padded as the bias is; null where nothing is. As in
+    /// [`gemm::Args`](crate::gemm::Args).
+    pub offset: *const B,
     /// The output's first element; bytes where the epilogue says what it is.
     pub y: *mut Y,
     /// Bytes between output pixels.

@@ -9,7 +9,18 @@ use lowbit_arithmetic::fma;
 pub unsafe fn q8(a: &QArgs) {
     let step = |acc: i32, x: u8, w: i8| acc.wrapping_add(i32::from(x) * i32::from(w));
     // SAFETY: the caller's promise; the places are those of the call.
-    unsafe { pixels(a, step, |acc, pixel, c| a.epilogue.store(acc, pixel, c, a.y, a.y_stride)) }
+    unsafe {
+        pixels(a, step, |acc, pixel, c| {
+            let mut acc = acc;
+            if !a.offset.is_null() {
+                for tap in 0..a.taps {
+                    let x = *(*a.x.add(pixel * a.taps + tap)).add(c);
+                    acc = acc.wrapping_add(i32::from(x).wrapping_mul(*a.offset.add(c)));
+                }
+            }
+            a.epilogue.store(acc, pixel, c, a.y, a.y_stride);
+        });
+    }
 }
 
 /// # Safety

@@ -4,11 +4,12 @@ use super::unary::{binary, unary as unary_fn};
 use super::{BinaryFn, MulParams, UnaryFn};
 use crate::requant::{AddParams, Requant, Scales};
 use crate::x86::lanes8::Ymm;
+use crate::x86::rescale::Aim;
 use crate::x86::rescale8::{
-    Bytes8, Fixed8, Float8, Rescale8, Shift8, Sum8, Wide8, bounded, store_bytes8, with_rescale8,
+    Bytes8, Fixed8, Float8, Rescale8, Rounded8, Shift8, Sum8, Wide8, bounded, store_bytes8, with_rescale8,
 };
 use core::arch::x86_64::*;
-use lowbit_arithmetic::{Affine, elementary};
+use lowbit_arithmetic::{Affine, Rounding, elementary};
 
 /// Eight bytes as integers.
 ///
@@ -49,7 +50,7 @@ pub unsafe fn mul_u8(n: usize, a: *const u8, b: *const u8, y: *mut u8, how: &Mul
     let (z1, z2) = (_mm256_set1_epi32(how.z1), _mm256_set1_epi32(how.z2));
     // SAFETY: as in `add_u8`.
     unsafe {
-        with_rescale8!(how.rescale, how.hi - how.zero_point, by => {
+        with_rescale8!(how.rescale, how.rounding, how.hi - how.zero_point, by => {
             for i in (0..n).step_by(32) {
                 let part = |j: usize| {
                     let a = _mm256_sub_epi32(widen(a.add(i + 8 * j)), z1);
@@ -96,7 +97,8 @@ pub unsafe fn quantize_u8(n: usize, x: *const f32, y: *mut u8, to: &Affine) {
     for i in (0..n).step_by(32) {
         // SAFETY: inputs are readable for 32 elements (128 bytes) from any element on, the output is written within n.
         unsafe {
-            let part = |j: usize| bounded(_mm256_div_ps(_mm256_loadu_ps(x.add(i + 8 * j)), scale), top);
+            let part =
+                |j: usize| bounded(_mm256_div_ps(_mm256_loadu_ps(x.add(i + 8 * j)), scale), top, Rounding::HalfEven);
             store_bytes8(y.add(i), n - i, bytes.pack(part(0), part(1), part(2), part(3)));
         }
     }
@@ -113,7 +115,7 @@ pub unsafe fn quantize_u16(n: usize, x: *const f32, y: *mut u16, to: &Affine) {
         // SAFETY: as in `quantize_u8`.
         unsafe {
             let part = |j: usize| {
-                let q = bounded(_mm256_div_ps(_mm256_loadu_ps(x.add(i + 8 * j)), scale), top);
+                let q = bounded(_mm256_div_ps(_mm256_loadu_ps(x.add(i + 8 * j)), scale), top, Rounding::HalfEven);
                 _mm256_min_epi32(_mm256_max_epi32(_mm256_add_epi32(q, zero_point), lo), hi)
             };
             // Packing works within 128-bit lanes.
@@ -171,7 +173,7 @@ pub unsafe fn dequantize_acc(n: usize, x: *const i32, scale: *const f32, scale_s
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn requant_acc(n: usize, x: *const i32, y: *mut u8, how: &Requant) {
     let bytes = Bytes8::new(how.zero_point, how.lo, how.hi);
-    let top = how.hi - how.zero_point;
+    let aim = Aim::of(how);
     macro_rules! each {
         ($at:ident => $rescaled:expr) => {
             for i in (0..n).step_by(32) {
@@ -188,24 +190,32 @@ pub unsafe fn requant_acc(n: usize, x: *const i32, y: *mut u8, how: &Requant) {
     unsafe {
         let load = |from: *const i32, at: usize| _mm256_loadu_si256(from.add(at).cast());
         match how.scales {
+            scales if !how.is_default() => each!(at => {
+                let (m, shift) = match scales {
+                    Scales::Float32(m) => (load(m.cast(), at), _mm256_setzero_si256()),
+                    Scales::Fixed(m, shift) => (load(m, at), load(shift, at)),
+                    Scales::Shift(shift) => (_mm256_set1_epi32(1), load(shift, at)),
+                };
+                Rounded8::new(m, shift, aim).apply(load(x, at))
+            }),
             Scales::Float32(m) => each!(at => {
                 let m = load(m.cast(), at);
-                Float8::new(m, m, top).apply(load(x, at))
+                Float8::new(m, m, aim).apply(load(x, at))
             }),
             Scales::Fixed(m, shift) => each!(at => {
                 let (m, shift) = (load(m, at), load(shift, at));
                 if Fixed8::fits(shift) {
-                    Fixed8::new(m, shift, top).apply(load(x, at))
+                    Fixed8::new(m, shift, aim).apply(load(x, at))
                 } else {
-                    Wide8::new(m, shift, top).apply(load(x, at))
+                    Wide8::new(m, shift, aim).apply(load(x, at))
                 }
             }),
             Scales::Shift(shift) => each!(at => {
                 let (one, shift) = (_mm256_set1_epi32(1), load(shift, at));
                 if Shift8::fits(shift) {
-                    Shift8::new(one, shift, top).apply(load(x, at))
+                    Shift8::new(one, shift, aim).apply(load(x, at))
                 } else {
-                    Wide8::new(one, shift, top).apply(load(x, at))
+                    Wide8::new(one, shift, aim).apply(load(x, at))
                 }
             }),
         }

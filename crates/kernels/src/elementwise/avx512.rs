@@ -4,7 +4,9 @@ use super::unary::{binary, unary as unary_fn};
 use super::{BinaryFn, MulParams, UnaryFn};
 use crate::requant::{AddParams, Requant, Scales};
 use crate::x86::lanes::{Zmm, first16};
-use crate::x86::rescale::{Bytes, Fixed16, Float16, Rescale16, Shift16, Sum16, Wide16, store_bytes, with_rescale};
+use crate::x86::rescale::{
+    Aim, Bytes, Fixed16, Float16, Rescale16, Rounded16, Shift16, Sum16, Wide16, store_bytes, with_rescale,
+};
 use core::arch::x86_64::*;
 use lowbit_arithmetic::{Affine, elementary};
 
@@ -47,7 +49,7 @@ pub unsafe fn mul_u8(n: usize, a: *const u8, b: *const u8, y: *mut u8, how: &Mul
     let (z1, z2) = (_mm512_set1_epi32(how.z1), _mm512_set1_epi32(how.z2));
     // SAFETY: as in `add_u8`.
     unsafe {
-        with_rescale!(how.rescale, how.hi - how.zero_point, by => {
+        with_rescale!(how.rescale, how.rounding, how.hi - how.zero_point, by => {
             for i in (0..n).step_by(64) {
                 let part = |j: usize| {
                     let a = _mm512_sub_epi32(widen(a.add(i + 16 * j)), z1);
@@ -169,7 +171,7 @@ pub unsafe fn dequantize_acc(n: usize, x: *const i32, scale: *const f32, scale_s
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub unsafe fn requant_acc(n: usize, x: *const i32, y: *mut u8, how: &Requant) {
     let bytes = Bytes::new(how.zero_point, how.lo, how.hi);
-    let top = how.hi - how.zero_point;
+    let aim = Aim::of(how);
     macro_rules! each {
         ($at:ident => $rescaled:expr) => {
             for i in (0..n).step_by(64) {
@@ -186,24 +188,32 @@ pub unsafe fn requant_acc(n: usize, x: *const i32, y: *mut u8, how: &Requant) {
     unsafe {
         let load = |from: *const i32, at: usize| _mm512_loadu_si512(from.add(at).cast());
         match how.scales {
+            scales if !how.is_default() => each!(at => {
+                let (m, shift) = match scales {
+                    Scales::Float32(m) => (load(m.cast(), at), _mm512_setzero_si512()),
+                    Scales::Fixed(m, shift) => (load(m, at), load(shift, at)),
+                    Scales::Shift(shift) => (_mm512_set1_epi32(1), load(shift, at)),
+                };
+                Rounded16::new(m, shift, aim).apply(load(x, at))
+            }),
             Scales::Float32(m) => each!(at => {
                 let m = load(m.cast(), at);
-                Float16::new(m, m, top).apply(load(x, at))
+                Float16::new(m, m, aim).apply(load(x, at))
             }),
             Scales::Fixed(m, shift) => each!(at => {
                 let (m, shift) = (load(m, at), load(shift, at));
                 if Fixed16::fits(shift) {
-                    Fixed16::new(m, shift, top).apply(load(x, at))
+                    Fixed16::new(m, shift, aim).apply(load(x, at))
                 } else {
-                    Wide16::new(m, shift, top).apply(load(x, at))
+                    Wide16::new(m, shift, aim).apply(load(x, at))
                 }
             }),
             Scales::Shift(shift) => each!(at => {
                 let (one, shift) = (_mm512_set1_epi32(1), load(shift, at));
                 if Shift16::fits(shift) {
-                    Shift16::new(one, shift, top).apply(load(x, at))
+                    Shift16::new(one, shift, aim).apply(load(x, at))
                 } else {
-                    Wide16::new(one, shift, top).apply(load(x, at))
+                    Wide16::new(one, shift, aim).apply(load(x, at))
                 }
             }),
         }

@@ -1,7 +1,7 @@
 //! AVX-512 rows for words, 32 a step, and for wide accumulators; inputs are loaded whole beyond the end, outputs are not.
 
 use super::{Integers, MulParams, RequantAny, Stored, scalar};
-use crate::requant::AddParams;
+use crate::requant::{AddParams, rounding_of};
 use crate::x86::lanes::first16;
 use crate::x86::rescale::{Sum16, store_bytes};
 use crate::x86::wide::{Any8, Fixed8, Float8, Kind, Multipliers, Rescale8, Words, halves, with_rescale8};
@@ -33,6 +33,10 @@ pub unsafe fn add_u16(n: usize, a: *const u16, b: *const u16, y: *mut u16, how: 
 /// As [`add_u16`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub unsafe fn mul_u16(n: usize, a: *const u16, b: *const u16, y: *mut u16, how: &MulParams) {
+    if how.rounding != rounding_of(&how.rescale) {
+        // SAFETY: passed on.
+        return unsafe { scalar::mul_u16(n, a, b, y, how) };
+    }
     let words = Words::new(how.zero_point, how.lo, how.hi);
     let (z1, z2) = (_mm512_set1_epi64(how.z1.into()), _mm512_set1_epi64(how.z2.into()));
     // SAFETY: as in `add_u16`.

@@ -4,7 +4,7 @@
 //! Inputs and output have `n` elements; the output may be one of the inputs of the same element size, element for
 //! element. Integers are the stored, unsigned ones, with zero points and bounds of the storage type's range.
 //! Inputs, multipliers included, are readable [`SLACK`](crate::SLACK) bytes beyond their end.
-//! Roundings are the defaults of each method (half to even where there is a float), but for the tables `*_ANY`.
+//! Roundings are any but the one by chance where the parameters have one, of the tables `*_ANY` any, else half to even.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -21,11 +21,13 @@ use lowbit_arithmetic::{Affine, Rescale, Rounding};
 
 pub(crate) use unary::{ceil, floor, max2, min2};
 
-/// Parameters of a product of quantized values, default rounding.
+/// Parameters of a product of quantized values.
 #[derive(Debug, Clone, Copy)]
 pub struct MulParams {
     /// Of (q1 - z1) * (q2 - z2): `Rescale::for_product`.
     pub rescale: Rescale,
+    /// Of the product; as in [`Requant`].
+    pub rounding: Rounding,
     /// Zero point of the first operand.
     pub z1: i32,
     /// Zero point of the second operand.
@@ -95,10 +97,8 @@ pub struct PairAny {
     pub a: Integers,
     /// Second operand.
     pub b: Integers,
-    /// What is done with them; the roundings that the parameters speak of do not count.
+    /// What is done with them, with any rounding.
     pub how: Pair,
-    /// Any rounding.
-    pub rounding: Rounding,
     /// Index of element 0.
     pub index: u64,
     /// What an element adds to the index.
@@ -114,6 +114,16 @@ pub enum Pair {
     Add(AddParams),
     /// Their product.
     Mul(MulParams),
+}
+
+impl Pair {
+    /// How results are rounded.
+    pub const fn rounding(&self) -> Rounding {
+        match self {
+            Pair::Add(how) => how.rounding,
+            Pair::Mul(how) => how.rounding,
+        }
+    }
 }
 
 /// A run of integers to read.

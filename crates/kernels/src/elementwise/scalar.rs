@@ -2,7 +2,7 @@
 
 use super::unary::{binary, unary as unary_fn};
 use super::{BinaryFn, Integers, MulParams, Pair, PairAny, QuantizeAny, RequantAny, Stored, UnaryFn};
-use crate::requant::{AddParams, Requant, rounding_of};
+use crate::requant::{AddParams, Requant};
 use lowbit_arithmetic::requant::offset_and_clamp;
 use lowbit_arithmetic::{Affine, Rounding, dequantize_wide, elementary, quantize, requantize};
 
@@ -32,7 +32,7 @@ impl MulParams {
     #[inline]
     pub fn apply(&self, q1: i32, q2: i32) -> i32 {
         let acc = (i64::from(q1) - i64::from(self.z1)) * (i64::from(q2) - i64::from(self.z2));
-        requantize(acc, self.rescale, rounding_of(&self.rescale), self.zero_point, self.lo, self.hi, 0)
+        requantize(acc, self.rescale, self.rounding, self.zero_point, self.lo, self.hi, 0)
     }
 }
 
@@ -157,8 +157,8 @@ pub unsafe fn pair_any(a: &PairAny) {
             let p = a.a.at(i).saturating_sub(i64::from(z1));
             let q = a.b.at(i).saturating_sub(i64::from(z2));
             let v = match a.how {
-                Pair::Add(how) => how.rescale.apply(p, q, a.rounding, index),
-                Pair::Mul(how) => how.rescale.apply(p.saturating_mul(q), a.rounding, index),
+                Pair::Add(how) => how.rescale.apply(p, q, how.rounding, index),
+                Pair::Mul(how) => how.rescale.apply(p.saturating_mul(q), how.rounding, index),
             };
             a.y.set(i, offset_and_clamp(v, zero_point, lo, hi));
         }

@@ -12,7 +12,10 @@ use super::{FArgs, QArgs};
 use crate::requant::{Epilogue, Requant, Residual, Scales};
 use crate::x86::dot::{Dot, Room, Words};
 use crate::x86::lanes8::Ymm;
-use crate::x86::rescale8::{Bytes8, Fixed8, Float8, Joined8, Rescale8, Shift8, Wide8, store_bytes8, store_ints8};
+use crate::x86::rescale::Aim;
+use crate::x86::rescale8::{
+    Bytes8, Fixed8, Float8, Joined8, Rescale8, Rounded8, Shift8, Wide8, store_bytes8, store_ints8,
+};
 use crate::x86::unroll;
 use core::arch::x86_64::*;
 use lowbit_arithmetic::Lanes;
@@ -94,6 +97,16 @@ pub unsafe fn products<D: Dot, const R: usize, const V: usize>(a: &QArgs) -> [[_
                 from += n;
             }
         }
+        if !a.offset.is_null() {
+            // What each weight lacks is the same for all of a channel, so it meets the sum of what a row reads.
+            unroll!(V, v => {
+                let offset = _mm256_loadu_si256(a.offset.add(8 * v).cast());
+                unroll!(R, r => {
+                    let sum = _mm256_set1_epi32(*a.sums.add(r));
+                    acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_mullo_epi32(offset, sum));
+                });
+            });
+        }
         acc
     }
 }
@@ -129,21 +142,22 @@ unsafe fn part<D: Dot, const PART: usize, const R: usize, const V: usize>(
 /// Multiplies and rounds a tile `acc` of `R` rows of `V` registers.
 macro_rules! rescale {
     ($acc:ident, $how:ident, $R:ident, $V:ident) => {
-        let top = $how.hi - $how.zero_point;
+        let aim = Aim::of($how);
         match $how.scales {
+            _ if !$how.is_default() => $acc = rounded::<$R, $V>($acc, $how),
             Scales::Float32(m) => unroll!($V, v => {
                 let m = _mm256_loadu_si256(m.add(8 * v).cast());
-                let by = Float8::new(m, m, top);
+                let by = Float8::new(m, m, aim);
                 unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
             }),
             Scales::Fixed(m, shift) => unroll!($V, v => {
                 let m = _mm256_loadu_si256(m.add(8 * v).cast());
                 let shift = _mm256_loadu_si256(shift.add(8 * v).cast());
                 if Fixed8::fits(shift) {
-                    let by = Fixed8::new(m, shift, top);
+                    let by = Fixed8::new(m, shift, aim);
                     unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
                 } else {
-                    let by = Wide8::new(m, shift, top);
+                    let by = Wide8::new(m, shift, aim);
                     unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
                 }
             }),
@@ -151,10 +165,10 @@ macro_rules! rescale {
                 let one = _mm256_set1_epi32(1);
                 let shift = _mm256_loadu_si256(shift.add(8 * v).cast());
                 if Shift8::fits(shift) {
-                    let by = Shift8::new(one, shift, top);
+                    let by = Shift8::new(one, shift, aim);
                     unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
                 } else {
-                    let by = Wide8::new(one, shift, top);
+                    let by = Wide8::new(one, shift, aim);
                     unroll!($R, r => $acc[r][v] = by.apply($acc[r][v]));
                 }
             }),
@@ -190,6 +204,32 @@ pub unsafe fn finish<const R: usize, const V: usize>(mut acc: [[__m256i; V]; R],
             }
         }
     }
+}
+
+/// A tile rescaled with another rounding than its method's default, by way of memory as in [`join`].
+///
+/// # Safety
+/// As [`finish`].
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn rounded<const R: usize, const V: usize>(mut acc: [[__m256i; V]; R], how: &Requant) -> [[__m256i; V]; R] {
+    let aim = Aim::of(how);
+    for v in 0..V {
+        // SAFETY: multipliers have an entry for each channel of a panel.
+        let by = unsafe {
+            let load = |from: *const i32| _mm256_loadu_si256(from.add(8 * v).cast());
+            match how.scales {
+                Scales::Float32(m) => Rounded8::new(load(m.cast()), _mm256_setzero_si256(), aim),
+                Scales::Fixed(m, shift) => Rounded8::new(load(m), load(shift), aim),
+                Scales::Shift(shift) => Rounded8::new(_mm256_set1_epi32(1), load(shift), aim),
+            }
+        };
+        for row in &mut acc {
+            // SAFETY: AVX2 is enabled.
+            row[v] = unsafe { by.apply(row[v]) };
+        }
+    }
+    acc
 }
 
 /// The rest of the epilogue that adds another tensor to a rescaled tile.

@@ -12,7 +12,7 @@
 use super::{FArgs, QArgs};
 use crate::requant::{Epilogue, Requant, Residual, Scales};
 use crate::x86::lanes::first16;
-use crate::x86::rescale::{Bytes, Fixed16, Float16, Joined, Rescale16, Shift16, Wide16, store_bytes};
+use crate::x86::rescale::{Aim, Bytes, Fixed16, Float16, Joined, Rescale16, Rounded16, Shift16, Wide16, store_bytes};
 use crate::x86::unroll;
 use core::arch::x86_64::*;
 
@@ -75,22 +75,23 @@ pub unsafe fn f32(a: &FArgs) {
 
 /// Multiplies and rounds a tile `acc` of `G` groups of `V` registers, each of which holds vector `v % W` of its row.
 macro_rules! rescale {
-    ($acc:ident, $how:ident, $G:ident, $V:ident, $W:expr) => {
-        let top = $how.hi - $how.zero_point;
+    ($acc:ident, $how:ident, $G:ident, $V:ident, $W:expr, $rounded:expr) => {
+        let aim = Aim::of($how);
         match $how.scales {
+            _ if !$how.is_default() => $acc = $rounded($acc, $how),
             Scales::Float32(m) => unroll!($V, v => {
                 let m = _mm512_loadu_si512(m.add(16 * (v % $W)).cast());
-                let by = Float16::new(m, m, top);
+                let by = Float16::new(m, m, aim);
                 unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
             }),
             Scales::Fixed(m, shift) => unroll!($V, v => {
                 let m = _mm512_loadu_si512(m.add(16 * (v % $W)).cast());
                 let shift = _mm512_loadu_si512(shift.add(16 * (v % $W)).cast());
                 if Fixed16::fits(shift) {
-                    let by = Fixed16::new(m, shift, top);
+                    let by = Fixed16::new(m, shift, aim);
                     unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
                 } else {
-                    let by = Wide16::new(m, shift, top);
+                    let by = Wide16::new(m, shift, aim);
                     unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
                 }
             }),
@@ -98,10 +99,10 @@ macro_rules! rescale {
                 let one = _mm512_set1_epi32(1);
                 let shift = _mm512_loadu_si512(shift.add(16 * (v % $W)).cast());
                 if Shift16::fits(shift) {
-                    let by = Shift16::new(one, shift, top);
+                    let by = Shift16::new(one, shift, aim);
                     unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
                 } else {
-                    let by = Wide16::new(one, shift, top);
+                    let by = Wide16::new(one, shift, aim);
                     unroll!($G, g => $acc[g][v] = by.apply($acc[g][v]));
                 }
             }),
@@ -122,7 +123,7 @@ unsafe fn q8_tile<const G: usize, const V: usize, const P: usize>(a: &QArgs) {
             Epilogue::Accumulator => return q8_store_accumulators::<G, V, P>(&acc, a),
             Epilogue::Requant(how) | Epilogue::RequantAdd(how, _) => how,
         };
-        rescale!(acc, how, G, V, V / P);
+        rescale!(acc, how, G, V, V / P, rounded::<G, V, P>);
         if let Epilogue::RequantAdd(_, residual) = &a.epilogue {
             return q8_join::<G, V, P>(acc, a, how, residual);
         }
@@ -132,6 +133,35 @@ unsafe fn q8_tile<const G: usize, const V: usize, const P: usize>(a: &QArgs) {
             q8_store::<P>(a, g * P, bytes.pack(p, q, s, t));
         });
     }
+}
+
+/// A tile rescaled with another rounding than its method's default, by way of memory as in [`q8_join`].
+///
+/// # Safety
+/// As [`q8_tile`].
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn rounded<const G: usize, const V: usize, const P: usize>(
+    mut acc: [[__m512i; V]; G],
+    how: &Requant,
+) -> [[__m512i; V]; G] {
+    let aim = Aim::of(how);
+    for v in 0..V {
+        // SAFETY: multipliers have an entry for each channel of a panel.
+        let by = unsafe {
+            let load = |from: *const i32| _mm512_loadu_si512(from.add(16 * (v % (V / P))).cast());
+            match how.scales {
+                Scales::Float32(m) => Rounded16::new(load(m.cast()), _mm512_setzero_si512(), aim),
+                Scales::Fixed(m, shift) => Rounded16::new(load(m), load(shift), aim),
+                Scales::Shift(shift) => Rounded16::new(_mm512_set1_epi32(1), load(shift), aim),
+            }
+        };
+        for group in &mut acc {
+            // SAFETY: AVX-512 is enabled.
+            group[v] = unsafe { by.apply(group[v]) };
+        }
+    }
+    acc
 }
 
 /// The sums of a tile.
@@ -167,6 +197,16 @@ unsafe fn q8_products<const G: usize, const V: usize, const P: usize>(a: &QArgs)
                 w = w.add(NR / P * 4);
                 k += 4;
             }
+        }
+        if !a.offset.is_null() {
+            // What each weight lacks is the same for all of a channel, so it meets the sum of what a row reads.
+            unroll!(V, v => {
+                let offset = _mm512_loadu_si512(a.offset.add(16 * (v % (V / P))).cast());
+                unroll!(G, g => {
+                    let sum = _mm512_set1_epi32(*a.sums.add(g * P + v / (V / P)));
+                    acc[g][v] = _mm512_add_epi32(acc[g][v], _mm512_mullo_epi32(offset, sum));
+                });
+            });
         }
         acc
     }

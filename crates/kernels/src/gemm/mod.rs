@@ -31,9 +31,10 @@ mod avx512_w16;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avxvnni;
 mod scalar;
+pub(crate) mod sums;
 
 use crate::requant::{Epilogue, FloatEpilogue};
-use crate::{Features, Row};
+use crate::{Features, Kernel, Row};
 use lowbit_arithmetic::Rescale;
 
 /// u8 activations by i8 weights, 32-bit accumulators. Of one instruction set the widest tile comes first, the narrower
@@ -235,6 +236,36 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
     },
 ];
 
+/// What rows of u8 sum up to.
+pub static SUMS: &[Kernel<SumsFn>] = &[
+    Kernel { name: "u8_sums__scalar", needs: Features::NONE, run: sums::scalar },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8_sums__avx2", needs: crate::x86::AVX2, run: sums::avx2 },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u8_sums__avx512", needs: crate::x86::AVX512, run: sums::avx512 },
+];
+
+/// All in one: as [`Args`], with `apart` pointers from tap to tap; there is a row, and `sums` has room for a multiple of
+/// four of them.
+pub type SumsFn = unsafe fn(&SumsArgs);
+
+/// Rows to sum up.
+#[derive(Debug, Clone, Copy)]
+pub struct SumsArgs {
+    /// Rows.
+    pub rows: usize,
+    /// `taps * apart` input pointers.
+    pub x: *const *const u8,
+    /// Kernel taps.
+    pub taps: usize,
+    /// Pointers from tap to tap.
+    pub apart: usize,
+    /// Input channels a tap.
+    pub k: usize,
+    /// The sums, modulo 2^32.
+    pub sums: *mut i32,
+}
+
 /// One tile: activations `X` by weights `W`, sums of the bias' type `B`, stored at `Y` as the epilogue `E` says.
 #[derive(Debug, Clone, Copy)]
 pub struct Args<X, W, B, Y, E> {
@@ -252,6 +283,11 @@ pub struct Args<X, W, B, Y, E> {
     pub w: *const W,
     /// This panel's bias (integers: with the input offset folded in).
     pub bias: *const B,
+    /// What is added to every weight of a channel of the panel, where bytes cannot hold the weights less their zero
+    /// points; null where nothing is. Rows of [`Q8`] do it, no others are asked to.
+    pub offset: *const B,
+    /// What each row reads, summed up by [`SUMS`], for `mr` rows; asked for only where there is an offset.
+    pub sums: *const B,
     /// The output's first element; bytes where the epilogue says what it is.
     pub y: *mut Y,
     /// Bytes between output rows.
@@ -319,44 +355,6 @@ pub enum Epilogue16 {
     },
 }
 
-/// Taps that computed weights of u8 take at most, see [`digit`].
-pub const DIGITS: usize = 3;
-
-/// Digit `tap` of a weight less its zero point, which i8 need not hold: the sum over all taps is `centred`, and each
-/// takes what is left as far as i8 goes. So such weights are as many taps that read the same input.
-const fn digit(centred: i16, tap: usize) -> i8 {
-    let (above, below) = (centred - 127 * tap as i16, centred + 128 * tap as i16);
-    let high = if above < 0 {
-        0
-    } else if above > 127 {
-        127
-    } else {
-        above
-    };
-    let low = if below > 0 {
-        0
-    } else if below < -128 {
-        -128
-    } else {
-        below
-    };
-    (high + low) as i8
-}
-
-/// How many taps the digits of these weights take: one where they fit i8 less their zero point.
-pub fn digits(weights: &[u8], zero_point: u8) -> usize {
-    let (low, high) = weights.iter().fold((zero_point, zero_point), |(low, high), w| (low.min(*w), high.max(*w)));
-    let (below, above) = (usize::from(zero_point - low), usize::from(high - zero_point));
-    below.div_ceil(128).max(above.div_ceil(127)).max(1)
-}
-
-/// One tap of such weights, which lie in the order of a panel.
-pub fn centre(weights: &[u8], zero_point: u8, tap: usize, out: &mut [i8]) {
-    for (out, w) in out.iter_mut().zip(weights) {
-        *out = digit(i16::from(*w) - i16::from(zero_point), tap);
-    }
-}
-
 impl<A> Row for Gemm<A> {
     fn name(&self) -> &'static str {
         self.name
@@ -394,37 +392,5 @@ impl<A> Gemm<A> {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digits_add_up_to_the_weight() {
-        for zero in 0..=255u8 {
-            let all: std::vec::Vec<u8> = (0..=255).collect();
-            let mut sums = [0i32; 256];
-            let mut out = [0i8; 256];
-            for tap in 0..DIGITS {
-                centre(&all, zero, tap, &mut out);
-                sums.iter_mut().zip(&out).for_each(|(s, w)| *s += i32::from(*w));
-            }
-            assert!(all.iter().zip(&sums).all(|(w, s)| *s == i32::from(*w) - i32::from(zero)), "{zero}");
-            // Taps beyond those that a weight takes are zeros, and the last that it takes is not.
-            for w in all {
-                let taps = digits(&[w], zero);
-                let mut one = [0i8];
-                for tap in 0..DIGITS {
-                    centre(&[w], zero, tap, &mut one);
-                    assert_eq!(one[0] != 0, tap < taps && w != zero, "{w} - {zero}, tap {tap}");
-                }
-            }
-        }
-        assert_eq!(
-            [(0, 128), (255, 128), (0, 129), (255, 127), (255, 0), (254, 0), (0, 255)].map(|(w, z)| digits(&[w], z)),
-            [1, 1, 2, 2, 3, 2, 2]
-        );
     }
 }

@@ -9,7 +9,13 @@ use lowbit_arithmetic::{fma, requantize};
 pub unsafe fn q8<const MR: usize, const NR: usize>(a: &QArgs) {
     let step = |acc: i32, x: u8, w: i8| acc.wrapping_add(i32::from(x) * i32::from(w));
     // SAFETY: the caller's promise; the places are those of the tile.
-    unsafe { tile::<MR, NR, 4, _, _, _, _, _>(a, step, |acc, r, c| a.epilogue.store(acc, r, c, a.y, a.y_stride)) }
+    unsafe {
+        tile::<MR, NR, 4, _, _, _, _, _>(a, step, |acc, r, c| {
+            let lacking = if a.offset.is_null() { 0 } else { (*a.offset.add(c)).wrapping_mul(*a.sums.add(r)) };
+            let acc = acc.wrapping_add(lacking);
+            a.epilogue.store(acc, r, c, a.y, a.y_stride);
+        });
+    }
 }
 
 /// # Safety

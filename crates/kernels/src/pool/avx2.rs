@@ -2,6 +2,7 @@
 
 use super::{Args, QAverage};
 use crate::elementwise::max2;
+use crate::requant::rounding_of;
 use crate::x86::lanes8::Ymm;
 use crate::x86::rescale8::{Bytes8, store_bytes8, with_rescale8};
 use crate::x86::unroll;
@@ -63,7 +64,7 @@ pub unsafe fn avg_u8(a: &Args<u8>, how: &QAverage) {
     let bytes = Bytes8::new(how.zero_out, how.lo, how.hi);
     // SAFETY: AVX2 is enabled; as in `max_u8`.
     unsafe {
-        with_rescale8!(how.rescale, how.hi - how.zero_out, by => {
+        with_rescale8!(how.rescale, rounding_of(&how.rescale), how.hi - how.zero_out, by => {
             for first in (0..a.channels).step_by(32) {
                 let [p, q, r, s] = sums(a, first, how.zero_in);
                 let packed = bytes.pack_lanes(by.apply(p), by.apply(q), by.apply(r), by.apply(s));

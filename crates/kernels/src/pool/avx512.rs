@@ -1,6 +1,7 @@
 //! AVX-512 rows: 64 channels a step (or as many as a register has), taps innermost, whole registers loaded at the end.
 
 use super::{Args, QAverage};
+use crate::requant::rounding_of;
 use crate::x86::lanes::first16;
 use crate::x86::rescale::{Bytes, store_bytes, with_rescale};
 use crate::x86::unroll;
@@ -67,7 +68,7 @@ pub unsafe fn avg_u8(a: &Args<u8>, how: &QAverage) {
     let bytes = Bytes::new(how.zero_out, how.lo, how.hi);
     // SAFETY: AVX-512 is enabled; as in `max_u8`.
     unsafe {
-        with_rescale!(how.rescale, how.hi - how.zero_out, by => {
+        with_rescale!(how.rescale, rounding_of(&how.rescale), how.hi - how.zero_out, by => {
             for first in (0..a.channels).step_by(64) {
                 let [p, q, r, s] = sums(a, first, how.zero_in);
                 let packed = bytes.pack_lanes(by.apply(p), by.apply(q), by.apply(r), by.apply(s));

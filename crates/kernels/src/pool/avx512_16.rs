@@ -1,6 +1,7 @@
 //! The AVX-512 row for averages of words: 32 channels a step, taps innermost, whole registers loaded at the end.
 
 use super::{Args, QAverage};
+use crate::requant::rounding_of;
 use crate::x86::rescale::{store_bytes, with_rescale};
 use crate::x86::wide::{Words, halves, with_rescale8};
 use core::arch::x86_64::*;
@@ -24,7 +25,7 @@ pub unsafe fn avg_u16(a: &Args<u16>, how: &QAverage) {
         };
         if a.taps <= MOST {
             let start = _mm512_set1_epi32((a.taps as i32).wrapping_mul(-how.zero_in));
-            with_rescale!(how.rescale, top, by => {
+            with_rescale!(how.rescale, rounding_of(&how.rescale), top, by => {
                 for first in (0..a.channels).step_by(32) {
                     let sums = sums(a, first, 0, a.taps, start);
                     put(first, [by.apply(sums[0]), by.apply(sums[1])]);

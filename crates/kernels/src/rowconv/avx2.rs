@@ -67,6 +67,12 @@ pub unsafe fn by_tiles(a: &QArgs, tile: unsafe fn(&gemm::QArgs)) {
                 *x = unsafe { (*a.x.add(ky)).add((first + row.min(rows - 1)) * step) };
             }
         }
+        let mut sums = [0i32; MR.next_multiple_of(4)];
+        if !a.offset.is_null() {
+            let (x, sums) = (x.as_ptr(), sums.as_mut_ptr());
+            // SAFETY: the CPU has what this row needs, there are pointers for all taps, and room for whole fours.
+            unsafe { gemm::sums::avx2(&gemm::SumsArgs { rows, x, taps, apart: MR, k, sums }) };
+        }
         for channel in (0..shape.outputs).step_by(NR) {
             // SAFETY: what a kernel row reads is as long as the tile's k, with slack behind it. Weights are whole panels,
             // bias and multipliers are padded to them, and outputs lie within the pixels and channels.
@@ -79,6 +85,8 @@ pub unsafe fn by_tiles(a: &QArgs, tile: unsafe fn(&gemm::QArgs)) {
                     k,
                     w: a.w.add(channel * taps * k.next_multiple_of(4)),
                     bias: a.bias.add(channel),
+                    offset: if a.offset.is_null() { a.offset } else { a.offset.add(channel) },
+                    sums: sums.as_ptr(),
                     y: a.y.add(first * shape.outputs + channel),
                     y_stride: shape.outputs,
                     epilogue: Epilogue::Requant(Requant { scales: from(a.requant.scales, channel), ..a.requant }),

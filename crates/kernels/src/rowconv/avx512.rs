@@ -12,7 +12,7 @@
 use super::{QArgs, Shape};
 use crate::requant::Scales;
 use crate::x86::interleave::{interleave, spread_all};
-use crate::x86::rescale::{Bytes, Fixed16, Float16, Rescale16, Shift16, Wide16, store_bytes};
+use crate::x86::rescale::{Aim, Bytes, Fixed16, Float16, Rescale16, Rounded16, Shift16, Wide16, store_bytes};
 use crate::x86::unroll;
 use core::arch::x86_64::*;
 
@@ -72,6 +72,14 @@ pub unsafe fn depthwise(a: &QArgs) {
         // SAFETY: the caller's promise.
         unsafe {
             match a.requant.scales {
+                scales if !a.requant.is_default() => {
+                    let (m, shift) = match scales {
+                        Scales::Float32(m) => (block(m.cast()), [_mm512_setzero_si512(); 4]),
+                        Scales::Fixed(m, shift) => (block(m), block(shift)),
+                        Scales::Shift(shift) => (ones, block(shift)),
+                    };
+                    depthwise_by::<Rounded16>(a, phase, bias, m, shift);
+                }
                 Scales::Float32(m) => {
                     let m = block(m.cast());
                     depthwise_by::<Float16>(a, phase, bias, m, m);
@@ -143,16 +151,18 @@ unsafe fn depthwise_by<S: Rescale16>(
     // SAFETY: the caller's promise.
     unsafe {
         match a.shape.stride {
-            1 => depthwise_phase::<S, 1>(a, phase, bias, m, shift),
-            _ => depthwise_phase::<S, 2>(a, phase, bias, m, shift),
+            1 if a.offset.is_null() => depthwise_phase::<S, 1, false>(a, phase, bias, m, shift),
+            1 => depthwise_phase::<S, 1, true>(a, phase, bias, m, shift),
+            _ if a.offset.is_null() => depthwise_phase::<S, 2, false>(a, phase, bias, m, shift),
+            _ => depthwise_phase::<S, 2, true>(a, phase, bias, m, shift),
         }
     }
 }
 
 /// # Safety
-/// As [`super::QRow::run`], at `STRIDE`, 1 or 2; bias and multipliers are the phase's in block order.
+/// As [`super::QRow::run`], at `STRIDE`, 1 or 2, with an `OFFSET` or none; bias and multipliers are the phase's in block order.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn depthwise_phase<S: Rescale16, const STRIDE: usize>(
+unsafe fn depthwise_phase<S: Rescale16, const STRIDE: usize, const OFFSET: bool>(
     a: &QArgs,
     phase: usize,
     bias: [__m512i; 4],
@@ -163,17 +173,19 @@ unsafe fn depthwise_phase<S: Rescale16, const STRIDE: usize>(
     let n = a.pixels * channels;
     let (even, odd) = every_other(channels);
     let bytes = Bytes::new(a.requant.zero_point, a.requant.lo, a.requant.hi);
-    let top = a.requant.hi - a.requant.zero_point;
+    let aim = Aim::of(&a.requant);
     // SAFETY: the shape suits, so there are three rows. A block reads up to 128 bytes from its own first byte of a row
     // under a tap on, which is within the slack; weights are whole registers; outputs are written within n.
     unsafe {
         let w = a.w.add(phase * PHASE);
         let by = [
-            S::new(m[0], shift[0], top),
-            S::new(m[1], shift[1], top),
-            S::new(m[2], shift[2], top),
-            S::new(m[3], shift[3], top),
+            S::new(m[0], shift[0], aim),
+            S::new(m[1], shift[1], aim),
+            S::new(m[2], shift[2], aim),
+            S::new(m[3], shift[3], aim),
         ];
+        let offset = if OFFSET { block(a.offset, &fours(phase, channels)) } else { [_mm512_setzero_si512(); 4] };
+        let one = _mm512_set1_epi8(1);
         let rows = [*a.x, *a.x.add(1), *a.x.add(2)];
         let load = |at: *const u8| _mm512_loadu_si512(at.cast());
         for at in (64 * phase..n).step_by(64 * period(channels)) {
@@ -196,6 +208,14 @@ unsafe fn depthwise_phase<S: Rescale16, const STRIDE: usize>(
                 let w = _mm512_loadu_si512(w.add(64 * (4 * group + j)).cast());
                 acc[j] = _mm512_dpbusd_epi32(acc[j], taps[group][j], w);
             }));
+            if OFFSET {
+                // What each weight of a channel lacks meets the sum of the window.
+                unroll!(4, j => {
+                    let mut sum = _mm512_setzero_si512();
+                    unroll!(3, group => sum = _mm512_dpbusd_epi32(sum, taps[group][j], one));
+                    acc[j] = _mm512_add_epi32(acc[j], _mm512_mullo_epi32(sum, offset[j]));
+                });
+            }
             unroll!(4, j => acc[j] = by[j].apply(acc[j]));
             store_bytes(a.y.add(at), (n - at).min(64), bytes.pack_lanes(acc[0], acc[1], acc[2], acc[3]));
         }
@@ -267,10 +287,32 @@ pub unsafe fn full(a: &QArgs) {
     // SAFETY: passed on.
     unsafe {
         match a.requant.scales {
-            Scales::Float32(m) => full_by::<Float16>(a, m.cast(), m.cast()),
+            scales if !a.requant.is_default() => {
+                let (m, shift) = match scales {
+                    Scales::Float32(m) => (m.cast(), m.cast()),
+                    Scales::Fixed(m, shift) => (m, shift),
+                    Scales::Shift(shift) => (core::ptr::null(), shift),
+                };
+                full_with::<Rounded16>(a, m, shift);
+            }
+            Scales::Float32(m) => full_with::<Float16>(a, m.cast(), m.cast()),
             // These also do what the faster ones for ordinary multipliers do, which a first layer hardly gains from.
-            Scales::Fixed(m, shift) => full_by::<Wide16>(a, m, shift),
-            Scales::Shift(shift) => full_by::<Wide16>(a, core::ptr::null(), shift),
+            Scales::Fixed(m, shift) => full_with::<Wide16>(a, m, shift),
+            Scales::Shift(shift) => full_with::<Wide16>(a, core::ptr::null(), shift),
+        }
+    }
+}
+
+/// # Safety
+/// As [`full_by`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn full_with<S: Rescale16>(a: &QArgs, m: *const i32, shift: *const i32) {
+    // SAFETY: passed on.
+    unsafe {
+        match a.offset.is_null() {
+            true => full_by::<S, false>(a, m, shift),
+            false => full_by::<S, true>(a, m, shift),
         }
     }
 }
@@ -279,9 +321,8 @@ pub unsafe fn full(a: &QArgs) {
 ///
 /// # Safety
 /// As [`super::QRow::run`].
-#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-unsafe fn full_by<S: Rescale16>(a: &QArgs, m: *const i32, shift: *const i32) {
+unsafe fn full_by<S: Rescale16, const OFFSET: bool>(a: &QArgs, m: *const i32, shift: *const i32) {
     let shape = &a.shape;
     let per_row = row_groups(shape);
     let step = shape.stride * shape.channels;
@@ -305,12 +346,22 @@ unsafe fn full_by<S: Rescale16>(a: &QArgs, m: *const i32, shift: *const i32) {
                 }
             }
             let x = x.get(..groups(shape)).unwrap_or(&[]);
+            // Counted by weights of 1, but for what lies beyond a kernel row.
+            let mut window = _mm512_setzero_si512();
+            if OFFSET {
+                let row = shape.kernel[1] * shape.channels;
+                for (i, &x) in x.iter().enumerate() {
+                    let here = (row - i % per_row * 4).min(4) as u32;
+                    let ones = _mm512_set1_epi32((0x0101_0101u32 >> (32 - 8 * here)) as i32);
+                    window = _mm512_dpbusd_epi32(window, x, ones);
+                }
+            }
             let mut w = a.w;
             for channel in (0..shape.outputs).step_by(16) {
                 let width = width(shape.outputs - channel);
                 match width {
-                    8 => full_block::<S, 2>(a, x, w, m, shift, first, channel),
-                    _ => full_block::<S, 4>(a, x, w, m, shift, first, channel),
+                    8 => full_block::<S, 2, OFFSET>(a, x, window, w, m, shift, first, channel),
+                    _ => full_block::<S, 4, OFFSET>(a, x, window, w, m, shift, first, channel),
                 }
                 w = w.add(width * 4 * x.len());
             }
@@ -321,13 +372,15 @@ unsafe fn full_by<S: Rescale16>(a: &QArgs, m: *const i32, shift: *const i32) {
 /// 16 pixels from `first` on of `4 * Q` channels from `channel` on.
 ///
 /// # Safety
-/// As [`super::QRow::run`]; `w` are the block's weights for the groups `x`.
+/// As [`super::QRow::run`]; `w` are the block's weights for the groups `x`, `window` the sums of what the pixels read if
+/// there is an offset.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 #[allow(clippy::too_many_arguments, reason = "one block of a loop over three")]
-unsafe fn full_block<S: Rescale16, const Q: usize>(
+unsafe fn full_block<S: Rescale16, const Q: usize, const OFFSET: bool>(
     a: &QArgs,
     x: &[__m512i],
+    window: __m512i,
     mut w: *const i8,
     m: *const i32,
     shift: *const i32,
@@ -347,8 +400,14 @@ unsafe fn full_block<S: Rescale16, const Q: usize>(
             }));
             w = w.add(16 * Q);
         }
+        if OFFSET {
+            unroll!(Q, q => unroll!(4, i => {
+                let offset = _mm512_set1_epi32(*a.offset.add(channel + 4 * q + i));
+                acc[q][i] = _mm512_add_epi32(acc[q][i], _mm512_mullo_epi32(window, offset));
+            }));
+        }
         let bytes = Bytes::new(a.requant.zero_point, a.requant.lo, a.requant.hi);
-        let top = a.requant.hi - a.requant.zero_point;
+        let aim = Aim::of(&a.requant);
         // In each lane four channels of four pixels become four pixels of four channels.
         let turn = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
         let mut quads = [_mm512_setzero_si512(); Q];
@@ -356,7 +415,7 @@ unsafe fn full_block<S: Rescale16, const Q: usize>(
             unroll!(4, i => {
                 let at = channel + 4 * q + i;
                 let m = _mm512_set1_epi32(if m.is_null() { 1 } else { *m.add(at) });
-                acc[q][i] = S::new(m, _mm512_set1_epi32(*shift.add(at)), top).apply(acc[q][i]);
+                acc[q][i] = S::new(m, _mm512_set1_epi32(*shift.add(at)), aim).apply(acc[q][i]);
             });
             let packed = bytes.pack_lanes(acc[q][0], acc[q][1], acc[q][2], acc[q][3]);
             quads[q] = _mm512_shuffle_epi8(packed, turn);

@@ -118,6 +118,9 @@ pub struct QArgs {
     pub w: *const i8,
     /// Bias (with the input offset folded in), one an output channel.
     pub bias: *const i32,
+    /// What is added to every weight of an output channel, padded as the bias is; null where nothing is. As in
+    /// [`gemm::Args`](crate::gemm::Args).
+    pub offset: *const i32,
     /// The output's first element.
     pub y: *mut u8,
     /// From accumulators to what is stored.

@@ -23,13 +23,15 @@ pub unsafe fn q8(a: &QArgs) {
         for pixel in 0..a.pixels {
             for output in 0..outputs {
                 let mut acc = *a.bias.add(output);
+                let offset = if a.offset.is_null() { 0 } else { *a.offset.add(output) };
                 for ky in 0..kh {
                     for kx in 0..kw {
                         let x =
                             (*a.x.add(ky)).add((pixel * stride + kx) * channels + if depthwise { output } else { 0 });
                         let w = a.w.add((output * kh * kw + ky * kw + kx) * k);
                         for i in 0..k {
-                            acc = acc.wrapping_add(i32::from(*x.add(i)) * i32::from(*w.add(i)));
+                            let w = i32::from(*w.add(i)).wrapping_add(offset);
+                            acc = acc.wrapping_add(i32::from(*x.add(i)).wrapping_mul(w));
                         }
                     }
                 }

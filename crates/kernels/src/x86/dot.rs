@@ -43,6 +43,12 @@ pub trait Dot {
     /// Stores weight `i` of the four of a lane, in [`Dot::PARTS`] registers that are parts of weights.
     fn put(w: i8, lane: usize, i: usize, out: &mut [i8]);
 
+    /// `acc` and the sum of the four bytes of each lane.
+    ///
+    /// # Safety
+    /// The instruction set is enabled.
+    unsafe fn count(acc: __m256i, bytes: __m256i) -> __m256i;
+
     /// `acc` and the products of a part.
     ///
     /// # Safety
@@ -118,6 +124,15 @@ impl Dot for Words {
     }
 
     #[inline(always)]
+    unsafe fn count(acc: __m256i, bytes: __m256i) -> __m256i {
+        // SAFETY: AVX2 is enabled. Sums of two bytes are far from saturating 16 bits.
+        unsafe {
+            let pairs = _mm256_maddubs_epi16(bytes, _mm256_set1_epi8(1));
+            _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn step(acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
         // SAFETY: AVX2 is enabled.
         unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(x, w)) }
@@ -156,6 +171,12 @@ impl Dot for Bytes4 {
         if let Some(out) = out.get_mut(4 * lane + i) {
             *out = w;
         }
+    }
+
+    #[inline(always)]
+    unsafe fn count(acc: __m256i, bytes: __m256i) -> __m256i {
+        // SAFETY: AVX-VNNI is enabled.
+        unsafe { _mm256_dpbusd_avx_epi32(acc, bytes, _mm256_set1_epi8(1)) }
     }
 
     #[inline(always)]

@@ -5,18 +5,36 @@
 //! *saturating* i32: the exact rescaled value, or, where that lies beyond 2^17 in magnitude, any value of the same sign
 //! beyond 2^17. Added to a zero point in 0..=65535 and clamped to 16 bits both are the same.
 
-use crate::requant::{AddParams, Requant};
+use crate::requant::{AddParams, Requant, Scales};
 use core::arch::x86_64::*;
-use lowbit_arithmetic::AddRescale;
+use lowbit_arithmetic::{AddRescale, Rounding};
+
+/// What rescaled integers are to become.
+#[derive(Clone, Copy)]
+pub struct Aim {
+    /// The highest stored value less the zero point.
+    pub top: i32,
+    /// Asked for by [`Rounded16`] only: the other types are of their method's default.
+    pub rounding: Rounding,
+    /// Whether the multipliers are floats.
+    pub float: bool,
+}
+
+impl Aim {
+    /// Of an epilogue.
+    pub const fn of(how: &Requant) -> Self {
+        let float = matches!(how.scales, Scales::Float32(_));
+        Aim { top: how.hi - how.zero_point, rounding: how.rounding, float }
+    }
+}
 
 /// Multipliers of sixteen channels.
 pub trait Rescale16: Copy {
-    /// From the channels' multipliers (bits of f32 or integers) and shifts, as `Scales` has them. `top` is the highest
-    /// stored value less the zero point.
+    /// From the channels' multipliers (bits of f32 or integers, 1 for a shift alone) and shifts, as `Scales` has them.
     ///
     /// # Safety
     /// AVX-512 is enabled.
-    unsafe fn new(m: __m512i, shift: __m512i, top: i32) -> Self;
+    unsafe fn new(m: __m512i, shift: __m512i, aim: Aim) -> Self;
 
     /// The rescaled accumulators: saturating i32 without zero point.
     ///
@@ -35,10 +53,10 @@ pub struct Float16 {
 impl Rescale16 for Float16 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn new(m: __m512i, _shift: __m512i, top: i32) -> Self {
+    unsafe fn new(m: __m512i, _shift: __m512i, aim: Aim) -> Self {
         // An upper bound, below 2^24 and so exact, because the conversion to integers would turn too large a value
         // into the least i32; too small a value may become that.
-        Float16 { m: _mm512_castsi512_ps(m), top: _mm512_set1_ps(top as f32) }
+        Float16 { m: _mm512_castsi512_ps(m), top: _mm512_set1_ps(aim.top as f32) }
     }
 
     #[inline]
@@ -70,7 +88,7 @@ impl Fixed16 {
 impl Rescale16 for Fixed16 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn new(m: __m512i, shift: __m512i, _top: i32) -> Self {
+    unsafe fn new(m: __m512i, shift: __m512i, _aim: Aim) -> Self {
         // A product is below 2^62 in magnitude, so that from a shift of 63 on every result is 0, and it is at 63.
         let shift = even_odd(_mm512_min_epi32(shift, _mm512_set1_epi32(63)));
         Fixed16 { m: even_odd(m), shift, half: half_of(shift) }
@@ -104,7 +122,7 @@ impl Shift16 {
 impl Rescale16 for Shift16 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn new(_m: __m512i, shift: __m512i, _top: i32) -> Self {
+    unsafe fn new(_m: __m512i, shift: __m512i, _aim: Aim) -> Self {
         Shift16 { less_one: _mm512_sub_epi32(shift, _mm512_set1_epi32(1)) }
     }
 
@@ -130,7 +148,7 @@ pub struct Wide16 {
 impl Rescale16 for Wide16 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn new(m: __m512i, shift: __m512i, _top: i32) -> Self {
+    unsafe fn new(m: __m512i, shift: __m512i, _aim: Aim) -> Self {
         let zero = _mm512_setzero_si512();
         let right = _mm512_max_epi32(_mm512_min_epi32(shift, _mm512_set1_epi32(63)), zero);
         // A multiplier from 2^30 makes any product but 0 large enough to need no shift to the left. With the multiplier
@@ -155,11 +173,139 @@ impl Rescale16 for Wide16 {
     }
 }
 
-/// `with_rescale!(rescale, top, by => body)`: the body with `by`, a [`Rescale16`] of one multiplier for all lanes.
+/// Any rounding but the one by chance, of any method.
+#[derive(Clone, Copy)]
+pub enum Rounded16 {
+    /// Floats.
+    Float(Float16, Rounding),
+    /// Floors of shifts to the right, which take one instruction.
+    Floor(__m512i),
+    /// Integers.
+    Wide(Wide16, [Nudge; 2]),
+}
+
+impl Rescale16 for Rounded16 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn new(m: __m512i, shift: __m512i, aim: Aim) -> Self {
+        // SAFETY: AVX-512 is enabled.
+        unsafe {
+            if aim.float {
+                return Rounded16::Float(Float16::new(m, shift, aim), aim.rounding);
+            }
+            let alone = _mm512_cmpneq_epi32_mask(m, _mm512_set1_epi32(1)) == 0;
+            if alone && Shift16::fits(shift) && matches!(aim.rounding, Rounding::Floor) {
+                return Rounded16::Floor(shift);
+            }
+            let by = Wide16::new(m, shift, aim);
+            Rounded16::Wide(by, [Nudge::new(by.shift[0], aim.rounding), Nudge::new(by.shift[1], aim.rounding)])
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn apply(self, acc: __m512i) -> __m512i {
+        match self {
+            Rounded16::Float(by, rounding) => {
+                let v = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), by.m);
+                rounded(_mm512_min_ps(v, by.top), rounding)
+            }
+            Rounded16::Floor(shift) => _mm512_srav_epi32(acc, shift),
+            Rounded16::Wide(by, nudge) => {
+                let accs = [acc, _mm512_srli_epi64::<32>(acc)];
+                let mut out = accs;
+                for i in 0..2 {
+                    let x = _mm512_sllv_epi64(_mm512_mul_epi32(accs[i], by.m[i]), by.left[i]);
+                    out[i] = saturate(nudge[i].shifted(x, by.shift[i]));
+                }
+                join(out[0], out[1])
+            }
+        }
+    }
+}
+
+/// A rounding of quotients x / 2^s as what is added to x before the floor of the quotient is taken.
+///
+/// The half for ties up; one less of it below 0 for ties away from zero; 2^s - 1 below 0 for those toward zero; and one
+/// less, but the last bit of the floor, for ties to even. Nothing where s is 0, for then nothing is to be rounded.
+#[derive(Clone, Copy)]
+pub struct Nudge {
+    /// Always.
+    half: __m512i,
+    /// Where x is below 0.
+    below: __m512i,
+    /// 1 where an odd floor adds one, else 0.
+    odd: __m512i,
+}
+
+impl Nudge {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn new(shift: __m512i, rounding: Rounding) -> Self {
+        let (zero, one) = (_mm512_setzero_si512(), _mm512_set1_epi64(1));
+        let power = _mm512_sllv_epi64(one, shift);
+        let half = _mm512_srli_epi64::<1>(power);
+        let any = _mm512_min_epu64(shift, one);
+        let (half, below, odd) = match rounding {
+            Rounding::HalfUp => (half, zero, zero),
+            Rounding::HalfAway => (half, _mm512_sub_epi64(zero, any), zero),
+            Rounding::HalfEven => (_mm512_sub_epi64(half, any), zero, any),
+            Rounding::TowardZero => (zero, _mm512_sub_epi64(power, one), zero),
+            Rounding::Floor | Rounding::Stochastic { .. } => (zero, zero, zero),
+        };
+        Nudge { half, below, odd }
+    }
+
+    /// x / 2^shift, rounded.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn shifted(self, x: __m512i, shift: __m512i) -> __m512i {
+        let below = _mm512_and_si512(_mm512_srai_epi64::<63>(x), self.below);
+        let odd = _mm512_and_si512(_mm512_srav_epi64(x, shift), self.odd);
+        let nudge = _mm512_add_epi64(self.half, _mm512_add_epi64(below, odd));
+        _mm512_srav_epi64(_mm512_add_epi64(x, nudge), shift)
+    }
+}
+
+/// Floats to integers; what is too small may become the least one.
+///
+/// What is left of a float without its floor or its integral part is exact, but where it is above a half anyway.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn rounded(x: __m512, rounding: Rounding) -> __m512i {
+    const DOWN: i32 = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+    const CUT: i32 = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC;
+    let (half, one) = (_mm512_set1_ps(0.5), _mm512_set1_epi32(1));
+    match rounding {
+        Rounding::HalfEven => _mm512_cvtps_epi32(x),
+        Rounding::HalfUp => {
+            let floor = _mm512_roundscale_ps::<DOWN>(x);
+            let up = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(_mm512_sub_ps(x, floor), half);
+            let floor = _mm512_cvtps_epi32(floor);
+            _mm512_mask_add_epi32(floor, up, floor, one)
+        }
+        Rounding::HalfAway => {
+            let cut = _mm512_roundscale_ps::<CUT>(x);
+            let rest = _mm512_sub_ps(x, cut);
+            let cut = _mm512_cvtps_epi32(cut);
+            let up = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(rest, half);
+            let down = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(rest, _mm512_set1_ps(-0.5));
+            let cut = _mm512_mask_add_epi32(cut, up, cut, one);
+            _mm512_mask_sub_epi32(cut, down, cut, one)
+        }
+        Rounding::TowardZero => _mm512_cvttps_epi32(x),
+        Rounding::Floor | Rounding::Stochastic { .. } => _mm512_cvtps_epi32(_mm512_roundscale_ps::<DOWN>(x)),
+    }
+}
+
+/// `with_rescale!(rescale, rounding, top, by => body)`: the body with `by`, a [`Rescale16`] of one multiplier for all
+/// lanes.
 macro_rules! with_rescale {
-    ($rescale:expr, $top:expr, $by:ident => $body:expr) => {{
+    ($rescale:expr, $rounding:expr, $top:expr, $by:ident => $body:expr) => {{
         use lowbit_arithmetic::Rescale;
-        use $crate::x86::rescale::{Fixed16, Float16, Rescale16, Shift16, Wide16};
+        use $crate::x86::rescale::{Aim, Fixed16, Float16, Rescale16, Rounded16, Shift16, Wide16};
+        let float = matches!($rescale, Rescale::Float32 { .. });
+        let aim = Aim { top: $top, rounding: $rounding, float };
         let (m, shift) = match $rescale {
             Rescale::Float32 { m } => (m.to_bits() as i32, 0),
             Rescale::Fixed { m, shift } => (m, shift),
@@ -167,20 +313,24 @@ macro_rules! with_rescale {
         };
         let (m, lanes) = (_mm512_set1_epi32(m), _mm512_set1_epi32(shift));
         match $rescale {
+            other if aim.rounding != $crate::requant::rounding_of(&other) => {
+                let $by = Rounded16::new(m, lanes, aim);
+                $body
+            }
             Rescale::Float32 { .. } => {
-                let $by = Float16::new(m, lanes, $top);
+                let $by = Float16::new(m, lanes, aim);
                 $body
             }
             Rescale::Fixed { .. } if shift >= 31 => {
-                let $by = Fixed16::new(m, lanes, $top);
+                let $by = Fixed16::new(m, lanes, aim);
                 $body
             }
             Rescale::Shift { .. } if shift >= 1 => {
-                let $by = Shift16::new(m, lanes, $top);
+                let $by = Shift16::new(m, lanes, aim);
                 $body
             }
             Rescale::Fixed { .. } | Rescale::Shift { .. } => {
-                let $by = Wide16::new(m, lanes, $top);
+                let $by = Wide16::new(m, lanes, aim);
                 $body
             }
         }
@@ -250,6 +400,41 @@ pub enum Sum16 {
         /// To the right.
         right: __m128i,
     },
+    /// Another rounding than the default of its method.
+    Rounded(RoundedSum),
+}
+
+/// Parts of a [`Sum16`] with any rounding but the one by chance.
+#[derive(Clone, Copy)]
+pub struct RoundedSum {
+    /// Multipliers, of either method.
+    m: [__m512i; 2],
+    /// As in [`Float16`], for floats.
+    top: Option<__m512>,
+    rounding: Rounding,
+    nudge: Nudge,
+    right: __m512i,
+}
+
+impl RoundedSum {
+    /// As [`Sum16::apply`], a function of its own: inlined beside the common cases it would cost them registers.
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn apply(&self, a: __m512i, b: __m512i) -> __m512i {
+        let [m1, m2] = self.m;
+        if let Some(top) = self.top {
+            let a = _mm512_mul_ps(_mm512_cvtepi32_ps(a), _mm512_castsi512_ps(m1));
+            let b = _mm512_mul_ps(_mm512_cvtepi32_ps(b), _mm512_castsi512_ps(m2));
+            let sum = _mm512_add_ps(a, b);
+            let ordered = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(sum, sum);
+            return _mm512_maskz_mov_epi32(ordered, rounded(_mm512_min_ps(sum, top), self.rounding));
+        }
+        let half_sum = |a: __m512i, b: __m512i| {
+            let sum = _mm512_add_epi64(_mm512_mul_epi32(a, m1), _mm512_mul_epi32(b, m2));
+            saturate(self.nudge.shifted(sum, self.right))
+        };
+        join(half_sum(a, b), half_sum(_mm512_srli_epi64::<32>(a), _mm512_srli_epi64::<32>(b)))
+    }
 }
 
 impl Sum16 {
@@ -258,11 +443,20 @@ impl Sum16 {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub fn new(how: &AddParams) -> Self {
         match how.rescale {
-            AddRescale::Float32 { m1, m2 } => Sum16::Float {
-                m1: _mm512_set1_ps(m1),
-                m2: _mm512_set1_ps(m2),
-                top: _mm512_set1_ps((how.hi - how.zero_point) as f32),
-            },
+            AddRescale::Float32 { m1, m2 } => {
+                let (m1, m2) = (_mm512_set1_ps(m1), _mm512_set1_ps(m2));
+                let top = _mm512_set1_ps((how.hi - how.zero_point) as f32);
+                match how.rounding {
+                    Rounding::HalfEven => Sum16::Float { m1, m2, top },
+                    rounding => Sum16::Rounded(RoundedSum {
+                        m: [_mm512_castps_si512(m1), _mm512_castps_si512(m2)],
+                        top: Some(top),
+                        rounding,
+                        nudge: Nudge::new(_mm512_setzero_si512(), rounding),
+                        right: _mm512_setzero_si512(),
+                    }),
+                }
+            }
             AddRescale::Fixed { m1, m2, shift } => {
                 let (m1, m2) = (_mm512_set1_epi32(m1), _mm512_set1_epi32(m2));
                 if shift < 0 {
@@ -271,7 +465,22 @@ impl Sum16 {
                 }
                 // The sum of two products of 17 and 31 bits is below 2^49: a shift of 62 leaves 0 of it.
                 let right = i64::from(shift.min(62));
-                Sum16::Fixed { m1, m2, half: _mm512_set1_epi64((1 << right) >> 1), right: _mm_cvtsi64_si128(right) }
+                let lanes = _mm512_set1_epi64(right);
+                match how.rounding {
+                    Rounding::HalfUp => Sum16::Fixed {
+                        m1,
+                        m2,
+                        half: _mm512_set1_epi64((1 << right) >> 1),
+                        right: _mm_cvtsi64_si128(right),
+                    },
+                    rounding => Sum16::Rounded(RoundedSum {
+                        m: [m1, m2],
+                        top: None,
+                        rounding,
+                        nudge: Nudge::new(lanes, rounding),
+                        right: lanes,
+                    }),
+                }
             }
         }
     }
@@ -289,6 +498,7 @@ impl Sum16 {
                 let ordered = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(sum, sum);
                 _mm512_maskz_cvtps_epi32(ordered, _mm512_min_ps(sum, top))
             }
+            Sum16::Rounded(ref sum) => sum.apply(a, b),
             Sum16::Left { m1, m2, left } => {
                 let half_sum = |a: __m512i, b: __m512i| {
                     let sum = _mm512_add_epi64(_mm512_mul_epi32(a, m1), _mm512_mul_epi32(b, m2));

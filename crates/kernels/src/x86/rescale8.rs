@@ -4,9 +4,10 @@
 //! higher, whose quotient is 2^63 / 2^shift too high: floor((x + 2^63) / 2^s) = floor(x / 2^s) + 2^(63 - s) for s up to 63.
 
 use super::lanes8::first8;
+use super::rescale::Aim;
 use crate::requant::{AddParams, Requant};
 use core::arch::x86_64::*;
-use lowbit_arithmetic::AddRescale;
+use lowbit_arithmetic::{AddRescale, Rounding};
 
 /// Multipliers of eight channels.
 pub trait Rescale8: Copy {
@@ -14,7 +15,7 @@ pub trait Rescale8: Copy {
     ///
     /// # Safety
     /// AVX2 and FMA are enabled.
-    unsafe fn new(m: __m256i, shift: __m256i, top: i32) -> Self;
+    unsafe fn new(m: __m256i, shift: __m256i, aim: Aim) -> Self;
 
     /// The rescaled accumulators: saturating i32 without zero point.
     ///
@@ -33,10 +34,10 @@ pub struct Float8 {
 impl Rescale8 for Float8 {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn new(m: __m256i, _shift: __m256i, top: i32) -> Self {
+    unsafe fn new(m: __m256i, _shift: __m256i, aim: Aim) -> Self {
         // An upper bound, below 2^24 and so exact, because the conversion to integers would turn too large a value
         // into the least i32; too small a value may become that.
-        Float8 { m: _mm256_castsi256_ps(m), top: _mm256_set1_ps(top as f32) }
+        Float8 { m: _mm256_castsi256_ps(m), top: _mm256_set1_ps(aim.top as f32) }
     }
 
     #[inline]
@@ -68,7 +69,7 @@ impl Fixed8 {
 impl Rescale8 for Fixed8 {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn new(m: __m256i, shift: __m256i, _top: i32) -> Self {
+    unsafe fn new(m: __m256i, shift: __m256i, _aim: Aim) -> Self {
         // A product is below 2^62 in magnitude, so that from a shift of 63 on every result is 0, and it is at 63.
         let shift = even_odd(_mm256_min_epi32(shift, _mm256_set1_epi32(63)));
         Fixed8 { m: even_odd(m), half: half_of(shift), by: right_shift(shift) }
@@ -102,7 +103,7 @@ impl Shift8 {
 impl Rescale8 for Shift8 {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn new(_m: __m256i, shift: __m256i, _top: i32) -> Self {
+    unsafe fn new(_m: __m256i, shift: __m256i, _aim: Aim) -> Self {
         Shift8 { less_one: _mm256_sub_epi32(shift, _mm256_set1_epi32(1)) }
     }
 
@@ -128,7 +129,7 @@ pub struct Wide8 {
 impl Rescale8 for Wide8 {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn new(m: __m256i, shift: __m256i, _top: i32) -> Self {
+    unsafe fn new(m: __m256i, shift: __m256i, _aim: Aim) -> Self {
         let zero = _mm256_setzero_si256();
         let right = _mm256_max_epi32(_mm256_min_epi32(shift, _mm256_set1_epi32(63)), zero);
         // A multiplier from 2^30 makes any product but 0 large enough to need no shift to the left. With the multiplier
@@ -152,11 +153,131 @@ impl Rescale8 for Wide8 {
     }
 }
 
-/// `with_rescale8!(rescale, top, by => body)`: the body with `by`, a [`Rescale8`] of one multiplier for all lanes.
+/// Any rounding but the one by chance, of any method: as [`Rounded16`](super::rescale::Rounded16).
+#[derive(Clone, Copy)]
+pub enum Rounded8 {
+    /// Floats.
+    Float(Float8, Rounding),
+    /// Floors of shifts to the right, which take one instruction.
+    Floor(__m256i),
+    /// Integers.
+    Wide(Wide8, [Nudge8; 2]),
+}
+
+impl Rescale8 for Rounded8 {
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn new(m: __m256i, shift: __m256i, aim: Aim) -> Self {
+        // SAFETY: AVX2 and FMA are enabled.
+        unsafe {
+            if aim.float {
+                return Rounded8::Float(Float8::new(m, shift, aim), aim.rounding);
+            }
+            let alone = _mm256_movemask_epi8(_mm256_cmpeq_epi32(m, _mm256_set1_epi32(1))) == -1;
+            if alone && Shift8::fits(shift) && matches!(aim.rounding, Rounding::Floor) {
+                return Rounded8::Floor(shift);
+            }
+            let by = Wide8::new(m, shift, aim);
+            Rounded8::Wide(by, [Nudge8::new(by.by[0], aim.rounding), Nudge8::new(by.by[1], aim.rounding)])
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn apply(self, acc: __m256i) -> __m256i {
+        match self {
+            Rounded8::Float(by, rounding) => {
+                let v = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), by.m);
+                rounded(_mm256_min_ps(v, by.top), rounding)
+            }
+            Rounded8::Floor(shift) => _mm256_srav_epi32(acc, shift),
+            Rounded8::Wide(by, nudge) => {
+                let accs = [acc, _mm256_srli_epi64::<32>(acc)];
+                let mut out = accs;
+                for i in 0..2 {
+                    let x = _mm256_sllv_epi64(_mm256_mul_epi32(accs[i], by.m[i]), by.left[i]);
+                    out[i] = saturate(nudge[i].shifted(x, by.by[i]));
+                }
+                join(out[0], out[1])
+            }
+        }
+    }
+}
+
+/// As [`Nudge`](super::rescale::Nudge).
+#[derive(Clone, Copy)]
+pub struct Nudge8 {
+    /// Always.
+    half: __m256i,
+    /// Where x is below 0.
+    below: __m256i,
+    /// 1 where an odd floor adds one, else 0.
+    odd: __m256i,
+}
+
+impl Nudge8 {
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn new(by: RightShift, rounding: Rounding) -> Self {
+        let (zero, one) = (_mm256_setzero_si256(), _mm256_set1_epi64x(1));
+        let power = _mm256_sllv_epi64(one, by.count);
+        let half = _mm256_srli_epi64::<1>(power);
+        let any = _mm256_and_si256(_mm256_cmpgt_epi64(by.count, zero), one);
+        let (half, below, odd) = match rounding {
+            Rounding::HalfUp => (half, zero, zero),
+            Rounding::HalfAway => (half, _mm256_sub_epi64(zero, any), zero),
+            Rounding::HalfEven => (_mm256_sub_epi64(half, any), zero, any),
+            Rounding::TowardZero => (zero, _mm256_sub_epi64(power, one), zero),
+            Rounding::Floor | Rounding::Stochastic { .. } => (zero, zero, zero),
+        };
+        Nudge8 { half, below, odd }
+    }
+
+    /// The quotient of x, rounded.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn shifted(self, x: __m256i, by: RightShift) -> __m256i {
+        let below = _mm256_and_si256(_mm256_cmpgt_epi64(_mm256_setzero_si256(), x), self.below);
+        let odd = _mm256_and_si256(by.apply(x), self.odd);
+        by.apply(_mm256_add_epi64(x, _mm256_add_epi64(self.half, _mm256_add_epi64(below, odd))))
+    }
+}
+
+/// As [`rounded`](super::rescale) of sixteen.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn rounded(x: __m256, rounding: Rounding) -> __m256i {
+    let half = _mm256_set1_ps(0.5);
+    match rounding {
+        Rounding::HalfEven => _mm256_cvtps_epi32(x),
+        Rounding::HalfUp => {
+            let floor = _mm256_floor_ps(x);
+            let up = _mm256_cmp_ps::<_CMP_GE_OQ>(_mm256_sub_ps(x, floor), half);
+            // A true comparison is -1.
+            _mm256_sub_epi32(_mm256_cvtps_epi32(floor), _mm256_castps_si256(up))
+        }
+        Rounding::HalfAway => {
+            let cut = _mm256_round_ps::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(x);
+            let rest = _mm256_sub_ps(x, cut);
+            let up = _mm256_cmp_ps::<_CMP_GE_OQ>(rest, half);
+            let down = _mm256_cmp_ps::<_CMP_LE_OQ>(rest, _mm256_set1_ps(-0.5));
+            let cut = _mm256_sub_epi32(_mm256_cvtps_epi32(cut), _mm256_castps_si256(up));
+            _mm256_add_epi32(cut, _mm256_castps_si256(down))
+        }
+        Rounding::TowardZero => _mm256_cvttps_epi32(x),
+        Rounding::Floor | Rounding::Stochastic { .. } => _mm256_cvtps_epi32(_mm256_floor_ps(x)),
+    }
+}
+
+/// `with_rescale8!(rescale, rounding, top, by => body)`: the body with `by`, a [`Rescale8`] of one multiplier for all
+/// lanes.
 macro_rules! with_rescale8 {
-    ($rescale:expr, $top:expr, $by:ident => $body:expr) => {{
+    ($rescale:expr, $rounding:expr, $top:expr, $by:ident => $body:expr) => {{
         use lowbit_arithmetic::Rescale;
-        use $crate::x86::rescale8::{Fixed8, Float8, Rescale8, Shift8, Wide8};
+        use $crate::x86::rescale::Aim;
+        use $crate::x86::rescale8::{Fixed8, Float8, Rescale8, Rounded8, Shift8, Wide8};
+        let float = matches!($rescale, Rescale::Float32 { .. });
+        let aim = Aim { top: $top, rounding: $rounding, float };
         let (m, shift) = match $rescale {
             Rescale::Float32 { m } => (m.to_bits() as i32, 0),
             Rescale::Fixed { m, shift } => (m, shift),
@@ -164,20 +285,24 @@ macro_rules! with_rescale8 {
         };
         let (m, lanes) = (_mm256_set1_epi32(m), _mm256_set1_epi32(shift));
         match $rescale {
+            other if aim.rounding != $crate::requant::rounding_of(&other) => {
+                let $by = Rounded8::new(m, lanes, aim);
+                $body
+            }
             Rescale::Float32 { .. } => {
-                let $by = Float8::new(m, lanes, $top);
+                let $by = Float8::new(m, lanes, aim);
                 $body
             }
             Rescale::Fixed { .. } if shift >= 31 => {
-                let $by = Fixed8::new(m, lanes, $top);
+                let $by = Fixed8::new(m, lanes, aim);
                 $body
             }
             Rescale::Shift { .. } if shift >= 1 => {
-                let $by = Shift8::new(m, lanes, $top);
+                let $by = Shift8::new(m, lanes, aim);
                 $body
             }
             Rescale::Fixed { .. } | Rescale::Shift { .. } => {
-                let $by = Wide8::new(m, lanes, $top);
+                let $by = Wide8::new(m, lanes, aim);
                 $body
             }
         }
@@ -257,9 +382,13 @@ pub enum Sum8 {
         m2: __m256,
         /// As in [`Float8`].
         top: __m256,
+        /// Any but the one by chance.
+        rounding: Rounding,
     },
     /// `AddRescale::Fixed`.
     Fixed(FixedSum),
+    /// The same with another rounding than its default.
+    FixedRounded(FixedSum, Nudge8),
 }
 
 /// Parameters of `AddRescale::Fixed`.
@@ -286,19 +415,24 @@ impl Sum8 {
                 m1: _mm256_set1_ps(m1),
                 m2: _mm256_set1_ps(m2),
                 top: _mm256_set1_ps((how.hi - how.zero_point) as f32),
+                rounding: how.rounding,
             },
             AddRescale::Fixed { m1, m2, shift } => {
                 // The sum of two products of 9 and 31 bits is below 2^41: a shift of 62 leaves 0 of it, and one by 16 to
                 // the left makes any sum but 0 saturate.
                 let right = i64::from(shift.clamp(0, 62));
                 let left = i64::from((-shift.max(-16)).max(0));
-                Sum8::Fixed(FixedSum {
+                let by = FixedSum {
                     m1: _mm256_set1_epi32(m1),
                     m2: _mm256_set1_epi32(m2),
                     left: _mm_cvtsi64_si128(left),
                     half: _mm256_set1_epi64x((1 << right) >> 1),
                     right: RightShift::new(_mm256_set1_epi64x(right)),
-                })
+                };
+                match how.rounding {
+                    Rounding::HalfUp => Sum8::Fixed(by),
+                    rounding => Sum8::FixedRounded(by, Nudge8::new(by.right, rounding)),
+                }
             }
         }
     }
@@ -308,36 +442,40 @@ impl Sum8 {
     #[target_feature(enable = "avx2,fma")]
     pub fn apply(self, a: __m256i, b: __m256i) -> __m256i {
         match self {
-            Sum8::Float { m1, m2, top } => {
+            Sum8::Float { m1, m2, top, rounding } => {
                 let a = _mm256_mul_ps(_mm256_cvtepi32_ps(a), m1);
                 let b = _mm256_mul_ps(_mm256_cvtepi32_ps(b), m2);
-                bounded(_mm256_add_ps(a, b), top)
+                bounded(_mm256_add_ps(a, b), top, rounding)
             }
             Sum8::Fixed(by) => {
-                let even = by.of_even(a, b);
-                join(even, by.of_even(_mm256_srli_epi64::<32>(a), _mm256_srli_epi64::<32>(b)))
+                let of_even = |a, b| saturate(by.right.apply(_mm256_add_epi64(by.sums(a, b), by.half)));
+                join(of_even(a, b), of_even(_mm256_srli_epi64::<32>(a), _mm256_srli_epi64::<32>(b)))
+            }
+            Sum8::FixedRounded(by, nudge) => {
+                let of_even = |a, b| saturate(nudge.shifted(by.sums(a, b), by.right));
+                join(of_even(a, b), of_even(_mm256_srli_epi64::<32>(a), _mm256_srli_epi64::<32>(b)))
             }
         }
     }
 }
 
 impl FixedSum {
-    /// The sums of the even ones.
+    /// The products of the even ones, added.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    fn of_even(self, a: __m256i, b: __m256i) -> __m256i {
+    fn sums(self, a: __m256i, b: __m256i) -> __m256i {
         let sum = _mm256_add_epi64(_mm256_mul_epi32(a, self.m1), _mm256_mul_epi32(b, self.m2));
-        saturate(self.right.apply(_mm256_add_epi64(_mm256_sll_epi64(sum, self.left), self.half)))
+        _mm256_sll_epi64(sum, self.left)
     }
 }
 
-/// Rounded half to even: exact up to `top`, the least i32 where too small, 0 for NaN (as infinities of both signs make,
-/// and `min` alone would turn into the bound).
+/// Rounded: exact up to `top`, the least i32 where too small, 0 for NaN (as infinities of both signs make, and `min` alone
+/// would turn into the bound).
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-pub fn bounded(x: __m256, top: __m256) -> __m256i {
+pub fn bounded(x: __m256, top: __m256, rounding: Rounding) -> __m256i {
     let number = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_ORD_Q>(x, x));
-    _mm256_and_si256(_mm256_cvtps_epi32(_mm256_min_ps(x, top)), number)
+    _mm256_and_si256(rounded(_mm256_min_ps(x, top), rounding), number)
 }
 
 /// Requantized accumulators joined by another tensor.

@@ -192,6 +192,17 @@ impl Random {
             _ => self.next() as i64 >> self.below(64),
         }
     }
+    /// A method's default rounding, or any other but the one by chance.
+    pub fn rounding(&mut self, default: Rounding) -> Rounding {
+        if self.chance(2) { default } else { self.pick(&ROUNDINGS) }
+    }
+    /// Weights of channels as bytes and what is added to all of a channel's; nothing now and then.
+    pub fn offsets(&mut self, channels: usize, padded: usize) -> Vec<i32> {
+        match self.below(3) {
+            0 => vec![],
+            _ => (0..padded).map(|c| if c < channels { self.int(-255, 255) as i32 } else { 0 }).collect(),
+        }
+    }
     pub fn add_params(&mut self, max: i32) -> AddParams {
         let (zero_point, lo, hi) = self.range(max);
         let method = self.pick(&[Method::Float32, Method::Fixed, Method::Shift]);
@@ -206,7 +217,8 @@ impl Random {
                 break rescale;
             }
         };
-        AddParams { rescale, z1: self.range(max).0, z2: self.range(max).0, zero_point, lo, hi }
+        let rounding = self.rounding(method.default_rounding());
+        AddParams { rescale, rounding, z1: self.range(max).0, z2: self.range(max).0, zero_point, lo, hi }
     }
 }
 
@@ -268,7 +280,8 @@ impl Case {
         let other = random.bytes(rows * other_stride + lowbit_kernels::SLACK);
         let mut case = Box::new(Case { table, other, other_stride, epilogue: Epilogue::Accumulator });
         let (zero_point, lo, hi) = random.range(255);
-        let requant = Requant { scales: case.table.scales(), zero_point, lo, hi };
+        let rounding = random.rounding(method.default_rounding());
+        let requant = Requant { scales: case.table.scales(), rounding, zero_point, lo, hi };
         case.epilogue = match random.below(5) {
             0 => Epilogue::Accumulator,
             1 | 2 => Epilogue::Requant(requant),
@@ -287,8 +300,7 @@ impl Case {
     pub fn expected(&self, acc: i32, row: usize, channel: usize) -> Vec<u8> {
         let q = |requant: &Requant| {
             let rescale = self.table.rescales[channel];
-            let rounding = self.table.method.default_rounding();
-            requantize(i64::from(acc), rescale, rounding, requant.zero_point, requant.lo, requant.hi, 0)
+            requantize(i64::from(acc), rescale, requant.rounding, requant.zero_point, requant.lo, requant.hi, 0)
         };
         match &self.epilogue {
             Epilogue::Accumulator => acc.to_le_bytes().to_vec(),
@@ -299,6 +311,16 @@ impl Case {
             }
         }
     }
+}
+
+/// Those that epilogues know.
+pub const ROUNDINGS: [Rounding; 5] =
+    [Rounding::HalfEven, Rounding::HalfUp, Rounding::HalfAway, Rounding::TowardZero, Rounding::Floor];
+
+/// The pointer to offsets that kernels take, and the offset of a channel.
+pub fn offset_of(offsets: &[i32]) -> (*const i32, impl Fn(usize) -> i64 + '_) {
+    let start = if offsets.is_empty() { std::ptr::null() } else { offsets.as_ptr() };
+    (start, |channel| offsets.get(channel).copied().map_or(0, i64::from))
 }
 
 pub const METHODS: [Method; 3] = [Method::Float32, Method::Fixed, Method::Shift];
@@ -372,11 +394,7 @@ impl FloatCase {
 
 /// The sum of two stored values.
 pub fn sum(q1: i32, q2: i32, by: &AddParams) -> i32 {
-    let rounding = match by.rescale {
-        AddRescale::Float32 { .. } => Method::Float32.default_rounding(),
-        AddRescale::Fixed { .. } => Method::Fixed.default_rounding(),
-    };
-    let q = by.rescale.apply(i64::from(q1 - by.z1), i64::from(q2 - by.z2), rounding, 0);
+    let q = by.rescale.apply(i64::from(q1 - by.z1), i64::from(q2 - by.z2), by.rounding, 0);
     offset_and_clamp(q, by.zero_point, by.lo, by.hi)
 }
 

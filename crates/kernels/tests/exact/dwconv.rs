@@ -1,6 +1,6 @@
 //! Depthwise convolutions.
 
-use crate::common::{Case, Case16, FloatCase, Random, runnable, same};
+use crate::common::{Case, Case16, FloatCase, Random, offset_of, runnable, same};
 use lowbit_arithmetic::fma;
 use lowbit_kernels::SLACK;
 use lowbit_kernels::dwconv::{self, Args, FArgs, Q16Args, QArgs};
@@ -59,6 +59,8 @@ fn integers() {
             let padded = dwconv::padded(channels);
             let mut bias = random.bias(channels);
             bias.resize(padded, 0);
+            let offsets = random.offsets(channels, padded);
+            let (offset, of) = offset_of(&offsets);
             let case = Case::random(random, pixels, channels, padded);
             let y_stride = channels * case.size() + random.below(7);
             let mut y = vec![0xa5u8; pixels * y_stride + 64];
@@ -69,6 +71,7 @@ fn integers() {
                 x: x.as_ptr(),
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset,
                 y: y.as_mut_ptr(),
                 y_stride,
                 epilogue: case.epilogue,
@@ -82,7 +85,7 @@ fn integers() {
                     for tap in 0..taps {
                         // SAFETY: the pointer leads to all channels.
                         let x = unsafe { *x[pixel * taps + tap].add(channel) };
-                        acc += i64::from(x) * i64::from(plain[channel * taps + tap]);
+                        acc += i64::from(x) * (i64::from(plain[channel * taps + tap]) + of(channel));
                     }
                     let bytes = case.expected(acc as i32, pixel, channel);
                     let at = pixel * y_stride + channel * case.size();
@@ -121,6 +124,7 @@ fn words() {
                 x: x.as_ptr(),
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride,
                 epilogue: case.epilogue,
@@ -169,6 +173,7 @@ fn floats() {
                 x: x.as_ptr(),
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride: y_stride * 4,
                 epilogue: case.epilogue,
@@ -219,6 +224,7 @@ fn weights_of_words<X: Copy + Into<i64>>(table: &'static [Words<X>], data: impl 
                 x: x.as_ptr(),
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride: channels * size,
                 epilogue: case.epilogue,

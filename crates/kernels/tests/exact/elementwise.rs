@@ -3,7 +3,7 @@
 use crate::common::{METHODS, Random, ScaleTable, default, runnable, same, sum};
 use lowbit_arithmetic::pool::max2;
 use lowbit_arithmetic::{
-    AddRescale, Affine, Method, Rounding, dequantize, dequantize_wide, elementary, quantize, requantize, round_f64,
+    AddRescale, Affine, Rounding, dequantize, dequantize_wide, elementary, quantize, requantize, round_f64,
 };
 use lowbit_kernels::SLACK;
 use lowbit_kernels::elementwise::{
@@ -79,6 +79,7 @@ fn pairs_of_words_at_the_edges() {
         let m1 = random.pick(&[1 << 30, i32::MAX, (1 << 30) + 1]);
         let how = AddParams {
             rescale: AddRescale::Fixed { m1, m2: m, shift: random.pick(&shifts) },
+            rounding: random.rounding(Rounding::HalfUp),
             z1,
             z2,
             zero_point,
@@ -95,21 +96,22 @@ fn pairs_of_words_at_the_edges() {
         }
         let method = random.pick(&METHODS);
         let rescale = random.edge_rescale(method, &shifts);
-        let how = MulParams { rescale, z1, z2, zero_point, lo, hi };
+        let rounding = random.rounding(method.default_rounding());
+        let how = MulParams { rescale, rounding, z1, z2, zero_point, lo, hi };
         for row in runnable(elementwise::QMUL16) {
             let mut y = vec![9; n + 3];
             // SAFETY: as above.
             unsafe { (row.run)(n, a.as_ptr(), b.as_ptr(), y.as_mut_ptr(), &how) };
             let mut expected = vec![9; n + 3];
-            (0..n).for_each(|i| expected[i] = product(i32::from(a[i]), i32::from(b[i]), &how, method) as u16);
+            (0..n).for_each(|i| expected[i] = product(i32::from(a[i]), i32::from(b[i]), &how) as u16);
             assert_eq!(expected, y, "{} {n} {how:?}", row.name);
         }
     }
 }
 
-fn product(q1: i32, q2: i32, how: &MulParams, method: Method) -> i32 {
+fn product(q1: i32, q2: i32, how: &MulParams) -> i32 {
     let acc = i64::from(q1 - how.z1) * i64::from(q2 - how.z2);
-    requantize(acc, how.rescale, method.default_rounding(), how.zero_point, how.lo, how.hi, 0)
+    requantize(acc, how.rescale, how.rounding, how.zero_point, how.lo, how.hi, 0)
 }
 
 #[test]
@@ -120,7 +122,8 @@ fn products() {
             let mut params = |max: i32| {
                 let (zero_point, lo, hi) = random.range(max);
                 let rescale = random.rescale(method);
-                MulParams { rescale, z1: random.range(max).0, z2: random.range(max).0, zero_point, lo, hi }
+                let rounding = random.rounding(method.default_rounding());
+                MulParams { rescale, rounding, z1: random.range(max).0, z2: random.range(max).0, zero_point, lo, hi }
             };
             let (how, how16) = (params(255), params(65535));
             let (a, b) = (random.bytes(n + SLACK), random.bytes(n + SLACK));
@@ -129,7 +132,7 @@ fn products() {
                 // SAFETY: as above.
                 unsafe { (row.run)(n, a.as_ptr(), b.as_ptr(), y.as_mut_ptr(), &how) };
                 let mut expected = vec![9; n + 3];
-                (0..n).for_each(|i| expected[i] = product(i32::from(a[i]), i32::from(b[i]), &how, method) as u8);
+                (0..n).for_each(|i| expected[i] = product(i32::from(a[i]), i32::from(b[i]), &how) as u8);
                 assert_eq!(expected, y, "{} {n} {how:?}", row.name);
             }
             let (a, b) = (random.words(n + SLACK), random.words(n + SLACK));
@@ -138,7 +141,7 @@ fn products() {
                 // SAFETY: as above.
                 unsafe { (row.run)(n, a.as_ptr(), b.as_ptr(), y.as_mut_ptr(), &how16) };
                 let mut expected = vec![9; n + 3];
-                (0..n).for_each(|i| expected[i] = product(i32::from(a[i]), i32::from(b[i]), &how16, method) as u16);
+                (0..n).for_each(|i| expected[i] = product(i32::from(a[i]), i32::from(b[i]), &how16) as u16);
                 assert_eq!(expected, y, "{} {n} {how16:?}", row.name);
             }
         }
@@ -273,14 +276,14 @@ fn requantization() {
             let acc = random.bias(n + SLACK);
             let table = ScaleTable::random(random, method, n, n + SLACK);
             let (zero_point, lo, hi) = random.range(255);
-            let how = Requant { scales: table.scales(), zero_point, lo, hi };
+            let rounding = random.rounding(method.default_rounding());
+            let how = Requant { scales: table.scales(), rounding, zero_point, lo, hi };
             for row in runnable(elementwise::REQUANT_ACC) {
                 let mut y = vec![9; n + 3];
                 // SAFETY: as above.
                 unsafe { (row.run)(n, acc.as_ptr(), y.as_mut_ptr(), &how) };
                 let mut expected = vec![9; n + 3];
                 for i in 0..n {
-                    let rounding = method.default_rounding();
                     expected[i] =
                         requantize(i64::from(acc[i]), table.rescales[i], rounding, zero_point, lo, hi, 0) as u8;
                 }
@@ -390,16 +393,17 @@ fn pairs_with_any_rounding_and_widths() {
             let (bytes, words) = (random.bytes(n + 1), random.words(n + 1));
             let (method, rounding) = (random.pick(&METHODS), random.pick(&ROUNDINGS));
             let (index, index_step) = (random.next(), random.below(100) as u64);
-            let add = random.add_params(255);
+            let add = AddParams { rounding, ..random.add_params(255) };
             let (zero_point, lo, hi) = random.range(255);
             let rescale = random.rescale(method);
-            let mul = MulParams { rescale, z1: random.range(255).0, z2: random.range(65535).0, zero_point, lo, hi };
+            let mul =
+                MulParams { rescale, rounding, z1: random.range(255).0, z2: random.range(65535).0, zero_point, lo, hi };
             let how = if case % 2 == 0 { Pair::Add(add) } else { Pair::Mul(mul) };
             let (a, b) = (Integers::U8(bytes.as_ptr()), Integers::U16(words.as_ptr()));
             let mut y = vec![9u16; n + 3];
             let stored = Stored::U16(y.as_mut_ptr());
             // SAFETY: as above.
-            unsafe { (row.run)(&PairAny { n, a, b, how, rounding, index, index_step, y: stored }) };
+            unsafe { (row.run)(&PairAny { n, a, b, how, index, index_step, y: stored }) };
             let mut expected = vec![9u16; n + 3];
             for i in 0..n {
                 let (p, q) = (i64::from(bytes[i]), i64::from(words[i]));

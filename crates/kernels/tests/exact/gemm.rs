@@ -1,9 +1,9 @@
 //! Matrix products.
 
-use crate::common::{Case, Case16, FloatCase, Random, runnable, same};
+use crate::common::{Case, Case16, FloatCase, Random, offset_of, runnable, same};
 use lowbit_arithmetic::fma;
 use lowbit_kernels::SLACK;
-use lowbit_kernels::gemm::{self, Args, Epilogue16, FArgs, Q16Args, QArgs};
+use lowbit_kernels::gemm::{self, Args, Epilogue16, FArgs, Q16Args, QArgs, SumsArgs};
 
 /// Every tile size up to the row's with random depths, then every depth and number of taps with random sizes.
 fn shapes(random: &mut Random, mr: usize, nr: usize) -> Vec<(usize, usize, usize, usize)> {
@@ -51,6 +51,21 @@ fn integers() {
             row.pack(weight, cols, taps, k, &mut w);
             let mut bias = random.bias(cols);
             bias.resize(row.nr, 0);
+            let offsets = random.offsets(cols, row.nr);
+            let (offset, of) = offset_of(&offsets);
+            let mut sums = vec![7; row.mr.next_multiple_of(4)];
+            for kernel in runnable(gemm::SUMS) {
+                let (x, apart) = (x.as_ptr(), row.mr);
+                // SAFETY: as below.
+                unsafe { (kernel.run)(&SumsArgs { rows, x, taps, apart, k, sums: sums.as_mut_ptr() }) };
+                for (r, sum) in sums.iter().enumerate().take(rows) {
+                    // SAFETY: the pointers lead to k elements.
+                    let of = |tap: usize, i: usize| unsafe { i64::from(*x.add(tap * apart).add(r).read().add(i)) };
+                    let expected: i64 =
+                        (0..taps).flat_map(|tap| (0..k).map(move |i| (tap, i))).map(|(t, i)| of(t, i)).sum();
+                    assert_eq!(expected as i32, *sum, "{} {rows} rows, {taps} taps of {k}", kernel.name);
+                }
+            }
             let case = Case::random(random, rows, cols, row.nr);
             let y_stride = cols * case.size() + random.below(7);
             let mut y = vec![0xa5u8; rows * y_stride + 64];
@@ -62,6 +77,8 @@ fn integers() {
                 k,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset,
+                sums: sums.as_ptr(),
                 y: y.as_mut_ptr(),
                 y_stride,
                 epilogue: case.epilogue,
@@ -76,7 +93,7 @@ fn integers() {
                         for i in 0..k {
                             // SAFETY: the pointer leads to k elements.
                             let x = unsafe { *x[tap * row.mr + r].add(i) };
-                            acc += i64::from(x) * i64::from(weight(channel, tap, i));
+                            acc += i64::from(x) * (i64::from(weight(channel, tap, i)) + of(channel));
                         }
                     }
                     let bytes = case.expected(acc as i32, r, channel);
@@ -116,6 +133,8 @@ fn words() {
                 k,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
+                sums: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride,
                 epilogue: case.epilogue,
@@ -169,6 +188,8 @@ fn floats() {
                 k,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
+                sums: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride: y_stride * 4,
                 epilogue: case.epilogue,
@@ -214,6 +235,8 @@ fn words_at_their_largest() {
                 k,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
+                sums: std::ptr::null(),
                 y: y.as_mut_ptr().cast(),
                 y_stride: row.nr * 8,
                 epilogue: Epilogue16::Accumulator,
@@ -249,6 +272,8 @@ fn requantized<X: Copy + Default, W: Copy + Default>(table: &'static [Wide<X, W>
                 k: 1,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
+                sums: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride: cols * case.size(),
                 epilogue: case.epilogue,
@@ -298,6 +323,8 @@ fn weights_of_words<X: Copy + Into<i64>>(table: &'static [Words<X>], data: impl 
                 k,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
+                offset: std::ptr::null(),
+                sums: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride: cols * size,
                 epilogue: case.epilogue,

@@ -1,6 +1,6 @@
 //! Convolutions by padded rows.
 
-use crate::common::{Random, ScaleTable, runnable};
+use crate::common::{Random, ScaleTable, offset_of, runnable};
 use lowbit_arithmetic::{Method, requantize};
 use lowbit_kernels::SLACK;
 use lowbit_kernels::requant::Requant;
@@ -58,6 +58,9 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, pixels: usize, method: M
     bias.resize(padded, 0);
     let table = ScaleTable::random(random, method, outputs, padded);
     let (zero_point, lo, hi) = random.range(255);
+    let rounding = random.rounding(method.default_rounding());
+    let offsets = random.offsets(outputs, padded);
+    let (offset, of) = offset_of(&offsets);
     let mut y = vec![0xa5u8; pixels * outputs + 64];
     let args = QArgs {
         shape,
@@ -65,8 +68,9 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, pixels: usize, method: M
         x: x.as_ptr(),
         w: w.as_ptr(),
         bias: bias.as_ptr(),
+        offset,
         y: y.as_mut_ptr(),
-        requant: Requant { scales: table.scales(), zero_point, lo, hi },
+        requant: Requant { scales: table.scales(), rounding, zero_point, lo, hi },
     };
     // SAFETY: this CPU has the features, the row suits the shape, and the buffers are as the contract says.
     unsafe { (row.run)(&args) };
@@ -77,12 +81,12 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, pixels: usize, method: M
             for (tap, i) in (0..taps).flat_map(|tap| (0..k).map(move |i| (tap, i))) {
                 let channel = if shape.depthwise { output } else { i };
                 let x = lines[tap / kw][(pixel * shape.stride + tap % kw) * shape.channels + channel];
-                acc += i64::from(x) * i64::from(plain[(output * taps + tap) * k + i]);
+                acc += i64::from(x) * (i64::from(plain[(output * taps + tap) * k + i]) + of(output));
             }
             let acc = i64::from(acc as i32);
-            let q = requantize(acc, table.rescales[output], method.default_rounding(), zero_point, lo, hi, 0);
+            let q = requantize(acc, table.rescales[output], rounding, zero_point, lo, hi, 0);
             expected[pixel * outputs + output] = q as u8;
         }
     }
-    assert_eq!(expected, y, "{} {shape:?}, {pixels} pixels, {method:?}", row.name);
+    assert_eq!(expected, y, "{} {shape:?}, {pixels} pixels, {method:?} {rounding}", row.name);
 }

@@ -2,7 +2,7 @@
 
 use super::{Place, Window};
 use crate::memory::ALIGN;
-use lowbit_arithmetic::Rescale;
+use lowbit_arithmetic::{Rescale, Rounding};
 use lowbit_kernels::requant::AddParams;
 use lowbit_kernels::{Kernel, SLACK, copy, dwconv, gemm, rowconv};
 
@@ -53,6 +53,8 @@ pub enum Epilogue {
 pub struct Requant {
     /// Multipliers.
     pub scales: Scales,
+    /// Any but the one by chance.
+    pub rounding: Rounding,
     /// Added after rounding.
     pub zero_point: i32,
     /// Lowest stored value.
@@ -68,6 +70,15 @@ pub struct FloatEpilogue {
     pub clamp: (f32, f32),
     /// Another tensor of the output's layout, then the second clamp.
     pub add: Option<(Place, (f32, f32))>,
+}
+
+/// What is added to every weight of a channel of a matrix product.
+#[derive(Debug, Clone, Copy)]
+pub struct Offset {
+    /// One a channel, laid out as the bias.
+    pub place: Place,
+    /// Sums up what rows read, which it meets.
+    pub sums: &'static Kernel<gemm::SumsFn>,
 }
 
 /// Convolution or dense layer: a kernel row with arguments `A`, and what is stored.
@@ -91,6 +102,8 @@ pub struct Gemm<A: 'static, E> {
     pub panels: Vec<Panel>,
     /// Bias.
     pub bias: Place,
+    /// What is added to every weight of a channel; of [`QGemm`] only.
+    pub offset: Option<Offset>,
     /// Output.
     pub y: Place,
     /// Output channels, all groups.
@@ -120,6 +133,8 @@ pub struct Dw<A: 'static, W: 'static, E> {
     pub w_bytes: usize,
     /// Bias.
     pub bias: Place,
+    /// What is added to every weight of a channel, laid out as the bias; of [`QDw`] only.
+    pub offset: Option<Place>,
     /// Output.
     pub y: Place,
     /// What is stored.
@@ -185,6 +200,8 @@ pub struct QRow {
     pub w_bytes: usize,
     /// Bias.
     pub bias: Place,
+    /// What is added to every weight of an output channel, laid out as the bias.
+    pub offset: Option<Place>,
     /// Output.
     pub y: Place,
     /// What is stored.
@@ -248,6 +265,8 @@ pub struct FMatMul {
 pub struct QMatMul {
     /// Kernel row.
     pub row: &'static gemm::QGemm,
+    /// Sums up rows of `a`.
+    pub sums: &'static Kernel<gemm::SumsFn>,
     /// Brings `b` into the order of a panel.
     pub transpose: &'static Kernel<copy::TransposeFn>,
     /// Left operand.
@@ -277,9 +296,14 @@ pub struct QMatMul {
 }
 
 impl QMatMul {
+    /// Bytes of one number a row of a tile.
+    pub fn sums_bytes(&self) -> usize {
+        self.row.mr.next_multiple_of(4) * 4
+    }
+
     /// Bytes of the pointers that scratch begins with.
     pub fn pointers_bytes(&self) -> usize {
-        (gemm::DIGITS * self.row.mr * size_of::<*const u8>()).next_multiple_of(ALIGN)
+        (self.row.mr * size_of::<*const u8>()).next_multiple_of(ALIGN)
     }
 
     /// Bytes of one column of a panel.
@@ -287,7 +311,7 @@ impl QMatMul {
         self.k.next_multiple_of(self.row.group)
     }
 
-    /// Bytes of one tap of a panel.
+    /// Bytes of a panel.
     pub fn panel_bytes(&self) -> usize {
         self.row.packed(self.row.nr, 1, self.k)
     }

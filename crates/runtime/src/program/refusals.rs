@@ -104,7 +104,7 @@ macro_rules! windows {
 }
 
 fn requant() -> Requant {
-    Requant { scales: Scales::Fixed(W, Place::Const(1024)), zero_point: 3, lo: 0, hi: 255 }
+    Requant { scales: Scales::Fixed(W, Place::Const(1024)), rounding: Rounding::HalfUp, zero_point: 3, lo: 0, hi: 255 }
 }
 
 fn requant16(entries: usize) -> Epilogue16 {
@@ -121,11 +121,11 @@ fn affine() -> Affine {
 
 fn add() -> AddParams {
     let rescale = lowbit_arithmetic::AddRescale::Float32 { m1: 1.0, m2: 1.0 };
-    AddParams { rescale, z1: 0, z2: 0, zero_point: 0, lo: 0, hi: 255 }
+    AddParams { rescale, rounding: Rounding::HalfEven, z1: 0, z2: 0, zero_point: 0, lo: 0, hi: 255 }
 }
 
 fn mul() -> MulParams {
-    MulParams { rescale: rescale(), z1: 0, z2: 0, zero_point: 0, lo: 0, hi: 255 }
+    MulParams { rescale: rescale(), rounding: Rounding::HalfUp, z1: 0, z2: 0, zero_point: 0, lo: 0, hi: 255 }
 }
 
 /// A convolution to six channels of four of the five channels that a pixel has.
@@ -141,6 +141,7 @@ fn gemm_step<A, E: Store>(row: &'static gemm::Gemm<A>, x: usize, w: usize, epilo
         panel_bytes: row.packed(row.nr, 9, 4) * w,
         panels: vec![panel],
         bias: Place::Const(4096),
+        offset: None,
         y: Y,
         channels: 6,
         epilogue,
@@ -192,6 +193,7 @@ fn dw_step<A, W, E: Store>(row: &'static dwconv::Dw<A, W>, x: usize, epilogue: E
         w: self::W,
         w_bytes: (row.packed)(6, 9) * size_of::<W>(),
         bias: Place::Const(4096),
+        offset: None,
         y: Y,
         epilogue,
     }
@@ -214,13 +216,42 @@ macro_rules! dws {
     };
 }
 
-/// The change of scale of one channel too few.
+/// An offset where there are numbers.
+trait Offsets {
+    fn offset(place: Place) -> Self;
+}
+
+impl Offsets for Offset {
+    fn offset(place: Place) -> Self {
+        Offset { place, sums: &gemm::SUMS[0] }
+    }
+}
+
+impl Offsets for Place {
+    fn offset(place: Place) -> Self {
+        place
+    }
+}
+
+fn offset<T: Offsets>(place: Place) -> T {
+    T::offset(place)
+}
+
+/// The change of scale of one channel too few, and weights that the kernel would take for others.
 macro_rules! scales16 {
     ($kind:ident) => {
         [
+            broken!(Kind::$kind(s) => s.offset = Some(offset(s.bias)), "weights without an offset"),
             broken!(Kind::$kind(s) => s.epilogue.as_mut().unwrap().scales.truncate(7), "a change of scale for every"),
             broken!(Kind::$kind(s) => (s.epilogue, s.y) = (None, Place::Arena(ARENA - 200)), WITHIN),
         ]
+    };
+}
+
+/// The offset of one channel too few.
+macro_rules! offsets {
+    ($kind:ident) => {
+        [broken!(Kind::$kind(s) => s.offset = Some(offset(Place::Const(CONSTS - 8))), WITHIN)]
     };
 }
 
@@ -483,7 +514,6 @@ fn zips(each: EachZip) -> Case {
                     from: [Narrow::U8, Narrow::U16],
                     to: Narrow::I16,
                     how: elementwise::Pair::Add(add()),
-                    rounding: Rounding::Floor,
                     indices: Indices { channels: 6, pixels: 2 },
                 };
                 ZipFn::Any(&elementwise::PAIR_ANY[0], how)
@@ -521,6 +551,7 @@ fn zips(each: EachZip) -> Case {
 fn qmatmul() -> Kind {
     Kind::QMatMul(QMatMul {
         row: &gemm::Q8[0],
+        sums: &gemm::SUMS[0],
         transpose: &copy::TRANSPOSE[0],
         a: X,
         zero: Some(Place::Const(2048)),
@@ -591,7 +622,13 @@ macro_rules! field {
 fn cases(each: EachKind) -> Vec<Case> {
     match each {
         EachKind::QGemm => {
-            vec![case(|| Kind::QGemm(gemm_step(&gemm::Q8[0], 1, 1, fused())), gemms!(QGemm).chain(scales8!(QGemm)))]
+            vec![case(
+                || Kind::QGemm(gemm_step(&gemm::Q8[0], 1, 1, fused())),
+                gemms!(QGemm).chain(scales8!(QGemm)).chain(offsets!(QGemm)).chain([broken!(
+                    Kind::QGemm(s) => s.offset = Some(Offset { place: s.bias, sums: copied(&gemm::SUMS[0]) }),
+                    ROW
+                )]),
+            )]
         }
         EachKind::QGemm16 => vec![case(
             || Kind::QGemm16(gemm_step(&gemm::Q16[0], 2, 1, requant16(8))),
@@ -641,6 +678,7 @@ fn cases(each: EachKind) -> Vec<Case> {
             qmatmul,
             products!(QMatMul).into_iter().chain(scales8!(QMatMul)).chain([
                 broken!(Kind::QMatMul(s) => s.transpose = copied(s.transpose), ROW),
+                broken!(Kind::QMatMul(s) => s.sums = copied(s.sums), ROW),
                 broken!(Kind::QMatMul(s) => s.zero = Some(Place::Const(CONSTS)), WITHIN),
                 broken!(Kind::QMatMul(s) => s.zero = Some(Y), "write what it does not read"),
             ]),
@@ -809,6 +847,7 @@ fn qrows() -> Vec<Case> {
                 w,
                 w_bytes,
                 bias,
+                offset: Some(bias),
                 y,
                 requant,
                 rows: 2,
@@ -829,6 +868,7 @@ fn qrows() -> Vec<Case> {
                 "weights of a size that fits"
             ),
             broken!(Kind::QRow(s) => s.bias = Place::Const(CONSTS - 248), WITHIN),
+            broken!(Kind::QRow(s) => s.offset = Some(Place::Const(CONSTS - 248)), WITHIN),
             broken!(Kind::QRow(s) => s.requant.scales = Scales::Float32(Place::Const(CONSTS - 248)), WITHIN),
             broken!(Kind::QRow(s) => s.rows = 0, "tiles"),
             broken!(Kind::QRow(s) => s.rows = 5, "tiles"),
