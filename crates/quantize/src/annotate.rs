@@ -9,6 +9,7 @@ use crate::channels;
 use crate::config::{Config, Io, Output, Scopes, Skip, Spec};
 use crate::prepare::rewrite;
 use lowbit_ir::op::{Binary, Category};
+use lowbit_ir::request::Sharing;
 use lowbit_ir::{Def, Error, Graph, Kind, NodeId, Op, Request, Result, ValueId, check_float_mode, infer};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -263,6 +264,14 @@ impl Annotator<'_> {
             }
         };
         let mut request = spec.request(kind, axis, block);
+        // A block that is all that is summed over is an output channel.
+        let others = |(i, d): (usize, &lowbit_ir::Dim)| i == axis || i == block || d.known() == Some(1);
+        if let Sharing::Block { size, .. } = request.sharing
+            && shape.0.get(block).and_then(lowbit_ir::Dim::known).is_some_and(|k| size >= k)
+            && shape.0.iter().enumerate().all(others)
+        {
+            request.sharing = Sharing::Channel(axis);
+        }
         if let Some(dtype) = self.config.io.dtype().filter(|_| self.is_border(value)) {
             (request.bits, request.signed) = (dtype.bits() as u8, dtype.range().is_some_and(|r| r.0 < 0));
         }

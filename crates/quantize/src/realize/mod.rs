@@ -12,6 +12,7 @@
 
 mod accumulator;
 mod average;
+mod blocks;
 mod concat;
 mod element;
 mod layer;
