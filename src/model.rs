@@ -9,7 +9,7 @@ use lowbit_ir::pass::Watch;
 use lowbit_ir::{
     Customs, Dim, Engine, Error, Graph, Op, Result, Tensor, ValueId, check_float_mode, infer, memory, meta,
 };
-use lowbit_quantize::config::Rounding;
+use lowbit_quantize::config::{Limit, Rounding};
 use lowbit_quantize::realize::LeftFloat;
 use lowbit_quantize::{
     Config, Correction, Observer, Options, Phase, Prepare, Realizers, Refine, Report, Rules, Samples, Shard, prepare,
@@ -191,13 +191,14 @@ impl Model {
         self.graph.meta.properties.insert(meta::PREPROCESS.into(), json);
     }
 
-    /// The configuration that it was quantized with; the default if it does not say.
+    /// The configuration that it was quantized with. Where it does not say, as files of other tools, the default, with
+    /// accumulators as wide as sums need: nobody chose a limit, and no choice could be changed to lift it.
     pub fn config(&self) -> Result<Config> {
         match self.graph.meta.properties.get(CONFIG) {
             Some(toml) => {
                 Config::from_toml(toml).map_err(|e| e.context("reading the configuration that the model stores"))
             }
-            None => Ok(Config::default()),
+            None => Ok(Config { accumulator_limit: Limit::Widen, ..Config::default() }),
         }
     }
 

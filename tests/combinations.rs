@@ -27,6 +27,7 @@ const COMBINATIONS: &[&str] = &[
     "input.bits = 13\nweight.bits = 11\naccumulator_bits = 64",
     "input.bits = 10\nweight.bits = 7",
     "weight.bits = 4",
+    "weight.bits = 3\nweight.signed = false\nweight.symmetric = false",
     "input.bits = 4\nweight.bits = 4",
     "input.bits = 2\nweight.bits = 2",
     "input.bits = 3\nweight.bits = 5\nrequantize = 'fixed'",
@@ -39,6 +40,10 @@ const COMBINATIONS: &[&str] = &[
     "store_lowbit = false\nrequantize = 'fixed'",
     "store_lowbit = false\nactivation.bits = 20",
     "[op.Conv]\nweight.per = 'block(8)'\nweight.bits = 4",
+    "weight.per = 'block(16)'",
+    "weight.per = 'block(3)'\nweight.bits = 4\nrequantize = 'fixed'",
+    "weight.per = 'block(5)'\nweight.bits = 5\nweight.signed = false\nweight.symmetric = false\ninput.bits = 12\naccumulator_limit = 'widen'",
+    "requantize = 'shift'\ninput.scale = 'power-of-two'\nweight.scale = 'power-of-two'\nweight.per = 'block(4)'",
     "input.observer = 'entropy'\nweight.observer = 'mse'",
     "[op.Add]\ninput.bits = 16\n[op.Conv]\ninput.bits = 6",
 ];
@@ -77,13 +82,29 @@ fn every_observer_agrees_with_the_float_network() {
 #[test]
 fn every_combination_is_the_same_everywhere_and_within_a_step_of_its_simulation() {
     let (model, images) = demo("calibration");
+    let folder = std::env::temp_dir().join(format!("lowbit-combinations-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("model.onnx");
     let readme = example();
     for text in COMBINATIONS.iter().copied().chain([readme.as_str()]) {
         let config = Config { samples: 8, refinements: Vec::new(), ..Config::from_toml(text).unwrap() };
         let found = model.quantize(Quantize::default().data(&images).config(config));
         let quantized = found.unwrap_or_else(|e| panic!("{text}: {e}"));
+        // Weights of up to 4 bits take half a byte each.
+        let narrow = |t: &lowbit::ir::Tensor| t.ty().quant.as_ref().is_some_and(|q| q.qmax - q.qmin < 16);
+        for (_, value) in quantized.model.graph().values() {
+            if let lowbit::ir::Def::Const(t) = &value.def
+                && narrow(t)
+            {
+                assert_eq!(t.bytes().len(), t.count().div_ceil(2), "{text}: {}", value.name);
+            }
+        }
         let same = verify(&quantized.integer, &Customs::default(), &Prefetch::new(&images, 1)).unwrap();
         assert!(same.identical, "{text}: {:?}", same.difference);
+        // The file gives the same integers.
+        quantized.model.save(&path).unwrap();
+        let (again, _) = Model::load(&path).unwrap().lowered().unwrap();
+        assert_eq!(contents(&again), contents(&quantized.integer), "{text}");
         let simulated = quantized.model.simulated().unwrap();
         let apart = compare(&simulated, &quantized.model, &Compiled::host().unwrap(), &images, 2).unwrap();
         assert!(apart.isolated, "{text}: {:?}", quantized.report.left_float);
@@ -95,4 +116,15 @@ fn every_combination_is_the_same_everywhere_and_within_a_step_of_its_simulation(
         }
         assert!(compared >= 10, "{text}: {compared} values were compared");
     }
+}
+
+/// The nodes of a graph, and the integers of its constants by what reads them.
+fn contents(g: &lowbit::ir::Graph) -> Vec<(String, String, Vec<Vec<i64>>)> {
+    let integers = |v| g.constant(v).filter(|t| !t.dtype().is_float()).map(|t| t.ints().unwrap());
+    let mut nodes: Vec<_> = g
+        .nodes()
+        .map(|(_, n)| (n.name.clone(), format!("{:?}", n.op), n.operands().filter_map(integers).collect()))
+        .collect();
+    nodes.sort();
+    nodes
 }

@@ -128,23 +128,22 @@ fn parameters_in_other_places() {
     assert_eq!(file.ty(file.outputs[0]).dtype, DType::U8);
 }
 
-/// Weights in blocks have no accumulator of one scale: the layer stays float and says so.
+/// Weights in blocks become integers of more bits with one scale an output channel.
 #[test]
-fn blocks_stay_float_with_a_reason() {
-    let blocks = vec![int("axis", 0), int("block_size", 2)];
-    let model = Model::new(21)
-        .input("x", DType::F32, &["1", "4"])
-        .constant("s", &scalar(0.05))
-        .constant("z", &integers(DType::U8, &[], &[128]))
-        .constant("w.q", &integers(DType::I4, &[4, 2], &[1, -2, 3, 4, -5, 6, 7, -8]))
-        .constant("w.s", &f32s(&[2, 2], &[0.5, 0.25, 0.125, 1.0]))
-        .node("DequantizeLinear", "w.q w.s", "w", blocks);
-    let model = pair(model, "x", "xd", "s z", &[]).node("MatMul", "xd w", "y", vec![]).output("y");
-    let (file, g, left) = realized(&model);
-    assert_eq!(left.len(), 1);
-    assert!(left[0].reason.contains("neither one scale nor one an output channel"), "{left:?}");
-    let x = ramp(&[1, 4]);
-    assert_eq!(run(&file, std::slice::from_ref(&x))[0], run(&g, &[x])[0]);
+fn blocks_along_what_is_summed_and_along_the_channels() {
+    for (axis, scales) in [(0, [2, 2]), (1, [4, 1])] {
+        let blocks = vec![int("axis", axis), int("block_size", 2)];
+        let model = Model::new(21)
+            .input("x", DType::F32, &["1", "4"])
+            .constant("s", &scalar(0.05))
+            .constant("y.s", &scalar(0.25))
+            .constant("z", &integers(DType::U8, &[], &[128]))
+            .constant("w.q", &integers(DType::I4, &[4, 2], &[1, -2, 3, 4, -5, 6, 7, -8]))
+            .constant("w.s", &f32s(&scales, &[0.5, 0.25, 0.125, 1.0]))
+            .node("DequantizeLinear", "w.q w.s", "w", blocks);
+        let model = pair(model, "x", "xd", "s z", &[]).node("MatMul", "xd w", "p", vec![]);
+        runs_as_integers(&pair(model, "p", "y", "y.s z", &[]).output("y"), &ramp(&[1, 4]), 0.25);
+    }
 }
 
 /// A depthwise network as NNCF writes it: scales per channel on activations, negative axes, float biases, and

@@ -111,6 +111,15 @@ impl DType {
         }
     }
 
+    /// As [`DType::holding`], with integers of up to 4 bits two a byte.
+    pub const fn packing(bits: u32, signed: bool) -> DType {
+        match (bits, signed) {
+            (..=4, true) => DType::I4,
+            (..=4, false) => DType::U4,
+            _ => DType::holding(bits, signed),
+        }
+    }
+
     /// The name used in the text form and in messages.
     pub const fn name(self) -> &'static str {
         match self {

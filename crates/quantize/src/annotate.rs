@@ -280,6 +280,14 @@ impl Annotator<'_> {
             }
         };
         let mut request = spec.request(kind, axis, block);
+        // A block that is all that is summed over is an output channel.
+        let others = |(i, d): (usize, &lowbit_ir::Dim)| i == axis || i == block || d.known() == Some(1);
+        if let Sharing::Block { size, .. } = request.sharing
+            && shape.0.get(block).and_then(lowbit_ir::Dim::known).is_some_and(|k| size >= k)
+            && shape.0.iter().enumerate().all(others)
+        {
+            request.sharing = Sharing::Channel(axis);
+        }
         if let Some(dtype) = self.config.io.dtype().filter(|_| self.is_border(value)) {
             if request.sharing != Sharing::Tensor {
                 let per = spec.per.unwrap_or(Per::Tensor);

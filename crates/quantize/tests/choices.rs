@@ -84,6 +84,21 @@ graph "tokens" {
     }
 }
 
+/// A block that covers all that a matrix product sums is one scale an output channel.
+#[test]
+fn a_block_of_everything_is_a_channel() {
+    let (_, _, block) = quantized("weight.per = 'block(1000)'");
+    let (_, _, channel) = quantized("");
+    let of = |q: &Quantized, name: &str| {
+        let w = q.qdq.find(name).unwrap();
+        (q.qdq.ty(w).clone(), q.qdq.constant(w).unwrap().ints().unwrap())
+    };
+    for name in ["w3.q", "w4.q"] {
+        assert_eq!(of(&block, name), of(&channel, name));
+    }
+    assert_ne!(of(&block, "w1.q").0, of(&channel, "w1.q").0);
+}
+
 /// Six rows and columns are averaged, which no shift divides by.
 #[test]
 fn an_average_over_any_count_keeps_integers_under_shifts() {
@@ -149,8 +164,15 @@ fn scales_by_channel_and_by_block_are_simulated_and_integers_where_sums_allow() 
         // Only the first three sum over channels of different scales; the last layer has one scale for all it sums.
         ("input.per = 'channel'", 0),
         ("[layer.c2]\ninput.per = 'channel'", 3),
-        ("weight.per = 'block(2)'", 0),
-        ("[layer.c3]\nweight.per = 'block(2)'\nweight.bits = 4", 3),
+        ("weight.per = 'block(2)'", 4),
+        ("weight.per = 'block(1000)'", 4),
+        ("weight.per = 'block(3)'\nweight.bits = 4\nrequantize = 'fixed'", 4),
+        ("[layer.c3]\nweight.per = 'block(2)'\nweight.bits = 4", 4),
+        (
+            "requantize = 'shift'\ninput.scale = 'power-of-two'\nweight.scale = 'power-of-two'\nweight.per = 'block(2)'",
+            4,
+        ),
+        ("input.bits = 16\nweight.per = 'block(2)'\naccumulator_limit = 'widen'", 4),
     ] {
         let (g, samples, q) = quantized(text);
         let found = q.report.layers.iter().filter(|l| l.integer).count();
@@ -457,7 +479,8 @@ fn integers_only_is_kept_or_refused_with_a_list() {
 fn an_accumulator_that_is_too_narrow_is_what_the_configuration_says() {
     let text = |limit: &str| format!("accumulator_bits = 16\naccumulator_limit = '{limit}'\nrefinements = []");
     let (_, _, float) = quantized(&text("float"));
-    assert!(float.report.left_float.iter().any(|l| l.reason.contains("more than the 16 of accumulator_bits")));
+    let why = "more than the 16 of accumulator_bits; accumulator_bits = 32 or accumulator_limit = \"widen\"";
+    assert!(float.report.left_float.iter().any(|l| l.reason.contains(why)), "{:?}", float.report.left_float);
     let (_, _, widened) = quantized(&text("widen"));
     assert_eq!(widened.report.integer_macs_percent, 100.0);
     let error = refused(&text("error"));

@@ -3,6 +3,7 @@
 use super::{Choice, Chosen, Parameters, insert, is_weight, spec};
 use crate::observe::{self, Affine, Bounds, Fit, Observers, Range};
 use crate::prepare::rewrite;
+use lowbit_ir::request::Sharing;
 use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Request, Result, Tensor, Type, ValueId, infer};
 
 /// Largest magnitude of an integer bias: half of what 32 bits hold, so that the products have room.
@@ -41,7 +42,10 @@ fn choose_weight(
         a.scale = largest;
     }
     let mut widened_for_bias = 0;
-    for (channel, least) in least_scales(g, id, affines.len(), chosen)?.into_iter().enumerate() {
+    // A block is no channel, and the sums of blocks have a step of their own.
+    let by_block = matches!(spec.sharing, Sharing::Block { .. });
+    let least = if by_block { Vec::new() } else { least_scales(g, id, affines.len(), chosen)? };
+    for (channel, least) in least.into_iter().enumerate() {
         if let Some(a) = affines.get_mut(channel).filter(|a| f64::from(a.scale) < least) {
             a.scale = match spec.scale {
                 lowbit_ir::request::ScaleForm::Float => (least as f32).next_up(),

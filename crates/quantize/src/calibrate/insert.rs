@@ -7,12 +7,16 @@ use crate::prepare::rewrite;
 use lowbit_arithmetic::{Rounding, quantize};
 use lowbit_ir::request::Sharing;
 use lowbit_ir::tensor::entries;
-use lowbit_ir::{DType, Error, Granularity, Graph, NodeId, Op, Quant, Request, Result, Type, ValueId};
+use lowbit_ir::{DType, Error, Granularity, Graph, Kind, NodeId, Op, Quant, Request, Result, Type, ValueId};
 use std::sync::Arc;
 
-/// How integers as a spec asks are stored.
-pub fn storage(spec: &Request) -> DType {
-    DType::holding(u32::from(spec.bits), spec.signed)
+/// How integers as a spec asks are stored: weights of up to 4 bits two a byte, values in whole bytes.
+pub fn storage(g: &Graph, v: ValueId, spec: &Request) -> DType {
+    let bits = u32::from(spec.bits);
+    match spec.kind == Kind::Weight && g.constant(v).is_some() {
+        true => DType::packing(bits, spec.signed),
+        false => DType::holding(bits, spec.signed),
+    }
 }
 
 /// Replaces every placeholder: a value by Quantize, a constant by integers, and in front of each reader a Dequantize
@@ -26,7 +30,7 @@ pub fn replace_placeholders(g: &mut Graph, chosen: &Parameters) -> Result<()> {
         let name = value.name.clone();
         let choice =
             chosen.of.get(&id).ok_or_else(|| Error::new("calibration chose nothing for this value").at_value(&name))?;
-        let ty = Type::quantized(storage(&spec), value.ty.shape.clone(), quant(choice, &spec));
+        let ty = Type::quantized(storage(g, v, &spec), value.ty.shape.clone(), quant(choice, &spec));
         let q_name = format!("{}.q", base(&name));
         let q = match g.constant(v).cloned() {
             Some(t) => {

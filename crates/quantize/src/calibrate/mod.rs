@@ -292,7 +292,7 @@ impl Parameters {
             let (greatest, least) = (choice.affines.iter().max_by(by_scale)?, choice.affines.iter().min_by(by_scale)?);
             Some(Chosen {
                 value: g.value(value).name.clone(),
-                dtype: insert::storage(spec).to_string(),
+                dtype: insert::storage(g, value, spec).to_string(),
                 integers: spec.range(),
                 scales: choice.affines.len(),
                 scale: greatest.scale,

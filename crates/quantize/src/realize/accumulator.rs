@@ -12,6 +12,11 @@ pub struct Allowed {
     pub limit: Limit,
 }
 
+impl Allowed {
+    /// 32 bits, else float.
+    pub const OR_FLOAT: Allowed = Allowed { bits: 32, limit: Limit::Float };
+}
+
 /// The narrowest accumulator that no input can overflow (see [`bounds`]), or why the layer stays float.
 pub fn choose(g: &Graph, layer: &Node, allowed: Allowed) -> Result<std::result::Result<DType, String>> {
     let bound = match bounds::bound(g, layer) {
@@ -25,6 +30,10 @@ pub fn choose(g: &Graph, layer: &Node, allowed: Allowed) -> Result<std::result::
     }
     let why = format!("its sums need {bits} bits, more than the {} of accumulator_bits", allowed.bits);
     match allowed.limit {
+        Limit::Float if bits <= 64 => Ok(Err(format!(
+            "{why}; accumulator_bits = {} or accumulator_limit = \"widen\" makes it integers",
+            bits.next_power_of_two()
+        ))),
         Limit::Float => Ok(Err(why)),
         Limit::Widen if bits <= 64 => Ok(Ok(dtype)),
         Limit::Error | Limit::Widen => Err(Error::new(why)

@@ -1,6 +1,6 @@
 //! Conv and MatMul: exact sums of integer products, in front of a Dequantize of the accumulator.
 
-use super::{Outcome, Realize, accumulator, operand, settle};
+use super::{Outcome, Realize, accumulator, blocks, operand, settle};
 use crate::calibrate::{integer_bias, source};
 use crate::prepare::rewrite;
 use lowbit_ir::{DType, Granularity, Graph, Node, NodeId, Op, Quant, Result, Type, ValueId, infer};
@@ -12,22 +12,12 @@ pub fn realize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
         (Ok(x), Ok(w)) => (x, w),
         (Err(why), _) | (_, Err(why)) => return Ok(Outcome::Float(why)),
     };
-    // The input may have scales that a sum would mix, and the products of the scales may be no floats of full
-    // precision.
-    if let Err(e) = infer::accumulator_scales(&op, g.ty(x), g.ty(w)) {
-        return Ok(Outcome::Float(e.message().to_string()));
-    }
-    let bias = match node.input(2) {
-        None => None,
-        Some(b) => match bias(g, &op, x, w, b) {
-            Ok(b) => Some(b),
-            Err(why) => return Ok(Outcome::Float(why)),
-        },
+    let found = match blocks::has(g, w) {
+        true => blocks::operands(g, id, x, w, cx)?,
+        false => operands(g, id, x, w, cx.accumulator)?,
     };
-    let inputs: Vec<_> = [Some(x), Some(w)].into_iter().chain(bias.map(Some)).collect();
-    let integer = Node { inputs: inputs.clone(), ..g.node(id).clone() };
-    let dtype = match accumulator::choose(g, &integer, cx.accumulator)? {
-        Ok(dtype) => dtype,
+    let (inputs, dtype) = match found {
+        Ok(found) => found,
         Err(why) => return Ok(Outcome::Float(why)),
     };
     let y = rewrite::output(g.node(id));
@@ -41,14 +31,47 @@ pub fn realize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
     Ok(Outcome::Integer)
 }
 
-/// The integers behind the second operand: one scale, or one an output channel.
+/// The operands of the integer form of a layer and the type of its accumulator, or why it stays float.
+pub fn operands(
+    g: &mut Graph,
+    id: NodeId,
+    x: ValueId,
+    w: ValueId,
+    allowed: accumulator::Allowed,
+) -> Result<std::result::Result<(Vec<Option<ValueId>>, DType), String>> {
+    let node = g.node(id).clone();
+    // The input may have scales that a sum would mix, and the products of the scales may be no floats of full
+    // precision.
+    if let Err(e) = infer::accumulator_scales(&node.op, g.ty(x), g.ty(w)) {
+        return Ok(Err(e.message().to_string()));
+    }
+    let bias = match node.input(2).map(|b| bias(g, &node.op, x, w, b)).transpose() {
+        Ok(bias) => bias,
+        Err(why) => return Ok(Err(why)),
+    };
+    let inputs: Vec<_> = [Some(x), Some(w)].into_iter().chain(bias.map(Some)).collect();
+    let given = node.input(2).map(|b| source(g, b).unwrap_or(b));
+    let integer = Node { inputs: inputs.clone(), ..node };
+    let dtype = accumulator::choose(g, &integer, allowed)?;
+    if let (Err(_), Some(made)) = (&dtype, bias.filter(|b| given != Some(*b))) {
+        g.remove_value(made);
+    }
+    Ok(dtype.map(|dtype| (inputs, dtype)))
+}
+
+/// The integers behind the second operand: one scale, one an output channel, or blocks of them.
 fn weights(g: &Graph, op: &Op, w: Option<ValueId>) -> Result<ValueId, String> {
     let w = w.ok_or("its weights are missing")?;
     let q = source(g, w).ok_or_else(|| format!("its weights '{}' are not quantized", g.value(w).name))?;
     let ty = g.ty(q);
     let axis = infer::weight_axis(op, &ty.shape);
     let fits = ty.quant.as_ref().is_some_and(|quant| {
-        quant.is_per_tensor() || matches!(quant.granularity, Granularity::Channel { axis: a } if Some(a) == axis)
+        quant.is_per_tensor()
+            || match quant.granularity {
+                Granularity::Channel { axis: a } => Some(a) == axis,
+                Granularity::Block { .. } => true,
+                Granularity::Tensor => false,
+            }
     });
     match (fits, ty.dtype.bits() <= 16) {
         (true, true) => Ok(q),

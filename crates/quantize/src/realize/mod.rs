@@ -13,6 +13,7 @@
 
 mod accumulator;
 mod average;
+mod blocks;
 mod concat;
 mod element;
 mod layer;
