@@ -124,6 +124,32 @@ fn one_run_serves_all_observers_and_widths() {
 }
 
 #[test]
+fn what_shares_its_integers_is_observed_apart() {
+    // Usually the operands take the parameters of what joins them; where layers are narrowed they have their own.
+    let joined = r#"
+graph "joined" {
+  input %x: f32[Nx3x6x6]
+  const %w1: f32[4x3x3x3] = random
+  const %w2: f32[4x3x3x3] = random
+  const %w3: f32[5x8x1x1] = random
+  %c1 = Conv(%x, %w1) {pads [1, 1, 1, 1]}
+  %c2 = Conv(%x, %w2) {pads [1, 1, 1, 1]}
+  %r1 = Relu(%c1)
+  %r2 = Relu(%c2)
+  %j = Concat(%r1, %r2) {axis 1}
+  %m = MaxPool(%j) {kernel [2, 2]}
+  %y = Conv(%m, %w3)
+  output %y
+}
+"#;
+    let g = graph(joined);
+    let shard = shard_of(&g, &Options::default(), &samples(3, 5));
+    for text in ["", "activation.bits = 16", "op.MaxPool.skip = true", "store_lowbit = false"] {
+        from_stats(&g, &options(text), &shard).unwrap_or_else(|e| panic!("{text}: {e}"));
+    }
+}
+
+#[test]
 fn an_average_of_several_runs_is_refused() {
     let g = graph(MODEL);
     let options = options("input.observer = 'moving_average'");

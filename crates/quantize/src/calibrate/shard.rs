@@ -1,10 +1,10 @@
 //! Statistics that outlive a run: what they are of, whether they fit, and how those of several runs become one.
 
-use super::{Stats, Wanted, file, observe_all, source_name, wanted};
+use super::{Stats, Wanted, file, is_weight, observe_all, observed, source_name, wanted};
 use crate::Samples;
 use lowbit_ir::request::Sharing;
 use lowbit_ir::text::{Constants, print_with};
-use lowbit_ir::{Engine, Error, Graph, Result, ValueId, meta};
+use lowbit_ir::{Engine, Error, Graph, Op, Result, ValueId, meta};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -162,10 +162,14 @@ impl Shard {
     }
 }
 
-/// What leaves layers and the model, where nothing waits for it yet.
+/// What leaves layers and the model, where nothing waits for it yet, and what is the same integers as another value and
+/// needs not be under another configuration.
 fn others(model: &Graph, annotated: &Graph, wanted: &[Wanted]) -> Vec<Wanted> {
     let layers = model.nodes().filter(|(_, n)| n.op.is_layer()).flat_map(|(_, n)| n.outputs.iter().copied());
-    let all: BTreeSet<ValueId> = layers.chain(model.outputs.iter().copied()).collect();
+    let placeholders =
+        annotated.nodes().filter(|(id, n)| matches!(n.op, Op::Simulate(_)) && !is_weight(annotated, *id));
+    let narrow = placeholders.filter_map(|(id, _)| observed(annotated, id));
+    let all: BTreeSet<ValueId> = layers.chain(model.outputs.iter().copied()).chain(narrow).collect();
     let observable =
         |v: &ValueId| annotated.has_value(*v) && annotated.ty(*v).dtype.is_float() && annotated.constant(*v).is_none();
     let new = |v: &ValueId| wanted.iter().all(|(of, _)| of != v);
