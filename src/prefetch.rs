@@ -3,15 +3,15 @@
 use crate::data::{Dataset, Sample};
 use crate::engine::cores;
 use crate::model::NOISE;
-use lowbit_ir::{Error, Result, Tensor, meta};
+use lowbit_ir::{Error, Result, Tensor, catching, meta};
 use lowbit_quantize::Samples;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 
-/// Samples read at once.
-const AHEAD: usize = 16;
+/// Samples read at once, on each core: enough that the cores are done at about the same time.
+const AHEAD: usize = 4;
 
-/// Bytes of samples that are read at once, unless one alone is larger: sixteen of the largest images would be gigabytes.
+/// Bytes of samples that are read at once, unless one alone is larger: some of the largest images would be gigabytes.
 const AHEAD_BYTES: usize = 256 << 20;
 
 /// Bytes of samples that are kept for those who come back, however many samples there are: corrections read the same few
@@ -73,7 +73,7 @@ impl ReadAhead {
             // Whoever reads in even steps finds the next ones here, twice as many each time; whoever jumps starts a new
             // window, so that no more is decoded in vain than was of use.
             let guessed = window.ahead.is_empty();
-            let most = (self.ahead / window.largest.max(1)).clamp(1, AHEAD);
+            let most = (self.ahead / window.largest.max(1)).clamp(1, AHEAD * cores());
             window.size = if guessed { (2 * window.size).clamp(1, most) } else { 1 };
             window.ahead = decode((i..len).step_by(step).take(window.size).collect(), &read);
         }
@@ -90,13 +90,18 @@ impl ReadAhead {
     }
 }
 
-/// Decodes samples on all cores.
+/// Decodes samples on all cores, of which this thread's is one: the memory that a thread allocates from stays when it
+/// ends, so that the fewer are started, the less is held.
 fn decode(wanted: Vec<usize>, read: &(impl Fn(usize) -> Result<Sample> + Sync)) -> HashMap<usize, Result<Sample>> {
     let per = wanted.len().div_ceil(cores()).max(1);
+    let one = |i: &usize| (*i, catching("the decoder", || read(*i)));
+    let part = |part: &[usize]| part.iter().map(one).collect::<Vec<_>>();
     std::thread::scope(|scope| {
-        let part = |part: &'_ [usize]| part.iter().map(|i| (*i, read(*i))).collect::<Vec<_>>();
-        let threads: Vec<_> = wanted.chunks(per).map(|chunk| scope.spawn(move || part(chunk))).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+        let mut parts = wanted.chunks(per);
+        let own = parts.next().unwrap_or_default();
+        let others: Vec<_> = parts.map(|other| scope.spawn(move || part(other))).collect();
+        let own = part(own);
+        own.into_iter().chain(others.into_iter().flat_map(|thread| thread.join().unwrap_or_default())).collect()
     })
 }
 

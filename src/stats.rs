@@ -28,9 +28,13 @@ pub fn load_all(paths: &[impl AsRef<Path>]) -> Result<Shard> {
         return Err(Error::new("expected files of statistics, found none"));
     };
     let mut all = load(first)?;
+    let mut added = vec![(first.as_ref(), all.runs.clone())];
     for path in rest {
-        let (first, path) = (first.as_ref().display(), path.as_ref());
-        all.merge(&load(path)?).map_err(|e| e.context(format!("adding '{}' to '{first}'", path.display())))?;
+        let (path, one) = (path.as_ref(), load(path)?);
+        // Of several the one that has the same samples, if any has.
+        let twin = added.iter().find(|(_, runs)| !runs.is_disjoint(&one.runs)).map_or(first.as_ref(), |(twin, _)| twin);
+        all.merge(&one).map_err(|e| e.context(format!("adding '{}' to '{}'", path.display(), twin.display())))?;
+        added.push((path, one.runs));
     }
     Ok(all)
 }
@@ -57,9 +61,16 @@ mod tests {
         let all = load_all(&[a, b]).unwrap();
         assert_eq!(all, load_all(&[b, a]).unwrap());
         assert_eq!(all.stats.samples, 2);
+        // A copy is the same samples, whatever its name.
+        let copy = folder.join("copy");
+        std::fs::copy(b, &copy).unwrap();
+        let twice = load_all(&[a, b, &copy]).unwrap_err().to_string();
+        assert!(twice.contains("it would count twice") && twice.contains("copy' to '"), "{twice}");
+        assert!(twice.contains(&format!("to '{}'", b.display())), "{twice}");
         let quantized = model.quantize(Quantize::default().stats(all.clone())).unwrap();
         assert_eq!(quantized.report.integer_macs_percent, 100.0);
-        assert!(!quantized.model.config().unwrap().equalize);
+        let config = quantized.model.config().unwrap();
+        assert!(!config.equalize && config.samples == 2);
         let both = model.quantize(Quantize::default().stats(all).data(samples(1.0))).unwrap_err().to_string();
         assert!(both.contains("found both"), "{both}");
         assert!(load(folder.join("none")).unwrap_err().to_string().contains("none"));

@@ -396,6 +396,8 @@ fn statistics_that_do_not_fit_are_refused_with_the_reason() {
     bytes[100] ^= 4;
     std::fs::write(&damaged, &bytes).unwrap();
     std::fs::hard_link(&stats, &twin).unwrap();
+    let copy = folder.path("copy");
+    std::fs::copy(&stats, &copy).unwrap();
     // The same network with one bias changed.
     let mut graph = Model::load(&model).unwrap().graph().clone();
     let bias = graph.values().find_map(|(id, v)| match &v.def {
@@ -414,6 +416,11 @@ fn statistics_that_do_not_fit_are_refused_with_the_reason() {
         (&["quantize", &model, "--stats", &cut, "-o", &out], "cut off or damaged"),
         (&["quantize", &model, "--stats", &damaged, "-o", &out], "cut off or damaged"),
         (&["quantize", &model, "--stats", &stats, &twin, "-o", &out], "twice"),
+        (&["quantize", &model, "--stats", &stats, &copy, "-o", &out], "it would count twice"),
+        (
+            &["quantize", &model, "--stats", &stats, "-o", &out, "--set", "samples=7"],
+            "expected --data for --set samples=7",
+        ),
         (&["quantize", &model, "--stats", &stats, &other, "-o", &out], "same preprocessing"),
         (&["quantize", &model, "--stats", &stats, "-o", &stats], "the statistics itself"),
         (&["quantize", &model, "--stats", &stats, "-o", &out, "--mean", "0.5"], "preprocessed as they were"),

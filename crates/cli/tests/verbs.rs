@@ -541,6 +541,7 @@ fn statistics_of_shards_quantize_as_those_of_the_whole() {
         let told = json(&[&["quantize", &model, "-o", &out, "--stats"], stats].concat());
         assert_eq!(told["calibration"]["samples"], 10);
         assert_eq!(told["calibration"]["fingerprint"], of_a["fingerprint"]);
+        assert_eq!(told["config"]["samples"], 10);
         assert_eq!(told["integer_macs_percent"], 100.0);
         assert_eq!(told["preprocess"], of_a["preprocess"]);
         let skipped: Vec<&str> =
@@ -553,7 +554,8 @@ fn statistics_of_shards_quantize_as_those_of_the_whole() {
     assert!(quantize(&[&a, &b], "ab.onnx") == whole && quantize(&[&b, &a], "ba.onnx") == whole);
     // The same as from the images, without what the statistics cannot do.
     let out = folder.path("data.onnx");
-    let (data, plain) = (folder.path("both"), ["--set", "equalize=false", "--set", "refinements=[]", "--no-report"]);
+    let data = folder.path("both");
+    let plain = ["--set", "equalize=false", "--set", "refinements=[]", "--samples", "10", "--no-report"];
     text(&[&["quantize", &model, "--data", &data, "-o", &out], &plain[..]].concat());
     assert!(std::fs::read(out).unwrap() == whole);
 }

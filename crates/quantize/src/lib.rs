@@ -127,7 +127,7 @@ pub fn quantize(
 /// As [`quantize`], from statistics that [`gather`] made instead of samples.
 ///
 /// What needs samples besides, equalization and the refinements, is left out: the report lists it, and its
-/// configuration is the one without.
+/// configuration is the one without, and with the number of samples that were run.
 pub fn quantize_with_stats(
     model: &Graph,
     options: &Options,
@@ -135,7 +135,9 @@ pub fn quantize_with_stats(
     watch: &mut dyn Watch,
 ) -> Result<Option<Quantized>> {
     options.check()?;
-    let (options, skipped) = without_samples(options);
+    let (mut options, skipped) = without_samples(options);
+    // The choice was made when they were gathered: what is in force is what was run.
+    options.config.samples = usize::try_from(shard.stats.samples).unwrap_or(usize::MAX);
     let evidence = Evidence { engine: &NoEngine, samples: &Vec::new(), shard: Some(shard) };
     run(model, &options, &evidence, skipped, watch)
 }

@@ -66,6 +66,9 @@ fn shards_merge_to_the_bytes_of_the_whole_in_any_order() {
             assert!(seen.moving.is_some());
             *seen = seen.without_order();
         }
+        // Nor is the whole the sum of these runs, though it is the same in all else.
+        whole.runs = shards.iter().flat_map(|s| s.runs.clone()).collect();
+        assert_eq!(whole.runs.len(), 3);
         let bytes = file::write(&whole).unwrap();
         for order in [[a, b, c], [a, c, b], [b, a, c], [b, c, a], [c, a, b], [c, b, a]] {
             assert!(file::write(&merged(&order)).unwrap() == bytes, "{text}");
@@ -88,7 +91,7 @@ fn statistics_quantize_as_their_samples_do() {
         let plain = options(&format!("equalize = false\nrefinements = []\n{text}"));
         let expected = run_pipeline(&g, &plain, &data).unwrap();
         assert_eq!(found.qdq, expected.qdq, "{text}");
-        assert_eq!(found.report.config, plain.config);
+        assert_eq!(found.report.config, Config { samples: 6, ..plain.config.clone() });
         assert_eq!(found.report.layers, expected.report.layers);
         let skipped: Vec<&str> = found.report.skipped.iter().map(|s| s.stage.as_str()).collect();
         assert_eq!(skipped, ["equalize", "bias-correction"]);
@@ -107,9 +110,42 @@ fn one_run_serves_all_observers_and_widths() {
         "input.bits = 4\nweight.bits = 4",
         "input.signed = true\ninput.symmetric = true",
         "requantize = 'fixed'\nweight.scale = 'power-of-two'",
+        "io = 'int8'",
+        "output = 'narrow'",
+        "activation.bits = 16",
+        "store_lowbit = false\nactivation.bits = 20",
+        "layer.c1.output = 'narrow'",
+        "layer.c1.input.bits = 16",
+        "input.observer = 'global_scale'",
     ] {
         let q = from_stats(&g, &options(text), &shard).unwrap_or_else(|e| panic!("{text}: {e}"));
         assert!(q.report.integer_macs_percent == 100.0 && only_integers(&q.integer), "{text}");
+    }
+}
+
+#[test]
+fn what_shares_its_integers_is_observed_apart() {
+    // Usually the operands take the parameters of what joins them; where layers are narrowed they have their own.
+    let joined = r#"
+graph "joined" {
+  input %x: f32[Nx3x6x6]
+  const %w1: f32[4x3x3x3] = random
+  const %w2: f32[4x3x3x3] = random
+  const %w3: f32[5x8x1x1] = random
+  %c1 = Conv(%x, %w1) {pads [1, 1, 1, 1]}
+  %c2 = Conv(%x, %w2) {pads [1, 1, 1, 1]}
+  %r1 = Relu(%c1)
+  %r2 = Relu(%c2)
+  %j = Concat(%r1, %r2) {axis 1}
+  %m = MaxPool(%j) {kernel [2, 2]}
+  %y = Conv(%m, %w3)
+  output %y
+}
+"#;
+    let g = graph(joined);
+    let shard = shard_of(&g, &Options::default(), &samples(3, 5));
+    for text in ["", "activation.bits = 16", "op.MaxPool.skip = true", "store_lowbit = false"] {
+        from_stats(&g, &options(text), &shard).unwrap_or_else(|e| panic!("{text}: {e}"));
     }
 }
 
@@ -156,6 +192,7 @@ fn what_does_not_fit_is_refused_with_the_reason() {
     from_stats(&g, &options("skip_k_conv = 1"), &shard).unwrap();
     let error = refused(from_stats(&g, &options("input.per = 'channel'"), &shard));
     assert!(error.contains("axis 1 of this value, found the whole tensor"), "{error}");
+    assert!(error.contains("lowbit calibrate --set input.per=channel"), "{error}");
 
     let merge = |a: &Shard, b: &Shard| a.clone().merge(b).unwrap_err().to_string();
     assert!(merge(&shard, &shard_of(&weights, &all, &samples(1, 2))).contains("other weights"));
@@ -165,7 +202,20 @@ fn what_does_not_fit_is_refused_with_the_reason() {
         let error = merge(&told("{1}"), other);
         assert!(error.contains("lowbit.preprocess is {1}") && error.contains("same preprocessing"), "{error}");
     }
-    told("{1}").merge(&told("{1}")).unwrap();
+    shard_of(&g, &all, &Told(samples(7, 2), "{1}")).merge(&told("{1}")).unwrap();
+}
+
+#[test]
+fn no_run_counts_twice() {
+    let g = graph(MODEL);
+    let [a, b, same] = [1, 2, 1].map(|seed| shard_of(&g, &Options::default(), &samples(seed, 2)));
+    assert_eq!((a.runs.len(), &a.runs), (1, &same.runs));
+    let both = merged(&[&a, &b]);
+    let through_a_file = file::read(&file::write(&both).unwrap()).unwrap();
+    for (sum, one) in [(&a, &same), (&both, &a), (&b, &both), (&through_a_file, &same)] {
+        let error = sum.clone().merge(one).unwrap_err().to_string();
+        assert!(error.contains("one that both have"), "{error}");
+    }
 }
 
 /// With the checksum that these bytes should have.
@@ -192,7 +242,7 @@ fn files_that_are_none_are_refused_with_the_reason() {
     assert!(refused(b"").contains("cut off"));
     let newer = [&good[..8], &(VERSION + 1).to_le_bytes(), &good[12..]].concat();
     let error = refused(&newer);
-    assert!(error.contains("version 1, found version 2") && error.contains("version of lowbit"), "{error}");
+    assert!(error.contains("version 2, found version 3") && error.contains("version of lowbit"), "{error}");
     for end in 0..good.len() {
         refused(&good[..end]);
     }
@@ -209,7 +259,7 @@ fn files_that_are_none_are_refused_with_the_reason() {
 #[test]
 fn few_bytes_do_not_fill_the_memory() {
     let mut content = small()[..28].to_vec();
-    content.extend([1, 0, 1, 1, b'x', 1, 1]);
+    content.extend([1, 0, 0, 1, 1, b'x', 1, 1]);
     // A histogram whose greatest value has the last of its bins, in a few bytes.
     let seen = |out: &mut Vec<u8>| {
         out.push(0);

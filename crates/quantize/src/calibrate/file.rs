@@ -1,7 +1,8 @@
 //! Statistics as bytes: the same statistics are the same bytes, on every machine.
 //!
 //! ```text
-//! file    = "lowbitst" version:u32 structure:u64 whole:u64 samples properties values crc32:u32
+//! file    = "lowbitst" version:u32 structure:u64 whole:u64 samples runs properties values crc32:u32
+//! runs    = count digest:u64*                          ascending
 //! properties = count (key value)*                      sorted by key
 //! values  = count (name channels seen)*                sorted by name
 //! channels = 0 | 1 axis | 2 axis size                  tensor, channel, block
@@ -20,13 +21,13 @@ use super::shard::{Fingerprint, Shard};
 use crate::observe::{Histogram, Moving, Parts, Seen};
 use lowbit_ir::request::Sharing;
 use lowbit_ir::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a file starts with.
 pub const MAGIC: [u8; 8] = *b"lowbitst";
 
 /// The version that is written, and the newest that is read.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Bins that all statistics of a file may have together: 2 GiB in memory.
 ///
@@ -45,6 +46,8 @@ pub fn write(shard: &Shard) -> Result<Vec<u8>> {
     out.extend(shard.model.structure.to_le_bytes());
     out.extend(shard.model.whole.to_le_bytes());
     number(&mut out, shard.stats.samples);
+    number(&mut out, shard.runs.len() as u64);
+    shard.runs.iter().for_each(|run| out.extend(run.to_le_bytes()));
     number(&mut out, shard.properties.len() as u64);
     for (key, value) in &shard.properties {
         text(&mut out, key);
@@ -144,6 +147,14 @@ impl Reader<'_> {
         if samples > MOST_SAMPLES {
             return Err(Error::new(format!("expected a number of samples, found {samples}")));
         }
+        let mut runs = BTreeSet::new();
+        for _ in 0..self.count()? {
+            let run = u64::from_le_bytes(self.array()?);
+            if runs.last().is_some_and(|last| *last >= run) {
+                return Err(Error::new("expected the digests of runs in order, found others"));
+            }
+            runs.insert(run);
+        }
         let mut properties = BTreeMap::new();
         for _ in 0..self.count()? {
             let (key, value) = (self.text()?, self.text()?);
@@ -156,7 +167,7 @@ impl Reader<'_> {
             channels.insert(name.clone(), sharing);
             insert(&mut values, name, seen)?;
         }
-        Ok(Shard { model, properties, channels, stats: Stats { samples, values } })
+        Ok(Shard { model, runs, properties, channels, stats: Stats { samples, values } })
     }
 
     fn value(&mut self) -> Result<(Sharing, Seen)> {

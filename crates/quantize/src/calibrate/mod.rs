@@ -85,7 +85,7 @@ pub struct Chosen {
 pub fn calibrate(g: &mut Graph, options: &Options, engine: &dyn Engine, samples: &dyn Samples) -> Result<Vec<Chosen>> {
     let (limit, max_memory) = (options.config.samples, options.max_memory);
     let room = |bins: usize| within(bins, max_memory);
-    let (stats, _) = observe_wanted(g, engine, samples, limit, &room)?;
+    let (stats, _) = observe_all(g, &wanted(g), engine, samples, limit, &room)?;
     let chosen = apply(g, &stats, &options.observers)?;
     border::integers(g, options.config.io)?;
     Ok(chosen)
@@ -99,18 +99,21 @@ pub fn calibrate_from(g: &mut Graph, options: &Options, shard: &Shard) -> Result
     Ok(chosen)
 }
 
-/// The values that placeholders wait for until samples were run, and what is asked of each; a value once for everybody
-/// who asks.
-fn wanted(g: &Graph) -> Vec<(ValueId, &Request)> {
+/// A value that is observed, and what shares a scale there.
+type Wanted = (ValueId, Sharing);
+
+/// The values that placeholders wait for until samples were run; a value once for everybody who asks.
+fn wanted(g: &Graph) -> Vec<Wanted> {
     let groups = ties::groups(g);
     let roots = groups.iter().flat_map(|group| &group.roots);
-    let all = roots.filter_map(|id| Some((observed(g, *id)?, spec(g, *id)?)));
+    let all = roots.filter_map(|id| Some((observed(g, *id)?, spec(g, *id)?.sharing)));
     all.filter(|(v, _)| g.constant(*v).is_none()).collect()
 }
 
 /// Runs up to `limit` samples (0: all), evenly spread, and counts the values that placeholders wait for.
 pub fn observe(g: &Graph, engine: &dyn Engine, samples: &dyn Samples, limit: usize) -> Result<Stats> {
-    observe_wanted(g, engine, samples, limit, &|bins| within(bins, memory::MAX_MEMORY)).map(|(stats, _)| stats)
+    let room = |bins: usize| within(bins, memory::MAX_MEMORY);
+    observe_all(g, &wanted(g), engine, samples, limit, &room).map(|(stats, _)| stats)
 }
 
 /// Refuses more bins than memory is allowed for.
@@ -118,17 +121,17 @@ fn within(bins: usize, max_memory: usize) -> Result<()> {
     memory::check("statistics of values and their channels", bins.saturating_mul(size_of::<u64>()), max_memory)
 }
 
-/// As [`observe`], with what the channels are that were looked at of every value; `room` is asked whether there may be so
-/// many bins of all values together, from the first sample on.
-fn observe_wanted(
+/// As [`observe`], of these values, with what the channels are that were looked at of every one; `room` is asked whether
+/// there may be so many bins of all values together, from the first sample on.
+fn observe_all(
     g: &Graph,
+    wanted: &[Wanted],
     engine: &dyn Engine,
     samples: &dyn Samples,
     limit: usize,
     room: &dyn Fn(usize) -> Result<()>,
 ) -> Result<(Stats, BTreeMap<String, Sharing>)> {
     check_float_mode()?;
-    let wanted = wanted(g);
     let taps: Vec<ValueId> = wanted.iter().map(|(v, _)| *v).collect();
     if samples.is_empty() && !taps.is_empty() {
         return Err(Error::new("expected at least one sample to calibrate on, found none")
@@ -141,26 +144,26 @@ fn observe_wanted(
     for i in spread(samples.len(), limit) {
         let at = |e: Error| e.context(format!("calibrating on sample {i}"));
         let outputs = run.run(&samples.sample(i).map_err(at)?).map_err(at)?;
-        for ((seen, tensor), (v, request)) in seen.iter_mut().zip(&outputs.taps).zip(&wanted) {
+        for ((seen, tensor), (v, sharing)) in seen.iter_mut().zip(&outputs.taps).zip(wanted) {
             let data = tensor.floats()?;
-            let parts = match request.sharing {
+            let parts = match sharing {
                 Sharing::Tensor => Vec::new(),
-                Sharing::Channel(_) | Sharing::Block { .. } => insert::shares(&data, tensor.dims(), request.sharing),
+                Sharing::Channel(_) | Sharing::Block { .. } => insert::shares(&data, tensor.dims(), *sharing),
             };
             bins -= seen.bins();
-            seen.add_asking(&data, &parts, &|own| room(bins + own)).map_err(|e| at(e.at_value(&g.value(*v).name)))?;
+            seen.add_asking(&data, &parts, &|own| room(bins + own)).map_err(|e| at(e.at_value(source_name(g, *v))))?;
             bins += seen.bins();
         }
         stats.samples += 1;
     }
     let mut channels = BTreeMap::new();
-    for ((v, request), seen) in wanted.iter().zip(seen) {
+    for ((v, sharing), seen) in wanted.iter().zip(seen) {
         // Of two who ask for one value, whoever also asks for its channels tells more.
-        let name = &g.value(*v).name;
-        let entry = stats.values.entry(name.clone()).or_default();
+        let name = source_name(g, *v);
+        let entry = stats.values.entry(name.into()).or_default();
         if seen.channels.len() >= entry.channels.len() {
             *entry = seen;
-            channels.insert(name.clone(), request.sharing);
+            channels.insert(name.into(), *sharing);
         }
     }
     Ok((stats, channels))
@@ -213,7 +216,7 @@ impl Parameters {
     fn choose_group(&mut self, g: &Graph, group: &ties::Group, stats: &Stats, observers: &Observers) -> Result<()> {
         let Some(first) = group.members.first() else { return Ok(()) };
         let Some(spec) = spec(g, *first) else { return Ok(()) };
-        let name = || observed(g, *first).map(|v| g.value(v).name.as_str()).unwrap_or_default();
+        let name = || observed(g, *first).map(|v| source_name(g, v)).unwrap_or_default();
         let observer = observers.find(&spec.observer).map_err(|e| e.at_value(name()))?;
         let mut seen: Option<Seen> = None;
         let mut bounds: Option<Bounds> = None;
@@ -232,9 +235,10 @@ impl Parameters {
                 }
                 None => {
                     constant = false;
-                    let own = stats.values.get(&value.name).ok_or_else(|| {
+                    let name = source_name(g, v);
+                    let own = stats.values.get(name).ok_or_else(|| {
                         Error::new("the statistics know nothing of this value")
-                            .at_value(&value.name)
+                            .at_value(name)
                             .hint("calibrate the same model with the same configuration")
                     })?;
                     join(&mut seen, own);
@@ -313,7 +317,7 @@ impl Parameters {
 /// The error of a group whose values no scale fits, at the value that reaches furthest.
 fn too_large(g: &Graph, group: &ties::Group, stats: &Stats, spec: &Request) -> Error {
     let reach = |v: ValueId| {
-        let name = &g.value(v).name;
+        let name = source_name(g, v);
         let (low, high) = match rewrite::floats(g, v) {
             Some(data) => data.iter().fold((0.0f32, 0.0f32), |(l, h), x| (l.min(*x), h.max(*x))),
             None => stats.values.get(name).map_or((0.0, 0.0), |seen| seen.histogram.range()),
@@ -361,6 +365,17 @@ fn observed(g: &Graph, id: NodeId) -> Option<ValueId> {
         v = node.input(0)?;
     }
     Some(v)
+}
+
+/// The name of a value in the source: one that leaves the model narrow left its name to its narrow form. Statistics go by
+/// it, whatever the configuration makes of the value.
+fn source_name(g: &Graph, v: ValueId) -> &str {
+    let leaves = |output: &ValueId| match rewrite::producer(g, *output) {
+        Some((id, node)) if matches!(node.op, Op::Simulate(_)) => observed(g, id) == Some(v),
+        Some(_) | None => false,
+    };
+    let named = g.outputs.iter().copied().find(leaves).unwrap_or(v);
+    &g.value(named).name
 }
 
 /// Whether a placeholder waits for weights, which have their own observers.

@@ -1,11 +1,11 @@
 //! Statistics that outlive a run: what they are of, whether they fit, and how those of several runs become one.
 
-use super::{Stats, file, observe_wanted, wanted, within};
+use super::{Stats, Wanted, file, is_weight, observe_all, observed, source_name, wanted, within};
 use crate::{Options, Samples};
 use lowbit_ir::request::Sharing;
 use lowbit_ir::text::{Constants, print_with};
-use lowbit_ir::{Engine, Error, Graph, Result, meta};
-use std::collections::BTreeMap;
+use lowbit_ir::{Engine, Error, Graph, Op, Result, ValueId, meta};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Statistics of some samples, and what they are of: what a file of statistics holds.
@@ -13,6 +13,8 @@ use std::fmt;
 pub struct Shard {
     /// The graph that was run.
     pub model: Fingerprint,
+    /// What tells apart the runs that it is the sum of, so that none is counted twice: a digest of what each saw.
+    pub runs: BTreeSet<u64>,
     /// What the samples say of themselves, see [`Samples::properties`].
     pub properties: BTreeMap<String, String>,
     /// Which channels were looked at, of every value that there are statistics of.
@@ -66,6 +68,10 @@ impl fmt::Display for Fingerprint {
 
 impl Shard {
     /// Runs samples, as many as the options say, through an annotated graph; `model` is the float graph that it was made of.
+    ///
+    /// What is observed is more than the graph waits for: also what leaves layers and the model, so that one run serves
+    /// integers at the model's ends and narrow values behind layers. Of channels only what the graph waits for, since
+    /// each of them takes as much memory as a value.
     pub fn gather(
         model: &Graph,
         annotated: &Graph,
@@ -73,15 +79,27 @@ impl Shard {
         samples: &dyn Samples,
         options: &Options,
     ) -> Result<Shard> {
+        let mut all = wanted(annotated);
+        let more = others(model, annotated, &all);
+        all.extend(more);
         let room = |bins: usize| within(bins, options.max_memory).and_then(|()| file::check_bins(bins));
-        let (stats, channels) = observe_wanted(annotated, engine, samples, options.config.samples, &room)?;
-        Ok(Shard { model: Fingerprint::of(model), properties: samples.properties(), channels, stats })
+        let (stats, channels) = observe_all(annotated, &all, engine, samples, options.config.samples, &room)?;
+        let (model, properties) = (Fingerprint::of(model), samples.properties());
+        let mut shard = Shard { model, runs: BTreeSet::new(), properties, channels, stats };
+        shard.runs.insert(fnv(&file::write(&shard)?));
+        Ok(shard)
     }
 
     /// Adds what other samples of the same model showed; the order of merging does not matter. Averages that depend on
     /// the order of the samples are forgotten.
     pub fn merge(&mut self, other: &Shard) -> Result<()> {
         self.model.check(other.model)?;
+        if self.runs.intersection(&other.runs).next().is_some() {
+            return Err(Error::new(
+                "expected every run of samples once, found one that both have: it would count twice",
+            )
+            .hint("leave one of them out; another name makes no other samples"));
+        }
         let keys = || self.properties.keys().chain(other.properties.keys());
         if let Some(key) = keys().find(|key| self.properties.get(*key) != other.properties.get(*key)) {
             let told = |shard: &Shard| shard.properties.get(key).cloned().unwrap_or_else(|| "nothing".into());
@@ -107,6 +125,7 @@ impl Shard {
         merged.merge(&self.stats);
         merged.merge(&other.stats);
         self.stats = merged;
+        self.runs.extend(&other.runs);
         Ok(())
     }
 
@@ -117,24 +136,45 @@ impl Shard {
 
     /// Refuses statistics that lack a value which this annotated graph waits for.
     pub fn check_values(&self, annotated: &Graph) -> Result<()> {
-        for (v, request) in wanted(annotated) {
-            let name = &annotated.value(v).name;
-            let wrong = |what: String| {
+        for (v, sharing) in wanted(annotated) {
+            let name = source_name(annotated, v);
+            let wrong = |what: String, hint: &str| {
                 Err(Error::new(format!("expected statistics of what the configuration observes, {what}"))
                     .at_value(name)
-                    .hint("calibrate with the same configuration"))
+                    .hint(hint))
             };
-            match (request.sharing, self.channels.get(name)) {
-                (_, None) => return wrong("found none of this value: it observes more than there are".into()),
+            match (sharing, self.channels.get(name)) {
+                (_, None) => {
+                    let what = "found none of this value: it observes more than there are";
+                    return wrong(what.into(), "calibrate with the same configuration");
+                }
                 (Sharing::Tensor, Some(_)) => {}
                 (wanted, Some(found)) if wanted == *found => {}
                 (wanted, Some(found)) => {
-                    return wrong(format!("{} of this value, found {}", describe(wanted), describe(*found)));
+                    let what = format!("{} of this value, found {}", describe(wanted), describe(*found));
+                    return wrong(
+                        what,
+                        "channels are observed where they are asked for: lowbit calibrate --set input.per=channel, or the same choice for the same layers",
+                    );
                 }
             }
         }
         Ok(())
     }
+}
+
+/// What leaves layers and the model, where nothing waits for it yet, and what is the same integers as another value and
+/// needs not be under another configuration.
+fn others(model: &Graph, annotated: &Graph, wanted: &[Wanted]) -> Vec<Wanted> {
+    let layers = model.nodes().filter(|(_, n)| n.op.is_layer()).flat_map(|(_, n)| n.outputs.iter().copied());
+    let placeholders =
+        annotated.nodes().filter(|(id, n)| matches!(n.op, Op::Simulate(_)) && !is_weight(annotated, *id));
+    let narrow = placeholders.filter_map(|(id, _)| observed(annotated, id));
+    let all: BTreeSet<ValueId> = layers.chain(model.outputs.iter().copied()).chain(narrow).collect();
+    let observable =
+        |v: &ValueId| annotated.has_value(*v) && annotated.ty(*v).dtype.is_float() && annotated.constant(*v).is_none();
+    let new = |v: &ValueId| wanted.iter().all(|(of, _)| of != v);
+    all.into_iter().filter(|v| observable(v) && new(v)).map(|v| (v, Sharing::Tensor)).collect()
 }
 
 fn describe(sharing: Sharing) -> String {
