@@ -4,7 +4,7 @@ use crate::config::Rounding;
 use crate::equalize;
 use crate::samples::{Samples, spread};
 use lowbit_ir::{
-    Customs, Def, Engine, Error, Graph, Node, Op, Result, Tensor, Type, ValueId, check_float_mode, interp,
+    Customs, Def, Engine, Error, Graph, Node, NodeId, Op, Result, Tensor, Type, ValueId, check_float_mode, interp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -144,6 +144,8 @@ struct Pair {
     factors: Option<(Vec<f64>, bool)>,
     /// The type of the other's integers, where one of their steps says something.
     steps: Option<Type>,
+    /// How the reference rounds the value where it quantizes it to these integers.
+    rounding: Rounding,
     /// Whether the reference is quantized behind this value by the very integers of the other: then these are compared.
     simulated: bool,
 }
@@ -206,6 +208,7 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
     let (before, after) = (equalize::recorded(reference)?, equalize::recorded(other)?);
     let last = if before == after { HashMap::new() } else { equalize::channels_last(reference) };
     let simulated = form(reference) == Form::Simulated;
+    let users = reference.users();
     let pair = |v: ValueId| {
         let name = &reference.value(v).name;
         let q = other.find(name).filter(|q| is_comparable(other, *q))?;
@@ -220,10 +223,24 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
         };
         let factors = factors.map(|f: Vec<f64>| (f, last.get(name).copied().unwrap_or(false)));
         let simulated = simulated && steps.is_some();
-        Some(Pair { reference: v, other: q, name: name.clone(), factors, steps, simulated })
+        let rounding = rounding_behind(reference, users.of(v), other.ty(q));
+        Some(Pair { reference: v, other: q, name: name.clone(), factors, steps, rounding, simulated })
     };
     let values = reference.nodes().flat_map(|(_, n)| n.outputs.iter().copied());
     Ok(values.filter(|v| is_comparable(reference, *v)).filter_map(pair).collect())
+}
+
+/// How a Quantize among the readers of a value rounds that gives integers of this scale; to the nearest if there is none.
+fn rounding_behind(g: &Graph, readers: &[(NodeId, usize)], ty: &Type) -> Rounding {
+    let alike = |q: ValueId| {
+        let (a, b) = (g.ty(q).quant.as_ref(), ty.quant.as_ref());
+        a.zip(b).is_some_and(|(a, b)| a.scale == b.scale && a.zero_point == b.zero_point)
+    };
+    let rounding = |(id, _): &(NodeId, usize)| match g.node(*id).op {
+        Op::Quantize { rounding } if g.node(*id).outputs.iter().any(|q| alike(*q)) => Some(rounding),
+        _ => None,
+    };
+    readers.iter().find_map(rounding).unwrap_or_default()
 }
 
 impl Pair {
@@ -251,7 +268,7 @@ impl Pair {
             return Tensor::from_floats(ty, scaled);
         }
         let floats = Tensor::from_f32(dims, scaled)?;
-        let op = Op::Quantize { rounding: Rounding::HalfEven };
+        let op = Op::Quantize { rounding: self.rounding };
         let found = interp::eval(&op, &[Some(&floats)], std::slice::from_ref(&ty), &Customs::default())?;
         found.into_iter().next().ok_or_else(|| Error::new("expected a quantized value, found none"))
     }

@@ -115,7 +115,7 @@ impl Scopes {
         if spec.observer.as_deref() == Some("global_scale") {
             spec.observer = Some(format!("global_scale({})", config.global_scale));
         }
-        (spec, keys)
+        (config.rounded(kind, spec), keys)
     }
 
     /// Puts a layer's choices among those of a node, in the order of how specific they are.
