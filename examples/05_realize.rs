@@ -34,8 +34,7 @@ pub fn main() -> Result<()> {
             (Ok(a), Ok(b)) => (a, b),
             (Err(why), _) | (_, Err(why)) => return Ok(Outcome::Float(why)),
         };
-        let rescale = cx.rescale;
-        per_sink(g, id, cx, |g, _, _| {
+        per_sink(g, id, cx, |g, sink, cx| {
             // -(q - z) is (2 z - q) - z: the same scale and zero point, the integers mirrored at it.
             let ty = g.ty(b).clone();
             let q = ty.quant()?;
@@ -50,7 +49,7 @@ pub fn main() -> Result<()> {
             let inputs = vec![Some(b), Some(table)];
             let node = g.add_node_before(id, "negated", Op::Table, inputs, &[("negated", mirror_ty)]);
             let negated = g.node(node).outputs[0];
-            Ok(Some((Op::QAdd(rescale), vec![a, negated])))
+            Ok(Some((Op::QAdd(cx.rescale_to(sink)), vec![a, negated])))
         })
     });
 

@@ -265,7 +265,7 @@ impl Annotator<'_> {
     pub fn request(&self, value: ValueId, kind: Kind, spec: &Spec) -> Result<(Request, Vec<String>)> {
         let (spec, keys) = match &self.call {
             Some(call) => self.scopes.spec(self.config, call.node, &call.op, kind, spec)?,
-            None => (spec.over(self.config.of(kind)).filled(kind), Vec::new()),
+            None => (self.config.rounded(kind, spec.over(self.config.of(kind)).filled(kind)), Vec::new()),
         };
         spec.check(kind)?;
         let shape = &self.g.ty(value).shape;

@@ -57,7 +57,8 @@ pub struct Config {
 
     /// How an integer moves from one scale to another.
     pub requantize: MethodName,
-    /// How a rescaled integer is rounded, as text such as `half-even`; empty for the method's own.
+    /// How integers are rounded, as text such as `floor`: by rescaling, and where floats are quantized in their place.
+    /// Empty: each value as its own choice says, where a rescaling to the nearest has its method's ties.
     pub rounding: String,
     /// Whether a shift rounds to the nearest; without, it rounds down.
     pub round_for_shift: bool,
@@ -213,7 +214,7 @@ impl Config {
     /// The same choices with nothing left open.
     #[must_use]
     pub fn filled(&self) -> Self {
-        let fill = |kind| self.of(kind).filled(kind);
+        let fill = |kind| self.rounded(kind, self.of(kind).filled(kind));
         let (input, weight, activation) = (fill(Kind::Input), fill(Kind::Weight), fill(Kind::Activation));
         Config { input, weight, activation, ..self.clone() }
     }
@@ -249,7 +250,48 @@ impl Config {
                 .hint("one of the two"));
         }
         self.check_device()?;
-        self.check_shift()
+        self.check_shift()?;
+        self.check_rounding()
+    }
+
+    /// What rescaling rounds to, if it is said for all of it: by `rounding`, or by `round_for_shift = false`.
+    fn rounding_of_all(&self) -> Option<Rounding> {
+        match (self.rounding.is_empty(), self.round_for_shift) {
+            (true, true) => None,
+            (false, _) | (_, false) => self.rescale().ok().map(|r| r.rounding),
+        }
+    }
+
+    /// A wish with the rounding that is said for all rescaling. Weights are never rescaled, and have their own.
+    pub(crate) fn rounded(&self, kind: Kind, spec: Spec) -> Spec {
+        match self.rounding_of_all() {
+            Some(all) if kind != Kind::Weight && is_usual(spec.rounding) => spec.rounding(all),
+            Some(_) | None => spec,
+        }
+    }
+
+    /// One rounding for all rescaling, and another for a value that is rescaled, cannot both be.
+    fn check_rounding(&self) -> Result<()> {
+        let Some(all) = self.rounding_of_all() else { return Ok(()) };
+        let key = match self.round_for_shift {
+            true => format!("rounding = \"{all}\""),
+            false => "round_for_shift = false".to_string(),
+        };
+        let scopes = self.op.iter().map(|(name, c)| (format!("op.{name}."), c));
+        let scopes = scopes.chain(self.layer.iter().map(|(name, c)| (format!("layer.\"{name}\"."), c)));
+        let kinds = || KINDS.into_iter().filter(|(kind, _)| *kind != Kind::Weight);
+        let of_scopes =
+            scopes.flat_map(|(at, c)| kinds().map(move |(kind, name)| (format!("{at}{name}"), c.of(kind).rounding)));
+        let of_all = kinds().map(|(kind, name)| (name.to_string(), self.of(kind).rounding));
+        let other = of_all.chain(of_scopes).find(|(_, r)| !is_usual(*r) && *r != Some(all));
+        match other {
+            None => Ok(()),
+            Some((name, rounding)) => Err(Error::new(format!(
+                "{key} rounds every value that is rescaled, and {name}.rounding = \"{}\" wants something else",
+                rounding.unwrap_or_default()
+            ))
+            .hint("one of the two")),
+        }
     }
 
     fn check_device(&self) -> Result<()> {
@@ -331,6 +373,11 @@ impl Config {
     }
 }
 
+/// Whether a rounding is what is usual, or left open.
+fn is_usual(rounding: Option<Rounding>) -> bool {
+    rounding.is_none_or(|r| r == Rounding::HalfEven)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,6 +438,8 @@ mod tests {
             ("input.narrow = true", "signed = true, or narrow = false"),
             ("weight.signed = false\nweight.narrow = true", "signed = false has none"),
             ("op.Conv.input = { signed = false, narrow = true }", "op.Conv"),
+            ("rounding = 'floor'\ninput.rounding = 'half-away'", "rounding = \"floor\" rounds every value"),
+            ("rounding = 'floor'\n[op.Conv]\nactivation.rounding = 'half-up'", "op.Conv.activation.rounding"),
             ("hardware = 'integer-onyl'\nrequantize = 'fixed'", "did you mean 'integer-only'"),
             ("hardware = 'integer-only'", "expected requantize = fixed or shift"),
             ("hardware = 'integer-only'\nrequantize = 'fixed'\naccumulator_bits = 64", "accumulator_bits up to 32"),
@@ -433,6 +482,16 @@ mod tests {
             assert!(error.contains(told), "{text}: {error}");
         }
         assert_eq!(Config::from_toml("global_scale = 4\ninput.observer = 'global_scale'").unwrap().global_scale, 4.0);
+    }
+
+    #[test]
+    fn a_rounding_for_all_rescaling_is_that_of_the_values_too() {
+        let config = Config::from_toml("rounding = 'floor'\ninput.rounding = 'floor'").unwrap().filled();
+        assert_eq!(config, Config::from_toml("rounding = 'floor'").unwrap().filled());
+        let of = |kind| config.of(kind).rounding.unwrap();
+        assert_eq!((of(Kind::Input), of(Kind::Activation)), (Rounding::Floor, Rounding::Floor));
+        assert_eq!(of(Kind::Weight), Rounding::HalfEven);
+        assert_eq!(Config::from_toml(&config.to_toml().unwrap()).unwrap(), config);
     }
 
     #[test]

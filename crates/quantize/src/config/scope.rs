@@ -123,7 +123,7 @@ impl Scopes {
         if spec.observer.as_deref() == Some("global_scale") {
             spec.observer = Some(global_scale(config));
         }
-        Ok((spec, keys))
+        Ok((config.rounded(kind, spec), keys))
     }
 
     /// Puts a layer's choices among those of a node, in the order of how specific they are.

@@ -9,8 +9,8 @@ pub fn realize(g: &mut Graph, id: NodeId, pool: Option<Pool>, cx: &mut Realize) 
         Ok(x) => x,
         Err(why) => return Ok(Outcome::Float(why)),
     };
-    settle::per_sink(g, id, cx, |_, _, cx| {
-        let average = QAvgPool { pool: pool.clone(), rescale: cx.rescale };
+    settle::per_sink(g, id, cx, |_, sink, cx| {
+        let average = QAvgPool { pool: pool.clone(), rescale: cx.rescale_to(sink) };
         Ok(Some((Op::QAvgPool(average), vec![x])))
     })
 }

@@ -34,6 +34,6 @@ fn rescale(g: &mut Graph, concat: NodeId, q: ValueId, sink: &settle::Sink, cx: &
         return q;
     }
     let name = format!("{}.rq", g.value(q).name);
-    let node = g.add_node_before(concat, &name, Op::Requantize(cx.rescale), vec![Some(q)], &[(&name, ty)]);
+    let node = g.add_node_before(concat, &name, Op::Requantize(cx.rescale_to(sink)), vec![Some(q)], &[(&name, ty)]);
     rewrite::output(g.node(node)).unwrap_or(q)
 }

@@ -38,7 +38,7 @@ fn pair(
     settle::per_sink(g, id, cx, |g, sink, cx| {
         let scale = |ty: &Type| ty.quant.as_ref().and_then(|q| q.scale.first().copied()).unwrap_or(0.0);
         let fits = possible(scale(g.ty(a)), scale(g.ty(b)), scale(&sink.ty), cx);
-        Ok(fits.then(|| (op(cx.rescale), vec![a, b])))
+        Ok(fits.then(|| (op(cx.rescale_to(sink)), vec![a, b])))
     })
 }
 

@@ -27,6 +27,7 @@ use crate::calibrate::source;
 use crate::config::Config;
 use crate::declined;
 use crate::prepare::rewrite;
+use lowbit_arithmetic::Rounding;
 use lowbit_ir::op::{Binary, Category, ReduceKind, Rescale, ResizeMode};
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::text::OPERATORS;
@@ -163,7 +164,7 @@ impl fmt::Debug for Realizers {
 
 /// What realizing an operator needs to know, and what it notes for the end.
 pub struct Realize {
-    /// How integers move between scales.
+    /// How integers move between scales where no Quantize says how to round.
     pub rescale: Rescale,
     accumulator: accumulator::Allowed,
     /// Whether wide values are read as they are.
@@ -177,6 +178,17 @@ pub struct Realize {
 }
 
 impl Realize {
+    /// How integers become those of a Quantize: rounded as it rounds.
+    ///
+    /// To the nearest with ties to even is what every Quantize does that says nothing; there the rescaling has the ties
+    /// of its method.
+    pub fn rescale_to(&self, sink: &Sink) -> Rescale {
+        match sink.rounding {
+            Rounding::HalfEven => self.rescale,
+            rounding => Rescale { rounding, ..self.rescale },
+        }
+    }
+
     /// Gives integers the source's names, where no float needs them any more.
     fn give_names(&self, g: &mut Graph) {
         for (v, name) in self.names.iter().chain(&self.wide_names) {

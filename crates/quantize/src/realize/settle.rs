@@ -38,7 +38,7 @@ fn walk(g: &Graph, v: ValueId, limits: (f32, f32), cx: &Realize, found: &mut Vec
             (Op::Relu, Some(y)) => others |= walk(g, y, limited(0.0, f32::INFINITY), cx, found),
             (Op::Clip { min, max }, Some(y)) => others |= walk(g, y, limited(*min, *max), cx, found),
             (Op::Quantize { rounding }, Some(q)) => {
-                let (ty, limits) = match narrowed(g.ty(q), limits) {
+                let (ty, limits) = match narrowed(g.ty(q), limits, *rounding) {
                     Some(ty) => (ty, None),
                     None => (g.ty(q).clone(), Some(limits)),
                 };
@@ -52,10 +52,17 @@ fn walk(g: &Graph, v: ValueId, limits: (f32, f32), cx: &Realize, found: &mut Vec
 
 /// A type whose integers are limited to those of the reals within `limits`; `None` if those are other integers in one
 /// channel than in another.
-fn narrowed(ty: &Type, limits: (f32, f32)) -> Option<Type> {
+///
+/// What is limited and then rounded is what is rounded and then limited alike; chance is each element's own, and what it
+/// gives for the limit itself the nearest has to stand for.
+fn narrowed(ty: &Type, limits: (f32, f32), rounding: Rounding) -> Option<Type> {
     let mut quant = ty.quant.clone()?;
+    let rounding = match rounding {
+        Rounding::Stochastic { .. } => Rounding::HalfEven,
+        other => other,
+    };
     let bound = |x: f32| -> Option<i64> {
-        let at = |i| quant.affine_at(i).ok().map(|a| i64::from(quantize(x, &a, Rounding::HalfEven, 0)));
+        let at = |i| quant.affine_at(i).ok().map(|a| i64::from(quantize(x, &a, rounding, 0)));
         let first = at(0)?;
         (1..quant.scale.len()).all(|i| at(i) == Some(first)).then_some(first)
     };
@@ -185,7 +192,7 @@ fn requantize_sinks(g: &mut Graph, q: ValueId, d: ValueId, cx: &mut Realize) {
             continue;
         }
         let name = format!("{}.rq", g.value(sink.reads).name);
-        let op = Op::Requantize(cx.rescale);
+        let op = Op::Requantize(cx.rescale_to(&sink));
         let node = g.add_node_before(sink.node, &name, op, vec![Some(q)], &[(&name, sink.ty.clone())]);
         g.node_mut(node).rule = g.node(sink.node).rule.clone();
         let Some(mut new) = rewrite::output(g.node(node)) else { continue };

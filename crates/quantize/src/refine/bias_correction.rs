@@ -47,11 +47,15 @@ fn add_shadow(paired: &mut Graph, pair: &pairs::Pair, quantized: &Graph) -> Resu
     let layer = paired.node(pair.float);
     let (op, name) = (layer.op.clone(), layer.name.clone());
     let x = layer.input(0);
-    let ty = quantized.node(pair.quantized).input(0).and_then(|x| source(quantized, x)).map(|q| quantized.ty(q));
-    let (Some(x), Some(ty)) = (x, ty) else { return Err(Error::new("expected a quantized input").at_node(name)) };
-    let declared: Type = ty.with_shape(paired.ty(x).shape.clone());
-    let rounding = Op::Quantize { rounding: lowbit_arithmetic::Rounding::HalfEven };
-    let q = lowbit_ir::infer::apply_as(paired, &format!("{name}.shadow.q"), rounding, &[Some(x)], declared)?;
+    let q = quantized.node(pair.quantized).input(0).and_then(|x| source(quantized, x));
+    let (Some(x), Some(q)) = (x, q) else { return Err(Error::new("expected a quantized input").at_node(name)) };
+    let declared: Type = quantized.ty(q).with_shape(paired.ty(x).shape.clone());
+    // Integers that were moved here, or entered the model, have no Quantize of their own.
+    let quantize = match rewrite::producer(quantized, q).map(|(_, n)| &n.op) {
+        Some(Op::Quantize { rounding }) => Op::Quantize { rounding: *rounding },
+        Some(_) | None => Op::Quantize { rounding: lowbit_arithmetic::Rounding::HalfEven },
+    };
+    let q = lowbit_ir::infer::apply_as(paired, &format!("{name}.shadow.q"), quantize, &[Some(x)], declared)?;
     let x = lowbit_ir::infer::apply(paired, &format!("{name}.shadow.dq"), Op::Dequantize, &[Some(q)])?;
     let (weights, bias) = pairs::constants(quantized, pair.quantized)?;
     let w = paired.add_const(&format!("{name}.shadow.weight"), weights);
