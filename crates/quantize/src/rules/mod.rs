@@ -156,7 +156,8 @@ impl Rules {
         let decision = match own {
             Some(own) => own(call, cx),
             None => (rule.run)(call, cx),
-        }?;
+        };
+        let decision = decision.map_err(|e| e.context(format!("applying the rule '{name}'")))?;
         Ok((name, decision))
     }
 }
