@@ -24,8 +24,7 @@ pub use settle::{Sink, behind_dequantize, per_sink};
 use crate::config::Config;
 use crate::prepare::rewrite;
 use lowbit_ir::op::{Binary, Category, ReduceKind, Rescale, ResizeMode};
-use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::text::OPERATORS;
+use lowbit_ir::text::{OPERATORS, operator_meant};
 use lowbit_ir::{Error, Graph, Node, NodeId, Op, Result, ValueId, check_float_mode};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -119,7 +118,7 @@ impl Realizers {
             None => Ok(()),
             Some(name) => Err(Error::new(format!(
                 "a function realizes the operator '{name}', which does not exist{}",
-                did_you_mean(name, &OPERATORS)
+                operator_meant(name)
             ))
             .hint("the names that lowbit list ops gives")),
         }

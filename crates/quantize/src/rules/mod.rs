@@ -11,8 +11,7 @@ mod pool;
 
 use crate::annotate::{Annotator, Call, Decision};
 use lowbit_ir::op::{Binary, ReduceKind, ResizeMode};
-use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::text::OPERATORS;
+use lowbit_ir::text::{OPERATORS, operator_meant};
 use lowbit_ir::{Error, Op, Result};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -138,7 +137,7 @@ impl Rules {
             None => Ok(()),
             Some(name) => Err(Error::new(format!(
                 "a rule overrides the operator '{name}', which does not exist{}",
-                did_you_mean(name, &OPERATORS)
+                operator_meant(name)
             ))
             .hint("the names that lowbit list ops gives")),
         }
