@@ -1,7 +1,9 @@
 //! Refine: corrections of a calibrated graph, after all ranges are known.
 
 mod bias_correction;
-pub(crate) mod pairs;
+mod pairs;
+
+pub use pairs::add_to_bias;
 
 use crate::Options;
 use crate::phase::guarded;
