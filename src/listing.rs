@@ -166,9 +166,15 @@ fn refinements() -> Listing {
 fn config() -> Listing {
     Listing {
         name: "config",
-        summary: "the choices of a quantization and their defaults, as a configuration file has them",
+        summary: "the choices of a quantization and their defaults, as a configuration file has them; those of an operator \
+                  or of layers by name leave open what they do not say",
         columns: vec!["key", "default"],
-        rows: Config::default().entries().into_iter().map(|(key, value)| vec![key, value]).collect(),
+        rows: Config::default()
+            .entries()
+            .into_iter()
+            .chain(Config::scoped_entries().into_iter().map(|(key, otherwise)| (key, format!("open: {otherwise}"))))
+            .map(|(key, value)| vec![key, value])
+            .collect(),
     }
 }
 

@@ -12,8 +12,8 @@ use lowbit_ir::{
 use lowbit_quantize::config::{Limit, Rounding};
 use lowbit_quantize::realize::LeftFloat;
 use lowbit_quantize::{
-    Config, Correction, Observer, Options, Phase, Prepare, Realizers, Refine, Report, Rules, Samples, Shard, prepare,
-    realize,
+    Config, Correction, Observer, Options, Passes, Phase, Prepare, Realizers, Refine, Report, Rules, Samples, Shard,
+    prepare, realize,
 };
 use lowbit_runtime::Program;
 use std::borrow::{Borrow, Cow};
@@ -30,12 +30,16 @@ pub const NOISE: &str = "lowbit.noise";
 /// Key of the operators that functions of the user's make integers of, which a file cannot hold.
 pub const REALIZERS: &str = "lowbit.realizers";
 
+/// Key of the passes of the user's on the integers, as a list of names, which a file cannot hold.
+pub const PASSES: &str = "lowbit.passes";
+
 /// A model: float, or quantized in the QDQ form that files have.
 #[derive(Debug, Clone)]
 pub struct Model {
     graph: Graph,
     customs: Customs,
     realizers: Realizers,
+    passes: Passes,
     remarks: Vec<String>,
     max_memory: usize,
 }
@@ -156,6 +160,13 @@ impl Model {
         Model { realizers, ..self }
     }
 
+    /// The same with passes of the user's: when it is quantized they run before those of [`Quantize::pass`]. What they do
+    /// at [`Phase::Realized`] a file of the model does not hold.
+    #[must_use]
+    pub fn passes(self, passes: Passes) -> Model {
+        Model { passes, ..self }
+    }
+
     /// The graph as loaded.
     pub fn graph(&self) -> &Graph {
         &self.graph
@@ -206,6 +217,7 @@ impl Model {
     /// although the model would have it quantized.
     pub fn lowered(&self) -> Result<(Graph, Vec<LeftFloat>)> {
         self.check_realizers()?;
+        self.check_passes()?;
         // Tables and scales are computed on this thread.
         check_float_mode()?;
         let mut g = self.graph.clone();
@@ -215,6 +227,9 @@ impl Model {
             false => Vec::new(),
         };
         g.sweep();
+        if self.is_quantized() {
+            let _ = self.passes.run(Phase::Realized, &mut g, &mut ())?;
+        }
         lowbit_ir::verify::verify_with(&g, &self.customs)?;
         Ok((g, left))
     }
@@ -229,6 +244,21 @@ impl Model {
                 "the model was quantized with a function of its own for the operator '{name}', which a file cannot hold"
             ))
             .hint("load it in Rust and give it the function: Model::load(path)?.realizers(...)")),
+        }
+    }
+
+    /// Refuses a model whose integers were changed by passes that are not here.
+    fn check_passes(&self) -> Result<()> {
+        let Some(json) = self.graph.meta.properties.get(PASSES) else { return Ok(()) };
+        let recorded: Vec<String> = serde_json::from_str(json)
+            .map_err(|e| Error::new(format!("expected names of passes under {PASSES}, found {json} ({e})")))?;
+        let given = self.passes.of(Phase::Realized);
+        match recorded.iter().find(|name| !given.names().any(|n| n == **name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::new(format!(
+                "the model's integers were changed by a pass of its own, '{name}', which a file cannot hold"
+            ))
+            .hint("load it in Rust and give it the pass: Model::load(path)?.passes(Passes::default().at(Phase::Realized, ...))")),
         }
     }
 
@@ -283,9 +313,15 @@ impl Model {
         if !realizers.is_empty() {
             found.qdq.meta.properties.insert(REALIZERS.into(), realizers.join(","));
         }
+        let passes = options.passes.of(Phase::Realized);
+        let names: Vec<&str> = passes.names().collect();
+        if !names.is_empty() {
+            let json = serde_json::to_string(&names).map_err(|e| Error::new(format!("writing the passes: {e}")))?;
+            found.qdq.meta.properties.insert(PASSES.into(), json);
+        }
         Ok(Some(Quantized {
             float: found.float,
-            model: Model { graph: found.qdq, ..self.clone() },
+            model: Model { graph: found.qdq, passes, ..self.clone() },
             integer: found.integer,
             report: found.report,
         }))
@@ -318,7 +354,8 @@ impl Model {
 
     fn options(&self, given: Options) -> Options {
         let (customs, realizers) = (self.customs.clone(), self.realizers.clone());
-        Options { customs, realizers, max_memory: self.max_memory, ..given }
+        let passes = self.passes.clone().and(&given.passes);
+        Options { customs, realizers, passes, max_memory: self.max_memory, ..given }
     }
 
     fn target(&self) -> Target {
@@ -344,8 +381,14 @@ fn no_data() -> Error {
 
 impl From<Graph> for Model {
     fn from(graph: Graph) -> Self {
-        let (customs, realizers) = (Customs::default(), Realizers::standard());
-        Model { graph, customs, realizers, remarks: Vec::new(), max_memory: memory::MAX_MEMORY }
+        Model {
+            graph,
+            customs: Customs::default(),
+            realizers: Realizers::standard(),
+            passes: Passes::default(),
+            remarks: Vec::new(),
+            max_memory: memory::MAX_MEMORY,
+        }
     }
 }
 

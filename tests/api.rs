@@ -2,7 +2,7 @@
 
 use lowbit::data::{Dataset, InputSpec, Preprocess, npy};
 use lowbit::quantization::Samples;
-use lowbit::{Config, Model, Program, Quantize, Session, Target, Tensor};
+use lowbit::{Config, Model, Passes, Phase, Program, Quantize, Session, Spec, Target, Tensor};
 use lowbit_ir::{DType, Type};
 use std::path::Path;
 use std::sync::Arc;
@@ -102,4 +102,55 @@ fn a_data_set_gives_the_same_samples_in_whatever_order_they_are_asked_for() {
         assert_eq!(samples.sample(i).unwrap(), [tensor([2.0 * i as f32, 2.0 * i as f32 + 1.0])], "{i}");
     }
     assert!(samples.sample(100).unwrap_err().to_string().contains("below 100"));
+}
+
+#[test]
+fn passes_on_the_integers_are_recorded_and_asked_for() {
+    let text = "graph \"g\" {\n  input %x: f32[Nx4]\n  const %w: f32[4x2] = [1, 2, -3, 4, 5, 6, -7, 8]\n  \
+                const %v: f32[2x2] = [1, -2, 3, 4]\n  %h = MatMul(%x, %w)\n  %y = MatMul(%h, %v)\n  output %y\n}\n";
+    let negate = |g: &mut lowbit_ir::Graph| {
+        let w = g.find("v.q").unwrap();
+        let t = g.constant(w).unwrap();
+        let ints: Vec<i64> = t.ints()?.iter().map(|q| -q).collect();
+        let t = Tensor::from_ints(t.ty().clone(), &ints)?;
+        g.set_const(w, t);
+        Ok(true)
+    };
+    let model = Model::from(lowbit_ir::text::parse(text).unwrap());
+    let noise = Dataset::open("random", &model.inputs(), None).unwrap();
+    let how = Quantize::default().pass(Phase::Realized, "negate", negate).data(&noise);
+    let quantized = model.quantize(how.config(Config { samples: 4, ..Config::default() })).unwrap();
+    let path = std::env::temp_dir().join(format!("lowbit-passes-{}.onnx", std::process::id()));
+    quantized.save(&path).unwrap();
+    let loaded = Model::load(&path).unwrap();
+    let error = loaded.compile(Target::host()).unwrap_err().to_string();
+    assert!(error.contains("'negate'") && error.contains(".passes("), "{error}");
+    let given = loaded.passes(Passes::default().at(Phase::Realized, "negate", negate));
+    let sample = [Tensor::from_f32(&[1, 4], vec![0.5, -0.25, 0.75, 1.0]).unwrap()];
+    let run = |program: Arc<Program>| Session::new(program).unwrap().run(&sample).unwrap();
+    let expected = run(quantized.compile(Target::host()).unwrap());
+    for model in [&given, &quantized.model] {
+        assert_eq!(run(model.compile(Target::host()).unwrap()), expected);
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn the_largest_block_is_saved_and_loaded() {
+    let text = "graph \"g\" {\n  input %x: f32[Nx4]\n  const %w: f32[4x2] = [1, 2, -3, 4, 5, 6, -7, 8]\n  \
+                %y = MatMul(%x, %w)\n  output %y\n}\n";
+    let model = Model::from(lowbit_ir::text::parse(text).unwrap());
+    let noise = Dataset::open("random", &model.inputs(), None).unwrap();
+    let quantize = |size: usize| {
+        let weight = Spec::default().per_block(size);
+        let config = Config { samples: 4, refinements: Vec::new(), weight, ..Config::default() };
+        model.quantize(Quantize::default().data(&noise).config(config))
+    };
+    let error = quantize(usize::MAX).unwrap_err().to_string();
+    assert!(error.contains("blocks of 1..="), "{error}");
+    let quantized = quantize(i32::MAX as usize).unwrap();
+    let path = std::env::temp_dir().join(format!("lowbit-blocks-{}.onnx", std::process::id()));
+    quantized.save(&path).unwrap();
+    Model::load(&path).unwrap().compile(Target::host()).unwrap();
+    std::fs::remove_file(path).unwrap();
 }

@@ -278,6 +278,9 @@ fn refusals_name_the_node_and_the_reason() {
         ("", "MatMulInteger", "x wf", vec![], "stand for reals, found f32"),
         ("", "ConvInteger", "x m", vec![], "expected an input of"),
         ("", "DynamicQuantizeLinear", "x", vec![], "its scale is known only while running"),
+        (MS, "DynamicQuantizeMatMul", "x w s", vec![], "its scale is known only while running"),
+        (MS, "MatMulIntegerToFloat", "x w s s", vec![], "a scale that is known only while running"),
+        (MS, "MatMulNBits", "x w s", vec![], "packed in blocks"),
         (MS, "QLinearSpecial", "x", vec![], "the operator is not supported"),
     ];
     for (domain, op, operands, attributes, why) in cases {

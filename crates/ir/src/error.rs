@@ -61,6 +61,11 @@ impl Error {
         self
     }
 
+    /// The message with what to try, without place.
+    pub fn reason(&self) -> String {
+        self.hint.iter().fold(self.message.clone(), |message, hint| format!("{message} (try: {hint})"))
+    }
+
     /// The bare message, without place and hint.
     pub fn message(&self) -> &str {
         &self.message

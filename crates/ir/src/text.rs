@@ -33,7 +33,7 @@ mod parse;
 mod print;
 mod scan;
 
-pub use attributes::OPERATORS;
+pub use attributes::{OPERATORS, operator_meant};
 
 use crate::{Graph, Result};
 

@@ -183,12 +183,16 @@ struct Pair {
     factors: Option<Factors>,
     /// The type of the other's integers, where one of their steps says something.
     steps: Option<Type>,
+    /// Whether the reference is a float that is quantized later or otherwise: then what the other's type makes of it is
+    /// compared, which cuts off what integers cannot be.
+    cut_off: bool,
 }
 
 /// Compares two graphs of any kind by the names of their values; in isolation too if that is asked for.
 ///
 /// Of a float that is quantized right behind, what quantizing makes of it is compared: the range cuts off what is beyond
 /// it, and a Relu that the range implies is left to it, so that the float is what was before the Relu.
+/// Integers of another type are compared with what that type makes of the float.
 pub fn measure(
     reference: &Graph,
     other: &Graph,
@@ -244,6 +248,7 @@ fn computed(g: &Graph) -> usize {
 /// The values of both graphs, in the order of the reference.
 fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
     let (before, after) = (equalize::recorded(reference)?, equalize::recorded(other)?);
+    let simulated = form(reference) == Form::Simulated;
     let pair = |op: &'static str, v: ValueId| {
         let name = &reference.value(v).name;
         let named = other.find(name).filter(|q| is_comparable(other, *q))?;
@@ -251,8 +256,12 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
         let ty = other.ty(found);
         let steps = Some(ty).filter(|ty| ty.is_quantized() && ty.dtype.bits() <= 16).cloned();
         let factors = beyond(before.get(name), after.get(name));
-        let v = narrowed(reference, v, ty);
-        Some(Pair { name: name.clone(), op, reference: v, other: found, named, factors, steps })
+        let ours = match steps.is_some() {
+            true => same_integers(reference, v, ty).unwrap_or(v),
+            false => narrowed(reference, v, ty),
+        };
+        let cut_off = steps.is_some() && ours == v && (simulated || !quantized(reference, v).is_empty());
+        Some(Pair { name: name.clone(), op, reference: ours, other: found, named, factors, steps, cut_off })
     };
     let values = reference.nodes().flat_map(|(_, n)| n.outputs.iter().map(|v| (n.op.name(), *v)));
     Ok(values.filter(|(_, v)| is_comparable(reference, *v)).filter_map(|(op, v)| pair(op, v)).collect())
@@ -261,10 +270,14 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
 /// What a graph makes of a float where it quantizes it: the integers of type `like` if it makes such, else the first if
 /// nobody reads the float itself; else the value as it is.
 fn narrowed(g: &Graph, v: ValueId, like: &Type) -> ValueId {
-    let same = |q: &ValueId| (g.ty(*q).dtype, &g.ty(*q).quant) == (like.dtype, &like.quant);
     let narrow = quantized(g, v);
     let only = !g.is_output(v) && narrow.len() == g.users().of(v).len();
-    narrow.iter().copied().find(same).or(narrow.first().copied().filter(|_| only)).unwrap_or(v)
+    same_integers(g, v, like).or(narrow.first().copied().filter(|_| only)).unwrap_or(v)
+}
+
+/// The integers of this type that are made of a float right behind it.
+fn same_integers(g: &Graph, v: ValueId, like: &Type) -> Option<ValueId> {
+    quantized(g, v).into_iter().find(|q| (g.ty(*q).dtype, &g.ty(*q).quant) == (like.dtype, &like.quant))
 }
 
 /// The integers that are made of a float right behind it.
@@ -330,14 +343,20 @@ fn add(sums: &mut [Sums], pairs: &[Pair], expected: &[Tensor], found: &[Tensor])
             .hint("two models of one network: these only share a name"));
         }
         let at = |e: Error| e.at_value(&pair.name);
-        let factors = pair.factors(a.dims()).map_err(at)?;
+        let mut factors = pair.factors(a.dims()).map_err(at)?;
         let given = pair.steps.as_ref().map(|ty| pair.given(ty, a)).transpose().map_err(at)?;
         if let Some(given) = &given {
             let (ours, theirs) = (given.ints()?, b.ints()?);
             let apart = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
             sum.max_steps = sum.max_steps.max(Some(apart));
         }
-        let a = a.reals()?;
+        let a = match given.as_ref().filter(|_| pair.cut_off) {
+            Some(given) => {
+                factors.fill(1.0);
+                given.reals()?
+            }
+            None => a.reals()?,
+        };
         let b = b.reals()?;
         let elements = a.iter().zip(b.iter()).zip(factors);
         elements.for_each(|((a, b), f)| sum.add(f64::from(*a), f64::from(*b) / f));

@@ -8,6 +8,7 @@ use crate::Options;
 use crate::channels;
 use crate::config::{Asked, Config, Io, Output, Per, Scopes, Skip, Spec};
 use crate::declined;
+use crate::observe::Observers;
 use crate::prepare::rewrite;
 use lowbit_ir::op::{Binary, Category};
 use lowbit_ir::request::Sharing;
@@ -36,10 +37,11 @@ pub struct Declined {
 pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
     check_float_mode()?;
     options.check()?;
-    let (config, rules) = (&options.config, &options.rules);
+    let (config, rules, observers) = (&options.config, &options.rules, &options.observers);
     let scopes = Scopes::new(g, config)?;
     let (simulated, decisions, asked) = (HashMap::new(), HashMap::new(), Asked::default());
-    let mut cx = Annotator { g, config, scopes, asked, simulated, decisions, rule: "outputs".into(), call: None };
+    let rule = "outputs".into();
+    let mut cx = Annotator { g, config, observers, scopes, asked, simulated, decisions, rule, call: None };
     cx.narrow_outputs()?;
     let mut declined = Vec::new();
     for id in cx.g.order().iter().rev().copied().collect::<Vec<_>>() {
@@ -169,6 +171,7 @@ impl Operand for Result<ValueId> {
 pub struct Annotator<'a> {
     g: &'a mut Graph,
     config: &'a Config,
+    observers: &'a Observers,
     scopes: Scopes,
     asked: Asked,
     simulated: HashMap<(ValueId, Request), ValueId>,
@@ -211,6 +214,7 @@ impl Annotator<'_> {
 
     /// What a sum or a move reads: narrow from memory, or wide as a layer left it where the configuration says so.
     pub fn simulate_joined(&mut self, value: ValueId) -> Result<ValueId> {
+        self.check_value(value)?;
         match !self.config.store_lowbit && self.is_wide(value) {
             true => Ok(value),
             false => self.simulate_input(value),
@@ -263,6 +267,12 @@ impl Annotator<'_> {
 
     /// What is asked of a value on behalf of the call, and the keys of the configuration that had a say.
     pub fn request(&self, value: ValueId, kind: Kind, spec: &Spec) -> Result<(Request, Vec<String>)> {
+        self.check_value(value)?;
+        if kind == Kind::Weight && self.g.constant(value).is_none() {
+            return Err(Error::new("expected a constant for Kind::Weight, found a computed value")
+                .at_value(&self.g.value(value).name)
+                .hint("Kind::Input is what a layer reads from memory"));
+        }
         let (spec, keys) = match &self.call {
             Some(call) => self.scopes.spec(self.config, call.node, &call.op, kind, spec)?,
             None => (self.config.rounded(kind, spec.over(self.config.of(kind)).filled(kind)), Vec::new()),
@@ -288,6 +298,11 @@ impl Annotator<'_> {
         {
             request.sharing = Sharing::Channel(axis);
         }
+        match kind {
+            Kind::Weight => self.observers.find_for_weights(&request.observer),
+            Kind::Input | Kind::Activation => self.observers.find(&request.observer),
+        }
+        .map_err(|e| e.at_value(&self.g.value(value).name))?;
         if let Some(dtype) = self.config.io.dtype().filter(|_| self.is_border(value)) {
             if request.sharing != Sharing::Tensor {
                 let per = spec.per.unwrap_or(Per::Tensor);
@@ -303,6 +318,17 @@ impl Annotator<'_> {
             (request.bits, request.signed) = (dtype.bits() as u8, dtype.range().is_some_and(|r| r.0 < 0));
         }
         Ok((request, keys))
+    }
+
+    /// Refuses ids that the graph does not have, such as those of another graph.
+    fn check_value(&self, value: ValueId) -> Result<()> {
+        match self.g.has_value(value) {
+            true => Ok(()),
+            false => Err(Error::new(format!(
+                "expected a value of the graph that is annotated, found {value:?}, which is none"
+            ))
+            .hint("a rule takes values from its call and from cx.graph()")),
+        }
     }
 
     /// Whether a value enters or leaves the model.
@@ -340,6 +366,7 @@ impl Annotator<'_> {
     pub fn keep(&mut self, call: &Call, operands: impl IntoIterator<Item = ValueId>) -> Result<Decision> {
         for (i, v) in operands.into_iter().enumerate() {
             call.operand(i)?;
+            self.check_value(v)?;
             self.g.set_input(call.node, i, Some(v));
         }
         Ok(Decision::Integer)

@@ -159,7 +159,8 @@ pub fn gather(
     let evidence = Evidence { engine, samples, shard: None };
     let Some(annotated) = annotated(model, &options, &evidence, watch)? else { return Ok(None) };
     let Annotated { float, graph: mut g, .. } = annotated;
-    stage("calibrate", &mut g, watch, |g| Shard::gather(&float, g, engine, samples, &options))
+    let mut way = Way { passes: &Passes::default(), watch };
+    way.stage("calibrate", Phase::Calibrated, &mut g, |g| Shard::gather(&float, g, engine, samples, &options))
 }
 
 /// What ranges are found from.
@@ -213,27 +214,26 @@ fn annotated(
     watch: &mut dyn Watch,
 ) -> Result<Option<Annotated>> {
     check_float_mode()?;
-    let own = |phase, g: &mut Graph, watch: &mut dyn Watch| options.passes.run(phase, g, watch);
-    check_weights(model)?;
+    let passes = &options.passes;
     let mut float = model.clone();
+    if passes.run(Phase::Imported, &mut float, watch)? == Flow::Stop {
+        return Ok(None);
+    }
+    check_weights(&float)?;
     if prepare(&mut float, &mut Prepare::new(options.customs.clone(), options.max_memory), watch)? == Flow::Stop
-        || own(Phase::Prepared, &mut float, watch)? == Flow::Stop
+        || passes.run(Phase::Prepared, &mut float, watch)? == Flow::Stop
     {
         return Ok(None);
     }
+    let mut way = Way { passes, watch };
     let (engine, samples) = (evidence.engine, evidence.samples);
-    let equalized = stage("equalize", &mut float, watch, |g| equalize(g, &options.config, engine, samples))?;
+    let equalized =
+        way.stage("equalize", Phase::Equalized, &mut float, |g| equalize(g, &options.config, engine, samples))?;
     let Some(equalized) = equalized else { return Ok(None) };
-    if own(Phase::Equalized, &mut float, watch)? == Flow::Stop {
-        return Ok(None);
-    }
     evidence.shard.map_or(Ok(()), |shard| shard.check_model(&float))?;
     let mut graph = float.clone();
-    let Some(declined) = stage("annotate", &mut graph, watch, |g| annotate(g, options))? else { return Ok(None) };
-    if own(Phase::Annotated, &mut graph, watch)? == Flow::Stop {
-        return Ok(None);
-    }
-    Ok(Some(Annotated { float, graph, equalized, declined }))
+    let declined = way.stage("annotate", Phase::Annotated, &mut graph, |g| annotate(g, options))?;
+    Ok(declined.map(|declined| Annotated { float, graph, equalized, declined }))
 }
 
 fn run(
@@ -245,33 +245,26 @@ fn run(
 ) -> Result<Option<Quantized>> {
     options.check()?;
     let config = &options.config;
-    let own = |phase, g: &mut Graph, watch: &mut dyn Watch| options.passes.run(phase, g, watch);
     let Some(annotated) = annotated(model, options, evidence, watch)? else { return Ok(None) };
     let Annotated { float, graph: mut g, equalized, declined } = annotated;
     let (engine, samples) = (evidence.engine, evidence.samples);
-    let values = stage("calibrate", &mut g, watch, |g| match evidence.shard {
+    let mut way = Way { passes: &options.passes, watch };
+    let values = way.stage("calibrate", Phase::Calibrated, &mut g, |g| match evidence.shard {
         Some(shard) => calibrate::calibrate_from(g, options, shard),
         None => calibrate(g, options, engine, samples),
     })?;
     let Some(values) = values else { return Ok(None) };
-    if own(Phase::Calibrated, &mut g, watch)? == Flow::Stop {
-        return Ok(None);
-    }
     let cx = Refine { float: &float, engine, samples, limit: config.refine_samples };
-    let Some(corrections) = stage("refine", &mut g, watch, |g| refine(g, options, &cx))? else { return Ok(None) };
-    if own(Phase::Refined, &mut g, watch)? == Flow::Stop {
-        return Ok(None);
-    }
+    let corrections = way.stage("refine", Phase::Refined, &mut g, |g| refine(g, options, &cx))?;
+    let Some(corrections) = corrections else { return Ok(None) };
     let mut qdq = g.clone();
-    let Some(left) = stage("realize", &mut g, watch, |g| realize(g, config, &options.realizers))? else {
-        return Ok(None);
-    };
-    for g in [&mut qdq, &mut g] {
+    let left = way.stage("realize", Phase::Realized, &mut g, |g| {
+        let left = realize(g, config, &options.realizers)?;
         declined::record_left(g, &declined, &left)?;
-    }
-    if own(Phase::Realized, &mut g, watch)? == Flow::Stop {
-        return Ok(None);
-    }
+        Ok(left)
+    })?;
+    let Some(left) = left else { return Ok(None) };
+    declined::record_left(&mut qdq, &declined, &left)?;
     hardware::check(&g, hardware::find(&config.hardware)?)?;
     let sizes: Vec<Vec<usize>> = match samples.is_empty() {
         true => sizes_of_one(&float),
@@ -318,18 +311,32 @@ fn check_weights(g: &Graph) -> Result<()> {
     Ok(())
 }
 
-/// Runs one stage, then verifies and shows its graph; `None` if the watch has seen enough.
-fn stage<T>(
-    name: &str,
-    g: &mut Graph,
-    watch: &mut dyn Watch,
-    run: impl FnOnce(&mut Graph) -> Result<T>,
-) -> Result<Option<T>> {
-    watch.before(name, g);
-    let result = run(g).and_then(|result| {
-        g.sweep();
-        verify::verify(g).map(|()| result)
-    });
-    let result = result.map_err(|e| e.context(format!("running stage '{name}'")))?;
-    Ok((watch.after(name, g, true) == Flow::Continue).then_some(result))
+/// What every stage takes along.
+struct Way<'a> {
+    passes: &'a Passes,
+    watch: &'a mut dyn Watch,
+}
+
+impl Way<'_> {
+    /// Runs one stage, verifies and shows its graph, and runs the user's passes behind it; `None` if the watch has seen
+    /// enough.
+    fn stage<T>(
+        &mut self,
+        name: &str,
+        phase: Phase,
+        g: &mut Graph,
+        run: impl FnOnce(&mut Graph) -> Result<T>,
+    ) -> Result<Option<T>> {
+        self.watch.before(name, g);
+        let result = run(g).and_then(|result| {
+            g.sweep();
+            verify::verify(g).map(|()| result)
+        });
+        let result = result.map_err(|e| e.context(format!("running stage '{name}'")))?;
+        let flow = match self.watch.after(name, g, true) {
+            Flow::Continue => self.passes.run(phase, g, self.watch)?,
+            Flow::Stop => Flow::Stop,
+        };
+        Ok((flow == Flow::Continue).then_some(result))
+    }
 }

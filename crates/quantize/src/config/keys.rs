@@ -103,9 +103,24 @@ fn check(given: &Table) -> Result<()> {
     Ok(())
 }
 
+/// What an operator or a layer has of its own besides the kinds of tensors, and what is in force where it has nothing.
+const OWN: [(&str, &str); 2] =
+    [("skip", "skip_k_conv and skip_dense"), ("output", "the rule, output where the model ends")];
+
+/// The keys of operators and layers, and what is in force where they say nothing.
+pub fn scoped() -> Vec<(String, String)> {
+    let kinds = KINDS.map(|(_, name)| (format!("{name}.*"), format!("{name}.*")));
+    let own = OWN.map(|(key, otherwise)| (key.to_string(), otherwise.to_string()));
+    let keys = || own.iter().chain(&kinds);
+    let of_ops = keys().map(|(key, otherwise)| (format!("op.NAME.{key}"), otherwise.clone()));
+    let of_layers =
+        keys().map(|(key, otherwise)| (format!("layer.\"NAME\".{key}"), format!("op.NAME.{key}, {otherwise}")));
+    of_ops.chain(of_layers).collect()
+}
+
 fn check_choices(choices: &Table, at: &str) -> Result<()> {
     let kinds = KINDS.iter().map(|(_, name)| name.to_string());
-    let known: Vec<String> = kinds.chain(["skip".into(), "output".into()]).collect();
+    let known: Vec<String> = kinds.chain(OWN.map(|(key, _)| key.into())).collect();
     choices.iter().try_for_each(|(key, value)| check_one(key, value, at, &known))
 }
 

@@ -211,6 +211,11 @@ impl Config {
         keys::flat(self)
     }
 
+    /// The keys of operators (`op.NAME.skip`) and layers, with what is in force where they say nothing.
+    pub fn scoped_entries() -> Vec<(String, String)> {
+        keys::scoped()
+    }
+
     /// The same choices with nothing left open.
     #[must_use]
     pub fn filled(&self) -> Self {

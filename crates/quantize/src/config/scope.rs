@@ -2,7 +2,7 @@
 
 use super::{Config, Output, Spec};
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::text::OPERATORS;
+use lowbit_ir::text::{OPERATORS, operator_meant};
 use lowbit_ir::{Error, Graph, Kind, Node, NodeId, Op, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -74,7 +74,10 @@ impl Scopes {
                     "layer.\"{pattern}\" names no node of the model{}",
                     did_you_mean(pattern, all)
                 ))
-                .hint("the names that lowbit inspect --json gives; * stands for any letters, ? for one"));
+                .hint(
+                    "the names that lowbit inspect --lowered --json gives of the float model, where nodes are merged as they \
+                     will be (a Sigmoid into a Silu); * stands for any letters, ? for one",
+                ));
             }
             for id in matching {
                 scopes.add(g.node(id), id, pattern, choices, config)?;
@@ -284,14 +287,15 @@ fn matches(pattern: &str, name: &str) -> bool {
 fn check_operators(g: &Graph, config: &Config) -> Result<()> {
     for name in config.op.keys() {
         if !OPERATORS.contains(&name.as_str()) {
-            return Err(Error::new(format!("op.{name} names no operator{}", did_you_mean(name, &OPERATORS)))
+            return Err(Error::new(format!("op.{name} names no operator{}", operator_meant(name)))
                 .hint("the names that lowbit list ops gives"));
         }
         if !g.nodes().any(|(_, n)| n.op.name() == name) {
             let mut here: Vec<&str> = g.nodes().map(|(_, n)| n.op.name()).collect();
             here.sort_unstable();
             here.dedup();
-            return Err(Error::new(format!("op.{name}: the model has no such operator"))
+            let near = did_you_mean(name, here.iter().copied());
+            return Err(Error::new(format!("op.{name}: the model has no such operator{near}"))
                 .hint(format!("prepared for quantization it has {}", here.join(", "))));
         }
     }

@@ -56,6 +56,9 @@ pub enum Per {
     Block(usize),
 }
 
+/// Largest block: what a 32-bit size holds, as files and other tools have it.
+const LARGEST_BLOCK: usize = i32::MAX as usize;
+
 /// Which scales are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -199,8 +202,10 @@ impl Spec {
             )
             .hint("signed = true, or narrow = false"));
         }
-        if self.per == Some(Per::Block(0)) {
-            return Err(Error::new("expected blocks of at least one element, found block(0)"));
+        if let Some(Per::Block(size)) = self.per
+            && !(1..=LARGEST_BLOCK).contains(&size)
+        {
+            return Err(Error::new(format!("expected blocks of 1..={LARGEST_BLOCK} elements, found block({size})")));
         }
         if kind == Kind::Input && matches!(self.per, Some(Per::Block(_))) {
             return Err(Error::new("values in memory have one scale a tensor or a channel")
@@ -316,6 +321,7 @@ mod tests {
             (Spec::bits(1), Kind::Weight, "2..=16"),
             (Spec::bits(33), Kind::Activation, "2..=32"),
             (Spec::default().per_block(0), Kind::Weight, "block(0)"),
+            (Spec::default().per_block(usize::MAX), Kind::Weight, "expected blocks of 1..=2147483647"),
             (Spec::default().per_channel(), Kind::Activation, "one scale a tensor"),
             (Spec::default().unsigned().narrow(), Kind::Weight, "signed = false has none"),
         ] {

@@ -21,7 +21,7 @@ impl Allowed {
 pub fn choose(g: &Graph, layer: &Node, allowed: Allowed) -> Result<std::result::Result<DType, String>> {
     let bound = match bounds::bound(g, layer) {
         Ok(bound) => bound,
-        Err(e) => return Ok(Err(e.message().to_string())),
+        Err(e) => return Ok(Err(e.reason())),
     };
     let Some(bits) = bound.map(|b| b.bits_needed()) else { return Ok(Err("its operands are not integers".into())) };
     let dtype = if bits <= 32 { DType::I32 } else { DType::I64 };

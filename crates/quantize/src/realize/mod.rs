@@ -29,8 +29,7 @@ use crate::declined;
 use crate::prepare::rewrite;
 use lowbit_arithmetic::Rounding;
 use lowbit_ir::op::{Binary, Category, ReduceKind, Rescale, ResizeMode};
-use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::text::OPERATORS;
+use lowbit_ir::text::{OPERATORS, operator_meant};
 use lowbit_ir::{Error, Graph, Node, NodeId, Op, Result, ValueId, catching, check_float_mode};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -142,7 +141,7 @@ impl Realizers {
             None => Ok(()),
             Some(name) => Err(Error::new(format!(
                 "a function realizes the operator '{name}', which does not exist{}",
-                did_you_mean(name, &OPERATORS)
+                operator_meant(name)
             ))
             .hint("the names that lowbit list ops gives")),
         }

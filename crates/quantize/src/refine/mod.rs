@@ -1,9 +1,12 @@
 //! Refine: corrections of a calibrated graph, after all ranges are known.
 
 mod bias_correction;
-pub(crate) mod pairs;
+mod pairs;
+
+pub use pairs::add_to_bias;
 
 use crate::Options;
+use crate::phase::guarded;
 use crate::samples::Samples;
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::{Engine, Error, Graph, Result, catching, check_float_mode};
@@ -107,8 +110,8 @@ pub fn refine(g: &mut Graph, options: &Options, cx: &Refine) -> Result<Vec<Corre
     check_float_mode()?;
     let mut corrections = Vec::new();
     for name in names {
-        let found = options.refinements.run(name, g, cx).map_err(|e| e.context(format!("running refinement '{name}'")));
-        corrections.extend(found?);
+        let found = guarded(g, |g| options.refinements.run(name, g, cx));
+        corrections.extend(found.map_err(|e| e.context(format!("running refinement '{name}'")))?.0);
     }
     Ok(corrections)
 }

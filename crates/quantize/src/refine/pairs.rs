@@ -55,7 +55,8 @@ pub fn constants(g: &Graph, layer: NodeId) -> Result<(Tensor, Option<Tensor>)> {
     Ok((real(weights)?, node.input(2).map(real).transpose()?))
 }
 
-/// Adds `delta` to the integer bias of a calibrated layer, or gives it one; tells the greatest change.
+/// Adds `delta`, a number for every output channel, to the integer bias of a calibrated layer, or gives it one; tells the
+/// greatest change.
 pub fn add_to_bias(g: &mut Graph, layer: NodeId, delta: &[f64]) -> Result<f32> {
     let node = g.node(layer);
     let name = format!("{}.bias", node.name);

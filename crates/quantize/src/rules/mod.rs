@@ -11,8 +11,7 @@ mod pool;
 
 use crate::annotate::{Annotator, Call, Decision};
 use lowbit_ir::op::{Binary, ReduceKind, ResizeMode};
-use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::text::OPERATORS;
+use lowbit_ir::text::{OPERATORS, operator_meant};
 use lowbit_ir::{Error, Op, Result, catching};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -138,7 +137,7 @@ impl Rules {
             None => Ok(()),
             Some(name) => Err(Error::new(format!(
                 "a rule overrides the operator '{name}', which does not exist{}",
-                did_you_mean(name, &OPERATORS)
+                operator_meant(name)
             ))
             .hint("the names that lowbit list ops gives")),
         }
@@ -156,7 +155,8 @@ impl Rules {
         let decision = match own {
             Some(own) => catching("the rule", || own(call, cx)),
             None => (rule.run)(call, cx),
-        }?;
+        };
+        let decision = decision.map_err(|e| e.context(format!("applying the rule '{name}'")))?;
         Ok((name, decision))
     }
 }

@@ -167,12 +167,25 @@ pub static OPS: &[OpRow] = &[
 ];
 
 /// Operators that are refused for a reason of their own: domain, name, why, and what to try.
-pub static REFUSED: &[(&str, &str, &str, &str)] = &[(
-    "",
-    "DynamicQuantizeLinear",
-    "its scale is known only while running, and integers here have scales that are known before",
-    "quantize the float model with calibration data instead",
-)];
+pub static REFUSED: &[(&str, &str, &str, &str)] = &[
+    ("", "DynamicQuantizeLinear", RUNNING, CALIBRATE),
+    ("com.microsoft", "DynamicQuantizeMatMul", RUNNING, CALIBRATE),
+    (
+        "com.microsoft",
+        "MatMulIntegerToFloat",
+        "its first operand has a scale that is known only while running, and integers here have scales that are known before",
+        CALIBRATE,
+    ),
+    (
+        "com.microsoft",
+        "MatMulNBits",
+        "its weights are packed in blocks for a product of floats, which has no integer form here",
+        "quantize the float model with weight.bits = 4 and weight.per = \"block(32)\" instead",
+    ),
+];
+
+const RUNNING: &str = "its scale is known only while running, and integers here have scales that are known before";
+const CALIBRATE: &str = "quantize the float model with calibration data instead";
 
 /// The row of an operator.
 pub fn find(domain: &str, op_type: &str) -> Option<&'static OpRow> {
