@@ -8,8 +8,8 @@ use lowbit_ir::infer::{apply, apply_as};
 use lowbit_ir::interp::Interpreter;
 use lowbit_ir::op::{CustomId, MatMul};
 use lowbit_ir::{CustomOp, Customs, DType, Engine, Error, Graph, Op, Quant, Result, Tensor, Type};
-use lowbit_runtime::Isa;
 use lowbit_runtime::isa::{cpu_name, detect};
+use lowbit_runtime::{Isa, Kind};
 
 #[test]
 fn every_executor_gives_the_same_bits() {
@@ -77,6 +77,23 @@ fn what_has_kernels_is_not_left_to_the_interpreter() {
     }
     assert!(count > 40);
     assert!(left.is_empty(), "{}", left.join("\n"));
+}
+
+/// Neither a zero point of weights nor a rounding makes a step of its own of what follows a layer.
+#[test]
+fn layers_and_their_requantization_are_one_step() {
+    let cases: Vec<_> = suite::cases().into_iter().filter(|case| case.name.starts_with(suite::fused::FUSED)).collect();
+    assert!(cases.len() > 200);
+    for case in cases {
+        for isa in Isa::available() {
+            let program = lowbit_compile::compile(&case.graph, &Target::isa(isa.name).unwrap()).unwrap();
+            let names: Vec<&str> = program.steps().iter().map(|s| s.name.as_str()).collect();
+            let last = if case.name.ends_with("true") { "acc + y + sum" } else { "acc + y" };
+            assert!(names.contains(&last), "{} on {}: {names:?}", case.name, isa.name);
+            let bytes = |kind: &Kind| !matches!(kind, Kind::QGemm8W16(_) | Kind::QDw8W16(_));
+            assert!(program.steps().iter().all(|s| bytes(&s.kind)), "{} on {}", case.name, isa.name);
+        }
+    }
 }
 
 /// The first element that differs, NaNs being equal whatever their payload.

@@ -1,5 +1,7 @@
 //! The operator suite: graphs with inputs, as values, for every executor to run.
 
+pub mod fused;
+
 use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::infer::{apply, apply_as};
 use lowbit_ir::op::{
@@ -1193,5 +1195,6 @@ pub fn cases() -> Vec<Case> {
     more_axes(&mut out);
     roundings(&mut out);
     weights(&mut out);
+    fused::fused(&mut out);
     out
 }

@@ -102,9 +102,7 @@ fn integer_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>)
         (x, g.ty(acc).dtype, g.ty(to).dtype),
         (DType::U8, DType::I32, DType::U8) | (DType::U16, DType::I32 | DType::I64, DType::U16)
     );
-    // Words are rounded as the method does by default; all else is an element's own, but for chance.
-    let rounded = if g.ty(to).dtype == DType::U8 { !by_chance(rescale) } else { is_default(rescale) };
-    if !fits || !stored_alike(g, mac, to) || !rounded {
+    if !fits || !stored_alike(g, mac, to) || by_chance(rescale) {
         return plain;
     }
     let nodes = vec![mac, requant];
@@ -125,11 +123,6 @@ fn integer_chain(g: &Graph, users: &Users, mac: NodeId, taken: &HashSet<NodeId>)
 /// Whether a rounding asks where in its sample an element lies, which kernels that only see a part of it do not know.
 pub const fn by_chance(how: Rescale) -> bool {
     matches!(how.rounding, Rounding::Stochastic { .. })
-}
-
-/// Whether a rounding is its method's default.
-pub fn is_default(how: Rescale) -> bool {
-    how.rounding == how.method.default_rounding()
 }
 
 /// Whether a value is what the epilogues store: u8 with one scale.

@@ -163,7 +163,14 @@ impl Bench {
                 (0..taps * mr).map(|i| x[i / mr * k + i % mr * taps * k..].as_ptr()).collect();
             let w = aligned(row.packed(nr, taps, k), 1i8);
             let bias = aligned(nr, 5i64);
-            let scales = aligned(nr, Rescale::Float32 { m: 0.01 });
+            let float = aligned(nr, 0.01f32);
+            let how = Requant {
+                scales: Scales::Float32(float.as_ptr()),
+                rounding: Rounding::HalfEven,
+                zero_point: 3,
+                lo: 0,
+                hi: 65535,
+            };
             let y = aligned(mr * nr * 8, 0u8);
             let args = gemm::Q16Args {
                 rows: mr,
@@ -177,7 +184,7 @@ impl Bench {
                 sums: std::ptr::null(),
                 y: y.as_mut_ptr(),
                 y_stride: nr * 8,
-                epilogue: gemm::Epilogue16::Requant { scales: scales.as_ptr(), zero_point: 3, lo: 0, hi: 65535 },
+                epilogue: gemm::Epilogue16::Requant { how, narrow: true },
             };
             // SAFETY: the row's features are there, and the buffers are as large as the contract asks.
             let cycles = self.cycles(|| unsafe { (row.run)(black_box(&args)) });

@@ -96,6 +96,16 @@ impl Scales {
         }
     }
 
+    /// The multipliers from a channel on.
+    #[inline]
+    pub const fn from(self, channel: usize) -> Scales {
+        match self {
+            Scales::Float32(m) => Scales::Float32(m.wrapping_add(channel)),
+            Scales::Fixed(m, shift) => Scales::Fixed(m.wrapping_add(channel), shift.wrapping_add(channel)),
+            Scales::Shift(shift) => Scales::Shift(shift.wrapping_add(channel)),
+        }
+    }
+
     /// The multiplier of one channel.
     ///
     /// # Safety

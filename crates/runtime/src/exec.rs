@@ -340,15 +340,10 @@ impl Resolve for FloatEpilogue {
 impl Resolve for Epilogue16 {
     type Kernel = gemm::Epilogue16;
 
-    fn at(&self, entry: usize, _: usize, _: usize, _: &Memory<'_>) -> gemm::Epilogue16 {
+    fn at(&self, entry: usize, _: usize, _: usize, memory: &Memory<'_>) -> gemm::Epilogue16 {
         match self {
             None => gemm::Epilogue16::Accumulator,
-            Some(r) => gemm::Epilogue16::Requant {
-                scales: r.scales[entry..].as_ptr(),
-                zero_point: r.zero_point,
-                lo: r.lo,
-                hi: r.hi,
-            },
+            Some(r) => gemm::Epilogue16::Requant { how: requant_at(&r.how, entry, memory), narrow: r.narrow },
         }
     }
 }

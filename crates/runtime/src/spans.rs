@@ -42,9 +42,6 @@ pub trait Store {
 
     /// Its addresses.
     fn places_mut(&mut self) -> Vec<&mut Place>;
-
-    /// Whether what lies outside the program's memory has entries for `padded` channels.
-    fn serves(&self, padded: usize) -> bool;
 }
 
 impl Store for Epilogue {
@@ -78,10 +75,6 @@ impl Store for Epilogue {
             }
         }
     }
-
-    fn serves(&self, _: usize) -> bool {
-        true
-    }
 }
 
 impl Store for FloatEpilogue {
@@ -96,10 +89,6 @@ impl Store for FloatEpilogue {
     fn places_mut(&mut self) -> Vec<&mut Place> {
         self.add.iter_mut().map(|(other, _)| other).collect()
     }
-
-    fn serves(&self, _: usize) -> bool {
-        true
-    }
 }
 
 impl Store for Epilogue16 {
@@ -107,16 +96,12 @@ impl Store for Epilogue16 {
         if self.is_some() { 2 } else { 8 }
     }
 
-    fn spans(&self, _: usize, _: usize) -> Vec<Span> {
-        Vec::new()
+    fn spans(&self, padded: usize, _: usize) -> Vec<Span> {
+        self.iter().flat_map(|r| r.how.scales.spans(padded)).collect()
     }
 
     fn places_mut(&mut self) -> Vec<&mut Place> {
-        Vec::new()
-    }
-
-    fn serves(&self, padded: usize) -> bool {
-        self.as_ref().is_none_or(|r| r.scales.len() >= padded)
+        self.iter_mut().flat_map(|r| r.how.scales.places_mut()).collect()
     }
 }
 
@@ -214,7 +199,6 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
         // Two threads may hold two panels.
         let apart = |p: &[Panel]| p[0].channel + p[0].cols <= p[1].channel;
         fits(self.panels.windows(2).all(apart), "panels in the order of their channels")?;
-        fits(self.epilogue.serves(self.padded()), "a change of scale for every column")?;
         if let Some(offset) = self.offset {
             self::row(offset.sums, gemm::SUMS, isa)?;
         }
@@ -255,7 +239,6 @@ impl<X, W, B, Y, K, E: Store> Dw<dwconv::Args<X, W, B, Y, K>, W, E> {
         pixels(&self.window, size_of::<X>())?;
         fits(product([self.channels, size_of::<X>()]) <= self.window.pixel, "channels within a pixel")?;
         fits(few_weights(self.channels, &self.window), "weights of a size that fits")?;
-        fits(self.epilogue.serves(padded(self.channels, 64)), "a change of scale for every channel")?;
         let bytes = (self.row.packed)(self.channels, self.window.taps()) * size_of::<W>();
         fits(self.w_bytes == bytes, "whole weights")
     }

@@ -507,16 +507,16 @@ fn wide_step<A, D, W: Number + TryFrom<i64>>(
     step(cx, chain, geo, family, numbers, |cx, entries| requant16(cx, chain, entries))
 }
 
-fn requant16(cx: &Lower<'_>, chain: &Chain, entries: &[Option<usize>]) -> Result<Option<Requant16>> {
+fn requant16(cx: &mut Lower<'_>, chain: &Chain, entries: &[Option<usize>]) -> Result<Option<Requant16>> {
     match &chain.tail {
         Tail::Accumulator => Ok(None),
         Tail::Requant { rescale, to, add: None } => {
-            let to = cx.g.ty(*to).quant()?;
-            let out = stored(to)?;
-            let acc = cx.g.ty(cx.g.node(chain.mac).outputs[0]).quant()?;
-            let of = |entry: &Option<usize>| rescale_of(*rescale, acc, to, *entry);
-            let scales = entries.iter().map(of).collect::<Result<_, _>>()?;
-            Ok(Some(Requant16 { scales, zero_point: out.zero_point, lo: out.qmin, hi: out.qmax }))
+            let node = cx.g.node(chain.mac);
+            let (low, high) = (i64::from(i32::MIN), i64::from(i32::MAX));
+            let within = |b: bounds::MacBound| b.channels.iter().all(|(least, most)| low <= *least && *most <= high);
+            let narrow = bounds::bound(cx.g, node)?.is_some_and(within);
+            let acc = cx.g.ty(node.outputs[0]).quant()?;
+            Ok(Some(Requant16 { how: requant(cx, *rescale, acc, *to, entries)?, narrow }))
         }
         Tail::Requant { .. } | Tail::Float { .. } => {
             Err(Error::new("expected a 16-bit tail: a defect of the compiler"))

@@ -178,7 +178,7 @@ unsafe fn requantized<const P: usize, S: Rescale16>(
                     let other = |p: usize| residual.r.add(pixel[p].min(last) * residual.r_stride + first);
                     let other = spread_all(load::<P>(other));
                     let mut q = acc;
-                    unroll!(4, j => q[j] = joined.apply(by[j].apply(acc[j]), other[j]));
+                    unroll!(4, j => q[j] = joined.apply::<true>(by[j].apply(acc[j]), other[j]));
                     store::<P>(a, pixel, first, bytes.pack_lanes(q[0], q[1], q[2], q[3]));
                 });
             }

@@ -177,10 +177,10 @@ unsafe fn blocks<const D: usize, X: Activation, W>(a: &Args<X, W, i64, u8, Epilo
                         put(place(i) + 8, _mm512_extracti64x4_epi64::<1>(sum));
                     }
                 }),
-                Epilogue16::Requant { scales, zero_point, lo, hi } => {
-                    let multipliers = Multipliers::read(scales.add(first), n);
-                    let (top, words) = (hi - zero_point, Words::new(zero_point, lo, hi));
-                    match multipliers.kind {
+                Epilogue16::Requant { how, .. } => {
+                    let multipliers = Multipliers::of_scales(how.scales.from(first), n);
+                    let (top, words) = (how.hi - how.zero_point, Words::new(how.zero_point, how.lo, how.hi));
+                    match if how.is_default() { multipliers.kind } else { Kind::Mixed } {
                         Kind::Float => requantized::<D, X, W, Float8>(a, first, w, &multipliers, top, words),
                         Kind::Fixed => requantized::<D, X, W, Fixed8>(a, first, w, &multipliers, top, words),
                         Kind::Any => requantized::<D, X, W, Any8>(a, first, w, &multipliers, top, words),

@@ -25,8 +25,21 @@ unsafe fn widen(x: *const u8) -> __m512i {
 /// The CPU has AVX-512, and the pointers are valid as the module's contract says.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub unsafe fn add_u8(n: usize, a: *const u8, b: *const u8, y: *mut u8, how: &AddParams) {
-    let bytes = Bytes::new(how.zero_point, how.lo, how.hi);
     let sum = Sum16::new(how);
+    // SAFETY: passed on.
+    unsafe {
+        match sum.is_rounded() {
+            false => add_by::<false>(n, a, b, y, how, sum),
+            true => add_by::<true>(n, a, b, y, how, sum),
+        }
+    }
+}
+
+/// # Safety
+/// As [`add_u8`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn add_by<const ROUNDED: bool>(n: usize, a: *const u8, b: *const u8, y: *mut u8, how: &AddParams, sum: Sum16) {
+    let bytes = Bytes::new(how.zero_point, how.lo, how.hi);
     let (z1, z2) = (_mm512_set1_epi32(how.z1), _mm512_set1_epi32(how.z2));
     for i in (0..n).step_by(64) {
         // SAFETY: inputs are readable for 64 bytes from any element on, the output is written within n.
@@ -34,7 +47,7 @@ pub unsafe fn add_u8(n: usize, a: *const u8, b: *const u8, y: *mut u8, how: &Add
             let part = |j: usize| {
                 let a = _mm512_sub_epi32(widen(a.add(i + 16 * j)), z1);
                 let b = _mm512_sub_epi32(widen(b.add(i + 16 * j)), z2);
-                sum.apply(a, b)
+                sum.apply::<ROUNDED>(a, b)
             };
             store_bytes(y.add(i), (n - i).min(64), bytes.pack(part(0), part(1), part(2), part(3)));
         }

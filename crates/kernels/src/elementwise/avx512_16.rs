@@ -20,7 +20,7 @@ pub unsafe fn add_u16(n: usize, a: *const u16, b: *const u16, y: *mut u16, how: 
         // SAFETY: inputs are readable for 64 bytes from any element on, the output is written within n.
         unsafe {
             let (a, b) = (_mm512_loadu_si512(a.add(i).cast()), _mm512_loadu_si512(b.add(i).cast()));
-            let add = |a: __m512i, b: __m512i| sum.apply(_mm512_sub_epi32(a, z1), _mm512_sub_epi32(b, z2));
+            let add = |a: __m512i, b: __m512i| sum.apply::<true>(_mm512_sub_epi32(a, z1), _mm512_sub_epi32(b, z2));
             // Within 128-bit lanes, as they are narrowed.
             let low = add(_mm512_unpacklo_epi16(a, zero), _mm512_unpacklo_epi16(b, zero));
             let high = add(_mm512_unpackhi_epi16(a, zero), _mm512_unpackhi_epi16(b, zero));

@@ -110,6 +110,8 @@ macro_rules! rescale {
     };
 }
 
+pub(super) use rescale;
+
 /// A tile of `G` groups of `P` rows. A group has `V` registers, `W = V / P` for each of its rows.
 ///
 /// # Safety
@@ -125,7 +127,11 @@ unsafe fn q8_tile<const G: usize, const V: usize, const P: usize>(a: &QArgs) {
         };
         rescale!(acc, how, G, V, V / P, rounded::<G, V, P>);
         if let Epilogue::RequantAdd(_, residual) = &a.epilogue {
-            return q8_join::<G, V, P>(acc, a, how, residual);
+            let joined = Joined::new(how, &residual.add);
+            return match joined.is_rounded() {
+                false => q8_join::<G, V, P, false>(acc, a, &joined, residual),
+                true => q8_join::<G, V, P, true>(acc, a, &joined, residual),
+            };
         }
         let bytes = Bytes::new(how.zero_point, how.lo, how.hi);
         unroll!(G, g => {
@@ -141,7 +147,7 @@ unsafe fn q8_tile<const G: usize, const V: usize, const P: usize>(a: &QArgs) {
 /// As [`q8_tile`].
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn rounded<const G: usize, const V: usize, const P: usize>(
+pub(super) unsafe fn rounded<const G: usize, const V: usize, const P: usize>(
     mut acc: [[__m512i; V]; G],
     how: &Requant,
 ) -> [[__m512i; V]; G] {
@@ -276,23 +282,22 @@ unsafe fn q8_store_accumulators<const G: usize, const V: usize, const P: usize>(
 /// As [`q8_tile`].
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn q8_join<const G: usize, const V: usize, const P: usize>(
+unsafe fn q8_join<const G: usize, const V: usize, const P: usize, const ROUNDED: bool>(
     acc: [[__m512i; V]; G],
     a: &QArgs,
-    how: &Requant,
+    joined: &Joined,
     residual: &Residual,
 ) {
     // SAFETY: the caller's promise; rows of the other tensor are readable for whole registers, and those beyond the tile
     // stand for its last.
     unsafe {
-        let joined = Joined::new(how, &residual.add);
         let bytes = Bytes::new(residual.add.zero_point, residual.add.lo, residual.add.hi);
         for (g, acc) in acc.iter().enumerate() {
             let mut acc = *acc;
             unroll!(V, v => {
                 let row = (g * P + v / (V / P)).min(a.rows - 1);
                 let other = residual.r.add(row * residual.r_stride + 16 * (v % (V / P)));
-                acc[v] = joined.apply(acc[v], _mm512_cvtepu8_epi32(_mm_loadu_si128(other.cast())));
+                acc[v] = joined.apply::<ROUNDED>(acc[v], _mm512_cvtepu8_epi32(_mm_loadu_si128(other.cast())));
             });
             let [p, q, s, t] = quarters::<V>(&acc);
             q8_store::<P>(a, g * P, bytes.pack(p, q, s, t));

@@ -27,13 +27,13 @@ pub unsafe fn store<const V: usize, X, W>(totals: &[[[__m512i; 2]; V]], a: &Args
                 }
             }
         }
-        Epilogue16::Requant { scales, zero_point, lo, hi } => {
-            let words = Words::new(zero_point, lo, hi);
-            let top = hi - zero_point;
+        Epilogue16::Requant { how, .. } => {
+            let words = Words::new(how.zero_point, how.lo, how.hi);
+            let top = how.hi - how.zero_point;
             // SAFETY: there is a multiplier for each of the tile's channels; the rest is the caller's promise.
             unsafe {
-                let multipliers = Multipliers::read(scales, a.cols);
-                match multipliers.kind {
+                let multipliers = Multipliers::of_scales(how.scales, a.cols);
+                match if how.is_default() { multipliers.kind } else { Kind::Mixed } {
                     Kind::Float => requantized::<V, Float8, X, W>(totals, a, &multipliers, top, words),
                     Kind::Fixed => requantized::<V, Fixed8, X, W>(totals, a, &multipliers, top, words),
                     Kind::Any => requantized::<V, Any8, X, W>(totals, a, &multipliers, top, words),

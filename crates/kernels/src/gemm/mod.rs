@@ -33,9 +33,8 @@ pub(crate) mod avxvnni;
 mod scalar;
 pub(crate) mod sums;
 
-use crate::requant::{Epilogue, FloatEpilogue};
+use crate::requant::{Epilogue, FloatEpilogue, Requant};
 use crate::{Features, Kernel, Row};
-use lowbit_arithmetic::Rescale;
 
 /// u8 activations by i8 weights, 32-bit accumulators. Of one instruction set the widest tile comes first, the narrower
 /// ones for layers of few channels follow.
@@ -342,16 +341,12 @@ pub type QGemm16 = Gemm<Q16Args>;
 pub enum Epilogue16 {
     /// The i64 accumulators.
     Accumulator,
-    /// u16, by each method's default rounding.
+    /// u16.
     Requant {
-        /// One entry a channel of the tile.
-        scales: *const Rescale,
-        /// Added after rounding.
-        zero_point: i32,
-        /// Lowest stored value.
-        lo: i32,
-        /// Highest stored value.
-        hi: i32,
+        /// From accumulators to what is stored.
+        how: Requant,
+        /// Whether the accumulators are proven to fit 32 bits, by which a row may compute less.
+        narrow: bool,
     },
 }
 

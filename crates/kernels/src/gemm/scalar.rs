@@ -1,7 +1,6 @@
 //! The plain rows.
 
 use super::{Args, Epilogue16, FArgs, Q16Args, QArgs};
-use crate::requant::rounding_of;
 use lowbit_arithmetic::{fma, requantize};
 
 /// # Safety
@@ -92,9 +91,9 @@ impl Epilogue16 {
             let y = y.add(row * y_stride);
             match *self {
                 Epilogue16::Accumulator => y.cast::<i64>().add(channel).write_unaligned(acc),
-                Epilogue16::Requant { scales, zero_point, lo, hi } => {
-                    let rescale = *scales.add(channel);
-                    let q = requantize(acc, rescale, rounding_of(&rescale), zero_point, lo, hi, 0);
+                Epilogue16::Requant { how, .. } => {
+                    let rescale = how.scales.at(channel);
+                    let q = requantize(acc, rescale, how.rounding, how.zero_point, how.lo, how.hi, 0);
                     y.cast::<u16>().add(channel).write_unaligned(q as u16);
                 }
             }

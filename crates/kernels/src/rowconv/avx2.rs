@@ -5,7 +5,7 @@
 
 use super::{QArgs, Shape};
 use crate::gemm::{self, avx2::MR, avx2::NR};
-use crate::requant::{Epilogue, Requant, Scales};
+use crate::requant::{Epilogue, Requant};
 
 /// The most kernel rows.
 const ROWS: usize = 8;
@@ -89,24 +89,9 @@ pub unsafe fn by_tiles(a: &QArgs, tile: unsafe fn(&gemm::QArgs)) {
                     sums: sums.as_ptr(),
                     y: a.y.add(first * shape.outputs + channel),
                     y_stride: shape.outputs,
-                    epilogue: Epilogue::Requant(Requant { scales: from(a.requant.scales, channel), ..a.requant }),
+                    epilogue: Epilogue::Requant(Requant { scales: a.requant.scales.from(channel), ..a.requant }),
                 });
             }
-        }
-    }
-}
-
-/// The multipliers from a channel on.
-///
-/// # Safety
-/// There are more channels.
-unsafe fn from(scales: Scales, channel: usize) -> Scales {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match scales {
-            Scales::Float32(m) => Scales::Float32(m.add(channel)),
-            Scales::Fixed(m, shift) => Scales::Fixed(m.add(channel), shift.add(channel)),
-            Scales::Shift(shift) => Scales::Shift(shift.add(channel)),
         }
     }
 }

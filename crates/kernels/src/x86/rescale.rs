@@ -417,7 +417,7 @@ pub struct RoundedSum {
 }
 
 impl RoundedSum {
-    /// As [`Sum16::apply`], a function of its own: inlined beside the common cases it would cost them registers.
+    /// As [`Sum16::apply`].
     #[inline(never)]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     fn apply(&self, a: __m512i, b: __m512i) -> __m512i {
@@ -485,10 +485,16 @@ impl Sum16 {
         }
     }
 
-    /// The rescaled sums of operands without zero points: saturating i32 without zero point.
+    /// Whether [`Sum16::apply`] must be told so.
+    pub const fn is_rounded(&self) -> bool {
+        matches!(self, Sum16::Rounded(_))
+    }
+
+    /// The rescaled sums of operands without zero points: saturating i32 without zero point. Where roundings are their
+    /// method's, and `ROUNDED` is false, the loop around has no call in it, which would take all its registers.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub fn apply(self, a: __m512i, b: __m512i) -> __m512i {
+    pub fn apply<const ROUNDED: bool>(self, a: __m512i, b: __m512i) -> __m512i {
         match self {
             Sum16::Float { m1, m2, top } => {
                 let a = _mm512_mul_ps(_mm512_cvtepi32_ps(a), m1);
@@ -498,7 +504,8 @@ impl Sum16 {
                 let ordered = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(sum, sum);
                 _mm512_maskz_cvtps_epi32(ordered, _mm512_min_ps(sum, top))
             }
-            Sum16::Rounded(ref sum) => sum.apply(a, b),
+            Sum16::Rounded(ref sum) if ROUNDED => sum.apply(a, b),
+            Sum16::Rounded(_) => a,
             Sum16::Left { m1, m2, left } => {
                 let half_sum = |a: __m512i, b: __m512i| {
                     let sum = _mm512_add_epi64(_mm512_mul_epi32(a, m1), _mm512_mul_epi32(b, m2));
@@ -529,6 +536,11 @@ pub struct Joined {
 }
 
 impl Joined {
+    /// As [`Sum16::is_rounded`].
+    pub const fn is_rounded(&self) -> bool {
+        self.sum.is_rounded()
+    }
+
     /// The parameters in registers.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
@@ -542,13 +554,14 @@ impl Joined {
         }
     }
 
-    /// From rescaled accumulators and the stored values of the other tensor to saturating i32.
+    /// From rescaled accumulators and the stored values of the other tensor to saturating i32; `ROUNDED` as for
+    /// [`Sum16::apply`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub fn apply(&self, rescaled: __m512i, r: __m512i) -> __m512i {
+    pub fn apply<const ROUNDED: bool>(&self, rescaled: __m512i, r: __m512i) -> __m512i {
         // Bounded before the zero point is added, which so cannot overflow.
         let q = _mm512_min_epi32(_mm512_max_epi32(rescaled, self.lo), self.hi);
-        self.sum.apply(_mm512_add_epi32(q, self.offset), _mm512_sub_epi32(r, self.z2))
+        self.sum.apply::<ROUNDED>(_mm512_add_epi32(q, self.offset), _mm512_sub_epi32(r, self.z2))
     }
 }
 

@@ -9,6 +9,8 @@
 //! With a smaller shift an accumulator beyond 32 bits saturates whatever its multiplier is, so that one limited to 32
 //! bits, whose product 64 bits hold, does the same.
 
+use super::lanes::first16;
+use crate::requant::Scales;
 use core::arch::x86_64::*;
 use lowbit_arithmetic::Rescale;
 
@@ -190,6 +192,40 @@ impl Multipliers {
             [false, _, false] => Kind::Fixed,
             [false, _, true] => Kind::Any,
             [true, _, _] => Kind::Mixed,
+        };
+        of
+    }
+
+    /// Those of the first `n` channels of an epilogue, at most 32.
+    ///
+    /// # Safety
+    /// AVX-512 is enabled; `scales` leads to `n` entries.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub unsafe fn of_scales(scales: Scales, n: usize) -> Self {
+        let mut of = Multipliers { m: [0; 32], shift: [FAR; 32], kind: Kind::Float };
+        let mut near = 0;
+        for at in [0, 16] {
+            let mask = first16(n.saturating_sub(at));
+            // SAFETY: only the first n are read, and both arrays have 32.
+            unsafe {
+                let load = |from: *const i32| _mm512_maskz_loadu_epi32(mask, from.wrapping_add(at));
+                let (m, shift) = match scales {
+                    Scales::Float32(m) => (load(m.cast()), _mm512_set1_epi32(FAR)),
+                    Scales::Fixed(m, shift) => (load(m), load(shift)),
+                    Scales::Shift(shift) => {
+                        (_mm512_set1_epi32(1 << 30), _mm512_add_epi32(load(shift), _mm512_set1_epi32(30)))
+                    }
+                };
+                near |= _mm512_mask_cmplt_epi32_mask(mask, shift, _mm512_set1_epi32(FAR));
+                _mm512_storeu_si512(of.m.as_mut_ptr().add(at).cast(), m);
+                _mm512_storeu_si512(of.shift.as_mut_ptr().add(at).cast(), shift);
+            }
+        }
+        of.kind = match scales {
+            Scales::Float32(_) => Kind::Float,
+            Scales::Fixed(..) | Scales::Shift(_) if near == 0 => Kind::Fixed,
+            Scales::Fixed(..) | Scales::Shift(_) => Kind::Any,
         };
         of
     }

@@ -2,8 +2,8 @@
 
 use super::rescale8::store_bytes8;
 use crate::gemm::Epilogue16;
+use crate::requant::{Requant, Scales};
 use core::arch::x86_64::*;
-use lowbit_arithmetic::Rescale;
 
 /// An epilogue of eight channels.
 #[derive(Clone, Copy)]
@@ -33,14 +33,18 @@ impl Store8 {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     pub unsafe fn new(epilogue: &Epilogue16, channel: usize, n: usize) -> Self {
-        let Epilogue16::Requant { scales, zero_point, lo, hi } = *epilogue else { return Store8::Plain };
+        let Epilogue16::Requant { how: Requant { scales: Scales::Float32(of), zero_point, lo, hi, .. }, .. } =
+            *epilogue
+        else {
+            return Store8::Plain;
+        };
+        if !matches!(epilogue, Epilogue16::Requant { how, .. } if how.is_default()) {
+            return Store8::Plain;
+        }
         let mut m = [0.0f32; 8];
         for (i, m) in m.iter_mut().enumerate().take(n) {
             // SAFETY: the caller's promise.
-            match unsafe { *scales.add(channel + i) } {
-                Rescale::Float32 { m: this } => *m = this,
-                Rescale::Fixed { .. } | Rescale::Shift { .. } => return Store8::Plain,
-            }
+            *m = unsafe { *of.add(channel + i) };
         }
         Store8::Float {
             // SAFETY: eight floats are a register.

@@ -157,7 +157,15 @@ impl Random {
     }
     /// Multipliers of `n` channels for wide accumulators: of one kind, of any kind, at the edges or of several methods.
     pub fn wide_rescales(&mut self, method: Method, n: usize) -> Vec<Rescale> {
+        let kind = 1 + self.below(7);
+        self.rescales_of_kind(kind, method, n)
+    }
+    /// As [`Random::wide_rescales`], and sometimes of more than one method.
+    pub fn mixed_rescales(&mut self, method: Method, n: usize) -> Vec<Rescale> {
         let kind = self.below(8);
+        self.rescales_of_kind(kind, method, n)
+    }
+    fn rescales_of_kind(&mut self, kind: usize, method: Method, n: usize) -> Vec<Rescale> {
         (0..n)
             .map(|_| match kind {
                 0 => {
@@ -233,6 +241,7 @@ impl Exp2 for i64 {
 }
 
 /// Multipliers of many channels in the form kernels read them.
+#[derive(Debug)]
 pub struct ScaleTable {
     pub method: Method,
     pub rescales: Vec<Rescale>,
@@ -244,7 +253,10 @@ pub struct ScaleTable {
 impl ScaleTable {
     /// Random multipliers for `n` channels, padded with zeros to `padded`.
     pub fn random(random: &mut Random, method: Method, n: usize, padded: usize) -> Self {
-        let rescales: Vec<Rescale> = (0..n).map(|_| random.rescale(method)).collect();
+        Self::of(method, (0..n).map(|_| random.rescale(method)).collect(), padded)
+    }
+    /// These multipliers of one method.
+    pub fn of(method: Method, rescales: Vec<Rescale>, padded: usize) -> Self {
         let (mut float, mut m, mut shift) = (vec![0.0; padded], vec![0; padded], vec![0; padded]);
         for (i, rescale) in rescales.iter().enumerate() {
             match *rescale {
@@ -328,18 +340,24 @@ pub const METHODS: [Method; 3] = [Method::Float32, Method::Fixed, Method::Shift]
 /// As [`Case`], for 64-bit accumulators.
 #[derive(Debug)]
 pub struct Case16 {
-    scales: Vec<Rescale>,
+    table: ScaleTable,
     pub epilogue: Epilogue16,
 }
 
 impl Case16 {
     pub fn random(random: &mut Random, padded: usize) -> Box<Self> {
+        Self::of(random, padded, false)
+    }
+    /// Of accumulators that fit 32 bits if `narrow`, which then are requantized always.
+    pub fn of(random: &mut Random, padded: usize, narrow: bool) -> Box<Self> {
         let method = random.pick(&METHODS);
-        let scales = random.wide_rescales(method, padded);
-        let mut case = Box::new(Case16 { scales, epilogue: Epilogue16::Accumulator });
+        let table = ScaleTable::of(method, random.wide_rescales(method, padded), padded);
+        let mut case = Box::new(Case16 { table, epilogue: Epilogue16::Accumulator });
         let (zero_point, lo, hi) = random.range(65535);
-        if !random.chance(3) {
-            case.epilogue = Epilogue16::Requant { scales: case.scales.as_ptr(), zero_point, lo, hi };
+        if narrow || !random.chance(3) {
+            let rounding = random.rounding(method.default_rounding());
+            let how = Requant { scales: case.table.scales(), rounding, zero_point, lo, hi };
+            case.epilogue = Epilogue16::Requant { how, narrow };
         }
         case
     }
@@ -351,8 +369,8 @@ impl Case16 {
     pub fn expected(&self, acc: i64, channel: usize) -> Vec<u8> {
         match self.epilogue {
             Epilogue16::Accumulator => acc.to_le_bytes().to_vec(),
-            Epilogue16::Requant { zero_point, lo, hi, .. } => {
-                let q = requantize(acc, self.scales[channel], default(self.scales[channel]), zero_point, lo, hi, 0);
+            Epilogue16::Requant { how: Requant { rounding, zero_point, lo, hi, .. }, .. } => {
+                let q = requantize(acc, self.table.rescales[channel], rounding, zero_point, lo, hi, 0);
                 (q as u16).to_le_bytes().to_vec()
             }
         }

@@ -318,7 +318,7 @@ fn requantization_with_any_rounding() {
                 _ => Integers::I64(wide.as_ptr()),
             };
             let method = random.pick(&METHODS);
-            let rescales = random.wide_rescales(method, n + 1);
+            let rescales = random.mixed_rescales(method, n + 1);
             let any = random.pick(&ROUNDINGS);
             let (rounding, step) = (if random.chance(3) { any } else { default(rescales[0]) }, random.below(2));
             let (zero_in, (zero_point, lo, hi)) =

@@ -2,7 +2,7 @@
 
 use super::{Place, Window};
 use crate::memory::ALIGN;
-use lowbit_arithmetic::{Rescale, Rounding};
+use lowbit_arithmetic::Rounding;
 use lowbit_kernels::requant::AddParams;
 use lowbit_kernels::{Kernel, SLACK, copy, dwconv, gemm, rowconv};
 
@@ -166,17 +166,13 @@ pub type QDw8W16 = Dw<dwconv::Q8W16Args, i16, Epilogue16>;
 /// What a layer of 16-bit activations or weights stores: u16, or the i64 accumulators for want of a change of scale.
 pub type Epilogue16 = Option<Requant16>;
 
-/// Rescaling of 64-bit accumulators to u16.
-#[derive(Debug, Clone)]
+/// Rescaling of 64-bit accumulators to u16, see [`lowbit_kernels::gemm::Epilogue16`].
+#[derive(Debug, Clone, Copy)]
 pub struct Requant16 {
-    /// One change of scale a channel, padded as the bias is.
-    pub scales: Vec<Rescale>,
-    /// Added after rounding.
-    pub zero_point: i32,
-    /// Lowest stored value.
-    pub lo: i32,
-    /// Highest stored value.
-    pub hi: i32,
+    /// From accumulators to what is stored.
+    pub how: Requant,
+    /// Whether the accumulators are proven to fit 32 bits.
+    pub narrow: bool,
 }
 
 /// Integer convolution whose input rows are copied with their padding; a tile is `rows` output rows.

@@ -107,8 +107,8 @@ fn requant() -> Requant {
     Requant { scales: Scales::Fixed(W, Place::Const(1024)), rounding: Rounding::HalfUp, zero_point: 3, lo: 0, hi: 255 }
 }
 
-fn requant16(entries: usize) -> Epilogue16 {
-    Some(Requant16 { scales: vec![rescale(); entries], zero_point: 3, lo: 0, hi: 65535 })
+fn requant16() -> Epilogue16 {
+    Some(Requant16 { how: Requant { hi: 65535, ..requant() }, narrow: false })
 }
 
 fn rescale() -> Rescale {
@@ -242,7 +242,7 @@ macro_rules! scales16 {
     ($kind:ident) => {
         [
             broken!(Kind::$kind(s) => s.offset = Some(offset(s.bias)), "weights without an offset"),
-            broken!(Kind::$kind(s) => s.epilogue.as_mut().unwrap().scales.truncate(7), "a change of scale for every"),
+            broken!(Kind::$kind(s) => s.epilogue.as_mut().unwrap().how.scales = Scales::Shift(Place::Const(CONSTS - 8)), WITHIN),
             broken!(Kind::$kind(s) => (s.epilogue, s.y) = (None, Place::Arena(ARENA - 200)), WITHIN),
         ]
     };
@@ -631,15 +631,15 @@ fn cases(each: EachKind) -> Vec<Case> {
             )]
         }
         EachKind::QGemm16 => vec![case(
-            || Kind::QGemm16(gemm_step(&gemm::Q16[0], 2, 1, requant16(8))),
+            || Kind::QGemm16(gemm_step(&gemm::Q16[0], 2, 1, requant16())),
             gemms!(QGemm16).chain(words!(QGemm16)).chain(scales16!(QGemm16)),
         )],
         EachKind::QGemm16W16 => vec![case(
-            || Kind::QGemm16W16(gemm_step(&gemm::Q16_W16[0], 2, 2, requant16(8))),
+            || Kind::QGemm16W16(gemm_step(&gemm::Q16_W16[0], 2, 2, requant16())),
             gemms!(QGemm16W16).chain(words!(QGemm16W16)).chain(scales16!(QGemm16W16)),
         )],
         EachKind::QGemm8W16 => vec![case(
-            || Kind::QGemm8W16(gemm_step(&gemm::Q8_W16[0], 1, 2, requant16(8))),
+            || Kind::QGemm8W16(gemm_step(&gemm::Q8_W16[0], 1, 2, requant16())),
             gemms!(QGemm8W16).chain(scales16!(QGemm8W16)),
         )],
         EachKind::FGemm => vec![case(
@@ -654,15 +654,15 @@ fn cases(each: EachKind) -> Vec<Case> {
             vec![case(|| Kind::QDw(dw_step(&dwconv::Q8[0], 1, fused())), dws!(QDw).chain(scales8!(QDw)))]
         }
         EachKind::QDw16 => vec![case(
-            || Kind::QDw16(dw_step(&dwconv::Q16[0], 2, requant16(64))),
+            || Kind::QDw16(dw_step(&dwconv::Q16[0], 2, requant16())),
             dws!(QDw16).chain(words!(QDw16)).chain(scales16!(QDw16)),
         )],
         EachKind::QDw16W16 => vec![case(
-            || Kind::QDw16W16(dw_step(&dwconv::Q16_W16[0], 2, requant16(64))),
+            || Kind::QDw16W16(dw_step(&dwconv::Q16_W16[0], 2, requant16())),
             dws!(QDw16W16).chain(words!(QDw16W16)).chain(scales16!(QDw16W16)),
         )],
         EachKind::QDw8W16 => vec![case(
-            || Kind::QDw8W16(dw_step(&dwconv::Q8_W16[0], 1, requant16(64))),
+            || Kind::QDw8W16(dw_step(&dwconv::Q8_W16[0], 1, requant16())),
             dws!(QDw8W16).chain(scales16!(QDw8W16)),
         )],
         EachKind::FDw => vec![case(
