@@ -140,6 +140,24 @@ fn every_combination_is_the_same_everywhere_and_within_a_step_of_its_simulation(
     }
 }
 
+/// Who quantized elsewhere chose no limit to the sums, so they are as wide as they need to be.
+#[test]
+fn a_file_that_stores_no_configuration_has_no_limit_to_its_sums() {
+    let model = Model::load("demo/model.onnx").unwrap();
+    let images =
+        Dataset::open("demo/calibration", &model.inputs(), model.stored_preprocess().unwrap().as_ref()).unwrap();
+    let config = Config::from_toml("samples = 4\nrefinements = []\ninput.bits = 16\nweight.bits = 16").unwrap();
+    let quantized = model.quantize(Quantize::default().data(&images).config(config)).unwrap();
+    let limited = |why: &str| why.contains("sums need");
+    assert!(quantized.report.left_float.iter().any(|l| limited(&l.reason)), "{:?}", quantized.report.left_float);
+    let mut graph = quantized.model.graph().clone();
+    graph.meta.properties.remove(lowbit::model::CONFIG).unwrap();
+    let (integer, left) = Model::from(graph).lowered().unwrap();
+    assert!(!left.iter().any(|l| limited(&l.reason)), "{left:?}");
+    let same = verify(&integer, &Customs::default(), &Prefetch::new(&images, 1)).unwrap();
+    assert!(same.identical, "{:?}", same.difference);
+}
+
 /// The nodes of a graph, and the integers of its constants by what reads them.
 fn contents(g: &lowbit::ir::Graph) -> Vec<(String, String, Vec<Vec<i64>>)> {
     let integers = |v| g.constant(v).filter(|t| !t.dtype().is_float()).map(|t| t.ints().unwrap());

@@ -146,6 +146,57 @@ fn blocks_along_what_is_summed_and_along_the_channels() {
     }
 }
 
+/// As torch writes a Linear: weights by channel, dequantized and then turned; and a kernel that was a matrix.
+#[test]
+fn weights_that_are_moved_behind_their_dequantize() {
+    let axis = |axis: i64| vec![int("axis", axis)];
+    let model = || {
+        Model::new(13)
+            .input("x", DType::F32, &["1", "4"])
+            .constant("s", &scalar(0.05))
+            .constant("y.s", &scalar(0.25))
+            .constant("z", &integers(DType::U8, &[], &[128]))
+            .constant("w.s", &f32s(&[2], &[0.5, 0.25]))
+            .constant("w.q", &integers(DType::I8, &[2, 4], &[1, -2, 3, 4, -5, 6, 7, -8]))
+            .node("DequantizeLinear", "w.q w.s", "w", axis(0))
+    };
+    let turned = pair(model(), "x", "xd", "s z", &[]).node("Transpose", "w", "wt", vec![ints("perm", &[1, 0])]).node(
+        "MatMul",
+        "xd wt",
+        "p",
+        vec![],
+    );
+    runs_as_integers(&pair(turned, "p", "y", "y.s z", &[]).output("y"), &ramp(&[1, 4]), 0.25);
+    let shaped = Model::new(13)
+        .input("x", DType::F32, &["1", "4", "1", "3"])
+        .constant("s", &scalar(0.05))
+        .constant("y.s", &scalar(0.25))
+        .constant("z", &integers(DType::U8, &[], &[128]))
+        .constant("w.s", &f32s(&[2], &[0.5, 0.25]))
+        .constant("w.q", &integers(DType::I8, &[2, 4], &[1, -2, 3, 4, -5, 6, 7, -8]))
+        .constant("shape", &integers(DType::I64, &[4], &[2, 4, 1, 1]))
+        .node("DequantizeLinear", "w.q w.s", "w", axis(0))
+        .node("Reshape", "w shape", "k", vec![]);
+    let shaped = pair(shaped, "x", "xd", "s z", &[]).node("Conv", "xd k", "p", vec![]);
+    runs_as_integers(&pair(shaped, "p", "y", "y.s z", &[]).output("y"), &ramp(&[1, 4, 1, 3]), 0.25);
+}
+
+/// A mean over the picture that drops its axes, quantized behind that.
+#[test]
+fn a_mean_that_drops_its_axes() {
+    let model = Model::new(13)
+        .input("x", DType::F32, &["1", "3", "2", "3"])
+        .constant("s", &scalar(0.05))
+        .constant("z", &integers(DType::U8, &[], &[128]));
+    let model = pair(model, "x", "xd", "s z", &[]).node(
+        "ReduceMean",
+        "xd",
+        "m",
+        vec![ints("axes", &[2, 3]), int("keepdims", 0)],
+    );
+    runs_as_integers(&pair(model, "m", "y", "s z", &[]).output("y"), &ramp(&[1, 3, 2, 3]), 0.05);
+}
+
 /// A depthwise network as NNCF writes it: scales per channel on activations, negative axes, float biases, and
 /// BatchNormalization behind weights that are quantized already.
 #[test]

@@ -291,3 +291,22 @@ fn refusals_name_the_node_and_the_reason() {
         assert!(error.contains(why) && error.contains(op), "{op} {operands}: {error}");
     }
 }
+
+/// Where padding counts, ONNX Runtime's average of integers divides by all of a window, also beyond the padding.
+#[test]
+fn an_average_of_partial_windows_divides_by_whole_ones() {
+    let of = |pads: &[i64]| {
+        let window = vec![
+            ints("kernel_shape", &[3, 3]),
+            ints("strides", &[2, 2]),
+            ints("pads", pads),
+            int("ceil_mode", 1),
+            int("count_include_pad", 1),
+        ];
+        let constants = [("s", scale(1.0)), ("z", zero(0))];
+        let model = one(MS, "QLinearAveragePool", &[1, 1, 6, 6], "x s z s z", &constants, window);
+        given(&model, &[1, 1, 6, 6], &[180; 36])
+    };
+    assert_eq!(of(&[0, 0, 0, 0]), [180, 180, 120, 180, 180, 120, 120, 120, 80]);
+    assert_eq!(of(&[1, 1, 1, 1]), [80, 120, 120, 40, 120, 180, 180, 60, 120, 180, 180, 60, 40, 60, 60, 20]);
+}

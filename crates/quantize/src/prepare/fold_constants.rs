@@ -1,8 +1,12 @@
 //! What depends on constants only is computed now, by the interpreter.
+//!
+//! What moves the reals of a quantized constant moves its integers, with the axis of its scales, so that whoever reads
+//! them finds them right behind their Dequantize.
 
 use super::{Prepare, rewrite};
+use crate::calibrate::source;
 use lowbit_ir::pass::Pass;
-use lowbit_ir::{Graph, NodeId, Op, Result, Tensor, Type, interp, memory};
+use lowbit_ir::{Graph, NodeId, Op, Result, Tensor, Type, infer, interp, memory};
 
 pub const PASS: Pass<Prepare> = Pass { name: "fold-constants", summary: "compute what depends on constants only", run };
 
@@ -11,7 +15,28 @@ pub const PASS: Pass<Prepare> = Pass { name: "fold-constants", summary: "compute
 const PART: usize = 8;
 
 fn run(g: &mut Graph, cx: &mut Prepare) -> Result<bool> {
-    rewrite::each_node(g, |g, id| fold(g, id, cx))
+    rewrite::each_node(g, |g, id| Ok(move_integers(g, id, cx)? || fold(g, id, cx)?))
+}
+
+/// Dequantize and a move of a constant's reals, as a move of its integers and Dequantize.
+fn move_integers(g: &mut Graph, id: NodeId, cx: &Prepare) -> Result<bool> {
+    let node = g.node(id);
+    let moves = matches!(
+        node.op,
+        Op::Transpose { .. } | Op::Reshape { .. } | Op::Flatten { .. } | Op::Squeeze { .. } | Op::Unsqueeze { .. }
+    );
+    let Some(q) = node.input(0).filter(|_| moves).and_then(|x| source(g, x)) else { return Ok(false) };
+    let Some(tensor) = g.constant(q) else { return Ok(false) };
+    // Scales that have no axis afterwards, as of blocks, stay where they are.
+    let Ok(types) = infer::infer(&node.op, &[Some(tensor.ty())], &[], &cx.customs) else { return Ok(false) };
+    let moved = interp::eval(&node.op, &[Some(tensor)], &types, &cx.customs)?;
+    let name = g.value(q).name.clone();
+    for moved in moved {
+        let q = g.add_const(&name, moved);
+        let node = g.node_mut(id);
+        (node.op, node.inputs) = (Op::Dequantize, vec![Some(q)]);
+    }
+    Ok(true)
 }
 
 fn fold(g: &mut Graph, id: NodeId, cx: &mut Prepare) -> Result<bool> {

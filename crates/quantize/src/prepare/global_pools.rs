@@ -41,6 +41,7 @@ fn rewrite_pool(g: &mut Graph, id: NodeId) -> Result<bool> {
             let node = g.node_mut(id);
             node.op = Op::Squeeze { axes: axes.iter().map(|a| *a as i64).collect() };
             node.inputs = vec![pooled];
+            quantize_first(g, id)?;
             Ok(true)
         }
         Op::AvgPool(p) => {
@@ -53,4 +54,25 @@ fn rewrite_pool(g: &mut Graph, id: NodeId) -> Result<bool> {
         }
         _ => Ok(false),
     }
+}
+
+/// Squeeze and Quantize of one scale as Quantize and Squeeze, so that the average finds how its result is quantized.
+fn quantize_first(g: &mut Graph, squeeze: NodeId) -> Result<()> {
+    let (Some(pooled), Some(y)) = (g.node(squeeze).input(0), rewrite::output(g.node(squeeze))) else { return Ok(()) };
+    let Some(id) = rewrite::sole_user(g, y) else { return Ok(()) };
+    let Some(q) = rewrite::output(g.node(id)) else { return Ok(()) };
+    let quantize = g.node(id).op.clone();
+    let one_scale = g.ty(q).quant.as_ref().is_some_and(lowbit_ir::Quant::is_per_tensor);
+    // The index of an element, which chance asks for, is the same in both shapes.
+    if !matches!(quantize, Op::Quantize { .. }) || !one_scale {
+        return Ok(());
+    }
+    let name = format!("{}.pooled", g.value(q).name);
+    let ty = g.ty(q).with_shape(g.ty(pooled).shape.clone());
+    let first = g.add_node_before(squeeze, &name, quantize, vec![Some(pooled)], &[(&name, ty)]);
+    let (op, first) = (g.node(squeeze).op.clone(), rewrite::output(g.node(first)));
+    let node = g.node_mut(id);
+    (node.op, node.inputs) = (op, vec![first]);
+    g.remove_node(squeeze);
+    Ok(())
 }

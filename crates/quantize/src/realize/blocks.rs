@@ -29,7 +29,7 @@ pub fn operands(
     x: ValueId,
     w: ValueId,
     cx: &Realize,
-) -> Result<std::result::Result<(Vec<Option<ValueId>>, DType), String>> {
+) -> Result<std::result::Result<layer::Operands, String>> {
     let name = format!("{}.by-channel", g.value(w).name);
     let Some(tensor) = g.constant(w).cloned() else {
         return Ok(Err("its weights have scales by block and are computed".into()));

@@ -16,7 +16,7 @@ pub fn realize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
         true => blocks::operands(g, id, x, w, cx)?,
         false => operands(g, id, x, w, cx.accumulator)?,
     };
-    let (inputs, dtype) = match found {
+    let Operands { inputs, accumulator: dtype } = match found {
         Ok(found) => found,
         Err(why) => return Ok(Outcome::Float(why)),
     };
@@ -31,14 +31,20 @@ pub fn realize(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
     Ok(Outcome::Integer)
 }
 
-/// The operands of the integer form of a layer and the type of its accumulator, or why it stays float.
+/// What the integer form of a layer reads and sums in.
+pub struct Operands {
+    inputs: Vec<Option<ValueId>>,
+    accumulator: DType,
+}
+
+/// The operands of the integer form of a layer, or why it stays float.
 pub fn operands(
     g: &mut Graph,
     id: NodeId,
     x: ValueId,
     w: ValueId,
     allowed: accumulator::Allowed,
-) -> Result<std::result::Result<(Vec<Option<ValueId>>, DType), String>> {
+) -> Result<std::result::Result<Operands, String>> {
     let node = g.node(id).clone();
     // The input may have scales that a sum would mix, and the products of the scales may be no floats of full
     // precision.
@@ -56,7 +62,7 @@ pub fn operands(
     if let (Err(_), Some(made)) = (&dtype, bias.filter(|b| given != Some(*b))) {
         g.remove_value(made);
     }
-    Ok(dtype.map(|dtype| (inputs, dtype)))
+    Ok(dtype.map(|accumulator| Operands { inputs, accumulator }))
 }
 
 /// The integers behind the second operand: one scale, one an output channel, or blocks of them.
