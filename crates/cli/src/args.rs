@@ -11,9 +11,10 @@ use lowbit::frontend::files;
 use lowbit::ir::memory;
 use lowbit::ir::suggest::did_you_mean;
 use lowbit::left::{Left, left_float};
-use lowbit::model::sized_for;
+use lowbit::model::{CONFIG, sized_for};
 use lowbit::prefetch::Prefetch;
 use lowbit::{Compiled, Config, Error, Graph, Isa, Model, Result, Target, Tensor};
+use serde::Serialize;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -345,9 +346,16 @@ fn in_file(base: Config, path: Option<&PathBuf>) -> Result<Config> {
     base.changed_by(&text).map_err(|e| e.context(doing()))
 }
 
-/// The configuration that a quantized model was made with.
-pub fn stored_config(model: &Model) -> Result<Option<Config>> {
-    model.is_quantized().then(|| model.config()).transpose()
+/// The configuration that a quantized model stores: none in the file of another tool, which JSON has as null.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct Stored(pub Option<Config>);
+
+/// What a quantized model stores of how it was made; `None` of a float one.
+pub fn stored_config(model: &Model) -> Result<Option<Stored>> {
+    let stored = model.graph().meta.properties.contains_key(CONFIG);
+    let stored = || Ok(Stored(stored.then(|| model.config()).transpose()?));
+    model.is_quantized().then(stored).transpose()
 }
 
 fn shape(text: &str) -> Result<(String, Vec<usize>)> {

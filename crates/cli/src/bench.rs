@@ -1,6 +1,6 @@
 //! `lowbit bench`: how long a model takes.
 
-use crate::args::{self, MachineArguments, ModelArguments};
+use crate::args::{self, MachineArguments, ModelArguments, Stored};
 use crate::format;
 use crate::output::{Outcome, Paper};
 use crate::progress::Progress;
@@ -11,7 +11,7 @@ use lowbit::bench::{Effort, StepTime, Timing, noise, profile, time};
 use lowbit::compiler::compile;
 use lowbit::left::Left;
 use lowbit::model::with_batch;
-use lowbit::{Config, Error, Result};
+use lowbit::{Error, Result};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
@@ -51,7 +51,7 @@ struct Found<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<Vec<StepTime>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    config: Option<Config>,
+    config: Option<Stored>,
 }
 
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
@@ -106,9 +106,7 @@ impl Found<'_> {
             t.cpu,
             t.inputs.iter().map(|i| format!("input   {i}")).collect::<Vec<_>>().join("\n")
         );
-        if let Some(config) = &self.config {
-            let _ = writeln!(out, "config  {}", format::config(config));
-        }
+        out.push_str(&format::stored(self.config.as_ref()));
         let mut table = Table::new(&[("", Side::Left), ("", Side::Right), ("", Side::Left)]);
         let mut ms =
             |name: &str, ms: f64, note: String| table.row([name.into(), format::milliseconds(ms), format!("ms{note}")]);

@@ -55,6 +55,8 @@ struct Account<'a> {
     bytes: u64,
     /// What the statistics are of: the model as it is prepared.
     fingerprint: String,
+    /// What decided which values are looked at.
+    config: Config,
 }
 
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
@@ -81,7 +83,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let calibration =
         Data { data: &arguments.data, samples: samples.count(), of: data.len(), random: data.is_random() };
     let mut stages = Stages { progress: &progress, samples: Some(samples.count()) };
-    let how = Quantize::default().data(samples).config(config).engine(arguments.machine.engine()?);
+    let how = Quantize::default().data(samples).config(config.clone()).engine(arguments.machine.engine()?);
     let shard = model.calibrate_watched(how, &mut stages)?;
     let shard = shard.ok_or_else(|| Error::new("the calibration was stopped"))?;
     let bytes = stats::save(&shard, &arguments.output)?;
@@ -95,6 +97,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         values: shard.stats.values.len(),
         bytes,
         fingerprint: shard.model.to_string(),
+        config,
     };
     Outcome::new(account.text(paper), &account)
 }
@@ -109,6 +112,7 @@ impl Account<'_> {
         if let Some(p) = &self.preprocess {
             fact("images", format::preprocess(p));
         }
+        fact("config", format::config(&self.config));
         fact("values", format::count(self.values as u64));
         fact("model", format!("fingerprint {}", self.fingerprint));
         fact("written", format!("{}, {}", self.output.display(), format::bytes(self.bytes)));

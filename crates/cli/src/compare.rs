@@ -1,7 +1,7 @@
 //! `lowbit compare`: two models layer by layer, and which layer is to blame.
 
 use crate::account::GOOD_DB;
-use crate::args::{self, ImageArguments, MachineArguments, ModelArguments};
+use crate::args::{self, ImageArguments, MachineArguments, ModelArguments, Stored};
 use crate::format;
 use crate::output::{Outcome, Paper, tell};
 use crate::progress::Progress;
@@ -67,6 +67,11 @@ struct Found<'a> {
     reference_steps: Vec<ReferenceStep>,
     threads: usize,
     isa: &'static str,
+    /// What a quantized reference was made with, unless it is the model's own simulation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference_config: Option<Stored>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<Stored>,
     #[serde(skip)]
     top: usize,
 }
@@ -118,6 +123,8 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         reference_steps,
         threads: arguments.machine.threads(),
         isa: arguments.machine.isa().name,
+        reference_config: args::stored_config(&reference)?.filter(|_| arguments.other.is_some()),
+        config: args::stored_config(&other)?,
         top: arguments.top,
     };
     Outcome::new(found.text(paper), &found)
@@ -140,6 +147,10 @@ impl Found<'_> {
             format::count(c.only_reference as u64),
             format::count(c.only_other as u64)
         );
+        if let Some(config) = &self.reference_config {
+            out += &format!("reference, {}", format::stored(Some(config)));
+        }
+        out += &format::stored(self.config.as_ref());
         out += &format::left_float(self.left_float.as_deref());
         let meaning = match c.isolated {
             true => "alone: from the reference's inputs; together: with the errors of all layers before",

@@ -1,6 +1,6 @@
 //! `lowbit evaluate`: accuracy where labels are known, agreement where there is a reference.
 
-use crate::args::{self, ImageArguments, MachineArguments, ModelArguments};
+use crate::args::{self, ImageArguments, MachineArguments, ModelArguments, Stored};
 use crate::format;
 use crate::output::{Outcome, Paper};
 use crate::progress::Progress;
@@ -9,7 +9,7 @@ use clap::Args;
 use lowbit::bench::ReferenceStep;
 use lowbit::evaluate::{Evaluation, check_output, evaluate};
 use lowbit::left::Left;
-use lowbit::{Config, Error, Result, Tensor};
+use lowbit::{Error, Result, Tensor};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +64,7 @@ struct Found<'a> {
     threads: usize,
     isa: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    config: Option<Config>,
+    config: Option<Stored>,
 }
 
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
@@ -140,10 +140,7 @@ impl Found<'_> {
         }
         let noise = if self.random { paper.loud(" (RANDOM NOISE)") } else { String::new() };
         let on = format!("{} of {}{noise}", format::counted(e.samples, "sample"), self.data);
-        let config = match &self.config {
-            Some(config) => format!("config  {}\n", format::config(config)),
-            None => String::new(),
-        };
+        let config = format::stored(self.config.as_ref());
         let classes = format::classes(e, "--output").map_or(String::new(), |line| format!("classes  {line}\n"));
         let mut left = format::left_float(self.left_float.as_deref());
         if self.reference_left_float.is_some() {

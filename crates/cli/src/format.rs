@@ -1,5 +1,6 @@
 //! Numbers for people.
 
+use crate::args::Stored;
 use crate::output::Paper;
 use crate::table::{Side, Table, clip};
 use lowbit::Config;
@@ -143,14 +144,24 @@ pub fn left_float(left: Option<&[Left]>) -> String {
     format!("left float: {nodes}, {} % of the multiply-accumulates: {}\n", share(macs), shown.join(", "))
 }
 
-/// What a configuration has that the default has not: `samples = 100, weight.bits = 4`.
+/// A line about the configuration of a quantized model; nothing of a float one.
+pub fn stored(config: Option<&Stored>) -> String {
+    config.map_or(String::new(), |stored| format!("config  {}\n", of_stored(stored)))
+}
+
+/// What a quantized model stores of its configuration.
+pub fn of_stored(Stored(stored): &Stored) -> String {
+    stored.as_ref().map_or("the file stores none".into(), config)
+}
+
+/// What a configuration has that the default has not, `samples = 100, weight.bits = 4`, and what shows the rest.
 pub fn config(config: &Config) -> String {
     let usual = Config::default().entries();
     let ours = config.entries().into_iter().filter(|entry| !usual.contains(entry));
     let differences: Vec<String> = ours.map(|(key, value)| format!("{key} = {value}")).collect();
     match differences.is_empty() {
-        true => "all defaults".into(),
-        false => format!("{}; defaults otherwise", differences.join(", ")),
+        true => "as lowbit list config shows".into(),
+        false => format!("{}; all others as lowbit list config shows", differences.join(", ")),
     }
 }
 
@@ -227,8 +238,10 @@ mod tests {
 
     #[test]
     fn a_configuration_is_told_by_its_differences() {
-        assert_eq!(config(&Config::default()), "all defaults");
+        assert_eq!(config(&Config::default()), "as lowbit list config shows");
         let other = Config { weight: lowbit::Spec::bits(4), ..Config::default() };
-        assert_eq!(config(&other), "weight.bits = 4; defaults otherwise");
+        assert_eq!(config(&other), "weight.bits = 4; all others as lowbit list config shows");
+        assert_eq!(stored(Some(&Stored(None))), "config  the file stores none\n");
+        assert_eq!(stored(None), "");
     }
 }

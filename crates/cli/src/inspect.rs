@@ -1,15 +1,15 @@
 //! `lowbit inspect`: what a model is.
 
-use crate::args::{self, MemoryArguments, ModelArguments};
+use crate::args::{self, MemoryArguments, ModelArguments, Stored};
 use crate::format;
 use crate::output::{Outcome, Paper};
 use crate::table::{Side, Table, clip};
 use clap::Args;
 use lowbit::inspect::{Share, Summary, inspect, layers};
-use lowbit::ir::meta;
 use lowbit::ir::text::{Constants, print_with};
+use lowbit::ir::{ValueId, meta};
 use lowbit::left::Left;
-use lowbit::{Config, Result};
+use lowbit::{Graph, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,11 +39,12 @@ pub struct Arguments {
 struct Found<'a> {
     model: &'a Path,
     quantized: bool,
-    nodes: usize,
+    /// In order, by the names that choices such as layer."NAME" mean; of what is quantized with --lowered.
+    nodes: Vec<Named>,
     #[serde(flatten)]
     summary: Summary,
     #[serde(skip_serializing_if = "Option::is_none")]
-    config: Option<Config>,
+    config: Option<Stored>,
     /// How many of a quantized model's layers compute on integers, by operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<BTreeMap<&'static str, Share>>,
@@ -55,6 +56,19 @@ struct Found<'a> {
     notes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     graph: Option<String>,
+}
+
+/// A node.
+#[derive(Debug, Serialize)]
+struct Named {
+    name: String,
+    op: &'static str,
+    outputs: Vec<String>,
+}
+
+fn named(g: &Graph) -> Vec<Named> {
+    let outputs = |values: &[ValueId]| values.iter().map(|v| g.value(*v).name.clone()).collect();
+    g.nodes().map(|(_, n)| Named { name: n.name.clone(), op: n.op.name(), outputs: outputs(&n.outputs) }).collect()
 }
 
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
@@ -76,7 +90,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let found = Found {
         model: &arguments.model.path,
         quantized: model.is_quantized(),
-        nodes: graph.nodes().count(),
+        nodes: named(graph),
         summary: inspect(graph)?,
         config: args::stored_config(&model)?,
         layers: left_float.as_ref().and(lowered.as_ref()).map(layers),
@@ -117,7 +131,7 @@ impl Found<'_> {
             },
         );
         if let Some(config) = &self.config {
-            fact("config", format::config(config));
+            fact("config", format::of_stored(config));
         }
         let layers = self.layers.iter().flatten().map(|(op, s)| format!("{} of {} {op}", s.integer, s.all));
         fact("integers", layers.collect::<Vec<_>>().join(", "));

@@ -1,6 +1,6 @@
 //! `lowbit run`: arrays in, arrays out.
 
-use crate::args::{self, ImageArguments, MachineArguments, ModelArguments};
+use crate::args::{self, ImageArguments, MachineArguments, ModelArguments, Stored};
 use crate::format;
 use crate::output::{Outcome, Paper, tell};
 use crate::progress::Progress;
@@ -65,6 +65,8 @@ struct Found<'a> {
     reference_steps: Vec<ReferenceStep>,
     threads: usize,
     isa: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<Stored>,
 }
 
 #[derive(Debug, Serialize)]
@@ -147,6 +149,8 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         written.push(Written { name: name.to_string(), ty: tensor.ty().to_string(), file });
     }
     let text: String = written.iter().map(|o| format!("{}: {}  {}\n", o.name, o.ty, o.file.display())).collect();
+    let config = args::stored_config(&model)?;
+    let text = text + &format::stored(config.as_ref());
     let text = text + &format::left_float(left_float.as_deref()) + &format::reference_steps(&reference_steps, paper);
     let outputs = written.split_off(given.len());
     let machine = &arguments.machine;
@@ -160,6 +164,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         reference_steps,
         threads: machine.threads(),
         isa: machine.isa().name,
+        config,
     };
     Outcome::new(text, &found)
 }

@@ -1,6 +1,6 @@
 //! `lowbit verify`: the interpreter against every instruction set and number of threads, bit for bit.
 
-use crate::args::{self, ImageArguments, MemoryArguments, ModelArguments};
+use crate::args::{self, ImageArguments, MemoryArguments, ModelArguments, Stored};
 use crate::format;
 use crate::output::{Outcome, Paper, tell};
 use crate::progress::Progress;
@@ -45,6 +45,8 @@ struct Found<'a> {
     left_float: Option<Vec<Left>>,
     /// What the interpreter runs on this machine's best instruction set for want of a kernel: there it agrees with itself.
     reference_steps: Vec<ReferenceStep>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<Stored>,
 }
 
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
@@ -65,8 +67,9 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     if let Some(n) = &verification.not_finite {
         tell(&format!("warning: {n}: what follows from it is compared, and hardly what was meant"));
     }
+    let config = args::stored_config(&model)?;
     let (model, data) = (arguments.model.path.as_path(), arguments.data.as_str());
-    Found { model, data, verification, left_float, reference_steps }.outcome(paper)
+    Found { model, data, verification, left_float, reference_steps, config }.outcome(paper)
 }
 
 impl Found<'_> {
@@ -80,7 +83,9 @@ impl Found<'_> {
 
     /// What of the model the comparison says less about.
     fn notes(&self, paper: &Paper) -> String {
-        format::left_float(self.left_float.as_deref()) + &format::reference_steps(&self.reference_steps, paper)
+        format::stored(self.config.as_ref())
+            + &format::left_float(self.left_float.as_deref())
+            + &format::reference_steps(&self.reference_steps, paper)
     }
 
     fn text(&self, paper: &Paper) -> String {
@@ -134,7 +139,8 @@ mod tests {
         };
         let outcome = |verification| {
             let (model, data) = (Path::new("m.onnx"), "random");
-            let found = Found { model, data, verification, left_float: None, reference_steps: Vec::new() };
+            let found =
+                Found { model, data, verification, left_float: None, reference_steps: Vec::new(), config: None };
             found.outcome(&Paper::new(true)).unwrap()
         };
         let failed = outcome(verification.clone());

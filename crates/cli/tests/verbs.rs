@@ -51,7 +51,7 @@ fn quantize_is_readable() {
         text(&[&arguments[..], &["--evaluate", &data, "--evaluate-samples", "12", "--threads", "1"]].concat());
     for part in [
         "8 of 240 samples of",
-        "samples = 8; defaults otherwise",
+        "samples = 8; all others as lowbit list config shows",
         "19 of 19 on integers, 100.0 % of the multiply-accumulates",
         "1 thread,",
         "top-1",
@@ -587,4 +587,55 @@ fn statistics_are_accounted_for_and_evaluated() {
     assert!(percent(&told["accuracy"]["agreement"]) > 90.0);
     assert!(told["latency"]["speedup"].as_f64().is_some() && told.get("not_measured").is_none());
     assert_eq!(told["worst_layers"].as_array().unwrap().len(), 10);
+}
+
+#[test]
+fn every_result_echoes_the_configuration() {
+    let (path, told) = quantized();
+    let (folder, data) = (Folder::new(), demo("calibration"));
+    // A file of another tool: it stores no configuration.
+    let foreign = folder.path("foreign.onnx");
+    let graph = r#"
+graph "foreign" {
+  input %x: f32[1x4]
+  const %w: i8[4x2]{0.1 * q} = [1, 2, 3, 4, 5, 6, 7, 8]
+  %xq: u8[1x4]{0.1 * (q - 128)} = Quantize(%x) {rounding half-even}
+  %xd = Dequantize(%xq)
+  %wd = Dequantize(%w)
+  %y = MatMul(%xd, %wd)
+  output %y
+}
+"#;
+    lowbit::frontend::save(&lowbit::ir::text::parse(graph).unwrap(), Path::new(&foreign)).unwrap();
+    let out = folder.path("out");
+    for (model, data) in [(path.as_str(), data.as_str()), (foreign.as_str(), "random")] {
+        let verbs = [
+            vec!["inspect", model],
+            vec!["bench", model, "--seconds", "0.01"],
+            vec!["verify", model, "--samples", "1"],
+            vec!["compare", model, "--data", data, "--samples", "1"],
+            vec!["run", model, "--data", data, "--samples", "1", "-o", &out],
+        ];
+        for arguments in verbs {
+            let (found, printed) = (json(&arguments), text(&arguments));
+            match model == path {
+                true => {
+                    assert_eq!(found["config"], told["config"], "{arguments:?}");
+                    assert!(printed.contains("all others as lowbit list config shows"), "{arguments:?}: {printed}");
+                }
+                false => {
+                    assert!(found.get("config").is_some_and(|c| c.is_null()), "{arguments:?}: {found}");
+                    assert!(printed.contains("the file stores none"), "{arguments:?}: {printed}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn inspect_gives_the_names_that_choices_mean() {
+    let found = json(&["inspect", &demo("model.onnx"), "--lowered"]);
+    let nodes = found["nodes"].as_array().unwrap();
+    assert!(nodes.iter().any(|n| n["name"] == "node_Conv_276" && n["op"] == "Conv"), "{found}");
+    assert!(nodes.iter().any(|n| n["name"] == "node_linear" && n["op"] == "MatMul" && n["outputs"].is_array()));
 }
