@@ -24,6 +24,9 @@ pub const NR: usize = 32;
 const STEPS: usize = 1 << 14;
 const _: () = assert!(STEPS as i64 * 4 * 255 * 128 <= i32::MAX as i64);
 
+/// A tile of accumulators of 32 bits; safe to call as [`super::Gemm::run`] is.
+type Narrow = unsafe fn(&Q16Args, &Requant);
+
 /// # Safety
 /// As [`super::Gemm::run`].
 pub unsafe fn q16(a: &Q16Args) {
@@ -35,7 +38,7 @@ pub unsafe fn q16(a: &Q16Args) {
         [tile::<5, 1>, tile::<5, 2>],
         [tile::<6, 1>, tile::<6, 2>],
     ];
-    static NARROW: [[unsafe fn(&Q16Args, &Requant); NR / 16]; MR] = [
+    static NARROW: [[Narrow; NR / 16]; MR] = [
         [narrow::<1, 1>, narrow::<1, 2>],
         [narrow::<2, 1>, narrow::<2, 2>],
         [narrow::<3, 1>, narrow::<3, 2>],

@@ -175,6 +175,7 @@ impl Rescale16 for Wide16 {
 
 /// Any rounding but the one by chance, of any method.
 #[derive(Clone, Copy)]
+#[allow(clippy::large_enum_variant, reason = "a value lives in registers, for no longer than a loop")]
 pub enum Rounded16 {
     /// Floats.
     Float(Float16, Rounding),
@@ -370,6 +371,7 @@ fn half_of(shift: [__m512i; 2]) -> [__m512i; 2] {
 
 /// An addition of two tensors, for sixteen pairs.
 #[derive(Clone, Copy)]
+#[allow(clippy::large_enum_variant, reason = "a value lives in registers, for no longer than a loop")]
 pub enum Sum16 {
     /// `AddRescale::Float32`.
     Float {

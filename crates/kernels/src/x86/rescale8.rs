@@ -155,6 +155,7 @@ impl Rescale8 for Wide8 {
 
 /// Any rounding but the one by chance, of any method: as [`Rounded16`](super::rescale::Rounded16).
 #[derive(Clone, Copy)]
+#[allow(clippy::large_enum_variant, reason = "a value lives in registers, for no longer than a loop")]
 pub enum Rounded8 {
     /// Floats.
     Float(Float8, Rounding),
