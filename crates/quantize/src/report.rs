@@ -128,7 +128,7 @@ impl Report {
             }
         };
         Report {
-            config: config.clone(),
+            config: config.filled(),
             left_float: integer.nodes().filter(|(_, n)| is_float(integer, n)).map(left).collect(),
             integer_macs_percent: percent(on_integers, total_macs),
             bytes_before: constant_bytes(float),

@@ -91,7 +91,7 @@ fn statistics_quantize_as_their_samples_do() {
         let plain = options(&format!("equalize = false\nrefinements = []\n{text}"));
         let expected = run_pipeline(&g, &plain, &data).unwrap();
         assert_eq!(found.qdq, expected.qdq, "{text}");
-        assert_eq!(found.report.config, Config { samples: 6, ..plain.config.clone() });
+        assert_eq!(found.report.config, Config { samples: 6, ..plain.config.filled() });
         assert_eq!(found.report.layers, expected.report.layers);
         let skipped: Vec<&str> = found.report.skipped.iter().map(|s| s.stage.as_str()).collect();
         assert_eq!(skipped, ["equalize", "bias-correction"]);
