@@ -95,7 +95,7 @@ impl Scopes {
     /// What is to leave a node, if the configuration says it.
     pub fn output(&self, config: &Config, id: NodeId, op: &Op) -> Option<Output> {
         let layers = self.layers.get(&id).into_iter().flatten().filter_map(|pattern| config.layer.get(pattern));
-        config.op.get(op.name()).into_iter().chain(layers).filter_map(|c| c.output).last()
+        config.op.get(op.name()).into_iter().chain(layers).filter_map(|c| c.output).next_back()
     }
 
     /// What is wanted of a kind of tensor at a node: `rule` says what the rule wants, which is over the operator's and
