@@ -140,6 +140,24 @@ fn every_combination_is_the_same_everywhere_and_within_a_step_of_its_simulation(
     }
 }
 
+/// What is quantized by channel, and back, has kernels.
+#[test]
+fn scales_by_channel_of_values_have_kernels() {
+    let model = Model::load("demo/model.onnx").unwrap();
+    let images =
+        Dataset::open("demo/calibration", &model.inputs(), model.stored_preprocess().unwrap().as_ref()).unwrap();
+    for text in ["", "input.bits = 10\ninput.signed = true", "input.rounding = 'floor'"] {
+        let text = format!("samples = 4\nrefinements = []\ninput.per = 'channel'\n{text}");
+        let config = Config::from_toml(&text).unwrap();
+        let quantized = model.quantize(Quantize::default().data(&images).config(config)).unwrap();
+        let same = verify(&quantized.integer, &Customs::default(), &Prefetch::new(&images, 1)).unwrap();
+        assert!(same.identical, "{text}: {:?}", same.difference);
+        let program = quantized.compile(lowbit::Target::host()).unwrap();
+        let slow: Vec<_> = program.reference_steps().map(|s| s.name.clone()).collect();
+        assert!(!slow.iter().any(|s| s.contains("Quantize") || s.contains("Dequantize")), "{text}: {slow:?}");
+    }
+}
+
 /// Who quantized elsewhere chose no limit to the sums, so they are as wide as they need to be.
 #[test]
 fn a_file_that_stores_no_configuration_has_no_limit_to_its_sums() {

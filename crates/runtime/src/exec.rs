@@ -7,11 +7,12 @@
 
 use crate::memory::Aligned;
 use crate::program::{
-    AccumulatorRow, Averages, Cut, Dw, Epilogue, Epilogue16, FMatMul, FloatEpilogue, Gather, Gemm, Integer, Kind, Map,
-    MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reference, Requant, Scales, Window, Zip, ZipFn,
-    type_bytes,
+    AccumulatorRow, Affines, Averages, Cut, Dw, Epilogue, Epilogue16, FMatMul, FloatEpilogue, Gather, Gemm, Integer,
+    Kind, Map, MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reference, Requant, Scales, Window,
+    Zip, ZipFn, type_bytes,
 };
 use crate::spans::Store;
+use lowbit_arithmetic::Affine;
 use lowbit_ir::{Customs, Result, Tensor, Type, interp};
 use lowbit_kernels::{copy, dwconv, elementwise, gemm, pool, requant, rowconv};
 
@@ -698,8 +699,12 @@ unsafe fn map(s: &Map, tile: usize, memory: &Memory<'_>) {
         match &s.f {
             MapFn::Quantize8(k, to) => (k.run)(n, memory.at(x), memory.at_mut(y), to),
             MapFn::Quantize16(k, to) => (k.run)(n, memory.at(x), memory.at_mut(y), to),
-            MapFn::Dequantize8(k, of) => (k.run)(n, memory.at(x), memory.at_mut(y), of),
-            MapFn::Dequantize16(k, of) => (k.run)(n, memory.at(x), memory.at_mut(y), of),
+            MapFn::Dequantize8(k, of) => each_run(of, from, n, |done, run, of| {
+                (k.run)(run, memory.at(x.plus(done)), memory.at_mut(y.plus(done * 4)), of);
+            }),
+            MapFn::Dequantize16(k, of) => each_run(of, from, n, |done, run, of| {
+                (k.run)(run, memory.at(x.plus(done * 2)), memory.at_mut(y.plus(done * 4)), of);
+            }),
             MapFn::Table8(k, table) => (k.run)(n, memory.at(x), memory.at(*table), memory.at_mut(y)),
             MapFn::Table16(k, table) => (k.run)(n, memory.at(x), memory.at(*table), memory.at_mut(y)),
             MapFn::Unary(k, f) => (k.run)(*f, n, memory.at(x), memory.at_mut(y)),
@@ -741,11 +746,12 @@ unsafe fn map(s: &Map, tile: usize, memory: &Memory<'_>) {
                 let mut done = 0;
                 while done < n {
                     let (index, index_step, near) = how.indices.at(from + done);
-                    let run = near.min(n - done);
+                    let (affine, alike) = how.affines.at(from + done);
+                    let run = near.min(alike).min(n - done);
                     (k.run)(&elementwise::QuantizeAny {
                         n: run,
                         x: memory.at(x.plus(done * 4)),
-                        to: how.affine,
+                        to: *affine,
                         rounding: how.rounding,
                         index,
                         index_step,
@@ -755,6 +761,18 @@ unsafe fn map(s: &Map, tile: usize, memory: &Memory<'_>) {
                 }
             }
         }
+    }
+}
+
+/// Calls `f` for each run of the `n` integers from `from` on that mean the same: with those before it, its length and what
+/// they mean.
+fn each_run(of: &Affines, from: usize, n: usize, f: impl Fn(usize, usize, &Affine)) {
+    let mut done = 0;
+    while done < n {
+        let (affine, alike) = of.at(from + done);
+        let run = alike.min(n - done);
+        f(done, run, affine);
+        done += run;
     }
 }
 

@@ -529,9 +529,9 @@ pub enum MapFn {
     /// f32 to u16.
     Quantize16(&'static Kernel<elementwise::QuantizeFn<u16>>, Affine),
     /// u8 to f32.
-    Dequantize8(&'static Kernel<elementwise::DequantizeFn<u8>>, Affine),
+    Dequantize8(&'static Kernel<elementwise::DequantizeFn<u8>>, Affines),
     /// u16 to f32.
-    Dequantize16(&'static Kernel<elementwise::DequantizeFn<u16>>, Affine),
+    Dequantize16(&'static Kernel<elementwise::DequantizeFn<u16>>, Affines),
     /// u8 to u8 by a table of 256.
     Table8(&'static Kernel<elementwise::TableFn<u8>>, Place),
     /// u16 to u16 by a table of 65,536.
@@ -580,11 +580,34 @@ pub struct QuantizeAny {
     /// Output.
     pub to: Narrow,
     /// What the integers mean.
-    pub affine: Affine,
+    pub affines: Affines,
     /// Any rounding.
     pub rounding: Rounding,
     /// For stochastic rounding.
     pub indices: Indices,
+}
+
+/// What integers mean, entry by entry.
+#[derive(Debug)]
+pub struct Affines {
+    /// One an entry.
+    pub list: Vec<Affine>,
+    /// Which element takes which.
+    pub entries: Entries,
+}
+
+impl Affines {
+    /// What the integer at `i` in memory means, and how many from there on mean the same.
+    pub fn at(&self, i: usize) -> (&Affine, usize) {
+        let (entry, step, alike) = self.entries.at(i);
+        (&self.list[entry], if step == 0 { alike } else { 1 })
+    }
+}
+
+impl From<Affine> for Affines {
+    fn from(all: Affine) -> Affines {
+        Affines { list: vec![all], entries: Entries::ONE }
+    }
 }
 
 impl MapFn {

@@ -1,8 +1,8 @@
 //! What every step touches: its spans for the check and the memory plan, its scratch, the facts its pointers rest on.
 
 use crate::program::{
-    AccumulatorRow, AverageAny, Dw, Entries, Epilogue, Epilogue16, FloatEpilogue, Gather, Gemm, Indices, Kind, MapFn,
-    Narrow, Panel, Place, PoolKind, QMatMul, QRow, Scales, Span, Window, ZipFn, product, type_bytes,
+    AccumulatorRow, Affines, AverageAny, Dw, Entries, Epilogue, Epilogue16, FloatEpilogue, Gather, Gemm, Indices, Kind,
+    MapFn, Narrow, Panel, Place, PoolKind, QMatMul, QRow, Scales, Span, Window, ZipFn, product, type_bytes,
 };
 use lowbit_ir::{Error, Result, Type};
 use lowbit_kernels::{Features, Row, copy, dwconv, elementwise, gemm, pool, rowconv, rows};
@@ -152,6 +152,11 @@ fn few_weights(channels: usize, w: &Window) -> bool {
 
 fn indices(of: &Indices) -> Result<()> {
     fits(of.channels >= 1 && of.pixels >= 1, "samples of at least one element")
+}
+
+fn affines(of: &Affines) -> Result<()> {
+    let Entries { count, inner } = of.entries;
+    fits(count >= 1 && inner >= 1 && of.list.len() >= count, "a scale for every entry")
 }
 
 /// A row of a product's table.
@@ -523,8 +528,14 @@ impl Kind {
             Kind::Map(s) => match &s.f {
                 MapFn::Quantize8(k, _) => row(*k, elementwise::QUANTIZE8, isa),
                 MapFn::Quantize16(k, _) => row(*k, elementwise::QUANTIZE16, isa),
-                MapFn::Dequantize8(k, _) => row(*k, elementwise::DEQUANTIZE8, isa),
-                MapFn::Dequantize16(k, _) => row(*k, elementwise::DEQUANTIZE16, isa),
+                MapFn::Dequantize8(k, of) => {
+                    row(*k, elementwise::DEQUANTIZE8, isa)?;
+                    affines(of)
+                }
+                MapFn::Dequantize16(k, of) => {
+                    row(*k, elementwise::DEQUANTIZE16, isa)?;
+                    affines(of)
+                }
                 MapFn::Table8(k, _) => row(*k, elementwise::TABLE8, isa),
                 MapFn::Table16(k, _) => row(*k, elementwise::TABLE16, isa),
                 MapFn::Unary(k, _) => row(*k, elementwise::UNARY, isa),
@@ -541,6 +552,7 @@ impl Kind {
                 }
                 MapFn::QuantizeAny(k, how) => {
                     row(*k, elementwise::QUANTIZE_ANY, isa)?;
+                    affines(&how.affines)?;
                     indices(&how.indices)
                 }
             },

@@ -11,7 +11,8 @@ use lowbit_ir::{DType, Error, Granularity, NodeId, Op, Quant, Result, Type, Valu
 use lowbit_kernels::elementwise::{self, BinaryFn, MulParams, Pair, UnaryFn};
 use lowbit_kernels::rows;
 use lowbit_runtime::program::{
-    AccumulatorRow, Entries, Gather, Indices, Integer, Map, MapFn, Narrow, PairAny, QuantizeAny, RequantAny, Zip, ZipFn,
+    AccumulatorRow, Affines, Entries, Gather, Indices, Integer, Map, MapFn, Narrow, PairAny, QuantizeAny, RequantAny,
+    Zip, ZipFn,
 };
 use lowbit_runtime::{Kind, Place};
 
@@ -41,20 +42,24 @@ fn map_fn(cx: &mut Lower<'_>, id: NodeId, x: ValueId, y: ValueId, layout: Layout
         (Op::Quantize { rounding: Rounding::HalfEven }, DType::F32, DType::U16) if per_tensor(&yt) => {
             Some(MapFn::Quantize16(cx.row(elementwise::QUANTIZE16)?, yt.quant()?.affine()?))
         }
-        (Op::Quantize { rounding }, DType::F32, _) if per_tensor(&yt) && !dims.contains(&0) => match narrow(yt.dtype) {
-            Some(to) => {
-                let indices = indices(*rounding, &dims, layout);
-                let how = QuantizeAny { to, affine: yt.quant()?.affine()?, rounding: *rounding, indices };
-                Some(MapFn::QuantizeAny(cx.row(elementwise::QUANTIZE_ANY)?, how))
+        (Op::Quantize { rounding }, DType::F32, _) if !dims.contains(&0) => {
+            match (narrow(yt.dtype), affines(&yt, &dims, layout)?) {
+                (Some(to), Some(affines)) => {
+                    let indices = indices(*rounding, &dims, layout);
+                    let how = QuantizeAny { to, affines, rounding: *rounding, indices };
+                    Some(MapFn::QuantizeAny(cx.row(elementwise::QUANTIZE_ANY)?, how))
+                }
+                (None, _) | (_, None) => None,
             }
+        }
+        (Op::Dequantize, DType::U8, _) => match affines(&xt, &dims, layout)? {
+            Some(of) => Some(MapFn::Dequantize8(cx.row(elementwise::DEQUANTIZE8)?, of)),
             None => None,
         },
-        (Op::Dequantize, DType::U8, _) if per_tensor(&xt) => {
-            Some(MapFn::Dequantize8(cx.row(elementwise::DEQUANTIZE8)?, xt.quant()?.affine()?))
-        }
-        (Op::Dequantize, DType::U16, _) if per_tensor(&xt) => {
-            Some(MapFn::Dequantize16(cx.row(elementwise::DEQUANTIZE16)?, xt.quant()?.affine()?))
-        }
+        (Op::Dequantize, DType::U16, _) => match affines(&xt, &dims, layout)? {
+            Some(of) => Some(MapFn::Dequantize16(cx.row(elementwise::DEQUANTIZE16)?, of)),
+            None => None,
+        },
         (Op::Relu | Op::Clip { .. }, DType::F32, _) => {
             let (lo, hi) = limits(&cx.g.node(id).op).unwrap_or(crate::fuse::OPEN);
             Some(MapFn::Clamp(cx.row(elementwise::CLAMP)?, lo, hi))
@@ -110,13 +115,7 @@ fn requantize_any(cx: &mut Lower<'_>, how: How, x: ValueId, y: ValueId, layout: 
         (Some(a), Some(b)) if a.is_none() || b.is_none() || a == b => a.or(b),
         _ => return Ok(None),
     };
-    let entries = match axis {
-        None => Entries::ONE,
-        Some(axis) => {
-            let inside = layout.axes(dims.len()).into_iter().skip_while(|a| *a != axis).skip(1);
-            Entries { count: dims[axis], inner: inside.map(|a| dims[a]).product() }
-        }
-    };
+    let entries = axis.map_or(Entries::ONE, |axis| along(axis, &dims, layout));
     let (Some(zero_in), Some(_)) = (quant.common_zero_point(), target.common_zero_point()) else { return Ok(None) };
     if dims.contains(&0) {
         return Ok(None);
@@ -135,6 +134,24 @@ fn requantize_any(cx: &mut Lower<'_>, how: How, x: ValueId, y: ValueId, layout: 
     let (zero_point, lo, hi, rounding) = (out.zero_point, out.qmin, out.qmax, how.rounding);
     let how = RequantAny { from, to, zero_in, rescales, entries, rounding, indices, zero_point, lo, hi };
     Ok(Some(MapFn::RequantAny(cx.row(elementwise::REQUANT_ANY)?, how)))
+}
+
+/// The entries of scales along an axis.
+fn along(axis: usize, dims: &[usize], layout: Layout) -> Entries {
+    let inside = layout.axes(dims.len()).into_iter().skip_while(|a| *a != axis).skip(1);
+    Entries { count: dims[axis], inner: inside.map(|a| dims[a]).product() }
+}
+
+/// What integers of a type mean, where a tensor or its channels share a scale.
+fn affines(ty: &Type, dims: &[usize], layout: Layout) -> Result<Option<Affines>> {
+    let quant = ty.quant()?;
+    let entries = match quant.granularity {
+        _ if quant.is_per_tensor() => Entries::ONE,
+        Granularity::Channel { axis } if !dims.contains(&0) => along(axis, dims, layout),
+        Granularity::Tensor | Granularity::Channel { .. } | Granularity::Block { .. } => return Ok(None),
+    };
+    let list = (0..quant.scale.len()).map(|e| quant.affine_at(e)).collect::<Result<_>>()?;
+    Ok(Some(Affines { list, entries }))
 }
 
 /// How a kernel reads integers of a type.

@@ -385,7 +385,7 @@ fn requant_any() -> RequantAny {
 
 fn quantize_any() -> QuantizeAny {
     let indices = Indices { channels: 6, pixels: 4 };
-    QuantizeAny { to: Narrow::U16, affine: affine(), rounding: Rounding::HalfUp, indices }
+    QuantizeAny { to: Narrow::U16, affines: affine().into(), rounding: Rounding::HalfUp, indices }
 }
 
 /// What is broken in the function of a map.
@@ -409,12 +409,18 @@ fn maps(each: EachMap) -> Case {
             vec![map!(MapFn::Quantize16(row, _) => *row = copied(row), ROW)],
         ),
         EachMap::Dequantize8 => (
-            || MapFn::Dequantize8(&elementwise::DEQUANTIZE8[0], affine()),
-            vec![map!(MapFn::Dequantize8(row, _) => *row = copied(row), ROW)],
+            || MapFn::Dequantize8(&elementwise::DEQUANTIZE8[0], affine().into()),
+            vec![
+                map!(MapFn::Dequantize8(row, _) => *row = copied(row), ROW),
+                map!(MapFn::Dequantize8(_, of) => of.entries.count = 2, "a scale for every entry"),
+            ],
         ),
         EachMap::Dequantize16 => (
-            || MapFn::Dequantize16(&elementwise::DEQUANTIZE16[0], affine()),
-            vec![map!(MapFn::Dequantize16(row, _) => *row = copied(row), ROW)],
+            || MapFn::Dequantize16(&elementwise::DEQUANTIZE16[0], affine().into()),
+            vec![
+                map!(MapFn::Dequantize16(row, _) => *row = copied(row), ROW),
+                map!(MapFn::Dequantize16(_, of) => of.entries.count = 2, "a scale for every entry"),
+            ],
         ),
         EachMap::Table8 => (
             || MapFn::Table8(&elementwise::TABLE8[0], W),
@@ -464,6 +470,8 @@ fn maps(each: EachMap) -> Case {
             || MapFn::QuantizeAny(&elementwise::QUANTIZE_ANY[0], quantize_any()),
             vec![
                 map!(MapFn::QuantizeAny(row, _) => *row = copied(row), ROW),
+                map!(MapFn::QuantizeAny(_, how) => how.affines.list.clear(), "a scale for every entry"),
+                map!(MapFn::QuantizeAny(_, how) => how.affines.entries.inner = 0, "a scale for every entry"),
                 map!(MapFn::QuantizeAny(_, how) => how.indices.channels = 0, "samples of at least one element"),
                 map!(MapFn::QuantizeAny(_, how) => how.indices.pixels = 0, "samples of at least one element"),
             ],
