@@ -260,7 +260,10 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
             true => same_integers(reference, v, ty).unwrap_or(v),
             false => narrowed(reference, v, ty),
         };
-        let cut_off = steps.is_some() && ours == v && (simulated || !quantized(reference, v).is_empty());
+        // Integers of a wider range are cut off where a limit behind them was absorbed.
+        let wider = ours != v && reference.ty(ours).quant != ty.quant;
+        let later = ours == v && (simulated || !quantized(reference, v).is_empty());
+        let cut_off = steps.is_some() && (wider || later);
         Some(Pair { name: name.clone(), op, reference: ours, other: found, named, factors, steps, cut_off })
     };
     let values = reference.nodes().flat_map(|(_, n)| n.outputs.iter().map(|v| (n.op.name(), *v)));
@@ -275,9 +278,11 @@ fn narrowed(g: &Graph, v: ValueId, like: &Type) -> ValueId {
     same_integers(g, v, like).or(narrow.first().copied().filter(|_| only)).unwrap_or(v)
 }
 
-/// The integers of this type that are made of a float right behind it.
+/// The integers on the grid of this type that are made of a float right behind it: their range may be wider, since
+/// limits become part of a type.
 fn same_integers(g: &Graph, v: ValueId, like: &Type) -> Option<ValueId> {
-    quantized(g, v).into_iter().find(|q| (g.ty(*q).dtype, &g.ty(*q).quant) == (like.dtype, &like.quant))
+    let grid = |ty: &Type| ty.quant.as_ref().map(|q| (ty.dtype, q.scale.clone(), q.zero_point.clone()));
+    quantized(g, v).into_iter().find(|q| grid(g.ty(*q)) == grid(like))
 }
 
 /// The integers that are made of a float right behind it.
