@@ -41,9 +41,7 @@ pub use samples::Samples;
 
 use lowbit_ir::op::Category;
 use lowbit_ir::pass::{Flow, Watch};
-use lowbit_ir::{
-    Customs, Dim, Engine, Error, Graph, Result, Run, ValueId, check_float_mode, hardware, memory, verify,
-};
+use lowbit_ir::{Customs, Dim, Engine, Error, Graph, Result, Run, ValueId, check_float_mode, hardware, memory, verify};
 
 /// A quantized model in its three forms, and the account of how it came about.
 #[derive(Debug, Clone)]

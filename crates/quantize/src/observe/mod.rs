@@ -397,7 +397,8 @@ mod tests {
             }
         }
         let request = Spec::default().request(Kind::Input, 0, 0);
-        let cases: [(fn() -> Result<Range>, &str); 6] = [
+        type Case = (fn() -> Result<Range>, &'static str);
+        let cases: [Case; 6] = [
             (|| Ok(Range { low: f32::NAN, high: 1.0 }), "found NaN to 1"),
             (|| Ok(Range { low: 0.0, high: f32::NAN }), "found 0 to NaN"),
             (|| Ok(Range { low: f32::NEG_INFINITY, high: 1.0 }), "found -inf to 1"),
