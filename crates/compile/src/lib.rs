@@ -19,7 +19,7 @@ pub use target::Target;
 
 use lowbit_ir::pass::{self, Flow, Watch};
 use lowbit_ir::{Error, Graph, Result, bounds, check_float_mode, infer};
-use lowbit_runtime::{Port, Program};
+use lowbit_runtime::{Parts, Port, Program};
 use std::sync::Arc;
 
 /// Compiles a graph whose dimensions are all known (see [`lowbit_ir::infer::bind`]).
@@ -42,15 +42,20 @@ pub fn compile_watched(graph: &Graph, target: &Target, watch: &mut dyn Watch) ->
     let mut lowered = lower::lower(&g, target)?;
     let plan = plan::plan(&mut lowered)?;
     memory::check(graph, &lowered, &plan, target.max_memory)?;
-    let arena = plan.arena;
     let port = |(value, place)| {
         let value = g.value(value);
         Port { name: value.name.clone(), ty: value.ty.clone(), place }
     };
-    let inputs = lowered.inputs.into_iter().map(port).collect();
-    let outputs = lowered.outputs.into_iter().map(port).collect();
-    let consts = lowered.constants.finish()?;
-    let (name, customs) = (g.name.clone(), target.customs.clone());
-    Program::within(target.max_memory, name, target.isa, lowered.steps, arena, consts, inputs, outputs, customs)
-        .map(Some)
+    Program::new(Parts {
+        name: g.name.clone(),
+        isa: target.isa,
+        steps: lowered.steps,
+        arena: plan.arena,
+        consts: lowered.constants.finish()?,
+        inputs: lowered.inputs.into_iter().map(port).collect(),
+        outputs: lowered.outputs.into_iter().map(port).collect(),
+        customs: target.customs.clone(),
+        max_memory: target.max_memory,
+    })
+    .map(Some)
 }

@@ -150,6 +150,26 @@ graph "joined" {
 }
 
 #[test]
+fn what_is_moved_on_its_way_out_is_observed() {
+    let tail = r#"
+graph "tail" {
+  input %x: f32[Nx3x6x6]
+  const %w: f32[5x3x1x1] = random
+  %c = Conv(%x, %w)
+  %p = GlobalAvgPool(%c)
+  %s = Softmax(%p) {axis 1}
+  %f = Flatten(%s) {axis 1}
+  output %f
+}
+"#;
+    let g = graph(tail);
+    let shard = shard_of(&g, &Options::default(), &samples(3, 4));
+    for text in ["output = 'narrow'", "io = 'int8'", "layer.f.output = 'narrow'"] {
+        from_stats(&g, &options(text), &shard).unwrap_or_else(|e| panic!("{text}: {e}"));
+    }
+}
+
+#[test]
 fn an_average_of_several_runs_is_refused() {
     let g = graph(MODEL);
     let options = options("input.observer = 'moving_average'");

@@ -20,5 +20,5 @@ mod spans;
 pub use isa::Isa;
 pub use named::NamedSession;
 pub use pool::Pool;
-pub use program::{Kind, Place, Port, Program, Step};
+pub use program::{Kind, Parts, Place, Port, Program, Step};
 pub use session::Session;

@@ -52,19 +52,34 @@ pub struct Port {
     pub place: Place,
 }
 
+/// What a program is made of, before [`Program::new`] has looked at it.
+#[derive(Debug)]
+pub struct Parts {
+    /// The model's name.
+    pub name: String,
+    /// The row set that the steps were chosen from.
+    pub isa: Isa,
+    /// What runs, in order.
+    pub steps: Vec<Step>,
+    /// Bytes of the arena.
+    pub arena: usize,
+    /// Weights and tables.
+    pub consts: Aligned,
+    /// What enters.
+    pub inputs: Vec<Port>,
+    /// What leaves.
+    pub outputs: Vec<Port>,
+    /// Operators of the user's.
+    pub customs: Customs,
+    /// Bytes that a session may take for activations and scratch.
+    pub max_memory: usize,
+}
+
 /// A program for one machine kind, shared by any number of sessions.
 #[derive(Debug)]
 pub struct Program {
-    name: String,
-    isa: Isa,
-    steps: Vec<Step>,
-    arena: usize,
-    consts: Aligned,
-    inputs: Vec<Port>,
-    outputs: Vec<Port>,
-    customs: Customs,
+    parts: Parts,
     scratch: usize,
-    max_memory: usize,
 }
 
 /// One kernel call over the whole of its output, divided into tiles that any thread may take.
@@ -789,37 +804,11 @@ pub(crate) fn product<const N: usize>(sizes: [usize; N]) -> usize {
 
 impl Program {
     /// A program whose steps keep within their memory and their instruction set, or an error that names the step.
-    #[allow(clippy::too_many_arguments, reason = "the parts of a program, each named at the one place that makes one")]
-    pub fn new(
-        name: String,
-        isa: Isa,
-        steps: Vec<Step>,
-        arena: usize,
-        consts: Aligned,
-        inputs: Vec<Port>,
-        outputs: Vec<Port>,
-        customs: Customs,
-    ) -> Result<Arc<Program>> {
-        let max_memory = usize::MAX;
-        Program::within(max_memory, name, isa, steps, arena, consts, inputs, outputs, customs)
-    }
-
-    /// As [`Program::new`], whose sessions may take so many bytes for activations and scratch and no more.
-    #[allow(clippy::too_many_arguments, reason = "as above")]
-    pub fn within(
-        max_memory: usize,
-        name: String,
-        isa: Isa,
-        steps: Vec<Step>,
-        arena: usize,
-        consts: Aligned,
-        inputs: Vec<Port>,
-        outputs: Vec<Port>,
-        customs: Customs,
-    ) -> Result<Arc<Program>> {
+    pub fn new(parts: Parts) -> Result<Arc<Program>> {
+        let Parts { isa, steps, arena, consts, inputs, outputs, .. } = &parts;
         let check = |span: Span, what: &str| {
             let (at, limit) = match span.place {
-                Place::Arena(at) => (at, arena),
+                Place::Arena(at) => (at, *arena),
                 Place::Const(at) => (at, consts.len()),
             };
             if at.checked_add(span.bytes).is_none_or(|end| end > limit) {
@@ -832,7 +821,7 @@ impl Program {
                 Span { .. } => Ok(()),
             }
         };
-        for step in &steps {
+        for step in steps {
             let (spans, alignment) = (step.kind.spans(), step.kind.alignment());
             for (i, span) in spans.iter().enumerate() {
                 check(*span, &step.name)?;
@@ -851,56 +840,56 @@ impl Program {
             }
             step.kind.check(isa.features).map_err(|e| e.at_node(step.name.clone()))?;
         }
-        for port in inputs.iter().chain(&outputs) {
+        for port in inputs.iter().chain(outputs) {
             check(Span { place: port.place, bytes: port_bytes(port)?, written: false }, &port.name)?;
         }
         let scratch = steps.iter().map(|s| s.kind.scratch()).max().unwrap_or(0);
-        Ok(Arc::new(Program { name, isa, steps, arena, consts, inputs, outputs, customs, scratch, max_memory }))
+        Ok(Arc::new(Program { parts, scratch }))
     }
 
     /// Bytes that a session may take.
     pub fn max_memory(&self) -> usize {
-        self.max_memory
+        self.parts.max_memory
     }
 
     /// The model's name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.parts.name
     }
 
     /// The row set it was compiled for.
     pub fn isa(&self) -> Isa {
-        self.isa
+        self.parts.isa
     }
 
     /// What runs, in order.
     pub fn steps(&self) -> &[Step] {
-        &self.steps
+        &self.parts.steps
     }
 
     /// Bytes of activations.
     pub fn arena(&self) -> usize {
-        self.arena
+        self.parts.arena
     }
 
     /// Weights, biases, tables.
     pub fn consts(&self) -> &Aligned {
-        &self.consts
+        &self.parts.consts
     }
 
     /// What goes in, in the graph's order.
     pub fn inputs(&self) -> &[Port] {
-        &self.inputs
+        &self.parts.inputs
     }
 
     /// What comes out, in the graph's order.
     pub fn outputs(&self) -> &[Port] {
-        &self.outputs
+        &self.parts.outputs
     }
 
     /// Resolves the user's operators in reference steps.
     pub fn customs(&self) -> &Customs {
-        &self.customs
+        &self.parts.customs
     }
 
     /// Bytes of scratch a thread, from the steps.
@@ -910,12 +899,12 @@ impl Program {
 
     /// The steps that the interpreter runs, for want of a kernel.
     pub fn reference_steps(&self) -> impl Iterator<Item = &Step> {
-        self.steps.iter().filter(|s| matches!(s.kind, Kind::Reference(_)))
+        self.parts.steps.iter().filter(|s| matches!(s.kind, Kind::Reference(_)))
     }
 
     /// Multiply-accumulates of one run.
     pub fn macs(&self) -> u64 {
-        self.steps.iter().map(|s| s.macs).sum()
+        self.parts.steps.iter().map(|s| s.macs).sum()
     }
 }
 
@@ -951,7 +940,17 @@ mod tests {
 
     fn program(isa: Isa, kind: Kind) -> Result<Arc<Program>> {
         let steps = vec![Step { name: "step".into(), kind, macs: 0 }];
-        Program::new("p".into(), isa, steps, 4096, Aligned::zeroed(256)?, vec![], vec![], Customs::default())
+        Program::new(Parts {
+            name: "p".into(),
+            isa,
+            steps,
+            arena: 4096,
+            consts: Aligned::zeroed(256)?,
+            inputs: vec![],
+            outputs: vec![],
+            customs: Customs::default(),
+            max_memory: usize::MAX,
+        })
     }
 
     fn scalar() -> Isa {

@@ -5,7 +5,7 @@ use lowbit_kernels::pool::MAX_F32;
 use lowbit_kernels::{elementwise, gemm, rows};
 use lowbit_runtime::memory::Aligned;
 use lowbit_runtime::program::{FMatMul, Gather, Map, MapFn, Pool, PoolKind, Window};
-use lowbit_runtime::{Isa, Kind, Place, Pool as Threads, Port, Program, Session, Step};
+use lowbit_runtime::{Isa, Kind, Parts, Place, Pool as Threads, Port, Program, Session, Step};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -74,8 +74,18 @@ fn a_session_allocates_nothing_after_its_first_run() {
     let steps = chain().into_iter().map(|kind| Step { name: "step".into(), kind, macs: 0 }).collect();
     let (consts, customs) = (Aligned::zeroed(64).unwrap(), Customs::default());
     let isa = Isa::named("scalar").unwrap();
-    let program =
-        Program::new("p".into(), isa, steps, 6144, consts, vec![port(0)], vec![port(5 * 1024)], customs).unwrap();
+    let program = Program::new(Parts {
+        name: "p".into(),
+        isa,
+        steps,
+        arena: 6144,
+        consts,
+        inputs: vec![port(0)],
+        outputs: vec![port(5 * 1024)],
+        customs,
+        max_memory: usize::MAX,
+    });
+    let program = program.unwrap();
     for threads in 1..=2 {
         let pool = Arc::new(Threads::new(threads).unwrap());
         // A thread that starts allocates for itself, so all have to be there before anything is counted.

@@ -4,7 +4,7 @@ use lowbit_ir::op::CustomId;
 use lowbit_ir::{CustomOp, Customs, DType, Error, Op, Quant, Result, Tensor, Type};
 use lowbit_runtime::memory::Aligned;
 use lowbit_runtime::program::Reference;
-use lowbit_runtime::{Isa, Kind, Place, Port, Program, Session, Step};
+use lowbit_runtime::{Isa, Kind, Parts, Place, Port, Program, Session, Step};
 use std::sync::Arc;
 
 /// Gives its input back, unless it begins with a number that says otherwise.
@@ -31,6 +31,21 @@ fn scalar() -> Isa {
 }
 
 /// x -> moody -> copy -> y.
+/// A program that does nothing, for others to differ from.
+fn empty() -> Parts {
+    Parts {
+        name: "p".into(),
+        isa: scalar(),
+        steps: Vec::new(),
+        arena: 64,
+        consts: Aligned::zeroed(64).unwrap(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        customs: Customs::default(),
+        max_memory: usize::MAX,
+    }
+}
+
 fn moody() -> Arc<Program> {
     let ty = Type::f32(vec![4]);
     let port = |name: &str, at: usize| Port { name: name.into(), ty: ty.clone(), place: Place::Arena(at) };
@@ -50,7 +65,7 @@ fn moody() -> Arc<Program> {
     ];
     let customs = Customs::default().with(Arc::new(Moody)).unwrap();
     let (inputs, outputs) = (vec![port("x", 0)], vec![port("y", 1024)]);
-    Program::new("moody".into(), scalar(), steps, 2048, Aligned::zeroed(64).unwrap(), inputs, outputs, customs).unwrap()
+    Program::new(Parts { name: "moody".into(), steps, arena: 2048, inputs, outputs, customs, ..empty() }).unwrap()
 }
 
 #[test]
@@ -72,9 +87,7 @@ fn an_operator_that_panics_is_an_error_and_the_session_lives() {
 fn integers_outside_an_inputs_range_are_refused() {
     let ty = Type::quantized(DType::U8, vec![4], Quant::per_tensor(0.5, 3, 3, 10));
     let port = Port { name: "x".into(), ty: ty.clone(), place: Place::Arena(0) };
-    let consts = Aligned::zeroed(64).unwrap();
-    let program =
-        Program::new("p".into(), scalar(), vec![], 64, consts, vec![port.clone()], vec![port], Customs::default());
+    let program = Program::new(Parts { inputs: vec![port.clone()], outputs: vec![port], ..empty() });
     let mut session = Session::new(program.unwrap()).unwrap();
     let mut run = |ty: Type, data: &[i64]| session.run(&[Tensor::from_ints(ty, data).unwrap()]);
     assert!(run(ty.clone(), &[3, 4, 5, 10]).is_ok());

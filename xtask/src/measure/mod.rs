@@ -9,6 +9,7 @@
 mod accuracy;
 mod cost;
 mod integers;
+mod peers;
 
 use serde_json::Value;
 use std::env;
@@ -72,6 +73,12 @@ pub static MEASURES: &[Measure] = &[
         about: "latency beside ONNX Runtime, for the README (Python)",
         run: cost::speed,
     },
+    Measure {
+        name: "bench-peers",
+        names: "NETWORK",
+        about: "latency beside ONNX Runtime, OpenVINO and LiteRT, which it installs (Python)",
+        run: peers::peers,
+    },
 ];
 
 /// A model with its data and the flags that preprocess it.
@@ -124,6 +131,9 @@ static SUBJECTS: &[Subject] = &[
 
 /// The page of accuracy.
 const ACCURACY: &str = "docs/accuracy.md";
+
+/// The page of times beside other runtimes.
+const PERFORMANCE: &str = "docs/performance.md";
 
 /// The page of latency.
 const README: &str = "README.md";

@@ -2,9 +2,10 @@
 
 use super::{Stats, Wanted, file, is_weight, observe_all, observed, source_name, wanted, within};
 use crate::{Options, Samples};
+use lowbit_ir::op::Category;
 use lowbit_ir::request::Sharing;
 use lowbit_ir::text::{Constants, print_with};
-use lowbit_ir::{Engine, Error, Graph, Op, Result, ValueId, meta};
+use lowbit_ir::{Engine, Error, Graph, Node, Op, Result, ValueId, meta};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -170,11 +171,25 @@ fn others(model: &Graph, annotated: &Graph, wanted: &[Wanted]) -> Vec<Wanted> {
     let placeholders =
         annotated.nodes().filter(|(id, n)| matches!(n.op, Op::Simulate(_)) && !is_weight(annotated, *id));
     let narrow = placeholders.filter_map(|(id, _)| observed(annotated, id));
-    let all: BTreeSet<ValueId> = layers.chain(model.outputs.iter().copied()).chain(narrow).collect();
+    let all: BTreeSet<ValueId> = layers.chain(leaving(model)).chain(narrow).collect();
     let observable =
         |v: &ValueId| annotated.has_value(*v) && annotated.ty(*v).dtype.is_float() && annotated.constant(*v).is_none();
     let new = |v: &ValueId| wanted.iter().all(|(of, _)| of != v);
     all.into_iter().filter(|v| observable(v) && new(v)).map(|v| (v, Sharing::Tensor)).collect()
+}
+
+/// What leaves a model, and what is only moved, limited or joined on its way out: integers that leave are those.
+fn leaving(model: &Graph) -> BTreeSet<ValueId> {
+    let (mut todo, mut found) = (model.outputs.clone(), BTreeSet::new());
+    while let Some(v) = todo.pop() {
+        let moves = |n: &&Node| n.op.category() == Category::Transform || matches!(n.op, Op::Relu | Op::Clip { .. });
+        if found.insert(v)
+            && let Some(node) = model.producer(v).map(|id| model.node(id)).filter(moves)
+        {
+            todo.extend(node.operands());
+        }
+    }
+    found
 }
 
 fn describe(sharing: Sharing) -> String {

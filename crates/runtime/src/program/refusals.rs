@@ -902,7 +902,17 @@ fn program(kind: Kind) -> Result<Arc<Program>> {
     let features = features.into_iter().fold(Features::NONE, Features::and);
     let steps = vec![Step { name: "step".into(), kind, macs: 0 }];
     let isa = Isa { name: "all", features };
-    Program::new("p".into(), isa, steps, ARENA, Aligned::zeroed(CONSTS)?, vec![], vec![], Customs::default())
+    Program::new(Parts {
+        name: "p".into(),
+        isa,
+        steps,
+        arena: ARENA,
+        consts: Aligned::zeroed(CONSTS)?,
+        inputs: vec![],
+        outputs: vec![],
+        customs: Customs::default(),
+        max_memory: usize::MAX,
+    })
 }
 
 /// What is wrong with the refusal of a step, if anything is.

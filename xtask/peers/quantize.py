@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Quantizes a float ONNX model as its users would with another tool, on samples of seeded noise.
+
+    quantize.py onnxruntime MODEL OUT.onnx [--signed]     QDQ, 8 bits, weights per channel
+    quantize.py nncf MODEL OUT.xml [--transformer]        post-training quantization, saved for OpenVINO
+
+The figures of merit here are times, which do not depend on the samples; accuracy is measured elsewhere, on real ones.
+"""
+import argparse
+import logging
+import pathlib
+import tempfile
+import warnings
+
+import numpy as np
+
+warnings.filterwarnings("ignore")
+logging.disable(logging.WARNING)
+SAMPLES = 8
+
+
+def noise(shape):
+    generator = np.random.default_rng(1)
+    return [generator.standard_normal(shape).astype(np.float32) for _ in range(SAMPLES)]
+
+
+def by_onnxruntime(args):
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Noise(CalibrationDataReader):
+        def __init__(self, port):
+            shape = [max(1, d.dim_value) for d in port.type.tensor_type.shape.dim]
+            self.samples = iter([{port.name: x} for x in noise(shape)])
+
+        def get_next(self):
+            return next(self.samples, None)
+
+    weights = {t.name for t in onnx.load(args.model).graph.initializer}
+    port = next(i for i in onnx.load(args.model).graph.input if i.name not in weights)
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = str(pathlib.Path(folder) / "prepared.onnx")
+        quant_pre_process(args.model, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            args.out,
+            Noise(port),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QInt8 if args.signed else QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={"ActivationSymmetric": args.signed, "WeightSymmetric": True},
+        )
+
+
+def by_nncf(args):
+    import nncf
+    import openvino
+
+    model = openvino.Core().read_model(args.model)
+    shape = [d.get_length() if d.is_static else 1 for d in model.inputs[0].partial_shape]
+    model.reshape(shape)
+    quantized = nncf.quantize(
+        model,
+        nncf.Dataset(noise(shape)),
+        subset_size=SAMPLES,
+        preset=nncf.QuantizationPreset.PERFORMANCE,
+        model_type=nncf.ModelType.TRANSFORMER if args.transformer else None,
+    )
+    openvino.save_model(quantized, args.out, compress_to_fp16=False)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tool", choices=["onnxruntime", "nncf"])
+    parser.add_argument("model")
+    parser.add_argument("out")
+    parser.add_argument("--signed", action="store_true")
+    parser.add_argument("--transformer", action="store_true")
+    args = parser.parse_args()
+    {"onnxruntime": by_onnxruntime, "nncf": by_nncf}[args.tool](args)
+
+
+if __name__ == "__main__":
+    main()

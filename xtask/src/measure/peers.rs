@@ -1,0 +1,258 @@
+//! Time beside other runtimes, each with its own quantizer, in the same rounds.
+//!
+//! The other tools come from their registry at pinned versions, into an environment of their own below the build folder.
+//! Every case runs in a process of its own; `peers/rounds.py` interleaves them and leaves out what was disturbed.
+
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::{Bench, PERFORMANCE, Table, output, python};
+use crate::Result;
+
+/// A network that is timed.
+struct Network {
+    name: &'static str,
+    source: Source,
+    /// The same network for LiteRT, which reads no ONNX: a file of the folder `models/tflite`, or one that is made.
+    tflite: Option<&'static str>,
+}
+
+/// Where a network comes from.
+enum Source {
+    /// Made by a script: an architecture with weights of seeded noise.
+    Made,
+    /// A trained model of the folder of models.
+    Trained,
+}
+
+const fn made(name: &'static str, tflite: bool) -> Network {
+    Network { name, source: Source::Made, tflite: if tflite { Some(name) } else { None } }
+}
+
+const fn trained(name: &'static str, tflite: Option<&'static str>) -> Network {
+    Network { name, source: Source::Trained, tflite }
+}
+
+static NETWORKS: &[Network] = &[
+    made("resnet18", true),
+    made("resnet50", true),
+    made("mobilenet_v1", true),
+    made("mobilenet_v2", true),
+    made("encoder6x384", false),
+    made("resnet8_tiny", true),
+    trained("mobilenetv2_1.0_224", None),
+    trained("mobilenet_v1_0.75_224", None),
+    trained("mobilenet_v1_0.25_224", None),
+    trained("squeezenet1.1", None),
+    trained("resnet20_cifar10", None),
+    trained("resnet56_cifar10", None),
+    trained("resnet8_cifar10", Some("pretrainedResnet_quant.tflite")),
+    trained("mobilenetv1_0.25_vww96", Some("vww_96_int8.tflite")),
+    trained("ad01_toycar_fc", Some("ad01_int8.tflite")),
+    trained("str_ww_dscnn", Some("str_ww_ref_model.tflite")),
+    trained("ultraface_rfb320", None),
+    trained("yolox_nano_b", None),
+];
+
+/// Rounds, of which every second goes backwards.
+const ROUNDS: usize = 5;
+/// Seconds that a case is timed in a round.
+const SECONDS: &str = "0.6";
+/// What the others are compared with.
+const BASELINE: &str = "ONNX Runtime int8";
+
+/// Threads and samples a run.
+const LOADS: [(usize, usize); 4] = [(1, 1), (2, 1), (1, 8), (2, 8)];
+
+/// What is needed to run the other tools.
+struct Peers {
+    python: PathBuf,
+    converter: PathBuf,
+    scripts: PathBuf,
+    tools: PathBuf,
+    work: PathBuf,
+}
+
+impl Peers {
+    fn new(root: &Path, bench: &Bench) -> Result<Peers> {
+        let (scripts, work) = (root.join("xtask/peers"), bench.work.join("peers"));
+        fs::create_dir_all(&work).map_err(|e| format!("{}: {e}", work.display()))?;
+        Ok(Peers {
+            python: environment(&work.join("environment"), &scripts.join("environment.txt"))?,
+            converter: environment(&work.join("converter"), &scripts.join("converter.txt"))?,
+            tools: bench.shared.join("tools"),
+            scripts,
+            work,
+        })
+    }
+
+    /// The float model.
+    fn float(&self, bench: &Bench, network: &Network) -> Result<PathBuf> {
+        let folder = match network.source {
+            Source::Trained => bench.shared.join("models"),
+            Source::Made => self.work.join("models"),
+        };
+        let path = folder.join(format!("{}.onnx", network.name));
+        if !path.exists() {
+            output(Command::new(&self.python).arg(self.tools.join("make_models.py")).arg(&folder).arg(network.name))?;
+        }
+        Ok(path)
+    }
+
+    /// The network for LiteRT, if there is one.
+    fn tflite(&self, bench: &Bench, network: &Network) -> Result<Option<PathBuf>> {
+        let Some(name) = network.tflite else { return Ok(None) };
+        if let Source::Trained = network.source {
+            return Ok(Some(bench.shared.join("models/tflite").join(name)));
+        }
+        let path = self.work.join(format!("tfl/{name}.int8.tflite"));
+        if !path.exists() {
+            let mut command = Command::new(&self.converter);
+            output(command.current_dir(&self.work).arg(self.tools.join("make_tflite.py")).arg(name))?;
+        }
+        Ok(Some(path))
+    }
+
+    /// A model that another tool makes of the float one, unless it is there. A tool that cannot is said, and left out.
+    fn quantized(&self, float: &Path, tool: &str, kind: &str, flags: &[&str]) -> Result<Option<PathBuf>> {
+        let stem = float.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let path = self.work.join(format!("{stem}.{kind}"));
+        if !path.exists() {
+            let mut command = Command::new(&self.python);
+            command.arg(self.scripts.join("quantize.py")).arg(tool).arg(float).arg(&path).args(flags);
+            if let Err(why) = output(&mut command) {
+                eprintln!("{stem}: {tool} makes no {kind}: {}", why.lines().last().unwrap_or_default());
+                return Ok(None);
+            }
+        }
+        Ok(Some(path))
+    }
+
+    /// The command that times a model in a runtime.
+    fn time(&self, runtime: &str, model: &Path, (threads, batch): (usize, usize)) -> Vec<String> {
+        let (script, python) = (self.scripts.join("time.py"), &self.python);
+        let words = [python.display().to_string(), script.display().to_string(), runtime.into()];
+        let flags = ["--threads", &threads.to_string(), "--batch", &batch.to_string(), "--seconds", SECONDS];
+        words.into_iter().chain([model.display().to_string()]).chain(flags.map(str::to_string)).collect()
+    }
+
+    /// The figures of all cases over all rounds.
+    fn rounds(&self, cases: &[(String, Vec<String>)]) -> Result<Value> {
+        let cases: Vec<Value> = cases.iter().map(|(name, command)| json!({"name": name, "command": command})).collect();
+        let mut command = Command::new(&self.python);
+        let failed = |e: std::io::Error| format!("cannot run the rounds: {e}");
+        let child = command.arg(self.scripts.join("rounds.py")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = child.map_err(failed)?;
+        let text = json!({"rounds": ROUNDS, "cases": cases}).to_string();
+        child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(text.as_bytes())).map_err(failed)?;
+        let out = child.wait_with_output().map_err(failed)?;
+        serde_json::from_slice(&out.stdout).map_err(|e| format!("unreadable JSON from the rounds: {e}"))
+    }
+}
+
+/// The Python of an environment with these packages, made if it is not there with just these.
+fn environment(folder: &Path, packages: &Path) -> Result<PathBuf> {
+    let wanted = fs::read_to_string(packages).map_err(|e| format!("{}: {e}", packages.display()))?;
+    let (python_path, stamp) = (folder.join("bin/python"), folder.join("packages.txt"));
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(python_path);
+    }
+    eprintln!("making an environment for {}", packages.display());
+    output(python().args(["-m", "venv", "--clear"]).arg(folder))?;
+    output(Command::new(&python_path).args(["-m", "pip", "install", "--quiet", "-r"]).arg(packages))?;
+    fs::write(&stamp, wanted).map_err(|e| format!("{}: {e}", stamp.display()))?;
+    Ok(python_path)
+}
+
+/// The median of the rounds in which both cases were clean of the one's time relative to the other's.
+fn ratio(case: &Value, baseline: &Value) -> Option<f64> {
+    let base = baseline["by_round"].as_object()?;
+    let pairs = case["by_round"].as_object()?.iter().filter_map(|(r, ms)| Some(ms.as_f64()? / base.get(r)?.as_f64()?));
+    median(pairs.collect())
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+/// Times of every network in every runtime.
+pub fn peers(root: &Path, names: &[&str]) -> Result<()> {
+    let known = |name: &&&str| NETWORKS.iter().any(|n| n.name == **name);
+    if let Some(unknown) = names.iter().find(|n| !known(n)) {
+        let all: Vec<&str> = NETWORKS.iter().map(|n| n.name).collect();
+        return Err(format!("no network is named {unknown}; there are {}", all.join(", ")));
+    }
+    let bench = Bench::new(root)?;
+    let peers = Peers::new(root, &bench)?;
+    let titles =
+        ["network", "runtime", "1 thread", "ratio", "2 threads", "ratio", "batch 8, 1 thread", "batch 8, 2 threads"];
+    let mut table = Table::new("peers", &titles);
+    for network in NETWORKS.iter().filter(|n| names.is_empty() || names.contains(&n.name)) {
+        let models = models(&bench, &peers, network)?;
+        let found: Vec<Value> = LOADS
+            .iter()
+            .map(|load| {
+                eprintln!("{}: {} threads, batch {}", network.name, load.0, load.1);
+                let command = |m: &Case| match m.runtime {
+                    "lowbit" => ours(&bench, &m.model, *load),
+                    runtime => peers.time(runtime, &m.model, *load),
+                };
+                peers.rounds(&models.iter().map(|m| (m.name.to_string(), command(m))).collect::<Vec<_>>())
+            })
+            .collect::<Result<_>>()?;
+        for model in &models {
+            let of = |load: usize| &found[load][model.name];
+            let ms = |load: usize, images: f64| {
+                let rounds = of(load)["by_round"].as_object().into_iter().flatten();
+                let time = median(rounds.filter_map(|(_, ms)| ms.as_f64()).collect());
+                time.map_or("-".into(), |ms| format!("{:.3}", ms / images))
+            };
+            let relative =
+                |load: usize| ratio(of(load), &found[load][BASELINE]).map_or("-".into(), |r| format!("{r:.2}"));
+            let name = network.name.to_string();
+            let cells = [ms(0, 1.0), relative(0), ms(1, 1.0), relative(1), ms(2, 8.0), ms(3, 8.0)];
+            table.row(&[name, model.name.into()].into_iter().chain(cells).collect::<Vec<_>>());
+        }
+    }
+    table.write(root, PERFORMANCE, names)
+}
+
+/// A model in a runtime.
+struct Case {
+    name: &'static str,
+    runtime: &'static str,
+    model: PathBuf,
+}
+
+/// A network in every runtime that takes it.
+fn models(bench: &Bench, peers: &Peers, network: &Network) -> Result<Vec<Case>> {
+    eprintln!("{}: quantize", network.name);
+    let float = peers.float(bench, network)?;
+    let integer = peers.work.join(format!("{}.lowbit.onnx", network.name));
+    let mut command = Command::new(&bench.lowbit);
+    command.arg("quantize").arg(&float).args(["--data", "random", "--samples", "8", "--no-report", "-o"]).arg(&integer);
+    output(&mut command)?;
+    let attention: &[&str] = if network.name.starts_with("encoder") { &["--transformer"] } else { &[] };
+    let found = [
+        ("lowbit int8", "lowbit", Some(integer)),
+        ("lowbit f32", "lowbit", Some(float.clone())),
+        (BASELINE, "onnxruntime", peers.quantized(&float, "onnxruntime", "u8.onnx", &[])?),
+        ("ONNX Runtime f32", "onnxruntime", Some(float.clone())),
+        ("OpenVINO int8", "openvino", peers.quantized(&float, "nncf", "nncf.xml", attention)?),
+        ("OpenVINO int8, ONNX Runtime's file", "openvino", peers.quantized(&float, "onnxruntime", "u8.onnx", &[])?),
+        ("OpenVINO f32", "openvino", Some(float.clone())),
+        ("LiteRT int8", "litert", peers.tflite(bench, network)?),
+    ];
+    Ok(found.into_iter().filter_map(|(name, runtime, model)| Some(Case { name, runtime, model: model? })).collect())
+}
+
+/// The command that times a model in lowbit.
+fn ours(bench: &Bench, model: &Path, (threads, batch): (usize, usize)) -> Vec<String> {
+    let words = [bench.lowbit.display().to_string(), "bench".into(), model.display().to_string()];
+    let flags = ["--threads", &threads.to_string(), "--batch", &batch.to_string(), "--seconds", SECONDS, "--json"];
+    words.into_iter().chain(flags.map(str::to_string)).collect()
+}
