@@ -66,6 +66,9 @@ const COMBINATIONS: &[&str] = &[
     "weight.per = 'block(3)'\nweight.bits = 4\nrequantize = 'fixed'",
     "weight.per = 'block(5)'\nweight.bits = 5\nweight.signed = false\nweight.symmetric = false\ninput.bits = 12\naccumulator_limit = 'widen'",
     "requantize = 'shift'\ninput.scale = 'power-of-two'\nweight.scale = 'power-of-two'\nweight.per = 'block(4)'",
+    "weight.per = 'block(16)'\ninput.bits = 14\naccumulator_bits = 64",
+    "store_lowbit = false\nactivation.bits = 16",
+    "store_lowbit = false\ninput.bits = 16\naccumulator_bits = 64",
     "input.observer = 'entropy'\nweight.observer = 'mse'",
     "[op.Add]\ninput.bits = 16\n[op.Conv]\ninput.bits = 6",
 ];

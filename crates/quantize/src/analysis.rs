@@ -252,6 +252,11 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
     let pair = |op: &'static str, v: ValueId| {
         let name = &reference.value(v).name;
         let named = other.find(name).filter(|q| is_comparable(other, *q))?;
+        // Integers of another width under one name are something else: a narrow form here, a wide one there.
+        let (ours, theirs) = (reference.ty(v), other.ty(named));
+        if ours.is_quantized() && theirs.is_quantized() && ours.dtype.bits() != theirs.dtype.bits() {
+            return None;
+        }
         let found = narrowed(other, named, reference.ty(v));
         let ty = other.ty(found);
         let steps = Some(ty).filter(|ty| ty.is_quantized() && ty.dtype.bits() <= 16).cloned();
@@ -394,7 +399,8 @@ fn cut(g: &Graph, pairs: &[Pair]) -> Cut {
         for value in std::iter::once(pair.named).chain(narrow.iter().copied()) {
             let makes_one = |id: NodeId| g.node(id).outputs.iter().any(|v| narrow.contains(v));
             let readers: Vec<_> = users.of(value).iter().filter(|(id, _)| !makes_one(*id)).collect();
-            if readers.is_empty() {
+            // What is wider than integers that enter a graph is computed from what is given before it.
+            if readers.is_empty() || g.ty(value).dtype.bits() > 32 {
                 continue;
             }
             let name = graph.fresh_name(&format!("{}/given", pair.name));

@@ -196,7 +196,8 @@ fn scales_by_channel_and_by_block_are_simulated_and_integers_where_sums_allow() 
             "requantize = 'shift'\ninput.scale = 'power-of-two'\nweight.scale = 'power-of-two'\nweight.per = 'block(2)'",
             4,
         ),
-        ("input.bits = 16\nweight.per = 'block(2)'\naccumulator_limit = 'widen'", 4),
+        ("input.bits = 14\nweight.per = 'block(2)'\naccumulator_limit = 'widen'", 4),
+        ("input.bits = 16\nweight.per = 'block(2)'\naccumulator_limit = 'widen'", 0),
     ] {
         let (g, samples, q) = quantized(text);
         let found = q.report.layers.iter().filter(|l| l.integer).count();

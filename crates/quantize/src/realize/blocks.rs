@@ -12,10 +12,13 @@ use lowbit_ir::{DType, Error, Granularity, Graph, NodeId, Quant, Result, Tensor,
 
 /// The widest weights that kernels take.
 const MOST_BITS: u32 = 16;
-/// What a step must be finer than those of the blocks, in bits, and the least width: with fewer the results of a layer
-/// could be steps away from those of the blocks.
+/// What a step must be finer than those of the blocks, in bits, and the least width; and how many more bits weights must
+/// have than what they are multiplied with. Otherwise the results of a layer could be steps away from those of the blocks.
 const FINER_BITS: u32 = 4;
 const LEAST_BITS: u32 = 12;
+const FINER_THAN_DATA: u32 = 2;
+/// The widest data for which the widest weights are fine enough.
+const MOST_DATA_BITS: u32 = MOST_BITS - FINER_THAN_DATA;
 
 /// Whether weights have scales by block.
 pub fn has(g: &Graph, w: ValueId) -> bool {
@@ -45,7 +48,16 @@ pub fn operands(
         None => lowbit_ir::bounds::bits_needed(tensor.ty().quant()?.qmin, tensor.ty().quant()?.qmax),
     };
     let power_of_two = cx.rescale.method == Method::Shift;
-    let least = (own + FINER_BITS).clamp(LEAST_BITS, MOST_BITS);
+    let data = g.ty(x).quant()?;
+    // As wide as its range, wherever zero lies in it.
+    let data = (data.qmax - data.qmin).max(1).ilog2() + 1;
+    if data > MOST_DATA_BITS {
+        return Ok(Err(format!(
+            "its weights have scales by block, and joined at {MOST_BITS} bits they are too coarse for data of {data}; \
+             up to {MOST_DATA_BITS} will do"
+        )));
+    }
+    let least = (own + FINER_BITS).max(data + FINER_THAN_DATA).clamp(LEAST_BITS, MOST_BITS);
     // Accumulators of 32 bits are the fast ones, and worth some bits of the weights.
     let narrow = accumulator::Allowed { bits: cx.accumulator.bits.min(32), ..accumulator::Allowed::OR_FLOAT };
     for bits in (least..=MOST_BITS).rev() {
