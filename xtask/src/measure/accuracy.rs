@@ -45,14 +45,10 @@ pub fn observers(root: &Path, names: &[&str]) -> Result<()> {
     let rows = listing["rows"].as_array().into_iter().flatten();
     let of_values = rows.filter(|row| row[1].as_str() == Some("values in memory"));
     // With its parameter, where it has one.
-    let names_of = |row: &'_ Value| {
-        [&row[2], &row[0]].into_iter().filter_map(Value::as_str).find(|s| !s.is_empty()).map(str::to_string)
-    };
-    let observers: Vec<String> = of_values.filter_map(names_of).chain(["percentile(99.99)".to_string()]).collect();
-    let mut table = Table::new(
-        "observers",
-        &["model", "n"].into_iter().chain(observers.iter().map(String::as_str)).collect::<Vec<_>>(),
-    );
+    let named =
+        of_values.filter_map(|row| [&row[2], &row[0]].into_iter().filter_map(Value::as_str).find(|s| !s.is_empty()));
+    let observers: Vec<&str> = named.chain(["percentile(99.99)"]).collect();
+    let mut table = Table::new("observers", &[&["model", "n"][..], &observers].concat());
     let mut findings = Vec::new();
     for s in chosen(names)? {
         let mut cells = vec![s.model.to_string()];
