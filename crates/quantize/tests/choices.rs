@@ -259,6 +259,32 @@ fn wide_values_stay_wide_until_a_layer_reads_them() {
     assert!(narrow(&q.qdq) < narrow(&usual.qdq), "{} {}", narrow(&q.qdq), narrow(&usual.qdq));
 }
 
+#[test]
+fn a_wide_sum_of_narrow_values_loses_nothing_of_either() {
+    let g = graph(
+        r#"
+graph "narrow" {
+  input %x: f32[1x3x8x8]
+  input %z: f32[1x3x8x8]
+  %p = MaxPool(%x) {kernel [1, 1]}
+  %y = Add(%p, %z)
+  output %y
+}
+"#,
+    );
+    let samples = Random(3).samples(&g, 4);
+    for method in ["float32", "fixed"] {
+        let text = format!("integer_only = true\nstore_lowbit = false\nrequantize = '{method}'");
+        let options = Options { config: Config::from_toml(&text).unwrap(), ..Options::default() };
+        let q = run_pipeline(&g, &options, &samples).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let sum = q.integer.nodes().find(|(_, n)| matches!(n.op, Op::QAdd(_))).map(|(_, n)| n.clone()).unwrap();
+        let bits: Vec<usize> = sum.operands().map(|v| q.integer.ty(v).dtype.bits()).collect();
+        assert_eq!((bits, q.integer.ty(sum.outputs[0]).dtype.bits()), (vec![8, 8], 32), "{method}");
+        // Half a step of 20 bits, where the finer operand's own step would be a 256th.
+        assert!(distance(&q.qdq, &q.integer, &samples) < 1e-5, "{method}");
+    }
+}
+
 /// How often integers are dequantized only to be quantized again.
 fn by_way_of_floats(g: &Graph) -> usize {
     let dequantized = |v| g.producer(v).is_some_and(|id| g.node(id).op == Op::Dequantize);

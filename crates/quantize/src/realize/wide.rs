@@ -2,7 +2,8 @@
 //!
 //! An accumulator with a scale per channel is brought to one scale for all when something other than a Quantize reads
 //! it. Sums take the finer of the two scales, so the coarser operand is multiplied up; where 32 bits could not hold that,
-//! the scale is doubled until they can, which the bounds of what the operands hold decide.
+//! the scale is doubled until they can, and where a sum would have few bits, as one of narrow operands has, it is halved
+//! until rounding to it is no error to speak of. The bounds of what the operands hold decide both.
 
 use super::{Outcome, Realize, settle};
 use crate::calibrate::source;
@@ -72,11 +73,17 @@ pub fn add(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
     Ok(Outcome::Integer)
 }
 
-/// The finest scale, from `finest` up by doubling, at which 32 bits hold `real`, with one bit to spare.
+/// The scale by powers of two from `finest` at which `real` has 20 bits at least, and 30 at most.
+///
+/// A value of another scale is rounded to it, by half a step: below 20 bits that would be an error of its own, which
+/// the simulation, with no Quantize here, does not make. Above 30 there would be nothing to spare in 32 bits.
 fn scale(finest: f32, real: f64) -> f32 {
     let mut scale = finest;
     while real / f64::from(scale) > f64::from(1 << 30) {
         scale *= 2.0;
+    }
+    while real / f64::from(scale) < f64::from(1 << 20) && (scale / 2.0).is_normal() {
+        scale /= 2.0;
     }
     scale
 }
