@@ -77,19 +77,47 @@ pub fn find(name: &str) -> Result<&'static Hardware> {
     })
 }
 
-/// Whether the graph keeps all constraints, or one error that lists every violation.
+/// A constraint that something in the graph breaks.
+struct Broken {
+    /// What, at the place whose name stands in front.
+    what: String,
+    /// What would keep it, in words of a configuration where it has some for that.
+    remedy: String,
+}
+
+impl Broken {
+    fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: remedy.into() }
+    }
+}
+
+/// Whether the graph keeps all constraints, or one error that lists every violation and what would mend each kind.
 pub fn check(g: &Graph, hardware: &Hardware) -> Result<()> {
     let mut wrong: Vec<String> = Vec::new();
+    let mut remedies: Vec<String> = Vec::new();
+    let mut note = |place: String, broken: Broken| {
+        wrong.push(format!("{place}: {}", broken.what));
+        if !remedies.contains(&broken.remedy) {
+            remedies.push(broken.remedy);
+        }
+    };
     for (_, node) in g.nodes() {
-        wrong.extend(check_node(g, node, hardware).into_iter().map(|w| format!("node '{}': {w}", node.name)));
+        for broken in check_node(g, node, hardware) {
+            note(format!("node '{}'", node.name), broken);
+        }
     }
     for (_, value) in g.values() {
         let Some(q) = &value.ty.quant else { continue };
         if !hardware.per_channel && !q.is_per_tensor() {
-            wrong.push(format!("value '{}': it has {} scales, one is allowed", value.name, q.scale.len()));
+            let what = format!("it has {} scales, one is allowed", q.scale.len());
+            note(
+                format!("value '{}'", value.name),
+                Broken::new(what, "input.per = 'tensor' and weight.per = 'tensor'"),
+            );
         }
         if !hardware.zero_points && q.zero_point.iter().any(|z| *z != 0) {
-            wrong.push(format!("value '{}': it has a zero point other than 0", value.name));
+            let remedy = "signed = true and symmetric = true for inputs, activations and weights";
+            note(format!("value '{}'", value.name), Broken::new("it has a zero point other than 0", remedy));
         }
     }
     if wrong.is_empty() {
@@ -101,37 +129,45 @@ pub fn check(g: &Graph, hardware: &Hardware) -> Result<()> {
         hardware.name,
         wrong.join("\n  ")
     ))
-    .hint("quantize with a configuration for this hardware"))
+    .hint(remedies.join("; ")))
 }
 
-fn check_node(g: &Graph, node: &Node, hardware: &Hardware) -> Vec<String> {
+fn check_node(g: &Graph, node: &Node, hardware: &Hardware) -> Vec<Broken> {
     let mut wrong = Vec::new();
     if let (true, Some(output)) = (node.op.is_layer(), node.outputs.first()) {
+        let allowed = hardware.operand_bits;
         for v in node.operands().take(2) {
             let ty = g.ty(v);
             let bits = ty.quant.as_ref().map_or(0, width);
-            if bits > hardware.operand_bits {
-                let name = &g.value(v).name;
-                wrong.push(format!("the operand '{name}' has {bits} bits, {} are allowed", hardware.operand_bits));
+            if bits > allowed {
+                let what = format!("the operand '{}' has {bits} bits, {allowed} are allowed", g.value(v).name);
+                wrong.push(Broken::new(what, format!("input.bits and weight.bits of at most {allowed}")));
             }
         }
         let bits = g.ty(*output).quant.as_ref().map_or(0, width);
-        if bits > hardware.accumulator_bits {
-            wrong.push(format!("the accumulator has {bits} bits, {} are allowed", hardware.accumulator_bits));
+        let allowed = hardware.accumulator_bits;
+        if bits > allowed {
+            let what = format!("the accumulator has {bits} bits, {allowed} are allowed");
+            wrong.push(Broken::new(what, format!("accumulator_bits = {allowed}")));
         }
     }
     if let Some(method) = method(&node.op).filter(|m| !hardware.methods.contains(m)) {
         let allowed: Vec<&str> = hardware.methods.iter().map(|m| m.name()).collect();
-        wrong.push(format!("it rescales by the method {method}, allowed are {}", allowed.join(", ")));
+        let what = format!("it rescales by the method {method}, allowed are {}", allowed.join(", "));
+        wrong.push(Broken::new(what, format!("requantize = '{}'", allowed.join("' or '"))));
     }
     if let Some(count) = multiplied_average(g, node).filter(|_| !hardware.methods.contains(&Method::Fixed)) {
-        wrong.push(format!("an average over {count} values needs a multiplier, since no shift divides by that"));
+        let remedy = "no configuration makes a shift of such an average: give the model windows of a power of two";
+        let what = format!("an average over {count} values needs a multiplier, since no shift divides by that");
+        wrong.push(Broken::new(what, remedy));
     }
     if !hardware.tables && matches!(node.op, Op::Table) {
-        wrong.push("it looks up a table".into());
+        let remedy = "a function that needs no table, such as Relu, in the model";
+        wrong.push(Broken::new("it looks up a table", remedy));
     }
     if !hardware.float && computes_floats(g, node) {
-        wrong.push(format!("{} computes floats", node.op.name()));
+        let remedy = "integer_only = true, which says of each float operator why it stays float";
+        wrong.push(Broken::new(format!("{} computes floats", node.op.name()), remedy));
     }
     wrong
 }
@@ -254,6 +290,9 @@ mod tests {
             "value 'q': it has a zero point other than 0",
         ] {
             assert!(error.contains(part), "{part} in {error}");
+        }
+        for remedy in ["input.bits and weight.bits of at most 4", "accumulator_bits = 24", "requantize = 'shift'"] {
+            assert!(error.contains(remedy), "{remedy} in {error}");
         }
         assert!(!error.contains("node 'q'"), "the quantization of an input is the host's: {error}");
     }
