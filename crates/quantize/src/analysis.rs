@@ -261,9 +261,11 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
         let ty = other.ty(found);
         let steps = Some(ty).filter(|ty| ty.is_quantized() && ty.dtype.bits() <= 16).cloned();
         let factors = beyond(before.get(name), after.get(name));
-        let ours = match steps.is_some() {
-            true => same_integers(reference, v, ty).unwrap_or(v),
-            false => narrowed(reference, v, ty),
+        let ours = match (steps.is_some(), ty.is_quantized()) {
+            (true, _) => same_integers(reference, v, ty).unwrap_or(v),
+            // An accumulator has not been rounded yet, and its narrow form is another value.
+            (false, true) => v,
+            (false, false) => narrowed(reference, v, ty),
         };
         // Integers of a wider range are cut off where a limit behind them was absorbed.
         let wider = ours != v && reference.ty(ours).quant != ty.quant;

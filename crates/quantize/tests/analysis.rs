@@ -3,8 +3,9 @@
 mod common;
 
 use common::{Random, graph, run_pipeline};
-use lowbit_ir::interp::Interpreter;
-use lowbit_ir::{Graph, Tensor};
+use lowbit_arithmetic::Rounding;
+use lowbit_ir::interp::{self, Interpreter};
+use lowbit_ir::{Customs, Graph, Op, Tensor};
 use lowbit_quantize::analysis::{Comparison, Form, form, measure};
 use lowbit_quantize::{Config, Options};
 
@@ -62,10 +63,35 @@ fn every_form_is_compared_by_what_it_makes_of_a_value() {
         let apart = of(&simulated, &integer, &samples);
         assert!(apart.isolated.iter().filter(|e| e.max_steps.is_some()).count() >= 3, "{text}: {apart:?}");
         assert!(apart.isolated.iter().all(|e| e.max_steps <= Some(1)), "{text}: {apart:?}");
+        // What is wider than steps can be told of is as exact as floats are: it is no narrow form of itself.
+        for wide in apart.isolated.iter().filter(|e| e.max_steps.is_none()) {
+            assert!(wide.sqnr_db > 100.0, "{text}: {wide:?}");
+        }
         let same = of(&simulated, &simulated, &samples);
         assert!(same.cumulative.iter().all(|e| e.sqnr_db == f64::INFINITY), "{text}: {same:?}");
         // Another simulation is as far away as its steps say, and not by what a Relu would take away.
         let finer = of(&simulated, &quantized("simulate_only = true\nweight.bits = 12"), &samples);
         assert!(finer.cumulative.iter().all(|e| e.sqnr_db > 25.0), "{text}: {finer:?}");
     }
+}
+
+/// The integers that leave a model have another name than the accumulator they are made of, which is compared as it is.
+#[test]
+fn an_accumulator_is_no_narrow_form_of_itself() {
+    let g = graph(NETWORK);
+    let samples = Random(3).samples(&g, 6);
+    let quantized = |text: &str| {
+        let config = Config { refinements: Vec::new(), ..Config::from_toml(text).unwrap() };
+        run_pipeline(&g, &Options { config, ..Options::default() }, &samples).unwrap().integer
+    };
+    let (simulated, integer) = (quantized("io = 'int8'\nsimulate_only = true"), quantized("io = 'int8'"));
+    let ty = integer.ty(integer.inputs[0]);
+    let entering = |sample: &Vec<Tensor>| {
+        let op = Op::Quantize { rounding: Rounding::HalfEven };
+        interp::eval(&op, &[Some(&sample[0])], std::slice::from_ref(ty), &Customs::default()).unwrap()
+    };
+    let found = of(&simulated, &integer, &samples.iter().map(entering).collect());
+    let wide: Vec<_> = found.isolated.iter().filter(|e| e.max_steps.is_none()).collect();
+    assert!(wide.iter().any(|e| e.value == "y.wide"), "{found:?}");
+    assert!(wide.iter().all(|e| e.sqnr_db > 100.0), "{wide:?}");
 }
