@@ -95,3 +95,25 @@ fn an_accumulator_is_no_narrow_form_of_itself() {
     assert!(wide.iter().any(|e| e.value == "y.wide"), "{found:?}");
     assert!(wide.iter().all(|e| e.sqnr_db > 100.0), "{wide:?}");
 }
+
+#[test]
+fn every_narrow_form_of_a_value_is_compared() {
+    let g = graph(NETWORK);
+    let samples = Random(3).samples(&g, 6);
+    let quantized = |more: &str| {
+        let text = format!("{more}\n[op.Add]\ninput.bits = 16\n[op.Conv]\ninput.bits = 6");
+        let config = Config { refinements: Vec::new(), ..Config::from_toml(&text).unwrap() };
+        run_pipeline(&g, &Options { config, ..Options::default() }, &samples).unwrap().integer
+    };
+    let (simulated, integer) = (quantized("simulate_only = true"), quantized(""));
+    let found = of(&simulated, &integer, &samples);
+    // 'r1' is read with 6 bits by a convolution and with 16 by a sum.
+    let forms: Vec<_> = found.isolated.iter().filter(|e| e.value.starts_with("r1")).collect();
+    let widths = |e: &&lowbit_quantize::analysis::ValueError| {
+        integer.ty(integer.find(&e.value).unwrap()).quant.as_ref().unwrap().qmax
+    };
+    let mut most: Vec<i64> = forms.iter().map(widths).collect();
+    most.sort();
+    assert_eq!(most, [63, 65535], "{forms:?}");
+    assert!(forms.iter().all(|e| e.max_steps <= Some(1)), "{forms:?}");
+}

@@ -56,6 +56,7 @@ pub fn realize(g: &mut Graph, config: &Config, own: &Realizers) -> Result<Vec<Le
         wide: !config.store_lowbit,
         declined: declined::reasons(g),
         names: Vec::new(),
+        own_names: Vec::new(),
         wide_names: Vec::new(),
     };
     let mut left = Vec::new();
@@ -172,7 +173,9 @@ pub struct Realize {
     declined: BTreeMap<String, String>,
     /// Narrow integers, and the source's name of the float they stand for.
     names: Vec<(ValueId, String)>,
-    /// The same of accumulators, which stand back behind narrow values.
+    /// Narrow integers, and the name of those that their Quantize made.
+    own_names: Vec<(ValueId, String)>,
+    /// Accumulators, and the source's name of the float they stand for; they stand back behind narrow values.
     wide_names: Vec<(ValueId, String)>,
 }
 
@@ -189,9 +192,19 @@ impl Realize {
     }
 
     /// Gives integers the source's names, where no float needs them any more.
+    ///
+    /// A value that is narrow in several ways has one name: all but the first keep that of their Quantize, by which the
+    /// simulation knows them.
     fn give_names(&self, g: &mut Graph) {
+        let free = |g: &Graph, v, name: &str| g.has_value(v) && g.find(name).is_none() && !g.is_output(v);
         for (v, name) in self.names.iter().chain(&self.wide_names) {
-            if g.has_value(*v) && g.find(name).is_none() && !g.is_output(*v) {
+            if free(g, *v, name) {
+                g.rename(*v, name);
+            }
+        }
+        for (v, name) in &self.own_names {
+            let has_source_name = |g: &Graph| self.names.iter().any(|(of, name)| of == v && g.value(*v).name == *name);
+            if free(g, *v, name) && !has_source_name(g) {
                 g.rename(*v, name);
             }
         }

@@ -80,6 +80,7 @@ pub fn absorb(g: &mut Graph, sink: &Sink, q: ValueId, cx: &mut Realize) {
             g.take_name(q, old);
         }
         g.replace_uses(old, q);
+        cx.own_names.push((q, g.value(old).name.clone()));
     }
     g.remove_node(sink.node);
     cx.names.push((q, g.value(sink.reads).name.clone()));
