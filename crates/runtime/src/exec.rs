@@ -11,6 +11,7 @@ use crate::program::{
     Kind, Map, MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reference, Requant, Scales, Window,
     Zip, ZipFn, type_bytes,
 };
+use crate::point::{point, point_row};
 use crate::spans::Store;
 use lowbit_arithmetic::Affine;
 use lowbit_ir::{Customs, Result, Tensor, Type, interp};
@@ -168,83 +169,6 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
     Ok(())
 }
 
-/// Fills the pointers of one output pixel's taps, `apart` places from tap to tap.
-///
-/// Most pixels have their whole window inside the image, and are pointed at by adding; this runs for every pixel of every
-/// convolution, so it may not divide.
-///
-/// # Safety
-/// `pointers` has room for the last tap; `x` and `zero` as the program's check says.
-#[inline(always)]
-unsafe fn point_pixel(
-    window: &Window,
-    [image, oy, ox]: [usize; 3],
-    x: *const u8,
-    zero: *const u8,
-    pointers: *mut *const u8,
-    apart: usize,
-) {
-    let [kh, kw] = window.kernel;
-    let corner = |i: usize, o: usize| (o * window.strides[i]).checked_sub(window.pads[i]);
-    let inside = |i: usize, at: usize| at + (window.kernel[i] - 1) * window.dilations[i] < window.input[i];
-    let mut to = pointers;
-    match (corner(0, oy), corner(1, ox)) {
-        (Some(y0), Some(x0)) if inside(0, y0) && inside(1, x0) => {
-            let mut row = x.wrapping_add(((image * window.input[0] + y0) * window.input[1] + x0) * window.pixel);
-            for _ in 0..kh {
-                let mut from = row;
-                for _ in 0..kw {
-                    // SAFETY: this is tap number ky * kw + kx, for which there is room.
-                    unsafe { *to = from };
-                    from = from.wrapping_add(window.dilations[1] * window.pixel);
-                    to = to.wrapping_add(apart);
-                }
-                row = row.wrapping_add(window.dilations[0] * window.input[1] * window.pixel);
-            }
-        }
-        _ => {
-            for ky in 0..kh {
-                for kx in 0..kw {
-                    let from = window.offset([image, oy, ox], ky, kx).map_or(zero, |at| x.wrapping_add(at));
-                    // SAFETY: as above.
-                    unsafe { *to = from };
-                    to = to.wrapping_add(apart);
-                }
-            }
-        }
-    }
-}
-
-/// Fills `pointers[tap * mr + row]` for `rows` output pixels from `first`; the rest repeats the last row's.
-///
-/// # Safety
-/// `pointers` has room for `taps * mr`; `x` and `zero` as the program's check says.
-unsafe fn point(
-    window: &Window,
-    first: usize,
-    rows: usize,
-    mr: usize,
-    x: *const u8,
-    zero: *const u8,
-    pointers: *mut *const u8,
-) {
-    if window.is_pointwise() {
-        for row in 0..mr {
-            // SAFETY: there is one tap, so `mr` places.
-            unsafe { *pointers.add(row) = x.wrapping_add((first + row.min(rows - 1)) * window.pixel) };
-        }
-        return;
-    }
-    let mut position = window.position(first);
-    for row in 0..mr {
-        // SAFETY: the last tap's place is (taps - 1) * mr + row.
-        unsafe { point_pixel(window, position, x, zero, pointers.add(row), mr) };
-        if row + 1 < rows {
-            position = window.after(position);
-        }
-    }
-}
-
 /// What a block of a matrix product needs to know of its tile.
 struct Block {
     first: usize,
@@ -392,21 +316,6 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
         let (x, zero) = (memory.at(s.x), memory.at(s.zero));
         blocks(&s.window, mr, &s.panels, s.cut, tile, x, zero, pointers, pointed_at, run);
     }
-}
-
-/// Fills `pointers[pixel * taps + tap]` for the output row `tile`; returns its first pixel.
-///
-/// # Safety
-/// `pointers` has room for a row's pixels times taps; `x` and `zero` as the program's check says.
-unsafe fn point_row(window: &Window, tile: usize, x: *const u8, zero: *const u8, pointers: *mut *const u8) -> usize {
-    let first = tile * window.output[1];
-    let [image, oy, _] = window.position(first);
-    let taps = window.taps();
-    for ox in 0..window.output[1] {
-        // SAFETY: ox is below the row's length, so ox * taps + taps places exist.
-        unsafe { point_pixel(window, [image, oy, ox], x, zero, pointers.add(ox * taps), 1) };
-    }
-    first
 }
 
 #[allow(clippy::type_complexity, reason = "a kernel's arguments are named by the numbers they lead to")]

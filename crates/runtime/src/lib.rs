@@ -11,6 +11,7 @@ pub mod floatenv;
 pub mod isa;
 pub mod memory;
 pub mod named;
+mod point;
 pub mod pool;
 pub mod profile;
 pub mod program;

@@ -417,16 +417,6 @@ impl Window {
         [pixel / (h * w), pixel / w % h, pixel % w]
     }
 
-    /// The position of the next output pixel.
-    #[inline]
-    pub fn after(&self, [image, y, x]: [usize; 3]) -> [usize; 3] {
-        match (x + 1 < self.output[1], y + 1 < self.output[0]) {
-            (true, _) => [image, y, x + 1],
-            (false, true) => [image, y + 1, 0],
-            (false, false) => [image + 1, 0, 0],
-        }
-    }
-
     /// Every number of taps that lie inside the image at some position, in ascending order; with padding counted in,
     /// that is all taps everywhere.
     pub fn counts(&self, include_pad: bool) -> BTreeSet<usize> {
