@@ -181,8 +181,10 @@ struct Pair {
     named: ValueId,
     /// What the other graph has multiplied each channel by, beyond the reference.
     factors: Option<Factors>,
-    /// The type of the other's integers, where one of their steps says something.
-    steps: Option<Type>,
+    /// The type of the other's integers.
+    integers: Option<Type>,
+    /// Whether one of their steps says something.
+    steps: bool,
     /// Whether the reference is a float that is quantized later or otherwise: then what the other's type makes of it is
     /// compared, which cuts off what integers cannot be.
     cut_off: bool,
@@ -259,9 +261,10 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
         }
         let found = narrowed(other, named, reference.ty(v));
         let ty = other.ty(found);
-        let steps = Some(ty).filter(|ty| ty.is_quantized() && ty.dtype.bits() <= 16).cloned();
+        let integers = Some(ty).filter(|ty| ty.is_quantized() && ty.dtype.bits() <= 32).cloned();
+        let steps = integers.as_ref().is_some_and(|ty| ty.dtype.bits() <= 16);
         let factors = beyond(before.get(name), after.get(name));
-        let ours = match (steps.is_some(), ty.is_quantized()) {
+        let ours = match (steps, ty.is_quantized()) {
             (true, _) => same_integers(reference, v, ty).unwrap_or(v),
             // An accumulator has not been rounded yet, and its narrow form is another value.
             (false, true) => v,
@@ -270,8 +273,8 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
         // Integers of a wider range are cut off where a limit behind them was absorbed.
         let wider = ours != v && reference.ty(ours).quant != ty.quant;
         let later = ours == v && (simulated || !quantized(reference, v).is_empty());
-        let cut_off = steps.is_some() && (wider || later);
-        Some(Pair { name: name.clone(), op, reference: ours, other: found, named, factors, steps, cut_off })
+        let cut_off = integers.is_some() && (wider || later);
+        Some(Pair { name: name.clone(), op, reference: ours, other: found, named, factors, integers, steps, cut_off })
     };
     let values = reference.nodes().flat_map(|(_, n)| n.outputs.iter().map(|v| (n.op.name(), *v)));
     Ok(values.filter(|(_, v)| is_comparable(reference, *v)).filter_map(|(op, v)| pair(op, v)).collect())
@@ -356,8 +359,9 @@ fn add(sums: &mut [Sums], pairs: &[Pair], expected: &[Tensor], found: &[Tensor])
         }
         let at = |e: Error| e.at_value(&pair.name);
         let mut factors = pair.factors(a.dims()).map_err(at)?;
-        let given = pair.steps.as_ref().map(|ty| pair.given(ty, a)).transpose().map_err(at)?;
-        if let Some(given) = &given {
+        let integers = pair.integers.as_ref().filter(|_| pair.steps || pair.cut_off);
+        let given = integers.map(|ty| pair.given(ty, a)).transpose().map_err(at)?;
+        if let Some(given) = given.as_ref().filter(|_| pair.steps) {
             let (ours, theirs) = (given.ints()?, b.ints()?);
             let apart = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
             sum.max_steps = sum.max_steps.max(Some(apart));

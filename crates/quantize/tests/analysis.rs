@@ -28,10 +28,12 @@ graph "network" {
 }
 "#;
 
-const CHOICES: [&str; 5] = [
+const CHOICES: [&str; 6] = [
     "",
     "equalize = false",
     "activation.bits = 16",
+    // A range that cuts off, of integers whose steps say nothing.
+    "activation.bits = 20\nactivation.observer = 'percentile(99.7)'",
     // Two forms of one value, each for its reader.
     "[op.Add]\ninput.bits = 16\n[op.Conv]\ninput.bits = 6",
     // A float layer in front of a Quantize that stands for its Relu.
