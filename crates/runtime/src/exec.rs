@@ -6,12 +6,12 @@
 //! complete.
 
 use crate::memory::Aligned;
+use crate::point::{point, point_row};
 use crate::program::{
     AccumulatorRow, Affines, Averages, Cut, Dw, Epilogue, Epilogue16, FMatMul, FloatEpilogue, Gather, Gemm, Integer,
     Kind, Map, MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reference, Requant, Scales, Window,
     Zip, ZipFn, type_bytes,
 };
-use crate::point::{point, point_row};
 use crate::spans::Store;
 use lowbit_arithmetic::Affine;
 use lowbit_ir::{Customs, Result, Tensor, Type, interp};

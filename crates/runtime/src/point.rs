@@ -107,13 +107,7 @@ pub unsafe fn point(
 ///
 /// # Safety
 /// `pointers` has room for a row's pixels times taps; the row is one of the window's output.
-pub unsafe fn point_row(
-    window: &Window,
-    row: usize,
-    x: *const u8,
-    zero: *const u8,
-    pointers: *mut *const u8,
-) -> usize {
+pub unsafe fn point_row(window: &Window, row: usize, x: *const u8, zero: *const u8, pointers: *mut *const u8) -> usize {
     let (n, taps) = (window.output[1], window.taps());
     let (image, oy) = (row / window.output[0], row % window.output[0]);
     // SAFETY: ox * taps + tap places exist for every ox below the row's length.
