@@ -298,6 +298,10 @@ impl Annotator<'_> {
         {
             request.sharing = Sharing::Channel(axis);
         }
+        // A number has no axis along which it could have several scales.
+        if shape.rank() == 0 {
+            request.sharing = Sharing::Tensor;
+        }
         match kind {
             Kind::Weight => self.observers.find_for_weights(&request.observer),
             Kind::Input | Kind::Activation => self.observers.find(&request.observer),

@@ -51,6 +51,31 @@ fn distance(a: &Graph, b: &Graph, samples: &[Vec<lowbit_ir::Tensor>]) -> f32 {
     worst / largest
 }
 
+/// A number has no channels, also where everything else has a scale for each.
+#[test]
+fn a_number_beside_channels_has_one_scale() {
+    let g = graph(
+        r#"
+graph "scaled" {
+  input %x: f32[4x6]
+  const %w: f32[6x8] = random
+  const %half: f32[scalar] = [0.5]
+  %m = MatMul(%x, %w)
+  %r = Relu(%m)
+  %s = Mul(%r, %half)
+  %t = Add(%s, %half)
+  const %k: f32[8x5] = random
+  %y = MatMul(%t, %k)
+  output %y
+}
+"#,
+    );
+    let samples = Random(1).samples(&g, 3);
+    let options = Options { config: Config::from_toml("input.per = 'channel'").unwrap(), ..Options::default() };
+    let q = run_pipeline(&g, &options, &samples).unwrap();
+    assert!(distance(&g, &q.integer, &samples) < 0.05);
+}
+
 /// A value has its channels along one axis, whoever reads it.
 #[test]
 fn the_channels_of_a_value_are_those_of_whoever_made_it() {
