@@ -411,6 +411,8 @@ fn external_data_that_is_not_on_the_disk_counts_as_memory() {
     drop(holes);
     #[cfg(unix)]
     {
+        // A hole from end to end, and one behind a block.
+        folder.refused(&[1 << 34], &[("location", "holes.bin")], &["64 GiB", "--max-memory"]);
         std::os::unix::fs::FileExt::write_all_at(
             &std::fs::OpenOptions::new().write(true).open(folder.0.join("model/holes.bin")).unwrap(),
             &[1; 4096],

@@ -109,14 +109,20 @@ impl External {
     }
 }
 
+/// The longest file that may lie where its name does, and so take no block of the disk.
+#[cfg(unix)]
+const INLINE: u64 = 64 << 10;
+
 /// What a file takes on the disk, where the system tells; else its length.
+///
+/// A long file of no block is a hole from end to end. A file system that never tells is taken at its word too: what it
+/// holds counts as memory then.
 fn stored(found: &Metadata) -> u64 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        // Some file systems tell nothing.
         let blocks = found.blocks().saturating_mul(512);
-        if blocks > 0 {
+        if blocks > 0 || found.len() > INLINE {
             return blocks.min(found.len());
         }
     }
