@@ -310,3 +310,47 @@ fn an_average_of_partial_windows_divides_by_whole_ones() {
     assert_eq!(of(&[0, 0, 0, 0]), [180, 180, 120, 180, 180, 120, 120, 120, 80]);
     assert_eq!(of(&[1, 1, 1, 1]), [80, 120, 120, 40, 120, 180, 180, 60, 120, 180, 180, 60, 40, 60, 60, 20]);
 }
+
+/// Between a QuantizeLinear of scale 0.5 and zero point `zero`, and its DequantizeLinear.
+fn between(op: &str, operands: &str, constants: &[(&str, Tensor)], dtype: DType, z: i64) -> Model {
+    let mut model = Model::new(21).input("x", DType::F32, &["1", "3"]).output("y");
+    for (name, tensor) in [("s", scale(0.5)), ("z", integers(dtype, &[], &[z]))].iter().chain(constants) {
+        model = model.constant(name, tensor);
+    }
+    let model = model.node("QuantizeLinear", "x s z", "q", vec![]).node(op, operands, "r", vec![]);
+    model.node("DequantizeLinear", "r s z", "y", vec![])
+}
+
+/// Operators that know no quantization mean integers, whatever these stand for.
+#[test]
+fn integers_are_padded_and_limited_as_integers() {
+    let x = f32s(&[1, 3], &[-1.0, 0.5, 2.0]);
+    let reals = |model: &Model| run(&imported(model), std::slice::from_ref(&x))[0].f32s().unwrap().into_owned();
+    let pads = ("p", i64s(&[0, 1, 0, 0]));
+    for (dtype, z) in [(DType::U8, 100), (DType::I8, -10), (DType::I8, 0)] {
+        // What a pad says is the integer, and 0 where it says nothing.
+        let stands_for = |q: i64| (q - z) as f32 * 0.5;
+        let given = between("Pad", "q p v", &[pads.clone(), ("v", integers(dtype, &[], &[110]))], dtype, z);
+        assert_eq!(reals(&given), [stands_for(110), -1.0, 0.5, 2.0], "{dtype} {z}");
+        let none = between("Pad", "q p", std::slice::from_ref(&pads), dtype, z);
+        assert_eq!(reals(&none), [stands_for(0), -1.0, 0.5, 2.0], "{dtype} {z}");
+    }
+    for z in [-10, -1, 0, 3] {
+        let expected: Vec<f32> = [-2, 1, 4].map(|q: i64| ((q + z).max(0) - z) as f32 * 0.5).into();
+        assert_eq!(reals(&between("Relu", "q", &[], DType::I8, z)), expected, "{z}");
+    }
+}
+
+/// Quantizers write the number to pad with as an integer that is dequantized.
+#[test]
+fn a_dequantized_constant_is_a_constant() {
+    let model = Model::new(21).input("x", DType::F32, &["1", "3"]).output("y").constant("p", &i64s(&[0, 1, 0, 0]));
+    let model = model.constant("s", &scale(0.5)).constant("z", &zero(3)).constant("v", &zero(9));
+    let model = model.node("DequantizeLinear", "v s z", "real", vec![]).node("Pad", "x p real", "y", vec![]);
+    let found = run(&imported(&model), &[f32s(&[1, 3], &[-1.0, 0.5, 2.0])]);
+    assert_eq!(*found[0].f32s().unwrap(), [3.0, -1.0, 0.5, 2.0]);
+    let computed = Model::new(21).input("x", DType::F32, &["1", "3"]).output("y").constant("p", &i64s(&[0, 1, 0, 0]));
+    let computed = computed.input("v", DType::F32, &[]).node("Pad", "x p v", "y", vec![]);
+    let error = computed.import().unwrap_err().to_string();
+    assert!(error.contains("expected a constant pad value, found one that is computed"), "{error}");
+}

@@ -208,6 +208,15 @@ impl Builder {
         }
     }
 
+    /// What a value of the graph is known to be although it stays there: a constant that is dequantized, as quantizers
+    /// write parameters of operators.
+    pub fn dequantized(&self, v: ValueId) -> Result<Option<Tensor>> {
+        let node = self.graph.producer(v).map(|id| self.graph.node(id)).filter(|n| n.op == Op::Dequantize);
+        let Some(known) = node.and_then(|n| self.graph.constant(n.input(0)?)) else { return Ok(None) };
+        let types = std::slice::from_ref(self.graph.ty(v));
+        Ok(interp::eval(&Op::Dequantize, &[Some(known)], types, &self.customs)?.into_iter().next())
+    }
+
     /// The item as a value of the graph.
     pub fn value(&mut self, item: &Item) -> Result<ValueId> {
         match item {

@@ -5,7 +5,8 @@ use super::proto::{AttributeProto, NodeProto, attribute_proto::AttributeType};
 use super::remarks::Place;
 use super::sizes::{Size, Sizes, open_error, reshape_dims};
 use super::tensor;
-use lowbit_ir::{DType, Dim, Error, Op, Result, Shape, Tensor, Type, bail};
+use lowbit_arithmetic::dequantize;
+use lowbit_ir::{DType, Dim, Error, Op, Quant, Result, Shape, Tensor, Type, bail};
 use std::cell::Cell;
 use std::collections::HashSet;
 
@@ -174,10 +175,15 @@ impl<'a> Site<'a> {
             None => Ok(None),
             Some(Item::Const(_, t)) => Ok(Some(t)),
             Some(Item::Sizes(s)) => Err(open_error(format!("{what} {s} depends on open dimensions"))),
-            Some(Item::Value(_)) => {
-                Err(Error::new(format!("expected a constant {what}, found one that is computed while running"))
+            Some(Item::Value(v)) => {
+                match self.builder.dequantized(v)? {
+                    Some(t) => Ok(Some(t)),
+                    None => Err(Error::new(format!(
+                        "expected a constant {what}, found one that is computed while running"
+                    ))
                     .at_value(self.input_name(i))
-                    .hint("fix the input shapes (--shape name=1x3x224x224) or export the model with constants there"))
+                    .hint("fix the input shapes (--shape name=1x3x224x224) or export the model with constants there")),
+                }
             }
         }
     }
@@ -276,6 +282,16 @@ impl<'a> Site<'a> {
     pub fn reshape(&mut self, suffix: &str, item: &Item, target: &[Size]) -> Result<Item> {
         let dims = reshape_dims(target, &self.shape(item))?;
         self.step(suffix, Op::Reshape { dims }, &[item])
+    }
+}
+
+/// What the integer `q` of values with this quantization stands for, as operators mean it that know no quantization.
+pub fn stands_for(quant: &Quant, q: i32) -> Result<f32> {
+    match quant.is_per_tensor() {
+        true => Ok(dequantize(q, &quant.affine()?)),
+        // The zero point is 0 in any unit.
+        false if quant.zero_point.iter().all(|z| *z == q) => Ok(0.0),
+        false => bail!("expected integers with one scale beside the integer {q}, found {} scales", quant.scale.len()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Functions of one element.
 
 use crate::onnx::builder::Item;
-use crate::onnx::node::Site;
+use crate::onnx::node::{Site, stands_for};
 use lowbit_ir::op::{Binary, Unary};
 use lowbit_ir::{DType, Error, Op, Result, Tensor, bail};
 
@@ -48,10 +48,14 @@ fn function(site: &mut Site<'_>) -> Result<Unary> {
     })
 }
 
-/// Relu.
+/// Relu; of integers it is the greater of them and the integer 0, whatever their zero point is.
 pub fn relu(site: &mut Site<'_>) -> Result<()> {
     let x = site.input(0)?;
-    site.finish(Op::Relu, &[&x])
+    let least = site.ty(&x).quant.as_ref().map_or(Ok(0.0), |quant| stands_for(quant, 0))?;
+    match least == 0.0 {
+        true => site.finish(Op::Relu, &[&x]),
+        false => site.finish(Op::Clip { min: least, max: f32::INFINITY }, &[&x]),
+    }
 }
 
 /// Clip: bounds are attributes before opset 11, then operands.

@@ -1,10 +1,10 @@
 //! Moving data: Concat, Split, Slice, Pad, Transpose, Gather, Expand, Tile, DepthToSpace, SpaceToDepth.
 
 use crate::onnx::builder::Item;
-use crate::onnx::node::{Site, sizes_of};
+use crate::onnx::node::{Site, sizes_of, stands_for};
 use crate::onnx::sizes::{Size, Sizes, open_error};
 use lowbit_ir::op::{Pad, PadMode, SliceAxis};
-use lowbit_ir::{Dim, Error, Op, Result, Shape, Tensor, bail};
+use lowbit_ir::{Dim, Error, Op, Result, Shape, Tensor, Type, bail};
 
 /// Concat.
 pub fn concat(site: &mut Site<'_>) -> Result<()> {
@@ -85,10 +85,9 @@ pub fn pad(site: &mut Site<'_>) -> Result<()> {
     let x = site.input(0)?;
     let rank = site.shape(&x).rank();
     let (pads, value, axes) = match site.opset < 11 {
-        true => (site.ints("pads")?, Some(site.float("value", 0.0)?), None),
+        true => (site.ints("pads")?, site.float("value", 0.0)?, None),
         false => {
-            let value = site.constant(2, "pad value")?;
-            let value = value.map(|t| pad_value(&t)).transpose()?;
+            let value = pad_value(&site.ty(&x), site.constant(2, "pad value")?.as_ref())?;
             (site.known_ints(1, "pads")?, value, site.known_ints(3, "axes")?)
         }
     };
@@ -106,7 +105,7 @@ pub fn pad(site: &mut Site<'_>) -> Result<()> {
         ends[at] = *end;
     }
     let mode = match site.text("mode", "constant")?.as_str() {
-        "constant" => PadMode::Constant(value.unwrap_or(0.0)),
+        "constant" => PadMode::Constant(value),
         "reflect" => PadMode::Reflect,
         "edge" => PadMode::Edge,
         other => bail!("expected mode constant, reflect or edge, found '{other}'"),
@@ -114,12 +113,22 @@ pub fn pad(site: &mut Site<'_>) -> Result<()> {
     site.finish(Op::Pad(Pad { begins, ends, mode }), &[&x])
 }
 
-/// The number to pad with, which the graph keeps as f32.
-fn pad_value(t: &Tensor) -> Result<f32> {
-    let [real] = *t.reals()? else { bail!("expected one pad value, found {}", t.count()) };
-    match t.dtype().is_float() || t.ints()? == [real as i64] {
-        true => Ok(real),
-        false => bail!("expected a pad value that f32 holds, found {:?}", t.ints()?),
+/// The number to pad values of type `x` with, which the graph keeps as the f32 that it stands for: 0 unless the file says
+/// another.
+///
+/// What a file pads integers with is an integer, whatever their zero point is.
+fn pad_value(x: &Type, given: Option<&Tensor>) -> Result<f32> {
+    let number = match given {
+        None => 0.0,
+        Some(t) => match *t.reals()? {
+            [real] if t.dtype().is_float() || t.ints()? == [real as i64] => real,
+            [_] => bail!("expected a pad value that f32 holds, found {:?}", t.ints()?),
+            _ => bail!("expected one pad value, found {}", t.count()),
+        },
+    };
+    match &x.quant {
+        None => Ok(number),
+        Some(quant) => stands_for(quant, number as i32),
     }
 }
 
