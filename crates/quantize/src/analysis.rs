@@ -4,7 +4,7 @@ use crate::config::Rounding;
 use crate::equalize::{self, Factors};
 use crate::samples::{Samples, spread};
 use lowbit_ir::{
-    Customs, Def, Engine, Error, Graph, Node, NodeId, Op, Result, Tensor, Type, ValueId, check_float_mode, interp,
+    Customs, Def, Engine, Error, Graph, Node, NodeId, Op, Result, Tensor, Type, ValueId, check_float_mode, interp, meta,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -181,10 +181,8 @@ struct Pair {
     named: ValueId,
     /// What the other graph has multiplied each channel by, beyond the reference.
     factors: Option<Factors>,
-    /// The type of the other's integers.
+    /// The type of the other's integers, if they fit a graph's inputs.
     integers: Option<Type>,
-    /// Whether one of their steps says something.
-    steps: bool,
     /// Whether the reference is a float that is quantized later or otherwise: then what the other's type makes of it is
     /// compared, which cuts off what integers cannot be.
     cut_off: bool,
@@ -249,7 +247,12 @@ fn computed(g: &Graph) -> usize {
 
 /// The values of both graphs, in the order of the reference.
 fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
-    let (before, after) = (equalize::recorded(reference)?, equalize::recorded(other)?);
+    // Forms of one network were multiplied alike, whatever their values are called.
+    let property = |g: &Graph| g.meta.properties.get(meta::EQUALIZATION).cloned();
+    let (before, after) = match property(reference) == property(other) {
+        true => Default::default(),
+        false => (equalize::recorded(reference)?, equalize::recorded(other)?),
+    };
     let simulated = form(reference) == Form::Simulated;
     let pair = |op: &'static str, v: ValueId| {
         let name = &reference.value(v).name;
@@ -262,9 +265,8 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
         let found = narrowed(other, named, reference.ty(v));
         let ty = other.ty(found);
         let integers = Some(ty).filter(|ty| ty.is_quantized() && ty.dtype.bits() <= 32).cloned();
-        let steps = integers.as_ref().is_some_and(|ty| ty.dtype.bits() <= 16);
         let factors = beyond(before.get(name), after.get(name));
-        let ours = match (steps, ty.is_quantized()) {
+        let ours = match (steps_matter(ty), ty.is_quantized()) {
             (true, _) => same_integers(reference, v, ty).unwrap_or(v),
             // An accumulator has not been rounded yet, and its narrow form is another value.
             (false, true) => v,
@@ -274,10 +276,15 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
         let wider = ours != v && reference.ty(ours).quant != ty.quant;
         let later = ours == v && (simulated || !quantized(reference, v).is_empty());
         let cut_off = integers.is_some() && (wider || later);
-        Some(Pair { name: name.clone(), op, reference: ours, other: found, named, factors, integers, steps, cut_off })
+        Some(Pair { name: name.clone(), op, reference: ours, other: found, named, factors, integers, cut_off })
     };
     let values = reference.nodes().flat_map(|(_, n)| n.outputs.iter().map(|v| (n.op.name(), *v)));
     Ok(values.filter(|(_, v)| is_comparable(reference, *v)).filter_map(|(op, v)| pair(op, v)).collect())
+}
+
+/// Whether a step of a type's integers says something: those of accumulators are finer than a float is.
+fn steps_matter(ty: &Type) -> bool {
+    ty.is_quantized() && ty.dtype.bits() <= 16
 }
 
 /// What a graph makes of a float where it quantizes it: the integers of type `like` if it makes such, else the first if
@@ -359,9 +366,10 @@ fn add(sums: &mut [Sums], pairs: &[Pair], expected: &[Tensor], found: &[Tensor])
         }
         let at = |e: Error| e.at_value(&pair.name);
         let mut factors = pair.factors(a.dims()).map_err(at)?;
-        let integers = pair.integers.as_ref().filter(|_| pair.steps || pair.cut_off);
+        let in_steps = pair.integers.as_ref().is_some_and(steps_matter);
+        let integers = pair.integers.as_ref().filter(|_| in_steps || pair.cut_off);
         let given = integers.map(|ty| pair.given(ty, a)).transpose().map_err(at)?;
-        if let Some(given) = given.as_ref().filter(|_| pair.steps) {
+        if let Some(given) = given.as_ref().filter(|_| in_steps) {
             let (ours, theirs) = (given.ints()?, b.ints()?);
             let apart = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
             sum.max_steps = sum.max_steps.max(Some(apart));

@@ -167,26 +167,7 @@ pub fn recorded(g: &Graph) -> Result<HashMap<String, Factors>> {
         (Op::Quantize { .. } | Op::Requantize(_) | Op::Dequantize, Some(x), Some(y)) => Some((x, *y)),
         _ => None,
     };
-    let mut forms: Vec<(ValueId, ValueId)> = g.nodes().filter_map(|(_, n)| forms(n)).collect();
-    // So does an operator that is computed once for each who reads it: the same integers go in, at another scale out, and
-    // the name goes on where the first one's ends. Tables are constants of their own.
-    let mut first: HashMap<(&str, &[Option<ValueId>]), ValueId> = HashMap::new();
-    for (_, node) in g.nodes() {
-        let read = match node.op {
-            Op::QAdd(_) | Op::QMul(_) | Op::QAvgPool(_) => &node.inputs[..],
-            Op::Table => node.inputs.get(..1).unwrap_or_default(),
-            _ => continue,
-        };
-        let Some(y) = node.outputs.first() else { continue };
-        let one = *first.entry((node.op.name(), read)).or_insert(*y);
-        let goes_on = |a: ValueId, b: ValueId| {
-            let rest = g.value(b).name.strip_prefix(&g.value(a).name);
-            rest.is_some_and(|rest| rest.starts_with('.'))
-        };
-        if goes_on(one, *y) || goes_on(*y, one) {
-            forms.push((one, *y));
-        }
-    }
+    let forms: Vec<(ValueId, ValueId)> = g.nodes().filter_map(|(_, n)| forms(n)).collect();
     let backwards = forms.iter().rev().map(|(x, y)| (*y, *x));
     for (from, to) in backwards.chain(forms.iter().copied()) {
         let (from, to) = (&g.value(from).name, &g.value(to).name);
