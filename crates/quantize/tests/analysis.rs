@@ -98,6 +98,23 @@ fn an_accumulator_is_no_narrow_form_of_itself() {
     assert!(wide.iter().all(|e| e.sqnr_db > 100.0), "{wide:?}");
 }
 
+/// A layer reads a narrow form of what a sum reads as it is: neither has the name that the simulation has for the other.
+#[test]
+fn a_narrow_form_beside_what_it_is_made_of_is_no_other_value() {
+    let g = graph(NETWORK);
+    let samples = Random(3).samples(&g, 6);
+    let quantized = |more: &str| {
+        let text = format!("{more}\nstore_lowbit = false\nactivation.bits = 16\ninput.bits = 10");
+        let config = Config { refinements: Vec::new(), ..Config::from_toml(&text).unwrap() };
+        run_pipeline(&g, &Options { config, ..Options::default() }, &samples).unwrap().integer
+    };
+    let (simulated, integer) = (quantized("simulate_only = true"), quantized(""));
+    let found = of(&simulated, &integer, &samples);
+    let steps: Vec<_> = found.isolated.iter().filter(|e| e.max_steps.is_some()).collect();
+    assert!(steps.iter().any(|e| e.value == "r1"), "{found:?}");
+    assert!(steps.iter().all(|e| e.max_steps <= Some(1)), "{steps:?}");
+}
+
 #[test]
 fn every_narrow_form_of_a_value_is_compared() {
     let g = graph(NETWORK);

@@ -130,7 +130,7 @@ pub fn per_sink(
             Some(y)
         } else {
             let (name, rule) = (g.node(id).name.clone(), g.node(id).rule.clone());
-            let value = format!("{}.q", g.value(sink.reads).name);
+            let value = format!("{}.int", g.value(sink.reads).name);
             let new = g.add_node_before(sink.node, &name, op, inputs, &[(&value, sink.ty.clone())]);
             g.node_mut(new).rule = rule;
             rewrite::output(g.node(new))
@@ -160,7 +160,8 @@ pub fn behind_dequantize(g: &mut Graph, id: NodeId, types: Vec<Type>, cx: &mut R
         g.set_ty(y, ty);
         // The float keeps the name; the integers get it in the end if nobody needs the float.
         g.take_name(d, y);
-        let integer_name = g.fresh_name(&format!("{name}.{}", if wide { "acc" } else { "q" }));
+        // Not ".q", by which the QDQ graph knows what a Quantize makes of the float.
+        let integer_name = g.fresh_name(&format!("{name}.{}", if wide { "acc" } else { "int" }));
         g.rename(y, &integer_name);
         match wide {
             true => cx.wide_names.push((y, name)),
