@@ -652,6 +652,17 @@ fn noise_is_normal_and_repeatable() {
     assert!(open_size.unwrap_err().to_string().contains("--shape x="));
 }
 
+/// A quantized input may take less than its storage type holds.
+#[test]
+fn noise_keeps_to_the_range_of_a_quantized_input() {
+    let quant = lowbit_ir::Quant::per_tensor(0.5, 0, -127, 127);
+    let narrow = InputSpec { quant: Some(quant), ..input("q", DType::I8, &[0, 4096]) };
+    let data = Dataset::open("random", &[narrow], None).unwrap();
+    let levels: std::collections::BTreeSet<i64> =
+        (0..4).flat_map(|i| data.sample(i).unwrap().inputs[0].1.ints().unwrap()).collect();
+    assert_eq!(levels, (-127..=127).collect());
+}
+
 const NOISE: &str = "0f0c168645303f69";
 
 #[test]

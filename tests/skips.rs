@@ -80,10 +80,11 @@ fn subject(g: &Graph, op: &str) -> String {
 }
 
 /// Checks that a node computes on floats and is listed with its reason: in the program, and in that of the file.
-fn stays_float(q: &Quantized, name: &str, reason: &str, what: &str) {
+/// `test` names its file: two tests run at once.
+fn stays_float(test: &str, q: &Quantized, name: &str, reason: &str, what: &str) {
     let listed = q.report.left_float.iter().find(|l| l.node == name);
     assert!(listed.is_some_and(|l| l.reason == reason), "{what}: {:?}", q.report.left_float);
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("skips.onnx");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("skips-{test}.onnx"));
     q.model.save(&file).unwrap();
     let loaded = Model::load(&file).unwrap();
     let again = |model: &Model| {
@@ -123,7 +124,13 @@ fn a_skipped_operator_computes_on_floats_and_is_listed() {
                 continue;
             }
             let text = format!("[{key}]\nskip = true");
-            stays_float(&quantized(&text).unwrap(), &node, &format!("{key}.skip = true"), &format!("{lines}, {key}"));
+            stays_float(
+                "skipped",
+                &quantized(&text).unwrap(),
+                &node,
+                &format!("{key}.skip = true"),
+                &format!("{lines}, {key}"),
+            );
             let error = quantized(&format!("integer_only = true\n{text}")).unwrap_err().to_string();
             assert!(error.contains(&format!("{op} '{node}': {key}.skip = true")), "{lines}: {error}");
         }
@@ -146,7 +153,7 @@ fn what_a_rule_of_the_users_leaves_float_computes_on_floats_and_is_listed() {
         });
         let config = Config { samples: 4, ..Config::default() };
         let quantized = model.quantize(Quantize::default().data(&noise).config(config.clone()).rules(rules.clone()));
-        stays_float(&quantized.unwrap(), &node, "I want it so", lines);
+        stays_float("rule", &quantized.unwrap(), &node, "I want it so", lines);
         let config = Config { integer_only: true, ..config };
         let error = model.quantize(Quantize::default().data(&noise).config(config).rules(rules)).unwrap_err();
         assert!(error.to_string().contains(&format!("{op} '{node}': I want it so")), "{lines}: {error}");

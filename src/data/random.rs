@@ -29,17 +29,19 @@ pub(crate) fn of_size(inputs: &[InputSpec]) -> Result<Vec<Tensor>> {
 }
 
 /// Floats are close to a standard normal distribution, integers uniform over what the model looks up by them; others are
-/// uniform over their range if they are narrow.
+/// uniform over their type's range if they are quantized or narrow.
 fn noise(input: &InputSpec, dims: Vec<usize>, mut state: Random) -> Result<Tensor> {
     let count = dims.iter().product();
     let ty = Type::plain(input.dtype, dims);
-    match input.dtype.range() {
+    // A quantized input takes what its type allows, which may be less than its storage does.
+    let quant = input.quant.as_ref().filter(|_| input.dtype.bits() <= 32);
+    match quant.map(|q| (q.qmin, q.qmax)).or_else(|| input.dtype.range()) {
         None => Tensor::from_floats(ty, (0..count).map(|_| state.normal()).collect()),
         Some((lo, hi)) => {
             let below = |limit: usize| (0, i64::try_from(limit).map_or(hi, |n| (n - 1).clamp(0, hi)));
             let (lo, hi) = match input.below {
                 Some(limit) => below(limit),
-                None if input.dtype.bits() > 16 => below(USUAL_LIMIT),
+                None if quant.is_none() && input.dtype.bits() > 16 => below(USUAL_LIMIT),
                 None => (lo, hi),
             };
             let ints: Vec<i64> = (0..count).map(|_| lo + (state.next() >> 32) as i64 % (hi - lo + 1)).collect();
