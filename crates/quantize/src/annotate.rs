@@ -67,6 +67,7 @@ pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
         cx.unify_readers(&call);
     }
     cx.narrow_inputs()?;
+    cx.note_outputs();
     declined.reverse();
     cx.asked.check(config)?;
     declined::record_firm(g, &declined)?;
@@ -273,10 +274,11 @@ impl Annotator<'_> {
                 .at_value(&self.g.value(value).name)
                 .hint("Kind::Input is what a layer reads from memory"));
         }
-        let (spec, keys) = match &self.call {
+        let (spec, said) = match &self.call {
             Some(call) => self.scopes.spec(self.config, call.node, &call.op, kind, spec)?,
-            None => (self.config.rounded(kind, spec.over(self.config.of(kind)).filled(kind)), Vec::new()),
+            None => (self.config.completed(kind, spec.over(self.config.of(kind)), "the rule's")?, Vec::new()),
         };
+        let mut keys: Vec<String> = said.iter().map(|say| say.key.clone()).collect();
         spec.check(kind)?;
         let shape = &self.g.ty(value).shape;
         let op = self.call.as_ref().map(|call| &call.op);
@@ -308,18 +310,36 @@ impl Annotator<'_> {
         }
         .map_err(|e| e.at_value(&self.g.value(value).name))?;
         if let Some(dtype) = self.config.io.dtype().filter(|_| self.is_border(value)) {
+            let io = self.config.io.name();
             if request.sharing != Sharing::Tensor {
                 let per = spec.per.unwrap_or(Per::Tensor);
                 let all = std::iter::once("input.per".to_string()).chain(keys.iter().map(|k| format!("{k}.input.per")));
                 return Err(Error::new(format!(
-                    "expected one scale for integers that enter or leave the model (io = \"{dtype}\"), found per = \
+                    "expected one scale for integers that enter or leave the model (io = \"{io}\"), found per = \
                      \"{per}\" (by {})",
                     all.collect::<Vec<_>>().join(", ")
                 ))
                 .at_value(&self.g.value(value).name)
                 .hint("input.per = \"tensor\", with [op.NAME] or [layer.\"NAME\"] for what has a scale per channel; or io = \"float\""));
             }
-            (request.bits, request.signed) = (dtype.bits() as u8, dtype.range().is_some_and(|r| r.0 < 0));
+            let (bits, signed) = (dtype.bits() as u8, dtype.range().is_some_and(|r| r.0 < 0));
+            let differs = |s: &Spec| s.bits.is_some_and(|b| b != bits) || s.signed.is_some_and(|s| s != signed);
+            // A layer's own name is as specific as what is said of the model's ends; all else is less so.
+            if let Some(own) = said.last().filter(|say| say.of_one && differs(say.spec)) {
+                let of = Spec { bits: own.spec.bits, signed: own.spec.signed, ..Spec::default() };
+                let (key, wanted) = of.entries().swap_remove(0);
+                return Err(Error::new(format!(
+                    "{}.input.{key} = {wanted} and io = \"{io}\" want different things of what enters or leaves the model",
+                    own.key
+                ))
+                .at_value(&self.g.value(value).name)
+                .hint("io = \"float\", or leave the layer's choice out"));
+            }
+            (request.bits, request.signed) = (bits, signed);
+            // Who speaks of nothing else has no say here.
+            let has_say = |s: &Spec| !Spec { bits: None, signed: None, ..s.clone() }.is_open();
+            keys = said.iter().filter(|say| has_say(say.spec)).map(|say| say.key.clone()).collect();
+            keys.push(format!("io = \"{io}\""));
         }
         Ok((request, keys))
     }
@@ -473,6 +493,34 @@ impl Annotator<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Notes what left the nodes of which the configuration says something.
+    fn note_outputs(&mut self) {
+        let ids: Vec<NodeId> = self.g.nodes().map(|(id, _)| id).collect();
+        for id in ids {
+            let said = self.scopes.outputs(self.config, id, &self.g.node(id).op);
+            if !said.is_empty() {
+                let left = if self.leaves_narrow(id) { Output::Narrow } else { Output::Wide };
+                self.asked.note_output(said, left);
+            }
+        }
+    }
+
+    /// Whether what a node computed, or what belongs to its kernel made of it, is narrow in memory.
+    fn leaves_narrow(&self, id: NodeId) -> bool {
+        let (mut todo, mut seen) = (vec![id], HashSet::new());
+        while let Some(id) = todo.pop() {
+            let outputs = &self.g.node(id).outputs;
+            if self.simulated.keys().any(|(of, r)| r.kind == Kind::Input && outputs.contains(of)) {
+                return true;
+            }
+            let users = self.g.users();
+            let readers = outputs.iter().flat_map(|v| users.of(*v)).map(|(reader, _)| *reader);
+            let fused = |r: &NodeId| self.decisions.get(r) == Some(&Decision::Fused);
+            todo.extend(readers.filter(|r| fused(r) && seen.insert(*r)));
+        }
+        false
     }
 
     /// Makes `narrow` the graph's output in place of `wide`, under its name.

@@ -119,6 +119,7 @@ pub fn quantize(
     samples: &dyn Samples,
     watch: &mut dyn Watch,
 ) -> Result<Option<Quantized>> {
+    check_refined(&options.config)?;
     run(model, options, &Evidence { engine, samples, shard: None }, Vec::new(), watch)
 }
 
@@ -161,6 +162,17 @@ pub fn gather(
     way.stage("calibrate", Phase::Calibrated, &mut g, |g| Shard::gather(&float, g, engine, samples, &options))
 }
 
+/// Refuses a number of samples for what is not asked to look at any.
+fn check_refined(config: &Config) -> Result<()> {
+    let n = config.refine_samples;
+    match n != Config::default().refine_samples && !config.equalize && config.refinements.is_empty() {
+        false => Ok(()),
+        true => {
+            Err(Error::new(format!("refine_samples = {n} has no effect: equalize is false, and refinements is empty")))
+        }
+    }
+}
+
 /// What ranges are found from.
 struct Evidence<'a> {
     engine: &'a dyn Engine,
@@ -193,6 +205,9 @@ fn without_samples(options: &Options) -> (Options, Vec<Skipped>) {
     }
     let refinements = std::mem::take(&mut options.config.refinements);
     skipped.extend(refinements.iter().map(|name| skip(name, "it runs samples, and there are statistics only")));
+    if options.config.refine_samples != Config::default().refine_samples {
+        skipped.push(skip("refine_samples", "nothing looks at samples, as there are statistics only"));
+    }
     (options, skipped)
 }
 

@@ -145,7 +145,7 @@ fn an_average_over_any_count_keeps_integers_under_shifts() {
 fn refused(text: &str) -> String {
     let g = graph(RESIDUAL);
     let options = Options { config: Config::from_toml(text).unwrap(), ..Options::default() };
-    run_pipeline(&g, &options, &Random(1).samples(&g, 2)).unwrap_err().to_string()
+    run_pipeline(&g, &options, &Random(1).samples(&g, 2)).map(|_| text).unwrap_err().to_string()
 }
 
 /// Every layer is within one step of its simulation, from the inputs that the simulation has.
@@ -580,6 +580,19 @@ fn choices_without_effect_are_refused() {
         ("[layer.c1]\ninput.narrow = true", "layer.\"c1\".input.narrow = true has no effect on unsigned integers"),
         ("global_scale = 4.0", "global_scale = 4 has no effect: nothing has the observer global_scale"),
         ("global_scale = 4.0\ninput.observer = 'global_scale(2)'", "input.observer = \"global_scale\""),
+        ("skip_k_conv = 4", "expected skip_k_conv up to 3, the number of convolutions, found 4"),
+        ("skip_k_conv = 3\nskip_dense = true\nweight.bits = 4", "weight.bits = 4 has no effect: nothing has weights"),
+        // It is read by a layer, or is one with the kernel before it.
+        ("[layer.c1]\noutput = 'wide'", "layer.\"c1\".output = \"wide\" has no effect: all of that name is read"),
+        (
+            "[op.GlobalAvgPool]\nskip = true\n[layer.c3]\nskip = true\noutput = 'narrow'",
+            "layer.\"c3\".output = \"narrow\" has no effect: nothing",
+        ),
+        ("io = 'int8'\n[layer.y]\noutput = 'wide'", "layer.\"y\".output = \"wide\" has no effect"),
+        ("io = 'int8'\n[layer.c1]\ninput.bits = 4", "layer.\"c1\".input.bits = 4 and io = \"int8\" want different"),
+        ("io = 'int8'\n[layer.c1]\ninput.signed = false", "input.signed = false and io = \"int8\""),
+        ("io = 'int8'\n[layer.'c1*']\ninput.bits = 4", "layer.\"c1*\".input.bits = 4 has no effect"),
+        ("equalize = false\nrefinements = []\nrefine_samples = 3", "refine_samples = 3 has no effect"),
     ] {
         let error = refused(text);
         assert!(error.contains(why), "{text}: {error}");

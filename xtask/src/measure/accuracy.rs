@@ -110,8 +110,14 @@ fn classic(bench: &Bench, s: &Subject) -> Result<String> {
     let graph = found["graph"].as_str().unwrap_or_default();
     let has = |op: &&str| graph.contains(&format!("= {op}("));
     let averages = ["GlobalAvgPool", "AvgPool"].into_iter().filter(has).map(|op| format!("[op.{op}]\nskip = true\n"));
-    let sums = ["Add"].into_iter().filter(has).map(|op| format!("[op.{op}]\noutput = 'wide'\n"));
-    Ok(std::iter::once(CLASSIC.to_string()).chain(averages).chain(sums).collect())
+    let text: String = std::iter::once(CLASSIC.to_string()).chain(averages).collect();
+    // Where layers read every sum, it is refused as without effect.
+    let sums = format!("{text}[op.Add]\noutput = 'wide'\n");
+    let path = bench.work.join("classic.toml");
+    std::fs::write(&path, &sums).map_err(|e| e.to_string())?;
+    let mut trial = bench.command("quantize", s)?;
+    trial.args(["--samples", "1", "--stop-after", "annotate", "--config"]).arg(&path);
+    Ok(if has(&"Add") && bench.json(&mut trial).is_ok() { sums } else { text })
 }
 
 /// The name of a model's first layer.

@@ -109,10 +109,11 @@ impl Default for Config {
             integer_only: false,
             io: Io::Float,
             output: Output::Wide,
-            input: Spec::usual(Kind::Input),
+            // The rounding of values that are rescaled may be said for all at once.
+            input: Spec { rounding: None, ..Spec::usual(Kind::Input) },
             // Narrow where it is signed; who says nothing of it may make it unsigned.
             weight: Spec { narrow: None, ..Spec::usual(Kind::Weight) },
-            activation: Spec::usual(Kind::Activation),
+            activation: Spec { rounding: None, ..Spec::usual(Kind::Activation) },
             op: BTreeMap::new(),
             layer: BTreeMap::new(),
         }
@@ -158,6 +159,17 @@ pub enum Io {
 }
 
 impl Io {
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Io::Float => "float",
+            Io::Int8 => "int8",
+            Io::Uint8 => "uint8",
+            Io::Int16 => "int16",
+            Io::Uint16 => "uint16",
+        }
+    }
+
     /// The integers, if it is not floats.
     pub fn dtype(self) -> Option<DType> {
         match self {
@@ -219,7 +231,7 @@ impl Config {
     /// The same choices with nothing left open.
     #[must_use]
     pub fn filled(&self) -> Self {
-        let fill = |kind| self.rounded(kind, self.of(kind).filled(kind));
+        let fill = |kind| self.rounded(kind, self.of(kind).clone()).filled(kind);
         let (input, weight, activation) = (fill(Kind::Input), fill(Kind::Weight), fill(Kind::Activation));
         Config { input, weight, activation, ..self.clone() }
     }
@@ -267,36 +279,46 @@ impl Config {
         }
     }
 
-    /// A wish with the rounding that is said for all rescaling. Weights are never rescaled, and have their own.
-    pub(crate) fn rounded(&self, kind: Kind, spec: Spec) -> Spec {
+    /// A wish that leaves the rounding open, with the one that is said for all rescaling. Weights are never rescaled, and
+    /// have their own.
+    fn rounded(&self, kind: Kind, spec: Spec) -> Spec {
         match self.rounding_of_all() {
-            Some(all) if kind != Kind::Weight && is_usual(spec.rounding) => spec.rounding(all),
+            Some(all) if kind != Kind::Weight && spec.rounding.is_none() => spec.rounding(all),
             Some(_) | None => spec,
+        }
+    }
+
+    /// A wish that is one of some node's, with all that it leaves open; `by` says whose it is.
+    pub(crate) fn completed(&self, kind: Kind, spec: Spec, by: &str) -> Result<Spec> {
+        if kind != Kind::Weight
+            && let Some((all, other)) = self.rounding_of_all().zip(spec.rounding).filter(|(all, other)| all != other)
+        {
+            return Err(Error::new(two_roundings(&self.rounding_key(all), by, other)).hint("one of the two"));
+        }
+        Ok(self.rounded(kind, spec).filled(kind))
+    }
+
+    /// The choice that says one rounding for all rescaling.
+    fn rounding_key(&self, all: Rounding) -> String {
+        match self.round_for_shift {
+            true => format!("rounding = \"{all}\""),
+            false => "round_for_shift = false".to_string(),
         }
     }
 
     /// One rounding for all rescaling, and another for a value that is rescaled, cannot both be.
     fn check_rounding(&self) -> Result<()> {
         let Some(all) = self.rounding_of_all() else { return Ok(()) };
-        let key = match self.round_for_shift {
-            true => format!("rounding = \"{all}\""),
-            false => "round_for_shift = false".to_string(),
-        };
         let scopes = self.op.iter().map(|(name, c)| (format!("op.{name}."), c));
         let scopes = scopes.chain(self.layer.iter().map(|(name, c)| (format!("layer.\"{name}\"."), c)));
         let kinds = || KINDS.into_iter().filter(|(kind, _)| *kind != Kind::Weight);
         let of_scopes =
             scopes.flat_map(|(at, c)| kinds().map(move |(kind, name)| (format!("{at}{name}"), c.of(kind).rounding)));
         let of_all = kinds().map(|(kind, name)| (name.to_string(), self.of(kind).rounding));
-        let other = of_all.chain(of_scopes).find(|(_, r)| !is_usual(*r) && *r != Some(all));
-        match other {
-            None => Ok(()),
-            Some((name, rounding)) => Err(Error::new(format!(
-                "{key} rounds every value that is rescaled, and {name}.rounding = \"{}\" wants something else",
-                rounding.unwrap_or_default()
-            ))
-            .hint("one of the two")),
-        }
+        let mut others = of_all.chain(of_scopes).filter_map(|(name, r)| Some((name, r.filter(|r| *r != all)?)));
+        others.next().map_or(Ok(()), |(name, other)| {
+            Err(Error::new(two_roundings(&self.rounding_key(all), &name, other)).hint("one of the two"))
+        })
     }
 
     fn check_device(&self) -> Result<()> {
@@ -378,9 +400,8 @@ impl Config {
     }
 }
 
-/// Whether a rounding is what is usual, or left open.
-fn is_usual(rounding: Option<Rounding>) -> bool {
-    rounding.is_none_or(|r| r == Rounding::HalfEven)
+fn two_roundings(key: &str, by: &str, other: Rounding) -> String {
+    format!("{key} rounds every value that is rescaled, and {by}.rounding = \"{other}\" wants something else")
 }
 
 #[cfg(test)]
@@ -411,7 +432,7 @@ mod tests {
     fn one_choice_is_set_by_its_key() {
         let set = |text: &str| Config::default().set(text);
         assert_eq!(set("input.bits=4").unwrap().input.bits, Some(4));
-        assert_eq!(set("input.bits = 4").unwrap().input, Spec::bits(4).over(&Spec::usual(Kind::Input)));
+        assert_eq!(set("input.bits = 4").unwrap().filled().input, Spec::bits(4).over(&Spec::usual(Kind::Input)));
         assert_eq!(set("input.observer=percentile(99.9)").unwrap().input.observer.as_deref(), Some("percentile(99.9)"));
         assert_eq!(set("refinements=[]").unwrap().refinements, [""; 0]);
         assert_eq!(set("layer.\"conv1.*\".skip=true").unwrap().layer["conv1.*"].skip, Some(true));
@@ -444,6 +465,8 @@ mod tests {
             ("weight.signed = false\nweight.narrow = true", "signed = false has none"),
             ("op.Conv.input = { signed = false, narrow = true }", "op.Conv"),
             ("rounding = 'floor'\ninput.rounding = 'half-away'", "rounding = \"floor\" rounds every value"),
+            ("rounding = 'floor'\ninput.rounding = 'half-even'", "input.rounding = \"half-even\" wants something else"),
+            ("rounding = 'floor'\nlayer.'x'.input.rounding = 'half-even'", "layer.\"x\".input.rounding"),
             ("rounding = 'floor'\n[op.Conv]\nactivation.rounding = 'half-up'", "op.Conv.activation.rounding"),
             ("hardware = 'integer-onyl'\nrequantize = 'fixed'", "did you mean 'integer-only'"),
             ("hardware = 'integer-only'", "expected requantize = fixed or shift"),

@@ -1,6 +1,7 @@
 //! Choices for some nodes: of an operator, or of layers by name. The more specific wins.
 
-use super::{Config, Output, Spec};
+use super::{Config, MethodName, Output, Spec};
+use crate::prepare::fold_batch_norm;
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::text::{OPERATORS, operator_meant};
 use lowbit_ir::{Error, Graph, Kind, Node, NodeId, Op, Result};
@@ -51,6 +52,17 @@ impl Choices {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skip(pub String);
 
+/// A choice for a node that is not the default's.
+#[derive(Debug, Clone)]
+pub struct Say<'c> {
+    /// Whose it is: `op.Conv`, `layer."conv*"`.
+    pub key: String,
+    /// What it says of the kind that was asked about.
+    pub spec: &'c Spec,
+    /// Whether it names one layer, not several by a pattern.
+    pub of_one: bool,
+}
+
 /// The configuration's choices for the nodes of a graph.
 ///
 /// For every node: the default, over it what its operator has, over it what layers of its name have.
@@ -83,7 +95,7 @@ impl Scopes {
                 scopes.add(g.node(id), id, pattern, choices, config)?;
             }
         }
-        scopes.skip(g, config);
+        scopes.skip(g, config)?;
         Ok(scopes)
     }
 
@@ -92,41 +104,58 @@ impl Scopes {
         self.skips.get(&id)
     }
 
+    /// What is to leave a node, if the configuration says it, and the keys that do; the last one decides.
+    pub fn outputs(&self, config: &Config, id: NodeId, op: &Op) -> Vec<(String, Output)> {
+        let layers = self.layers.get(&id).into_iter().flatten();
+        let layers = layers.filter_map(|p| Some((layer_key(p), config.layer.get(p)?.output?)));
+        let of_op = config.op.get(op.name()).and_then(|c| Some((op_key(op.name()), c.output?)));
+        of_op.into_iter().chain(layers).collect()
+    }
+
     /// What is to leave a node, if the configuration says it.
     pub fn output(&self, config: &Config, id: NodeId, op: &Op) -> Option<Output> {
-        let layers = self.layers.get(&id).into_iter().flatten().filter_map(|pattern| config.layer.get(pattern));
-        config.op.get(op.name()).into_iter().chain(layers).filter_map(|c| c.output).next_back()
+        self.outputs(config, id, op).last().map(|(_, output)| *output)
     }
 
     /// What is wanted of a kind of tensor at a node: `rule` says what the rule wants, which is over the operator's and
-    /// under a layer's. Also the keys of the configuration, other than the default's, that had a say.
-    pub fn spec(&self, config: &Config, id: NodeId, op: &Op, kind: Kind, rule: &Spec) -> Result<(Spec, Vec<String>)> {
-        let of_op = config.op.get(op.name()).map(|c| (op_key(op.name()), c.of(kind)));
-        let layers = self.layers.get(&id).into_iter().flatten();
-        let of_layers = layers.filter_map(|p| Some((layer_key(p), config.layer.get(p)?.of(kind))));
-        let levels = of_op.into_iter().chain([("the rule".to_string(), rule)]).chain(of_layers);
-        let mut spec = config.of(kind).clone();
-        let mut keys = Vec::new();
+    /// under a layer's. Also who else than the default had a say.
+    pub fn spec<'c>(
+        &self,
+        config: &'c Config,
+        id: NodeId,
+        op: &Op,
+        kind: Kind,
+        rule: &Spec,
+    ) -> Result<(Spec, Vec<Say<'c>>)> {
+        let of_op = config.op.get(op.name()).map(|c| Say { key: op_key(op.name()), spec: c.of(kind), of_one: false });
+        let of_layers = self.layers.get(&id).into_iter().flatten().filter_map(|p| {
+            Some(Say { key: layer_key(p), spec: config.layer.get(p)?.of(kind), of_one: !p.contains(['*', '?']) })
+        });
+        let (of_op, of_layers): (Vec<_>, Vec<_>) = (of_op.into_iter().collect(), of_layers.collect());
+        let keyed = |say: &[Say<'c>]| say.iter().map(|s| (s.key.clone(), s.spec)).collect::<Vec<_>>();
+        let levels = keyed(&of_op).into_iter().chain([("the rule's".to_string(), rule)]).chain(keyed(&of_layers));
+        let name = super::name(kind);
+        let (mut spec, mut rounding) = (config.of(kind).clone(), name.to_string());
         for (key, own) in levels.filter(|(_, own)| !own.is_open()) {
+            let key = if key == "the rule's" { format!("{key} {name}") } else { format!("{key}.{name}") };
             // Who says nothing of the sign speaks of the one that is in force.
             if own.narrow == Some(true) && own.signed.or(spec.signed).or(Spec::usual(kind).signed) == Some(false) {
-                let name = super::name(kind);
-                return Err(Error::new(format!("{key}.{name}.narrow = true has no effect on unsigned integers"))
-                    .hint(format!("{key}.{name}.signed = true, or leave it out")));
+                return Err(Error::new(format!("{key}.narrow = true has no effect on unsigned integers"))
+                    .hint(format!("{key}.signed = true, or leave it out")));
             }
             if own.signed == Some(false) && own.narrow.is_none() {
                 spec.narrow = None;
             }
             spec = own.over(&spec);
-            if key != "the rule" {
-                keys.push(key);
+            if own.rounding.is_some() {
+                rounding = key;
             }
         }
-        spec = spec.filled(kind);
+        spec = config.completed(kind, spec, &rounding)?;
         if spec.observer.as_deref() == Some("global_scale") {
             spec.observer = Some(global_scale(config));
         }
-        Ok((config.rounded(kind, spec), keys))
+        Ok((spec, of_op.into_iter().chain(of_layers).filter(|say| !say.spec.is_open()).collect()))
     }
 
     /// Puts a layer's choices among those of a node, in the order of how specific they are.
@@ -148,15 +177,17 @@ impl Scopes {
         Ok(())
     }
 
-    fn skip(&mut self, g: &Graph, config: &Config) {
-        let mut convolutions = 0;
+    fn skip(&mut self, g: &Graph, config: &Config) -> Result<()> {
+        let (mut convolutions, mut products) = (0, 0);
         for (id, node) in g.nodes() {
             let mut skip: Option<String> = None;
-            if matches!(node.op, Op::Conv(_)) {
+            // A normalization that became a convolution is none to the user.
+            if matches!(node.op, Op::Conv(_)) && !fold_batch_norm::made(node) {
                 convolutions += 1;
                 skip = (convolutions <= config.skip_k_conv).then(|| format!("skip_k_conv = {}", config.skip_k_conv));
             }
             let dense = matches!(node.op, Op::MatMul(_)) && node.input(1).is_some_and(|w| g.constant(w).is_some());
+            products += usize::from(dense);
             if config.skip_dense && dense {
                 skip = Some("skip_dense = true".into());
             }
@@ -170,6 +201,17 @@ impl Scopes {
                 self.skips.insert(id, Skip(key));
             }
         }
+        if config.skip_k_conv > convolutions {
+            return Err(Error::new(format!(
+                "expected skip_k_conv up to {convolutions}, the number of convolutions, found {}",
+                config.skip_k_conv
+            ))
+            .hint("op.Conv.skip = true leaves all of them float"));
+        }
+        if config.skip_dense && products == 0 {
+            return Err(Error::new("skip_dense = true has no effect: the model has no product with constant weights"));
+        }
+        Ok(())
     }
 }
 
@@ -177,6 +219,7 @@ impl Scopes {
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
     scopes: HashSet<(String, Kind)>,
+    outputs: HashSet<String>,
     kinds: HashSet<Kind>,
     global_scale: bool,
 }
@@ -187,6 +230,14 @@ impl Asked {
         self.kinds.insert(kind);
         self.scopes.extend(keys.iter().map(|key| (key.clone(), kind)));
         self.global_scale |= observer == global_scale(config);
+    }
+
+    /// Notes what left a node, narrow or as it was computed, where these keys had said something of it.
+    pub fn note_output(&mut self, said: Vec<(String, Output)>, left: Output) {
+        let decided = said.last().map(|(_, output)| *output);
+        // What a more specific key overruled is explained by that one.
+        self.outputs
+            .extend(said.into_iter().filter(|(_, o)| decided == Some(left) || Some(*o) != decided).map(|s| s.0));
     }
 
     /// Refuses choices that had no effect.
@@ -208,13 +259,28 @@ impl Asked {
                     );
                 }
             }
+            if let Some(output) = choices.output.filter(|_| !self.outputs.contains(&at)) {
+                let (value, why, hint) = match output {
+                    Output::Narrow => ("narrow", "nothing of that name computes on integers", "say it of what does"),
+                    Output::Wide => (
+                        "wide",
+                        "all of that name is read as integers, or leaves the model as such",
+                        "say it of what floats read; activation.bits is the width of what a layer computes",
+                    ),
+                };
+                return silent(format!("{at}.output = \"{value}\""), why, hint);
+            }
         }
-        let activation = config.activation.filled(Kind::Activation);
-        let usual = Spec::usual(Kind::Activation).entries();
-        let other = activation.entries().into_iter().find(|entry| !usual.contains(entry));
-        if let Some((key, value)) = other.filter(|_| !self.kinds.contains(&Kind::Activation)) {
-            let (why, hint) = needs(Kind::Activation);
-            return silent(format!("activation.{key} = {value}"), &format!("nothing {why}"), hint);
+        for (kind, name) in super::KINDS.into_iter().filter(|(kind, _)| !self.kinds.contains(kind)) {
+            let usual = Spec::usual(kind).entries();
+            // What another choice demands of all kinds is none of this one.
+            let demanded = |key: &str| key == "scale" && config.requantize == MethodName::Shift;
+            let of_kind = config.of(kind).filled(kind).entries();
+            let mut others = of_kind.into_iter().filter(|(key, _)| !demanded(key));
+            if let Some((key, value)) = others.find(|entry| !usual.contains(entry)) {
+                let (why, hint) = needs(kind);
+                return silent(format!("{name}.{key} = {value}"), &format!("nothing {why}"), hint);
+            }
         }
         if config.global_scale != Config::default().global_scale && !self.global_scale {
             let key = format!("global_scale = {}", config.global_scale);

@@ -7,13 +7,18 @@
 use super::{Prepare, linear, rewrite};
 use lowbit_ir::op::{Binary, Conv};
 use lowbit_ir::pass::Pass;
-use lowbit_ir::{Graph, NodeId, Op, Result, Tensor, ValueId};
+use lowbit_ir::{Graph, Node, NodeId, Op, Result, Tensor, ValueId};
 
 pub const PASS: Pass<Prepare> = Pass {
     name: "fold-batch-norm",
     summary: "BatchNorm into the Conv or MatMul before or behind it, else as a depthwise Conv or as Mul and Add",
     run,
 };
+
+/// Whether a convolution was a BatchNorm in the model.
+pub fn made(node: &Node) -> bool {
+    node.rule.as_deref() == Some(PASS.name)
+}
 
 fn run(g: &mut Graph, _: &mut Prepare) -> Result<bool> {
     rewrite::each_node(g, fold)
@@ -85,6 +90,8 @@ fn as_depthwise(g: &mut Graph, id: NodeId, rank: usize, factor: &[f64], shift: &
     });
     let x = node.input(0);
     node.inputs = vec![x, Some(weights), Some(bias)];
+    // What counts the model's convolutions must not count it.
+    node.rule = Some(PASS.name.into());
     Ok(true)
 }
 

@@ -5,7 +5,7 @@
 
 mod clips;
 mod collapse_reshapes;
-mod fold_batch_norm;
+pub(crate) mod fold_batch_norm;
 mod fold_bias;
 mod fold_constants;
 mod fold_pad;
