@@ -4,9 +4,10 @@
 //! on; this room only calls it, model by model, and writes what it says between the markers of the page. For models that
 //! are named it prints the rows and leaves the page, which has all models.
 //!
-//! [`accuracy`] is about what quantization costs, [`integers`] about what the integers are, [`cost`] about time and memory.
+//! [`accuracy`] and [`choices`] are about what quantization costs, [`integers`] about what the integers are, [`cost`] about time and memory.
 
 mod accuracy;
+mod choices;
 mod cost;
 mod integers;
 mod peers;
@@ -40,7 +41,7 @@ pub static MEASURES: &[Measure] = &[
         name: "choices",
         names: "MODEL",
         about: "the same of choices that other tools' tables have too",
-        run: accuracy::choices,
+        run: choices::choices,
     },
     Measure {
         name: "verify",
