@@ -34,6 +34,8 @@ const COMBINATIONS: &[&str] = &[
     "input.rounding = 'half-away'\nweight.rounding = 'floor'",
     "input.rounding = 'half-up'",
     "input.rounding = 'floor'",
+    "[op.Conv]\ninput.rounding = 'floor'",
+    "[op.Add]\ninput.rounding = 'toward-zero'",
     "input.rounding = 'toward-zero'\nrequantize = 'fixed'",
     "input.rounding = 'stochastic(5)'",
     "input.rounding = 'floor'\ninput.bits = 16",

@@ -2,6 +2,7 @@
 
 use crate::config::Rounding;
 use crate::equalize::{self, Factors};
+use crate::rules::keeps_quantization;
 use crate::samples::{Samples, spread};
 use lowbit_ir::{
     Customs, Def, Engine, Error, Graph, Node, NodeId, Op, Result, Tensor, Type, ValueId, check_float_mode, interp, meta,
@@ -183,6 +184,8 @@ struct Pair {
     factors: Option<Factors>,
     /// The type of the other's integers, if they fit a graph's inputs.
     integers: Option<Type>,
+    /// How the other's integers were rounded.
+    rounding: Rounding,
     /// Whether the reference is a float that is quantized later or otherwise: then what the other's type makes of it is
     /// compared, which cuts off what integers cannot be.
     cut_off: bool,
@@ -222,7 +225,8 @@ pub fn measure(
         if let Some(alone) = &mut alone {
             let given = cut.given.iter().map(|at| {
                 let (pair, v) = (&pairs[at.pair], at.value);
-                pair.given(other.ty(v), &expected[at.pair]).map_err(|e| e.at_value(&pair.name))
+                let given = pair.given(other.ty(v), rounding_of(other, v), &expected[at.pair]);
+                given.map_err(|e| e.at_value(&pair.name))
             });
             let inputs = sample.iter().cloned().map(Ok).chain(given).collect::<Result<Vec<Tensor>>>()?;
             let found = alone.run(&inputs).map_err(|e| e.context("computing each value by itself"))?.taps;
@@ -262,21 +266,22 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
         if ours.is_quantized() && theirs.is_quantized() && ours.dtype.bits() != theirs.dtype.bits() {
             return None;
         }
-        let found = narrowed(other, named, reference.ty(v));
+        let found = narrowed(other, named, reference.ty(v), rounding_of(reference, v));
         let ty = other.ty(found);
         let integers = Some(ty).filter(|ty| ty.is_quantized() && ty.dtype.bits() <= 32).cloned();
         let factors = beyond(before.get(name), after.get(name));
         let ours = match (steps_matter(ty), ty.is_quantized()) {
-            (true, _) => same_integers(reference, v, ty).unwrap_or(v),
+            (true, _) => same_integers(reference, v, ty, rounding_of(other, found)).unwrap_or(v),
             // An accumulator has not been rounded yet, and its narrow form is another value.
             (false, true) => v,
-            (false, false) => narrowed(reference, v, ty),
+            (false, false) => narrowed(reference, v, ty, Rounding::HalfEven),
         };
         // Integers of a wider range are cut off where a limit behind them was absorbed.
         let wider = ours != v && reference.ty(ours).quant != ty.quant;
         let later = ours == v && (simulated || !quantized(reference, v).is_empty());
         let cut_off = integers.is_some() && (wider || later);
-        Some(Pair { name: name.clone(), op, reference: ours, other: found, named, factors, integers, cut_off })
+        let (name, rounding) = (name.clone(), rounding_of(other, found));
+        Some(Pair { name, op, reference: ours, other: found, named, factors, integers, rounding, cut_off })
     };
     let values = reference.nodes().flat_map(|(_, n)| n.outputs.iter().map(|v| (n.op.name(), *v)));
     Ok(values.filter(|(_, v)| is_comparable(reference, *v)).filter_map(|(op, v)| pair(op, v)).collect())
@@ -289,17 +294,33 @@ fn steps_matter(ty: &Type) -> bool {
 
 /// What a graph makes of a float where it quantizes it: the integers of type `like` if it makes such, else the first if
 /// nobody reads the float itself; else the value as it is.
-fn narrowed(g: &Graph, v: ValueId, like: &Type) -> ValueId {
+fn narrowed(g: &Graph, v: ValueId, like: &Type, rounding: Rounding) -> ValueId {
     let narrow = quantized(g, v);
     let only = !g.is_output(v) && narrow.len() == g.users().of(v).len();
-    same_integers(g, v, like).or(narrow.first().copied().filter(|_| only)).unwrap_or(v)
+    same_integers(g, v, like, rounding).or(narrow.first().copied().filter(|_| only)).unwrap_or(v)
 }
 
 /// The integers on the grid of this type that are made of a float right behind it: their range may be wider, since
-/// limits become part of a type.
-fn same_integers(g: &Graph, v: ValueId, like: &Type) -> Option<ValueId> {
+/// limits become part of a type. Of several, those that are rounded so.
+fn same_integers(g: &Graph, v: ValueId, like: &Type, rounding: Rounding) -> Option<ValueId> {
     let grid = |ty: &Type| ty.quant.as_ref().map(|q| (ty.dtype, q.scale.clone(), q.zero_point.clone()));
-    quantized(g, v).into_iter().find(|q| grid(g.ty(*q)) == grid(like))
+    let same: Vec<ValueId> = quantized(g, v).into_iter().filter(|q| grid(g.ty(*q)) == grid(like)).collect();
+    same.iter().find(|q| rounding_of(g, **q) == rounding).or(same.first()).copied()
+}
+
+/// How a value's integers were rounded, by whoever made them before they were moved or limited.
+fn rounding_of(g: &Graph, v: ValueId) -> Rounding {
+    let mut at = Some(v);
+    while let Some((v, node)) = at.and_then(|v| Some((v, g.node(g.producer(v)?)))) {
+        match &node.op {
+            Op::Quantize { rounding } => return *rounding,
+            Op::Requantize(r) | Op::QAdd(r) | Op::QMul(r) => return r.rounding,
+            Op::QAvgPool(pool) => return pool.rescale.rounding,
+            op if keeps_quantization(op) && g.ty(v).is_quantized() => at = node.input(0),
+            _ => break,
+        }
+    }
+    Rounding::HalfEven
 }
 
 /// The integers that are made of a float right behind it.
@@ -337,7 +358,7 @@ impl Pair {
     }
 
     /// The reference's value as the other graph has it.
-    fn given(&self, ty: &Type, expected: &Tensor) -> Result<Tensor> {
+    fn given(&self, ty: &Type, rounding: Rounding, expected: &Tensor) -> Result<Tensor> {
         let dims = expected.dims();
         let factors = self.factors(dims)?;
         let scaled = expected.reals()?.iter().zip(factors).map(|(x, f)| (f64::from(*x) * f) as f32).collect();
@@ -346,7 +367,10 @@ impl Pair {
             return Tensor::from_floats(ty, scaled);
         }
         let floats = Tensor::from_f32(dims, scaled)?;
-        let op = Op::Quantize { rounding: Rounding::HalfEven };
+        // What is on the grid stays where it is: its real may be a little less than it stands for.
+        let same = expected.ty().quant.as_ref().zip(ty.quant.as_ref());
+        let on_grid = same.is_some_and(|(a, b)| a.scale == b.scale && a.zero_point == b.zero_point);
+        let op = Op::Quantize { rounding: if on_grid { Rounding::HalfEven } else { rounding } };
         let found = interp::eval(&op, &[Some(&floats)], std::slice::from_ref(&ty), &Customs::default())?;
         found.into_iter().next().ok_or_else(|| Error::new("expected a quantized value, found none"))
     }
@@ -368,7 +392,7 @@ fn add(sums: &mut [Sums], pairs: &[Pair], expected: &[Tensor], found: &[Tensor])
         let mut factors = pair.factors(a.dims()).map_err(at)?;
         let in_steps = pair.integers.as_ref().is_some_and(steps_matter);
         let integers = pair.integers.as_ref().filter(|_| in_steps || pair.cut_off);
-        let given = integers.map(|ty| pair.given(ty, a)).transpose().map_err(at)?;
+        let given = integers.map(|ty| pair.given(ty, pair.rounding, a)).transpose().map_err(at)?;
         if let Some(given) = given.as_ref().filter(|_| in_steps) {
             let (ours, theirs) = (given.ints()?, b.ints()?);
             let apart = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);

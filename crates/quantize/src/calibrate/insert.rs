@@ -4,6 +4,7 @@ use super::constants::quantize_tensor;
 use super::{Choice, Parameters, spec};
 use crate::declined;
 use crate::prepare::rewrite;
+use crate::rules::keeps_quantization;
 use lowbit_arithmetic::{Rounding, quantize};
 use lowbit_ir::request::Sharing;
 use lowbit_ir::tensor::entries;
@@ -38,7 +39,8 @@ pub fn replace_placeholders(g: &mut Graph, chosen: &Parameters) -> Result<()> {
                 g.add_const(&q_name, ints)
             }
             None => {
-                let op = Op::Quantize { rounding: spec.rounding };
+                let rounding = if is_on_grid(g, v, &ty) { Rounding::HalfEven } else { spec.rounding };
+                let op = Op::Quantize { rounding };
                 let node = g.add_node_before(id, &q_name, op, vec![Some(v)], &[(&q_name, ty)]);
                 g.node_mut(node).rule = rule.clone();
                 rewrite::output(g.node(node)).unwrap_or(v)
@@ -47,6 +49,24 @@ pub fn replace_placeholders(g: &mut Graph, chosen: &Parameters) -> Result<()> {
         dequantize_for_readers(g, id, s, q, &rule);
     }
     Ok(())
+}
+
+/// Whether a value is made of integers of this type by moving them: the nearest of such a real is the same integer, which
+/// no other rounding promises, as the real may be a little less than it stands for.
+fn is_on_grid(g: &Graph, v: ValueId, ty: &Type) -> bool {
+    let Some((_, node)) = rewrite::producer(g, v) else { return false };
+    let is_moved = match &node.op {
+        Op::Clip { .. } => false,
+        Op::Concat { .. } => true,
+        op => keeps_quantization(op),
+    };
+    let count = if matches!(node.op, Op::Concat { .. }) { node.inputs.len() } else { 1 };
+    is_moved
+        && (0..count).all(|i| {
+            let from = node.input(i).and_then(|x| rewrite::producer(g, x)).filter(|(_, n)| n.op == Op::Dequantize);
+            let quant = from.and_then(|(_, n)| g.ty(n.input(0)?).quant.as_ref());
+            quant.zip(ty.quant.as_ref()).is_some_and(|(a, b)| a.scale == b.scale && a.zero_point == b.zero_point)
+        })
 }
 
 /// The source's name of a value: an output that is written narrow left its name to its narrow form.
