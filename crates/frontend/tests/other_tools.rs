@@ -100,6 +100,41 @@ fn widths_of_newer_opsets() {
     }
 }
 
+/// Values of 4 bits go through every kind of operator, not only through those that multiply.
+#[test]
+fn values_of_four_bits() {
+    for dtype in [DType::U4, DType::I4] {
+        let (low, high) = dtype.range().unwrap();
+        for (op, attributes) in [
+            ("HardSwish", vec![]),
+            ("Tanh", vec![]),
+            ("LeakyRelu", vec![]),
+            ("Elu", vec![]),
+            ("Erf", vec![]),
+            ("Relu", vec![]),
+            ("GlobalAveragePool", vec![]),
+            ("Flatten", vec![]),
+            ("Transpose", vec![ints("perm", &[0, 2, 3, 1])]),
+            ("MaxPool", vec![ints("kernel_shape", &[2, 2])]),
+            ("Concat", vec![int("axis", 1)]),
+            ("Add", vec![]),
+        ] {
+            let operands = if matches!(op, "Add" | "Concat") { "xd xd" } else { "xd" };
+            let step = 2.5 / (high - low) as f32;
+            let model = Model::new(22)
+                .input("x", DType::F32, &["1", "3", "2", "2"])
+                .constant("s", &scalar(step))
+                .constant("z", &integers(dtype, &[], &[(low + high + 1) / 2]));
+            let model = pair(model, "x", "xd", "s z", &[]).node(op, operands, "r", attributes);
+            let model = pair(model, "r", "y", "s z", &[]).output("y");
+            runs_as_integers(&model, &ramp(&[1, 3, 2, 2]), step);
+            let (_, g, _) = realized(&model);
+            let packed = g.nodes().flat_map(|(_, n)| &n.outputs).filter(|v| g.ty(**v).dtype.bits() < 8).count();
+            assert_eq!(packed, 0, "{op} of {dtype}: {}", lowbit_ir::text::print(&g));
+        }
+    }
+}
+
 #[test]
 fn parameters_in_other_places() {
     // The scale from a Constant node and shared by all, the type from an attribute, no zero point anywhere.

@@ -19,6 +19,7 @@ mod element;
 mod layer;
 mod movement;
 mod settle;
+mod storage;
 mod wide;
 
 pub use settle::{Sink, behind_dequantize, per_sink};
@@ -59,6 +60,7 @@ pub fn realize(g: &mut Graph, config: &Config, own: &Realizers) -> Result<Vec<Le
         own_names: Vec::new(),
         wide_names: Vec::new(),
     };
+    storage::in_whole_bytes(g)?;
     let mut left = Vec::new();
     if config.simulate_only {
         let reason = || "simulate_only = true".to_string();
