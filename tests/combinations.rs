@@ -65,6 +65,7 @@ const COMBINATIONS: &[&str] = &[
     "store_lowbit = false\nactivation.bits = 20",
     "[op.Conv]\nweight.per = 'block(8)'\nweight.bits = 4",
     "weight.per = 'block(16)'",
+    "weight.per = 'block(4)'\nweight.bits = 12\nactivation.bits = 14",
     "weight.per = 'block(3)'\nweight.bits = 4\nrequantize = 'fixed'",
     "weight.per = 'block(5)'\nweight.bits = 5\nweight.signed = false\nweight.symmetric = false\ninput.bits = 12\naccumulator_limit = 'widen'",
     "requantize = 'shift'\ninput.scale = 'power-of-two'\nweight.scale = 'power-of-two'\nweight.per = 'block(4)'",

@@ -5,7 +5,9 @@
 //! fit their accumulator. That serves blocks along any axis, those of a convolution's taps included, with one product
 //! of integers and the usual kernels for wide weights.
 
+use super::settle::sinks;
 use super::{Realize, accumulator, layer};
+use crate::prepare::rewrite;
 use lowbit_arithmetic::Method;
 use lowbit_ir::tensor::entries;
 use lowbit_ir::{DType, Error, Granularity, Graph, NodeId, Quant, Result, Tensor, Type, ValueId, infer};
@@ -17,7 +19,7 @@ const MOST_BITS: u32 = 16;
 const FINER_BITS: u32 = 4;
 const LEAST_BITS: u32 = 12;
 const FINER_THAN_DATA: u32 = 2;
-/// The widest data for which the widest weights are fine enough.
+/// The widest data, and the widest results, for which the widest weights are fine enough.
 const MOST_DATA_BITS: u32 = MOST_BITS - FINER_THAN_DATA;
 
 /// Whether weights have scales by block.
@@ -48,12 +50,17 @@ pub fn operands(
         None => lowbit_ir::bounds::bits_needed(tensor.ty().quant()?.qmin, tensor.ty().quant()?.qmax),
     };
     let power_of_two = cx.rescale.method == Method::Shift;
-    let data = g.ty(x).quant()?;
-    // As wide as its range, wherever zero lies in it.
-    let data = (data.qmax - data.qmin).max(1).ilog2() + 1;
+    let data = width(g.ty(x)).unwrap_or(0);
     if data > MOST_DATA_BITS {
         return Ok(Err(format!(
             "its weights have scales by block, and joined at {MOST_BITS} bits they are too coarse for data of {data}; \
+             up to {MOST_DATA_BITS} will do"
+        )));
+    }
+    let results = rewrite::output(g.node(id)).map_or(Vec::new(), |y| sinks(g, y, cx).0);
+    if let Some(bits) = results.iter().filter_map(|sink| width(&sink.ty)).max().filter(|bits| *bits > MOST_DATA_BITS) {
+        return Ok(Err(format!(
+            "its weights have scales by block, and joined at {MOST_BITS} bits they are too coarse for results of {bits}; \
              up to {MOST_DATA_BITS} will do"
         )));
     }
@@ -69,6 +76,11 @@ pub fn operands(
     }
     let w = g.add_const(&name, by_channel(&tensor, axis, MOST_BITS, power_of_two)?);
     layer::operands(g, id, x, w, cx.accumulator)
+}
+
+/// How many bits a type's range takes, wherever zero lies in it.
+fn width(ty: &Type) -> Option<u32> {
+    ty.quant.as_ref().map(|q| (q.qmax - q.qmin).max(1).ilog2() + 1)
 }
 
 /// The same integers with one scale an output channel, where the blocks of a channel have one scale and zero point.
