@@ -168,12 +168,16 @@ fn config() -> Listing {
         name: "config",
         summary: "the choices of a quantization and their defaults, as a configuration file has them; those of an operator \
                   or of layers by name leave open what they do not say",
-        columns: vec!["key", "default"],
+        columns: vec!["key", "default", "takes", "summary"],
         rows: Config::default()
             .entries()
             .into_iter()
             .chain(Config::scoped_entries().into_iter().map(|(key, otherwise)| (key, format!("open: {otherwise}"))))
-            .map(|(key, value)| vec![key, value])
+            .map(|(key, value)| {
+                let (takes, says) =
+                    Config::described(&key).unwrap_or(("the keys of the kind".into(), "the same for these"));
+                vec![key, value, takes, says.into()]
+            })
             .collect(),
     }
 }

@@ -300,6 +300,11 @@ impl ChoiceArguments {
     /// want.
     pub fn over(&self, base: Config) -> Result<Config> {
         let config = in_file(base, self.config.as_ref())?;
+        let key = |assignment: &str| assignment.split('=').next().unwrap_or_default().trim().to_owned();
+        let twice = self.set.iter().enumerate().find(|(i, s)| self.set[..*i].iter().any(|t| key(t) == key(s)));
+        if let Some((_, s)) = twice {
+            return Err(Error::new(format!("--set {} is given twice", key(s))).hint("one of the two"));
+        }
         self.set.iter().try_fold(config, |config, assignment| config.set(assignment))
     }
 }

@@ -34,6 +34,7 @@ pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) ->
     builder.reserved = all_names(graph);
     builder.results = graph.output.iter().map(|o| o.name().to_string()).collect();
     builder.notes = notes;
+    builder.remarks.extend(shared_names(graph));
     initializers(graph, &mut builder)?;
     inputs(graph, &mut builder, options)?;
     let plan = plan(graph, &builder)?;
@@ -80,6 +81,14 @@ fn all_names(graph: &GraphProto) -> HashSet<String> {
     let constants = graph.initializer.iter().map(|t| t.name());
     let computed = graph.node.iter().flat_map(|n| n.output.iter().map(String::as_str));
     inputs.chain(constants).chain(computed).filter(|n| !n.is_empty()).map(String::from).collect()
+}
+
+/// Remarks on names that several nodes have, where the graph has one name a node.
+fn shared_names(graph: &GraphProto) -> Vec<Remark> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    graph.node.iter().filter(|n| !n.name().is_empty()).for_each(|n| *counts.entry(n.name()).or_default() += 1);
+    let shared = counts.into_iter().filter(|(_, count)| *count > 1);
+    shared.map(|(name, count)| Remark::Name { name: name.to_string(), count }).collect()
 }
 
 fn initializers(graph: &GraphProto, builder: &mut Builder) -> Result<()> {
@@ -173,12 +182,15 @@ fn value_type(info: &ValueInfoProto) -> Result<Type> {
     })?;
     let own = |i: usize| Dim::Symbol(format!("{}_{i}", info.name()).into());
     let dims = shape.dim.iter().enumerate().map(|(i, d)| match &d.value {
-        Some(dimension::Value::DimValue(n)) if *n > 0 => usize::try_from(*n).map_or_else(|_| own(i), Dim::Known),
-        Some(dimension::Value::DimParam(s)) if !s.is_empty() => Dim::Symbol(s.as_str().into()),
         // Writers mark an open size by 0, by -1 or by nothing.
-        Some(dimension::Value::DimValue(_) | dimension::Value::DimParam(_)) | None => own(i),
+        Some(dimension::Value::DimValue(-1 | 0)) | None => Ok(own(i)),
+        Some(dimension::Value::DimValue(n)) => usize::try_from(*n).map(Dim::Known).map_err(|_| {
+            Error::new(format!("expected a size from 1, or 0 or -1 for an open one, found {n} (dimension {i})"))
+        }),
+        Some(dimension::Value::DimParam(s)) if s.is_empty() => Ok(own(i)),
+        Some(dimension::Value::DimParam(s)) => Ok(Dim::Symbol(s.as_str().into())),
     });
-    Ok(Type::plain(dtype, Shape(dims.collect())))
+    Ok(Type::plain(dtype, Shape(dims.collect::<Result<_>>()?)))
 }
 
 /// The code of the element type that a file states for a value; 0, which means none, if it does not.
@@ -446,6 +458,10 @@ fn qualified(domain: &str, op_type: &str) -> String {
 }
 
 fn outputs(graph: &GraphProto, builder: &mut Builder) -> Result<()> {
+    let mut seen = HashSet::new();
+    if let Some(again) = graph.output.iter().find(|o| !seen.insert(o.name())) {
+        return Err(Error::new("expected outputs with names of their own").at_value(again.name()));
+    }
     if graph.output.is_empty() {
         bail!("expected a model with outputs, found none");
     }

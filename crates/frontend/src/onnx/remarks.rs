@@ -19,6 +19,13 @@ pub enum Remark {
         /// The value's name.
         value: String,
     },
+    /// A name that several nodes have: all but the first got a number behind it.
+    Name {
+        /// The name in the file.
+        name: String,
+        /// How many nodes have it.
+        count: usize,
+    },
     /// An output whose sizes are others than the file declares.
     Shape {
         /// The output's name.
@@ -58,19 +65,23 @@ pub fn widened(code: i32) -> Option<(&'static str, DType)> {
 /// Most names that a line lists of one place.
 const NAMES_SHOWN: usize = 3;
 
-/// The remarks as lines for people: one a pair of types, with counts and names, and one an output of other sizes.
+/// The remarks as lines for people: one a pair of types, with counts and names, one a name of several nodes, and one an
+/// output of other sizes.
 ///
 /// `f16 became f32: 1 input ('x'), 1 output ('y'), 34 constants ('a', 'b', 'c' and 31 more)`
 pub fn lines(remarks: &[Remark]) -> Vec<String> {
     let mut kinds: BTreeMap<(&str, DType), BTreeMap<Place, Vec<&str>>> = BTreeMap::new();
-    let mut shapes = Vec::new();
+    let mut single = Vec::new();
     for r in remarks {
         match r {
             Remark::Type { from, to, place, value } => {
                 kinds.entry((from, *to)).or_default().entry(*place).or_default().push(value);
             }
+            Remark::Name { name, count } => {
+                single.push(format!("{count} nodes are named '{name}': all but the first have a number behind it"));
+            }
             Remark::Shape { value, declared, computed } => {
-                shapes.push(format!("output '{value}' is {computed}, the file declares {declared}"));
+                single.push(format!("output '{value}' is {computed}, the file declares {declared}"));
             }
         }
     }
@@ -78,7 +89,7 @@ pub fn lines(remarks: &[Remark]) -> Vec<String> {
         let places: Vec<String> = places.iter().map(|(place, names)| list(*place, names)).collect();
         format!("{from} became {to}: {}", places.join(", "))
     };
-    kinds.into_iter().map(line).chain(shapes).collect()
+    kinds.into_iter().map(line).chain(single).collect()
 }
 
 fn list(place: Place, names: &[&str]) -> String {

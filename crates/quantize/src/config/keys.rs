@@ -97,20 +97,20 @@ fn check(given: &Table) -> Result<()> {
                     check_choices(choices, &at)?;
                 }
             }
-            (name, value) => check_one(name, value, "", &keys_of(&Config::default()))?,
+            (name, value) => check_one(name, value, "", &keys_of(&Config::default()), TOP)?,
         }
     }
     Ok(())
 }
 
-/// What an operator or a layer has of its own besides the kinds of tensors, and what is in force where it has nothing.
-const OWN: [(&str, &str); 2] =
+/// What is in force where an operator or a layer says nothing besides the kinds of tensors.
+const OTHERWISE: [(&str, &str); 2] =
     [("skip", "skip_k_conv and skip_dense"), ("output", "the rule, output where the model ends")];
 
 /// The keys of operators and layers, and what is in force where they say nothing.
 pub fn scoped() -> Vec<(String, String)> {
     let kinds = KINDS.map(|(_, name)| (format!("{name}.*"), format!("{name}.*")));
-    let own = OWN.map(|(key, otherwise)| (key.to_string(), otherwise.to_string()));
+    let own = OTHERWISE.map(|(key, otherwise)| (key.to_string(), otherwise.to_string()));
     let keys = || own.iter().chain(&kinds);
     let of_ops = keys().map(|(key, otherwise)| (format!("op.NAME.{key}"), otherwise.clone()));
     let of_layers =
@@ -120,12 +120,12 @@ pub fn scoped() -> Vec<(String, String)> {
 
 fn check_choices(choices: &Table, at: &str) -> Result<()> {
     let kinds = KINDS.iter().map(|(_, name)| name.to_string());
-    let known: Vec<String> = kinds.chain(OWN.map(|(key, _)| key.into())).collect();
-    choices.iter().try_for_each(|(key, value)| check_one(key, value, at, &known))
+    let known: Vec<String> = kinds.chain(OWN.iter().map(|key| key.name.into())).collect();
+    choices.iter().try_for_each(|(key, value)| check_one(key, value, at, &known, OWN))
 }
 
 /// A key that holds a value, or a kind with its own keys.
-fn check_one(key: &str, value: &Value, at: &str, known: &[String]) -> Result<()> {
+fn check_one(key: &str, value: &Value, at: &str, known: &[String], keys: &[Key]) -> Result<()> {
     if !known.iter().any(|k| k == key) {
         return Err(unknown(at, key, known));
     }
@@ -133,11 +133,11 @@ fn check_one(key: &str, value: &Value, at: &str, known: &[String]) -> Result<()>
         Value::Table(kind) if KINDS.iter().any(|(_, name)| *name == key) => {
             let (known, at) = (keys_of(&Spec::usual(Kind::Input)), format!("{at}{key}."));
             kind.iter().try_for_each(|(k, value)| match known.contains(k) {
-                true => check_value(&at, k, value),
+                true => check_value(&at, k, value, OF_KIND),
                 false => Err(unknown(&at, k, &known)),
             })
         }
-        value => check_value(at, key, value),
+        value => check_value(at, key, value, keys),
     }
 }
 
@@ -165,30 +165,103 @@ enum Takes {
     Table(&'static str),
 }
 
-/// What a key takes, by its last part.
-fn takes(key: &str) -> Option<Takes> {
-    Some(match key {
-        "samples" | "refine_samples" | "skip_k_conv" => Takes::Count,
-        "bits" => Takes::Bits("2 to 16 bits, of activation up to 32"),
-        "accumulator_bits" => Takes::Bits("16 to 64 bits"),
-        "global_scale" => Takes::Positive,
-        "equalize" | "skip_dense" | "store_lowbit" | "simulate_only" | "round_for_shift" | "integer_only" | "skip"
-        | "signed" | "symmetric" | "narrow" => Takes::Flag,
-        "requantize" => Takes::Words(&["float32", "fixed", "shift"]),
-        "accumulator_limit" => Takes::Words(&["float", "error", "widen"]),
-        "io" => Takes::Words(&["float", "int8", "uint8", "int16", "uint16"]),
-        "output" => Takes::Words(&["wide", "narrow"]),
-        "scale" => Takes::Words(&["float", "power-of-two"]),
-        "per" => Takes::Sharing,
-        "rounding" => Takes::Rounding(false),
-        "observer" => Takes::Name("the name of an observer"),
-        "hardware" => Takes::Name("the name of a device"),
-        "refinements" => Takes::Names("bias-correction"),
-        "input" | "weight" | "activation" => Takes::Table("choices of its own, such as input.bits = 8"),
-        "op" => Takes::Table("choices of operators, such as op.Conv.skip = true"),
-        "layer" => Takes::Table("choices of layers, such as layer.\"conv1*\".skip = true"),
-        _ => return None,
-    })
+/// A key: its last part, what values it takes, and what it says.
+struct Key {
+    name: &'static str,
+    takes: Takes,
+    says: &'static str,
+}
+
+const fn key(name: &'static str, takes: Takes, says: &'static str) -> Key {
+    Key { name, takes, says }
+}
+
+/// The keys of the default, but for those of the kinds.
+static TOP: &[Key] = &[
+    key("samples", Takes::Count, "how many samples calibration looks at, spread evenly; 0 for all"),
+    key("refine_samples", Takes::Count, "how many of those equalization and the corrections look at; 0 for all"),
+    key("equalize", Takes::Flag, "whether channels that share a scale are multiplied to fill it"),
+    key("refinements", Takes::Names("bias-correction"), "corrections after calibration, in order"),
+    key("skip_k_conv", Takes::Count, "so many convolutions stay float, counted from the input"),
+    key("skip_dense", Takes::Flag, "whether products with constant matrices stay float"),
+    key("global_scale", Takes::Positive, "S of the observer global_scale: b bits have the scale S / 2^(b-1)"),
+    key(
+        "store_lowbit",
+        Takes::Flag,
+        "whether values are as narrow in memory as layers read them; else sums join wide ones",
+    ),
+    key("simulate_only", Takes::Flag, "whether only the calibrated graph is wanted, which computes on floats"),
+    key("requantize", Takes::Words(&["float32", "fixed", "shift"]), "how integers move from one scale to another"),
+    key("rounding", Takes::Rounding(true), "one rounding for all rescaling; empty: each value's own"),
+    key("round_for_shift", Takes::Flag, "whether a shift rounds to the nearest; else it rounds down"),
+    key("accumulator_bits", Takes::Bits("16 to 64 bits"), "widest accumulator"),
+    key(
+        "accumulator_limit",
+        Takes::Words(&["float", "error", "widen"]),
+        "what becomes of a layer whose sums might not fit it",
+    ),
+    key("hardware", Takes::Name("the name of a device"), "whose constraints the integers keep (lowbit list hardware)"),
+    key(
+        "integer_only",
+        Takes::Flag,
+        "whether anything float in the middle is an error; quantizing what enters and dequantizing what leaves is not, \
+         which io says",
+    ),
+    key(
+        "io",
+        Takes::Words(&["float", "int8", "uint8", "int16", "uint16"]),
+        "what enters and leaves the model; integers are quantized by the caller",
+    ),
+    key("output", OUTPUT, "what leaves the model: what the last layers computed, or values as narrow as all others"),
+    key("op", Takes::Table("choices of operators, such as op.Conv.skip = true"), "choices of an operator's nodes"),
+    key("layer", Takes::Table("choices of layers, such as layer.\"conv1*\".skip = true"), "choices of nodes by name"),
+];
+
+/// The keys of operators and layers, but for those of the kinds.
+static OWN: &[Key] = &[
+    key("skip", Takes::Flag, "whether it stays float"),
+    key("output", OUTPUT, "what leaves it, to floats behind it or out of the model"),
+];
+
+const OUTPUT: Takes = Takes::Words(&["wide", "narrow"]);
+
+/// The keys of a kind.
+static OF_KIND: &[Key] = &[
+    key("bits", Takes::Bits("2 to 16 bits, of activation up to 32"), "width"),
+    key("signed", Takes::Flag, "whether there are negative integers"),
+    key("symmetric", Takes::Flag, "whether the zero point is the middle of the integers"),
+    key("narrow", Takes::Flag, "whether signed integers leave out the lowest"),
+    key(
+        "per",
+        Takes::Sharing,
+        "what shares a scale: of activation a tensor; of input also a channel, where only depthwise layers are integers then",
+    ),
+    key("scale", Takes::Words(&["float", "power-of-two"]), "which scales are allowed"),
+    key("rounding", Takes::Rounding(false), "how floats are rounded to integers"),
+    key("observer", Takes::Name("the name of an observer"), "what finds the range (lowbit list observers)"),
+];
+
+/// The kinds themselves.
+fn kind(name: &str) -> Option<(Takes, &'static str)> {
+    let says = match KINDS.iter().find(|(_, n)| *n == name)?.0 {
+        Kind::Input => "choices of what layers read, and in general of values in memory, such as input.bits = 8",
+        Kind::Weight => "choices of constants that layers read, such as weight.bits = 8",
+        Kind::Activation => "choices of wide values between a layer and the next input, such as activation.bits = 16",
+    };
+    Some((Takes::Table(says), says))
+}
+
+/// What a key says, and the values it takes: `at` is the path to it.
+pub fn described(path: &str) -> Option<(String, &'static str)> {
+    let parts: Vec<&str> = path.rsplit('.').collect();
+    let of_kind = parts.get(1).is_some_and(|k| kind(k).is_some());
+    let table = match (of_kind, path.starts_with("op.") || path.starts_with("layer.")) {
+        (true, _) => OF_KIND,
+        (false, true) => OWN,
+        (false, false) => TOP,
+    };
+    let found = table.iter().find(|key| key.name == parts[0])?;
+    Some((found.takes.what(), found.says))
 }
 
 impl Takes {
@@ -241,9 +314,9 @@ impl Takes {
 }
 
 /// Refuses a value that a key does not take.
-fn check_value(at: &str, key: &str, value: &Value) -> Result<()> {
-    // At the top it is that of the method, unless said otherwise.
-    let takes = if at.is_empty() && key == "rounding" { Some(Takes::Rounding(true)) } else { takes(key) };
+fn check_value(at: &str, key: &str, value: &Value, keys: &[Key]) -> Result<()> {
+    let of_kind = kind(key).map(|(takes, _)| takes);
+    let takes = of_kind.as_ref().or_else(|| Some(&keys.iter().find(|k| k.name == key)?.takes));
     match takes.filter(|takes| !takes.allows(value)) {
         None => Ok(()),
         Some(takes) => {
@@ -273,12 +346,18 @@ mod tests {
     #[test]
     fn every_key_says_what_it_takes_and_takes_its_default() {
         let top = Table::try_from(Config::default().filled()).unwrap();
-        let mut all: Vec<(String, Value)> = top.into_iter().collect();
-        all.extend(Table::try_from(Spec::usual(Kind::Weight)).unwrap());
-        all.push(("skip".into(), true.into()));
-        for (key, value) in &all {
-            assert!(takes(key).is_some(), "{key}");
-            check_value("", key, value).unwrap();
+        for (name, value) in &top {
+            assert!(kind(name).is_some() || TOP.iter().any(|k| k.name == name), "{name}");
+            check_value("", name, value, TOP).unwrap();
+        }
+        assert!(TOP.iter().all(|key| top.contains_key(key.name) && kind(key.name).is_none()));
+        let of_kind = Table::try_from(Spec::usual(Kind::Weight)).unwrap();
+        of_kind.iter().for_each(|(name, value)| check_value("weight.", name, value, OF_KIND).unwrap());
+        assert_eq!(of_kind.len(), OF_KIND.len());
+        let all = Config::default().entries().into_iter().chain(scoped());
+        let open = |path: &String| path.ends_with(".*");
+        for (path, _) in all.filter(|(path, _)| !open(path)) {
+            assert!(described(&path).is_some(), "{path}");
         }
     }
 
@@ -290,7 +369,10 @@ mod tests {
         {
             let error = toml::from_str::<Config>(&format!("{at}{key} = '?'")).unwrap_err().to_string();
             let read: Vec<&str> = error.split('`').skip(1).step_by(2).filter(|word| *word != "?").collect();
-            assert_eq!(read, takes(key).unwrap().words(), "{key}: {error}");
+            let path = format!("{at}{key}");
+            let table = if at.is_empty() { TOP } else { OF_KIND };
+            let takes = &table.iter().find(|k| k.name == key).unwrap().takes;
+            assert_eq!(read, takes.words(), "{path}: {error}");
         }
     }
 }

@@ -223,6 +223,11 @@ impl Config {
         keys::flat(self)
     }
 
+    /// What values a key takes, and what it says, in words; none for a path that is no key.
+    pub fn described(path: &str) -> Option<(String, &'static str)> {
+        keys::described(path)
+    }
+
     /// The keys of operators (`op.NAME.skip`) and layers, with what is in force where they say nothing.
     pub fn scoped_entries() -> Vec<(String, String)> {
         keys::scoped()
@@ -503,7 +508,8 @@ mod tests {
             ("input.observer = 3", "input.observer takes the name of an observer, found 3"),
             ("refinements = 'bias-correction'", "refinements takes a list of names, such as [\"bias-correction\"]"),
             ("global_scale = 'big'", "global_scale takes a number above 0, found \"big\""),
-            ("input = 8", "input takes choices of its own, such as input.bits = 8, found 8"),
+            ("input = 8", "such as input.bits = 8, found 8"),
+            ("weight = 8", "such as weight.bits = 8, found 8"),
             ("op = 8", "op takes choices of operators, such as op.Conv.skip = true, found 8"),
         ] {
             let error = Config::from_toml(text).unwrap_err().to_string();

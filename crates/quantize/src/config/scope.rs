@@ -1,6 +1,6 @@
 //! Choices for some nodes: of an operator, or of layers by name. The more specific wins.
 
-use super::{Config, MethodName, Output, Spec};
+use super::{Config, MethodName, Output, Scale, Spec};
 use crate::prepare::fold_batch_norm;
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::text::{OPERATORS, operator_meant};
@@ -155,6 +155,7 @@ impl Scopes {
         if spec.observer.as_deref() == Some("global_scale") {
             spec.observer = Some(global_scale(config));
         }
+        whole_power(&spec, name)?;
         Ok((spec, of_op.into_iter().chain(of_layers).filter(|say| !say.spec.is_open()).collect()))
     }
 
@@ -308,6 +309,19 @@ fn needs(kind: Kind) -> (&'static str, &'static str) {
             "leaves a wide value that is narrowed before the next operator",
             "activation.bits below 32, of layers whose result is not the model's: that is said by output = \"narrow\"",
         ),
+    }
+}
+
+/// Refuses a global scale that powers of two would change.
+fn whole_power(spec: &Spec, kind: &str) -> Result<()> {
+    let observer = spec.observer.as_deref().unwrap_or_default();
+    let given = observer.strip_prefix("global_scale(").and_then(|rest| rest.strip_suffix(')')?.parse::<f64>().ok());
+    match given.filter(|s| spec.scale == Some(Scale::PowerOfTwo) && s.log2().fract() != 0.0) {
+        None => Ok(()),
+        Some(s) => Err(Error::new(format!(
+            "{kind}.scale = \"power-of-two\" has no scale of global_scale = {s}, which is no power of two"
+        ))
+        .hint(format!("global_scale = {}, or {kind}.scale = \"float\"", s.log2().ceil().exp2()))),
     }
 }
 

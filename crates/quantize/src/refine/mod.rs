@@ -81,6 +81,12 @@ impl Refinements {
     /// Refuses names that no refinement has.
     pub fn check(&self, names: &[String]) -> Result<()> {
         let known = || REFINEMENTS.iter().map(|r| r.name).chain(self.own.keys().map(String::as_str));
+        if let Some(name) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)).map(|(_, name)| name)
+        {
+            return Err(
+                Error::new(format!("refinements has '{name}' twice")).hint("each corrects what is left in one run")
+            );
+        }
         match names.iter().find(|name| !known().any(|k| k == **name)) {
             None => Ok(()),
             Some(name) => Err(Error::new(format!("no refinement is named '{name}'{}", did_you_mean(name, known())))
