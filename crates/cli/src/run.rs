@@ -10,6 +10,7 @@ use lowbit::data::npy;
 use lowbit::ir::suggest::did_you_mean;
 use lowbit::ir::{Run, Tensor, ValueId, memory};
 use lowbit::left::Left;
+use lowbit::quantization::analysis::NotFinite as Begins;
 use lowbit::{Error, Graph, Model, Result};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -57,6 +58,9 @@ struct Found<'a> {
     /// Inputs and results with values that are no numbers or not finite.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_finite: Vec<NotFinite>,
+    /// The first value in the model's order that is not finite, where the inputs are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    begins: Option<Begins>,
     outputs: Vec<Written>,
     /// What a quantized model would have on integers and stays float.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,20 +107,25 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let taps = read.get(graph.outputs.len()..).unwrap_or_default();
     let mut run = arguments.machine.engine()?.load_compiled(&graph, taps);
     let files = if arguments.data.is_none() { input_files(&graph, &arguments.input)? } else { Vec::new() };
-    let (inputs, outputs) = match &arguments.data {
+    let Ran { inputs, outputs, suspect } = match &arguments.data {
         None => {
             arguments.images.refuse_without_images(&arguments.input.join(", "))?;
             let inputs = files.iter().map(|file| npy::read(file)).collect::<Result<Vec<Tensor>>>()?;
             let found = run.run(&inputs)?;
-            (inputs, found.outputs.into_iter().chain(found.taps).collect())
+            let suspect = Some((0, inputs.clone()));
+            Ran { inputs, outputs: found.outputs.into_iter().chain(found.taps).collect(), suspect }
         }
         Some(data) => run_on_data(arguments, &model, data, &mut run)?,
     };
     let reference_steps = run.program().map(bench::reference_steps).unwrap_or_default();
     let mut not_finite = not_finite(&graph, "input", &graph.inputs, &inputs);
     // Of an input that is not finite it is no news that the results are not.
+    let mut begins = None;
     if not_finite.is_empty() {
         not_finite = self::not_finite(&graph, "result", &read, &outputs);
+        if let Some((sample, inputs)) = suspect.filter(|_| !not_finite.is_empty()) {
+            begins = self::begins(arguments, &graph, sample, &inputs)?;
+        }
     }
     for n in &not_finite {
         tell(&format!(
@@ -127,6 +136,9 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
             n.name,
             format::count(n.first as u64)
         ));
+    }
+    if let Some(begins) = &begins {
+        tell(&format!("warning: {begins}, where it begins"));
     }
 
     let folder = &arguments.output;
@@ -159,6 +171,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         model,
         inputs: written,
         not_finite,
+        begins,
         outputs,
         left_float,
         reference_steps,
@@ -180,20 +193,32 @@ fn not_finite(graph: &Graph, kind: &'static str, of: &[ValueId], tensors: &[Tens
     of.iter().zip(tensors).filter_map(of_one).collect()
 }
 
+/// The first value of a sample that is not finite, every value of the model looked at, unless that takes too much memory.
+fn begins(arguments: &Arguments, graph: &Graph, sample: usize, inputs: &[Tensor]) -> Result<Option<Begins>> {
+    let values: Vec<ValueId> = graph.nodes().flat_map(|(_, n)| n.outputs.iter().copied()).collect();
+    let mut run = arguments.machine.engine()?.load_compiled(graph, &values);
+    let Ok(found) = run.run(inputs) else { return Ok(None) };
+    let names = values.iter().map(|v| &*graph.value(*v).name);
+    Ok(Begins::first(sample, names.zip(&found.taps)))
+}
+
+/// What was run.
+struct Ran {
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+    /// The number and the inputs of the first sample with results that are not finite.
+    suspect: Option<(usize, Vec<Tensor>)>,
+}
+
 /// Inputs and results of all samples, joined along the first axis.
-fn run_on_data(
-    arguments: &Arguments,
-    model: &Model,
-    data: &str,
-    run: &mut dyn Run,
-) -> Result<(Vec<Tensor>, Vec<Tensor>)> {
+fn run_on_data(arguments: &Arguments, model: &Model, data: &str, run: &mut dyn Run) -> Result<Ran> {
     let progress = Progress::new();
     let preprocess = arguments.images.resolve(model, [data])?;
     let data = args::open(data, model, preprocess.as_ref(), arguments.machine.memory, &progress)?;
     let samples = args::spread(&data, arguments.samples.unwrap_or(0), &progress);
     progress.stage("run", Some(samples.count()));
     let (mut inputs, mut results) = (Vec::new(), Vec::new());
-    let mut kept = 0usize;
+    let (mut kept, mut suspect) = (0usize, None);
     for i in 0..samples.count() {
         let sample: Vec<Tensor> = samples.get(i)?.inputs.into_iter().map(|(_, tensor)| tensor).collect();
         let found = run.run(&sample)?;
@@ -206,10 +231,13 @@ fn run_on_data(
             arguments.machine.memory.max_memory,
         )
         .map_err(|e| e.hint("fewer samples at a time (--samples), or a larger --max-memory"))?;
+        if suspect.is_none() && found.iter().any(|t| t.first_not_finite().is_some()) {
+            suspect = Some((i, sample.clone()));
+        }
         inputs.push(sample);
         results.push(found);
     }
-    Ok((joined(&inputs)?, joined(&results)?))
+    Ok(Ran { inputs: joined(&inputs)?, outputs: joined(&results)?, suspect })
 }
 
 /// The tensors of each place, one after the other along the first axis.

@@ -172,6 +172,7 @@ fn activations_that_are_not_finite_name_the_sample_and_the_value() {
         }
         let ran = run(&["run", &model, "--data", &data, "--output", &into]);
         assert!(ran.code == Some(0) && ran.stderr.contains("values of result 'y'"), "{}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("{place}, where it begins")), "{}", ran.stderr);
     }
     let told = json(&["compare", &demo("model.onnx"), &quantized().0, "--data", &demo("test"), "--samples", "2"]);
     assert!(told.get("not_finite").is_none(), "{told}");
