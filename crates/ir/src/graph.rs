@@ -185,15 +185,24 @@ impl Graph {
 
     /// For every value, the nodes that read it with the operand index, in topological order.
     pub fn users(&self) -> Users {
-        let mut users = vec![Vec::new(); self.values.len()];
+        // Counted first, so that one piece of memory holds all: passes ask this often.
+        let mut starts = vec![0u32; self.values.len() + 1];
+        for v in self.nodes().flat_map(|(_, node)| node.operands()) {
+            starts[v.0 as usize + 1] += 1;
+        }
+        (1..starts.len()).for_each(|i| starts[i] += starts[i - 1]);
+        let mut free = starts.clone();
+        let mut readers = vec![(NodeId(0), 0); starts.last().map_or(0, |n| *n as usize)];
         for (id, node) in self.nodes() {
             for (i, v) in node.inputs.iter().enumerate() {
                 if let Some(v) = v {
-                    users[v.0 as usize].push((id, i));
+                    let at = &mut free[v.0 as usize];
+                    readers[*at as usize] = (id, i);
+                    *at += 1;
                 }
             }
         }
-        Users(users)
+        Users { starts, readers }
     }
 
     /// Whether the value is a result of the graph.
@@ -452,12 +461,18 @@ fn fresh(base: &str, taken: impl Fn(&str) -> bool) -> String {
 
 /// Who reads each value: a snapshot, made by [`Graph::users`].
 #[derive(Debug, Clone)]
-pub struct Users(Vec<Vec<(NodeId, usize)>>);
+pub struct Users {
+    /// Where the readers of each value start; one entry more than there are values.
+    starts: Vec<u32>,
+    readers: Vec<(NodeId, usize)>,
+}
 
 impl Users {
     /// The nodes that read a value, with the operand index.
     pub fn of(&self, id: ValueId) -> &[(NodeId, usize)] {
-        self.0.get(id.0 as usize).map_or(&[], Vec::as_slice)
+        let bound = |i: usize| self.starts.get(i).map(|n| *n as usize);
+        let range = bound(id.0 as usize).zip(bound(id.0 as usize + 1)).map(|(from, to)| from..to);
+        range.and_then(|range| self.readers.get(range)).unwrap_or(&[])
     }
 
     /// The node that reads a value, if it is read exactly once.

@@ -33,7 +33,7 @@ pub mod verify;
 pub use dtype::DType;
 pub use engine::{CustomOp, Customs, Engine, Outputs, Run, check_float_mode};
 pub use error::{Error, Result, catching};
-pub use graph::{Def, Graph, Node, NodeId, Value, ValueId};
+pub use graph::{Def, Graph, Node, NodeId, Users, Value, ValueId};
 pub use meta::Metadata;
 pub use op::Op;
 pub use quant::{Granularity, Quant};

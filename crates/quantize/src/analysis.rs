@@ -5,7 +5,8 @@ use crate::equalize::{self, Factors};
 use crate::rules::keeps_quantization;
 use crate::samples::{Samples, spread};
 use lowbit_ir::{
-    Customs, Def, Engine, Error, Graph, Node, NodeId, Op, Result, Tensor, Type, ValueId, check_float_mode, interp, meta,
+    Customs, Def, Engine, Error, Graph, Node, NodeId, Op, Result, Tensor, Type, Users, ValueId, check_float_mode,
+    interp, meta,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -258,6 +259,7 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
         false => (equalize::recorded(reference)?, equalize::recorded(other)?),
     };
     let simulated = form(reference) == Form::Simulated;
+    let (ours_read, theirs_read) = (reference.users(), other.users());
     let pair = |op: &'static str, v: ValueId| {
         let name = &reference.value(v).name;
         let named = other.find(name).filter(|q| is_comparable(other, *q))?;
@@ -266,19 +268,19 @@ fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
         if ours.is_quantized() && theirs.is_quantized() && ours.dtype.bits() != theirs.dtype.bits() {
             return None;
         }
-        let found = narrowed(other, named, reference.ty(v), rounding_of(reference, v));
+        let found = narrowed(other, &theirs_read, named, reference.ty(v), rounding_of(reference, v));
         let ty = other.ty(found);
         let integers = Some(ty).filter(|ty| ty.is_quantized() && ty.dtype.bits() <= 32).cloned();
         let factors = beyond(before.get(name), after.get(name));
         let ours = match (steps_matter(ty), ty.is_quantized()) {
-            (true, _) => same_integers(reference, v, ty, rounding_of(other, found)).unwrap_or(v),
+            (true, _) => same_integers(reference, &ours_read, v, ty, rounding_of(other, found)).unwrap_or(v),
             // An accumulator has not been rounded yet, and its narrow form is another value.
             (false, true) => v,
-            (false, false) => narrowed(reference, v, ty, Rounding::HalfEven),
+            (false, false) => narrowed(reference, &ours_read, v, ty, Rounding::HalfEven),
         };
         // Integers of a wider range are cut off where a limit behind them was absorbed.
         let wider = ours != v && reference.ty(ours).quant != ty.quant;
-        let later = ours == v && (simulated || !quantized(reference, v).is_empty());
+        let later = ours == v && (simulated || !quantized(reference, &ours_read, v).is_empty());
         let cut_off = integers.is_some() && (wider || later);
         let (name, rounding) = (name.clone(), rounding_of(other, found));
         Some(Pair { name, op, reference: ours, other: found, named, factors, integers, rounding, cut_off })
@@ -294,17 +296,17 @@ fn steps_matter(ty: &Type) -> bool {
 
 /// What a graph makes of a float where it quantizes it: the integers of type `like` if it makes such, else the first if
 /// nobody reads the float itself; else the value as it is.
-fn narrowed(g: &Graph, v: ValueId, like: &Type, rounding: Rounding) -> ValueId {
-    let narrow = quantized(g, v);
-    let only = !g.is_output(v) && narrow.len() == g.users().of(v).len();
-    same_integers(g, v, like, rounding).or(narrow.first().copied().filter(|_| only)).unwrap_or(v)
+fn narrowed(g: &Graph, users: &Users, v: ValueId, like: &Type, rounding: Rounding) -> ValueId {
+    let narrow = quantized(g, users, v);
+    let only = !g.is_output(v) && narrow.len() == users.of(v).len();
+    same_integers(g, users, v, like, rounding).or(narrow.first().copied().filter(|_| only)).unwrap_or(v)
 }
 
 /// The integers on the grid of this type that are made of a float right behind it: their range may be wider, since
 /// limits become part of a type. Of several, those that are rounded so.
-fn same_integers(g: &Graph, v: ValueId, like: &Type, rounding: Rounding) -> Option<ValueId> {
+fn same_integers(g: &Graph, users: &Users, v: ValueId, like: &Type, rounding: Rounding) -> Option<ValueId> {
     let grid = |ty: &Type| ty.quant.as_ref().map(|q| (ty.dtype, q.scale.clone(), q.zero_point.clone()));
-    let same: Vec<ValueId> = quantized(g, v).into_iter().filter(|q| grid(g.ty(*q)) == grid(like)).collect();
+    let same: Vec<ValueId> = quantized(g, users, v).into_iter().filter(|q| grid(g.ty(*q)) == grid(like)).collect();
     same.iter().find(|q| rounding_of(g, **q) == rounding).or(same.first()).copied()
 }
 
@@ -324,9 +326,8 @@ fn rounding_of(g: &Graph, v: ValueId) -> Rounding {
 }
 
 /// The integers that are made of a float right behind it.
-fn quantized(g: &Graph, v: ValueId) -> Vec<ValueId> {
+fn quantized(g: &Graph, users: &Users, v: ValueId) -> Vec<ValueId> {
     let quantizes = |n: &&Node| matches!(n.op, Op::Quantize { .. });
-    let users = g.users();
     let readers = users.of(v).iter().map(|(id, _)| g.node(*id));
     readers.filter(quantizes).filter_map(|n| n.outputs.first().copied()).collect()
 }
@@ -433,7 +434,7 @@ fn cut(g: &Graph, pairs: &[Pair]) -> Cut {
     let (mut graph, mut given) = (g.clone(), Vec::new());
     for (i, pair) in pairs.iter().enumerate() {
         // What is quantized right behind is compared there, and so cut there.
-        let narrow = if pair.other == pair.named { Vec::new() } else { quantized(g, pair.named) };
+        let narrow = if pair.other == pair.named { Vec::new() } else { quantized(g, &users, pair.named) };
         for value in std::iter::once(pair.named).chain(narrow.iter().copied()) {
             let makes_one = |id: NodeId| g.node(id).outputs.iter().any(|v| narrow.contains(v));
             let readers: Vec<_> = users.of(value).iter().filter(|(id, _)| !makes_one(*id)).collect();
