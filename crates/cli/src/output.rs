@@ -76,7 +76,7 @@ impl Paper {
 /// Writes to standard output. A reader that has left (`| head`) has what it wanted: the work counts as done.
 fn write_out(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(harmless(text).as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(|e| Error::new(format!("cannot write to standard output: {e}"))),
     }
@@ -84,5 +84,39 @@ fn write_out(text: &str) -> Result<()> {
 
 /// Writes a line to standard error, where nobody needs to listen.
 pub fn tell(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", harmless(line));
+}
+
+/// The sequences that [`Paper`] writes itself.
+const STYLES: [&str; 4] = ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[1;33m"];
+
+/// A text without control characters but lines and tabs, and our own styles: names come from files, and a terminal does
+/// what it is told.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if let Some(style) = STYLES.iter().find(|style| rest.starts_with(**style)) {
+            out.push_str(style);
+            rest = &rest[style.len()..];
+            continue;
+        }
+        match c.is_control() && !matches!(c, '\n' | '\t') {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_command_a_terminal() {
+        assert_eq!(harmless("a\tb\n\x1b[1mbold\x1b[0m"), "a\tb\n\x1b[1mbold\x1b[0m");
+        assert_eq!(harmless("\x1b]0;title\x07 \x1b[2Jé\r"), "\\u{1b}]0;title\\u{7} \\u{1b}[2Jé\\r");
+    }
 }
