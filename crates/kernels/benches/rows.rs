@@ -519,28 +519,5 @@ fn black_box_chain(mut x: u64) -> u64 {
 
 /// What this CPU has.
 fn detect() -> Features {
-    let mut features = Features::NONE;
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            features = features.and(Features::AVX2);
-            if is_x86_feature_detected!("avxvnni") {
-                features = features.and(Features::AVX_VNNI);
-            }
-        }
-        if is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-        {
-            features = features.and(Features::AVX512);
-        }
-        if is_x86_feature_detected!("avx512vnni") {
-            features = features.and(Features::AVX512_VNNI);
-        }
-        if is_x86_feature_detected!("avx512vbmi") {
-            features = features.and(Features::AVX512_VBMI);
-        }
-    }
-    features
+    lowbit_kernels::detect!()
 }

@@ -29,6 +29,30 @@ impl Features {
     }
 }
 
+/// What this CPU and its operating system have, as [`Features`]: for the crates that may ask, which needs `std`.
+#[macro_export]
+macro_rules! detect {
+    () => {{
+        #[cfg(target_arch = "x86_64")]
+        {
+            use ::std::arch::is_x86_feature_detected as has;
+            let avx2 = has!("avx2") && has!("fma");
+            let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+            let found = [
+                ($crate::Features::AVX2, avx2),
+                ($crate::Features::AVX_VNNI, avx2 && has!("avxvnni")),
+                ($crate::Features::AVX512, avx512),
+                ($crate::Features::AVX512_VNNI, avx512 && has!("avx512vnni")),
+                ($crate::Features::AVX512_VBMI, avx512 && has!("avx512vbmi")),
+            ];
+            found.into_iter().filter(|(_, here)| *here).fold($crate::Features::NONE, |all, (f, _)| all.and(f))
+        }
+        // No vector rows are written for others yet.
+        #[cfg(not(target_arch = "x86_64"))]
+        $crate::Features::NONE
+    }};
+}
+
 /// The row sets a user can force by name, oldest first: `scalar`, `avx2`, `avxvnni`, `avx512vnni`.
 pub static SETS: &[(&str, Features)] = &[
     ("scalar", Features::NONE),

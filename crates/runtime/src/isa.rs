@@ -53,35 +53,8 @@ fn allow(name: &'static str, needs: Features, cpu: Features) -> Isa {
 }
 
 /// What this CPU (and its operating system) has.
-#[cfg(target_arch = "x86_64")]
 pub fn detect() -> Features {
-    let mut found = Features::NONE;
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        found = found.and(Features::AVX2);
-        if is_x86_feature_detected!("avxvnni") {
-            found = found.and(Features::AVX_VNNI);
-        }
-    }
-    let avx512 = is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl");
-    if avx512 {
-        found = found.and(Features::AVX512);
-        if is_x86_feature_detected!("avx512vnni") {
-            found = found.and(Features::AVX512_VNNI);
-        }
-        if is_x86_feature_detected!("avx512vbmi") {
-            found = found.and(Features::AVX512_VBMI);
-        }
-    }
-    found
-}
-
-/// What this CPU has: no vector rows are written for it yet.
-#[cfg(not(target_arch = "x86_64"))]
-pub fn detect() -> Features {
-    Features::NONE
+    lowbit_kernels::detect!()
 }
 
 /// The CPU's own name, for reports.

@@ -22,30 +22,7 @@ pub fn runnable<R: Row>(table: &'static [R]) -> impl Iterator<Item = &'static R>
 }
 
 fn features() -> Features {
-    let mut features = Features::NONE;
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            features = features.and(Features::AVX2);
-            if is_x86_feature_detected!("avxvnni") {
-                features = features.and(Features::AVX_VNNI);
-            }
-        }
-        let avx512 = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl");
-        if avx512 {
-            features = features.and(Features::AVX512);
-        }
-        if is_x86_feature_detected!("avx512vnni") {
-            features = features.and(Features::AVX512_VNNI);
-        }
-        if is_x86_feature_detected!("avx512vbmi") {
-            features = features.and(Features::AVX512_VBMI);
-        }
-    }
-    features
+    lowbit_kernels::detect!()
 }
 
 /// Random numbers: SplitMix64.
