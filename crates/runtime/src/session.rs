@@ -108,6 +108,8 @@ impl Session {
         let memory = Memory::new(&mut self.arena, self.program.consts(), self.program.customs());
         let failed = AtomicBool::new(false);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
+        // Asking for the time takes as long as a small step, so it is asked for a profile only.
+        let timed = profile.is_some();
         let times = Mutex::new(profile);
         let (steps, tiles, scratch) = (self.program.steps(), &self.tiles, &self.scratch);
         let fail = |e: Error| {
@@ -122,7 +124,7 @@ impl Session {
             // The bytes behind the pointer are this thread's for the run: nobody else takes the buffer of its number.
             let scratch = scratch[thread].as_ptr().cast_mut();
             for (i, (step, tiles)) in steps.iter().zip(tiles).enumerate() {
-                let start = Instant::now();
+                let start = timed.then(Instant::now);
                 while let Some(tile) = tiles.take() {
                     // After a failure tiles are still taken, so that all threads get to the end, but not run.
                     if failed.load(Ordering::Relaxed) {
@@ -144,6 +146,7 @@ impl Session {
                 }
                 tiles.wait();
                 if thread == 0
+                    && let Some(start) = start
                     && let Some(times) = times.lock().unwrap_or_else(|e| e.into_inner()).as_mut()
                 {
                     times[i] += start.elapsed().as_nanos() as u64;
