@@ -251,12 +251,15 @@ impl Bench {
             full(16),
             full(32),
             full(64),
+            (16, 16, 1, false),
+            (16, 32, 2, false),
+            (32, 32, 1, false),
             depthwise(8, 1),
             depthwise(16, 2),
             depthwise(24, 1),
             depthwise(96, 1),
         ] {
-            let shape = rowconv::Shape { kernel: [3, 3], stride, channels, outputs, depthwise };
+            let shape = rowconv::Shape { kernel: [3, 3], stride, channels, outputs, depthwise, residual: false };
             if row.needs != Features::NONE && !(row.suits)(&shape) {
                 continue;
             }
@@ -281,6 +284,7 @@ impl Bench {
                     lo: 0,
                     hi: 255,
                 },
+                residual: None,
             };
             // SAFETY: as above; the row suits the shape.
             let cycles = self.cycles(|| unsafe { (row.run)(black_box(&args)) });

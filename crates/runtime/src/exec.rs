@@ -389,6 +389,7 @@ unsafe fn qrow(s: &QRow, tile: usize, memory: &Memory<'_>, scratch: *mut u8) {
                 let line = row * s.window.strides[0] + ky * s.window.dilations[0];
                 *pointers.add(ky) = lines.wrapping_add(line * s.line_bytes()).cast_const();
             }
+            let at = (image * height + first + row) * width * s.channels;
             (s.row.run)(&rowconv::QArgs {
                 shape: s.shape(),
                 pixels: width,
@@ -396,8 +397,13 @@ unsafe fn qrow(s: &QRow, tile: usize, memory: &Memory<'_>, scratch: *mut u8) {
                 w: memory.at(s.w),
                 bias: memory.at(s.bias),
                 offset: s.offset.map_or(std::ptr::null(), |o| memory.at(o)),
-                y: memory.at_mut(s.y.plus((image * height + first + row) * width * s.channels)),
+                y: memory.at_mut(s.y.plus(at)),
                 requant: requant_at(&s.requant, 0, memory),
+                residual: s.residual.map(|(other, add)| requant::Residual {
+                    r: memory.at(other.plus(at)),
+                    r_stride: s.channels,
+                    add,
+                }),
             });
         }
     }

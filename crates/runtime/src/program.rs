@@ -375,8 +375,9 @@ impl Window {
     }
 
     /// The sizes of a convolution by rows of u8; its columns are neighbours.
-    pub fn row_shape(&self, outputs: usize, depthwise: bool) -> rowconv::Shape {
-        rowconv::Shape { kernel: self.kernel, stride: self.strides[1], channels: self.pixel, outputs, depthwise }
+    pub fn row_shape(&self, outputs: usize, depthwise: bool, residual: bool) -> rowconv::Shape {
+        let (kernel, stride, channels) = (self.kernel, self.strides[1], self.pixel);
+        rowconv::Shape { kernel, stride, channels, outputs, depthwise, residual }
     }
 
     /// Kernel taps.

@@ -267,6 +267,7 @@ impl QRow {
             write(self.y, product([self.window.pixels(), self.channels])),
         ]);
         out.extend(self.offset.map(|offset| read(offset, product([entries, 4]))));
+        out.extend(self.residual.map(|(other, _)| read(other, product([self.window.pixels(), self.channels]))));
         out
     }
 
@@ -292,6 +293,7 @@ impl QRow {
     fn places_mut(&mut self) -> Vec<&mut Place> {
         let mut out = self.requant.scales.places_mut();
         out.extend(&mut self.offset);
+        out.extend(self.residual.as_mut().map(|(other, _)| other));
         out.extend([&mut self.x, &mut self.w, &mut self.bias, &mut self.y]);
         out
     }

@@ -424,7 +424,8 @@ fn rows(
     bias: &[i32],
     offsets: Option<&[i32]>,
 ) -> Result<()> {
-    let shape = geo.window.row_shape(geo.channels, geo.depthwise);
+    let residual = matches!(chain.tail, Tail::Requant { add: Some(_), .. });
+    let shape = geo.window.row_shape(geo.channels, geo.depthwise, residual);
     let w_bytes = (row.packed)(&shape);
     let mut packed = vec![0i8; w_bytes];
     (row.pack)(&shape, weights, &mut packed);
@@ -432,14 +433,32 @@ fn rows(
     let w = cx.out.constants.numbers(&packed);
     let bias = cx.out.constants.numbers(&by_entry(&entries, bias));
     let offset = offsets.map(|o| cx.out.constants.numbers(&by_entry(&entries, o)));
-    let Epilogue::Requant(requant) = epilogue(cx, chain, &entries, geo.layout)? else {
-        return Err(Error::new("expected a layer that is requantized: a defect of the compiler"));
+    let (requant, residual) = match epilogue(cx, chain, &entries, geo.layout)? {
+        Epilogue::Requant(requant) => (requant, None),
+        Epilogue::RequantAdd(requant, other, add) => (requant, Some((other, add))),
+        Epilogue::Accumulator => {
+            return Err(Error::new("expected a layer that is requantized: a defect of the compiler"));
+        }
     };
     let y = cx.define(chain.output, geo.layout)?;
     let Geometry { window, channels, depthwise, .. } = geo;
     let rows = LINES.min(window.output[0].div_ceil(8)).max(1);
-    let kind =
-        Kind::QRow(QRow { row, window, x, fill, channels, depthwise, w, w_bytes, bias, offset, y, requant, rows });
+    let kind = Kind::QRow(QRow {
+        row,
+        window,
+        x,
+        fill,
+        channels,
+        depthwise,
+        w,
+        w_bytes,
+        bias,
+        offset,
+        y,
+        requant,
+        residual,
+        rows,
+    });
     let macs = macs(cx.g, chain.mac);
     cx.step(&chain.nodes, kind, macs);
     Ok(())
@@ -450,15 +469,15 @@ const LINES: usize = 4;
 
 /// The row that computes an integer layer by rows, where that is faster than a row that needs `other` of the CPU.
 fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, other: Features) -> Option<&'static rowconv::QRow> {
-    let requantized = matches!(chain.tail, Tail::Requant { add: None, .. });
+    let Tail::Requant { add, .. } = &chain.tail else { return None };
     // With gaps between windows or taps, input would be copied that nobody reads.
     let w = &geo.window;
     let gapless = w.dilations == [1, 1] && w.strides[0] <= w.kernel[0] && w.strides[1] <= w.kernel[1];
     let one_run = geo.layout == Layout::ChannelsLast && gapless;
     let ungrouped = geo.groups == 1 || geo.depthwise;
-    let shape = geo.window.row_shape(geo.channels, geo.depthwise);
-    let row = pick(rowconv::Q8, cx.features, |row| row.needs.has(other) && (row.suits)(&shape));
-    row.filter(|_| requantized && one_run && ungrouped)
+    let shape = geo.window.row_shape(geo.channels, geo.depthwise, add.is_some());
+    let suits = |row: &rowconv::QRow| row.needs.has(other) && row.least <= w.output[1] && (row.suits)(&shape);
+    pick(rowconv::Q8, cx.features, suits).filter(|_| one_run && ungrouped)
 }
 
 /// As [`integer`], for activations or weights of 16 bits: 64-bit accumulators.

@@ -118,9 +118,19 @@ pub(super) use rescale;
 /// As [`super::Gemm::run`], with `a.rows` in the last of the groups and `a.cols` in the last of the `W` vectors.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn q8_tile<const G: usize, const V: usize, const P: usize>(a: &QArgs) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe { q8_finish::<G, V, P>(q8_products::<G, V, P>(a), a) }
+}
+
+/// Stores the sums of a tile as the epilogue says.
+///
+/// # Safety
+/// As [`q8_tile`], but for what its products read.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(crate) unsafe fn q8_finish<const G: usize, const V: usize, const P: usize>(mut acc: [[__m512i; V]; G], a: &QArgs) {
     // SAFETY: the caller's promise, passed on; multipliers have an entry for each channel of a panel.
     unsafe {
-        let mut acc = q8_products::<G, V, P>(a);
         let how = match &a.epilogue {
             Epilogue::Accumulator => return q8_store_accumulators::<G, V, P>(&acc, a),
             Epilogue::Requant(how) | Epilogue::RequantAdd(how, _) => how,
@@ -205,16 +215,28 @@ unsafe fn q8_products<const G: usize, const V: usize, const P: usize>(a: &QArgs)
             }
         }
         if !a.offset.is_null() {
-            // What each weight lacks is the same for all of a channel, so it meets the sum of what a row reads.
-            unroll!(V, v => {
-                let offset = _mm512_loadu_si512(a.offset.add(16 * (v % (V / P))).cast());
-                unroll!(G, g => {
-                    let sum = _mm512_set1_epi32(*a.sums.add(g * P + v / (V / P)));
-                    acc[g][v] = _mm512_add_epi32(acc[g][v], _mm512_mullo_epi32(offset, sum));
-                });
-            });
+            q8_offset::<G, V, P>(&mut acc, a);
         }
         acc
+    }
+}
+
+/// Adds what the weights of a tile lack: it is the same for all of a channel, so it meets the sum of what a row reads.
+///
+/// # Safety
+/// There is an offset for each channel of a panel and a sum for each row of the tile.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(crate) unsafe fn q8_offset<const G: usize, const V: usize, const P: usize>(acc: &mut [[__m512i; V]; G], a: &QArgs) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        unroll!(V, v => {
+            let offset = _mm512_loadu_si512(a.offset.add(16 * (v % (V / P))).cast());
+            unroll!(G, g => {
+                let sum = _mm512_set1_epi32(*a.sums.add(g * P + v / (V / P)));
+                acc[g][v] = _mm512_add_epi32(acc[g][v], _mm512_mullo_epi32(offset, sum));
+            });
+        });
     }
 }
 

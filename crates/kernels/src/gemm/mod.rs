@@ -21,7 +21,7 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx2_wide;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(crate) mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_q16;
 #[cfg(target_arch = "x86_64")]

@@ -12,7 +12,7 @@ const ROWS: usize = 8;
 
 /// Layers for [`full`]. With more channels `gemm` is faster, for which nothing is copied.
 pub fn full_suits(shape: &Shape) -> bool {
-    !shape.depthwise && shape.channels < 16 && shape.kernel[0] <= ROWS && shape.taps() > 1
+    !shape.depthwise && !shape.residual && shape.channels < 16 && shape.kernel[0] <= ROWS && shape.taps() > 1
 }
 
 /// Bytes of input under a kernel row.

@@ -33,7 +33,12 @@ pub fn depthwise_suits(shape: &Shape) -> bool {
         2 => matches!(shape.channels, 8 | 16 | 32),
         _ => false,
     };
-    shape.depthwise && shape.kernel == [3, 3] && stride && shape.channels > 0 && shape.outputs == shape.channels
+    shape.depthwise
+        && !shape.residual
+        && shape.kernel == [3, 3]
+        && stride
+        && shape.channels > 0
+        && shape.outputs == shape.channels
 }
 
 /// Registers of a row after which the same channels come again; channels are a multiple of 8.
@@ -238,7 +243,11 @@ fn every_other(channels: usize) -> (__m512i, __m512i) {
 
 /// Layers for [`full`].
 pub fn full_suits(shape: &Shape) -> bool {
-    !shape.depthwise && shape.row_bytes(PIXELS) <= WINDOW && groups(shape) <= GROUPS && shape.taps() > 1
+    !shape.depthwise
+        && !shape.residual
+        && shape.row_bytes(PIXELS) <= WINDOW
+        && groups(shape) <= GROUPS
+        && shape.taps() > 1
 }
 
 /// Groups of four bytes of a kernel row.

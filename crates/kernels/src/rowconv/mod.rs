@@ -11,17 +11,20 @@
 //!
 //! Weights are packed by this table's row's `pack` function into as many bytes as its `packed` says; bias and multipliers
 //! have one entry an output channel, padded to [`padded`]. Sums are modulo 2^32, as in [`gemm`](crate::gemm), and are
-//! always requantized. Inputs and weights that start at multiples of 64 bytes are read fastest.
+//! always requantized; where the shape has a residual, another tensor is added, which is readable in whole registers.
+//! Inputs and weights that start at multiples of 64 bytes are read fastest.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
+mod avx512_tile;
+#[cfg(target_arch = "x86_64")]
 mod avxvnni;
 mod scalar;
 
-use crate::requant::Requant;
+use crate::requant::{Requant, Residual};
 use crate::{Features, Row};
 
 /// u8 activations by i8 weights, 32-bit accumulators.
@@ -30,6 +33,7 @@ pub static Q8: &[QRow] = &[
         name: "u8i8_rowconv__scalar",
         needs: Features::NONE,
         suits: |_| false,
+        least: 1,
         packed: scalar::packed,
         pack: scalar::pack,
         run: scalar::q8,
@@ -39,6 +43,7 @@ pub static Q8: &[QRow] = &[
         name: "u8i8_rowconv_6x16__avx2",
         needs: crate::x86::AVX2,
         suits: avx2::full_suits,
+        least: 1,
         packed: avx2::full_packed,
         pack: avx2::full_pack,
         run: avx2::full,
@@ -48,6 +53,7 @@ pub static Q8: &[QRow] = &[
         name: "u8i8_rowconv_6x16__avxvnni",
         needs: crate::x86::AVX_VNNI,
         suits: avx2::full_suits,
+        least: 1,
         packed: avx2::full_packed,
         pack: avx2::full_pack,
         run: avxvnni::full,
@@ -57,22 +63,44 @@ pub static Q8: &[QRow] = &[
         name: "u8i8_rowdwconv_64__avx512vnni",
         needs: crate::x86::AVX512_VNNI,
         suits: avx512::depthwise_suits,
+        least: 1,
         packed: avx512::depthwise_packed,
         pack: avx512::depthwise_pack,
         run: avx512::depthwise,
     },
     #[cfg(target_arch = "x86_64")]
     QRow {
+        name: "u8i8_rowconv_12x32__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        suits: avx512_tile::suits::<2>,
+        least: 8,
+        packed: avx512_tile::packed::<2>,
+        pack: avx512_tile::pack::<2>,
+        run: avx512_tile::run::<2>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QRow {
+        name: "u8i8_rowconv_24x16__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        suits: avx512_tile::suits::<4>,
+        least: 16,
+        packed: avx512_tile::packed::<4>,
+        pack: avx512_tile::pack::<4>,
+        run: avx512_tile::run::<4>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QRow {
         name: "u8i8_rowconv_16x16__avx512vbmi",
         needs: crate::x86::AVX512_VNNI.and(Features::AVX512_VBMI),
         suits: avx512::full_suits,
+        least: 1,
         packed: avx512::full_packed,
         pack: avx512::full_pack,
         run: avx512::full,
     },
 ];
 
-/// The sizes of a layer.
+/// The sizes of a layer, and what follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     /// Kernel height and width.
@@ -85,6 +113,8 @@ pub struct Shape {
     pub outputs: usize,
     /// Whether output channel `i` reads input channel `i` alone; all of them otherwise.
     pub depthwise: bool,
+    /// Whether another tensor is added to what is requantized.
+    pub residual: bool,
 }
 
 impl Shape {
@@ -123,8 +153,10 @@ pub struct QArgs {
     pub offset: *const i32,
     /// The output's first element.
     pub y: *mut u8,
-    /// From accumulators to what is stored.
+    /// From accumulators to what is stored, or to what is added.
     pub requant: Requant,
+    /// The other tensor, where the shape says that there is one; its rows are the output's pixels.
+    pub residual: Option<Residual>,
 }
 
 /// A row of the table.
@@ -137,6 +169,8 @@ pub struct QRow {
     /// Whether it computes layers of this shape faster than the rows of `gemm` and `dwconv` of the same instruction set
     /// do. A row need compute no others, except the scalar one, which is the reference of them all.
     pub suits: fn(&Shape) -> bool,
+    /// Output pixels of a row from which on that holds; fewer are computed all the same.
+    pub least: usize,
     /// Bytes that packed weights take.
     pub packed: fn(&Shape) -> usize,
     /// Packs weights given as `w[(output * taps + tap) * k + i]` into a slice of `packed` bytes.

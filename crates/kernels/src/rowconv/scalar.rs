@@ -1,6 +1,7 @@
 //! The plain row.
 
 use super::{QArgs, Shape};
+use crate::requant::Epilogue;
 
 /// Bytes of weights as they are given.
 pub fn packed(shape: &Shape) -> usize {
@@ -15,8 +16,12 @@ pub fn pack(_: &Shape, w: &[i8], out: &mut [i8]) {
 /// # Safety
 /// As [`super::QRow::run`].
 pub unsafe fn q8(a: &QArgs) {
-    let Shape { kernel: [kh, kw], stride, channels, outputs, depthwise } = a.shape;
+    let Shape { kernel: [kh, kw], stride, channels, outputs, depthwise, .. } = a.shape;
     let k = a.shape.k();
+    let epilogue = match a.residual {
+        None => Epilogue::Requant(a.requant),
+        Some(residual) => Epilogue::RequantAdd(a.requant, residual),
+    };
     // SAFETY: by the contract each of `kh` rows is readable for all taps of `pixels` pixels, there are weights for each
     // (output, tap, k), bias and multipliers for each output, and `pixels` by `outputs` bytes are writable.
     unsafe {
@@ -35,7 +40,7 @@ pub unsafe fn q8(a: &QArgs) {
                         }
                     }
                 }
-                *a.y.add(pixel * outputs + output) = a.requant.apply(acc, output);
+                epilogue.store(acc, pixel, output, a.y, outputs);
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Convolutions by padded rows.
 
-use crate::common::{Random, ScaleTable, offset_of, runnable};
+use crate::common::{Random, ScaleTable, offset_of, runnable, sum};
 use lowbit_arithmetic::{Method, requantize};
 use lowbit_kernels::SLACK;
-use lowbit_kernels::requant::Requant;
+use lowbit_kernels::requant::{Requant, Residual};
 use lowbit_kernels::rowconv::{self, QArgs, QRow, Shape};
 
 /// Shapes of every kind that some row suits, and some more for the reference.
@@ -11,15 +11,27 @@ fn shapes(random: &mut Random) -> Vec<Shape> {
     let mut shapes = vec![];
     for channels in (8..=128).step_by(8) {
         for stride in [1, 2] {
-            shapes.push(Shape { kernel: [3, 3], stride, channels, outputs: channels, depthwise: true });
+            shapes.push(Shape {
+                kernel: [3, 3],
+                stride,
+                channels,
+                outputs: channels,
+                depthwise: true,
+                residual: false,
+            });
         }
     }
     for outputs in 1..=70 {
         for kernel in [[3, 3], [7, 7], [5, 5], [1, 3], [3, 1], [2, 2]] {
             let (stride, channels) = (1 + random.below(3), 1 + random.below(6));
-            shapes.push(Shape { kernel, stride, channels, outputs, depthwise: false });
+            shapes.push(Shape { kernel, stride, channels, outputs, depthwise: false, residual: random.below(4) == 0 });
         }
-        shapes.push(Shape { kernel: [3, 3], stride: 2, channels: 3, outputs, depthwise: false });
+        shapes.push(Shape { kernel: [3, 3], stride: 2, channels: 3, outputs, depthwise: false, residual: false });
+        // Pixels that are 16, 32 or 64 bytes apart.
+        for (stride, channels) in [(1, 16), (2, 16), (1, 32), (2, 32), (2, 8), (1, 64)] {
+            let kernel = [1 + random.below(3), 2 + random.below(2)];
+            shapes.push(Shape { kernel, stride, channels, outputs, depthwise: false, residual: random.below(2) == 0 });
+        }
     }
     shapes
 }
@@ -61,6 +73,9 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, pixels: usize, method: M
     let rounding = random.rounding(method.default_rounding());
     let offsets = random.offsets(outputs, padded);
     let (offset, of) = offset_of(&offsets);
+    let other = random.bytes(pixels * outputs + SLACK);
+    let add = random.add_params(255);
+    let residual = shape.residual.then(|| Residual { r: other.as_ptr(), r_stride: outputs, add });
     let mut y = vec![0xa5u8; pixels * outputs + 64];
     let args = QArgs {
         shape,
@@ -71,6 +86,7 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, pixels: usize, method: M
         offset,
         y: y.as_mut_ptr(),
         requant: Requant { scales: table.scales(), rounding, zero_point, lo, hi },
+        residual,
     };
     // SAFETY: this CPU has the features, the row suits the shape, and the buffers are as the contract says.
     unsafe { (row.run)(&args) };
@@ -85,7 +101,8 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, pixels: usize, method: M
             }
             let acc = i64::from(acc as i32);
             let q = requantize(acc, table.rescales[output], rounding, zero_point, lo, hi, 0);
-            expected[pixel * outputs + output] = q as u8;
+            let at = pixel * outputs + output;
+            expected[at] = if shape.residual { sum(q as i32, i32::from(other[at]), &add) as u8 } else { q as u8 };
         }
     }
     assert_eq!(expected, y, "{} {shape:?}, {pixels} pixels, {method:?} {rounding}", row.name);

@@ -200,8 +200,10 @@ pub struct QRow {
     pub offset: Option<Place>,
     /// Output.
     pub y: Place,
-    /// What is stored.
+    /// From accumulators to what is stored, or to what is added.
     pub requant: Requant,
+    /// Another tensor of the output's layout that is added.
+    pub residual: Option<(Place, AddParams)>,
     /// Output rows a tile.
     pub rows: usize,
 }
@@ -209,7 +211,7 @@ pub struct QRow {
 impl QRow {
     /// The sizes that its kernel asks for.
     pub fn shape(&self) -> rowconv::Shape {
-        self.window.row_shape(self.channels, self.depthwise)
+        self.window.row_shape(self.channels, self.depthwise, self.residual.is_some())
     }
 
     /// Bytes of scratch before the copied rows: one pointer a kernel row.

@@ -840,7 +840,7 @@ fn qrows() -> Vec<Case> {
     for (window, depthwise) in [(full as fn() -> Window, false), (depthwise, true)] {
         let step = move || {
             let window = window();
-            let shape = window.row_shape(8, depthwise);
+            let shape = window.row_shape(8, depthwise, false);
             let row = rowconv::Q8.iter().find(|row| (row.suits)(&shape))?;
             let w_bytes = (row.packed)(&shape);
             let (x, w, bias, y) = (X, Place::Const(8192), Place::Const(4096), Y);
@@ -858,6 +858,7 @@ fn qrows() -> Vec<Case> {
                 offset: Some(bias),
                 y,
                 requant,
+                residual: None,
                 rows: 2,
             }))
         };
@@ -878,6 +879,7 @@ fn qrows() -> Vec<Case> {
             broken!(Kind::QRow(s) => s.bias = Place::Const(CONSTS - 248), WITHIN),
             broken!(Kind::QRow(s) => s.offset = Some(Place::Const(CONSTS - 248)), WITHIN),
             broken!(Kind::QRow(s) => s.requant.scales = Scales::Float32(Place::Const(CONSTS - 248)), WITHIN),
+            broken!(Kind::QRow(s) => s.residual = Some((B, add())), "a shape that suits the kernel"),
             broken!(Kind::QRow(s) => s.rows = 0, "tiles"),
             broken!(Kind::QRow(s) => s.rows = 5, "tiles"),
         ];

@@ -1,0 +1,162 @@
+//! AVX-512 tiles of neighbouring pixels: few output channels, many products.
+//!
+//! These are the tiles of `gemm` for 16 and 32 channels, with the same accumulators and the same end. There every row of a
+//! tile has a pointer for each tap, more than registers hold. Here the pixels of a tile are neighbours, so the distance
+//! from one to the next is known when this is compiled, and one pointer serves them all; a kernel row's taps follow each
+//! other without a gap and are one run of bytes.
+
+use super::{QArgs, Shape};
+use crate::gemm;
+use crate::gemm::avx512::{MR, NR, q8_finish, q8_offset};
+use crate::requant::Epilogue;
+use crate::x86::unroll;
+use core::arch::x86_64::*;
+
+/// Layers for tiles of `P` pixels a group, which have `NR / P` channels: those for which no wider group would do.
+pub fn suits<const P: usize>(shape: &Shape) -> bool {
+    let (most, least) = (NR / P, if P == 4 { 0 } else { NR / (2 * P) });
+    let known = matches!(shape.stride * shape.channels, 16 | 32 | 64);
+    !shape.depthwise && known && shape.taps() > 1 && shape.outputs > least && shape.outputs <= most
+}
+
+/// Groups of four bytes of a kernel row.
+fn row_groups(shape: &Shape) -> usize {
+    (shape.kernel[1] * shape.channels).div_ceil(4)
+}
+
+/// Bytes of packed weights.
+pub fn packed<const P: usize>(shape: &Shape) -> usize {
+    shape.kernel[0] * row_groups(shape) * NR / P * 4
+}
+
+/// Packs `[kernel row][group of its bytes][channel][4]`.
+pub fn pack<const P: usize>(shape: &Shape, w: &[i8], out: &mut [i8]) {
+    let (row, groups) = (shape.kernel[1] * shape.channels, row_groups(shape));
+    for (i, slot) in out.iter_mut().enumerate() {
+        let (byte, output, group) = (i % 4, i / 4 % (NR / P), i / 4 / (NR / P));
+        let (ky, at) = (group / groups, group % groups * 4 + byte);
+        let from = (output * shape.kernel[0] + ky) * row + at;
+        *slot = if output < shape.outputs && at < row { w.get(from).copied().unwrap_or(0) } else { 0 };
+    }
+}
+
+/// # Safety
+/// As [`super::QRow::run`].
+pub unsafe fn run<const P: usize>(a: &QArgs) {
+    // SAFETY: passed on, with the distance between pixels that the shape has.
+    unsafe {
+        match a.shape.stride * a.shape.channels {
+            16 => row::<P, 16>(a),
+            32 => row::<P, 32>(a),
+            _ => row::<P, 64>(a),
+        }
+    }
+}
+
+/// A row in tiles of as equal a size as there can be, as a small one at the end would cost as much as a large one.
+///
+/// # Safety
+/// As [`super::QRow::run`]; output pixels are `STEP` bytes apart in the input.
+unsafe fn row<const P: usize, const STEP: usize>(a: &QArgs) {
+    let groups = a.pixels.div_ceil(P);
+    let tiles = groups.div_ceil(MR).max(1);
+    let mut group = 0;
+    for i in 0..tiles {
+        let end = groups * (i + 1) / tiles;
+        let (first, last) = (group * P, (end * P).min(a.pixels));
+        let tile = match end - group {
+            1 => tile::<1, 4, P, STEP>,
+            2 => tile::<2, 4, P, STEP>,
+            3 => tile::<3, 4, P, STEP>,
+            4 => tile::<4, 4, P, STEP>,
+            5 => tile::<5, 4, P, STEP>,
+            _ => tile::<6, 4, P, STEP>,
+        };
+        // SAFETY: the caller's promise; the instance has as many groups as the tile.
+        unsafe { tile(a, first, last - first) };
+        group = end;
+    }
+}
+
+/// `pixels` output pixels from `first` on, in the last of `G` groups of `P`, each of `V` registers.
+///
+/// # Safety
+/// As [`row`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn tile<const G: usize, const V: usize, const P: usize, const STEP: usize>(
+    a: &QArgs,
+    first: usize,
+    pixels: usize,
+) {
+    let (outputs, run) = (a.shape.outputs, a.shape.kernel[1] * a.shape.channels);
+    // SAFETY: a row is readable for all taps of the last pixel and SLACK bytes beyond, which are more than the P - 1
+    // pixels of at most 64 bytes that a group may lack and the rest of a group of four bytes; weights are whole registers
+    // for each group of a kernel row, bias and multipliers have 64 entries; outputs are written within `pixels`.
+    unsafe {
+        let mut acc = [[_mm512_setzero_si512(); V]; G];
+        unroll!(V, v => {
+            let bias = _mm512_loadu_si512(a.bias.add(16 * (v % (V / P))).cast());
+            unroll!(G, g => acc[g][v] = bias);
+        });
+        let mut w = a.w;
+        for ky in 0..a.shape.kernel[0] {
+            let x = (*a.x.add(ky)).add(first * STEP);
+            for k in (0..run).step_by(4) {
+                let mut weights = [_mm512_setzero_si512(); V];
+                unroll!(V / P, v => weights[v] = _mm512_loadu_si512(w.add(64 * v).cast()));
+                let x = x.add(k);
+                unroll!(G, g => unroll!(P, p => {
+                    let x = _mm512_set1_epi32(x.add((g * P + p) * STEP).cast::<i32>().read_unaligned());
+                    unroll!(V / P, v => {
+                        let at = p * (V / P) + v;
+                        acc[g][at] = _mm512_dpbusd_epi32(acc[g][at], x, weights[v]);
+                    });
+                }));
+                w = w.add(NR / P * 4);
+            }
+        }
+        let mut sums = [0; MR * 4];
+        let epilogue = match a.residual {
+            None => Epilogue::Requant(a.requant),
+            Some(mut other) => {
+                other.r = other.r.add(first * other.r_stride);
+                Epilogue::RequantAdd(a.requant, other)
+            }
+        };
+        if !a.offset.is_null() {
+            window_sums(a, first, pixels, &mut sums);
+        }
+        let end = gemm::QArgs {
+            rows: pixels,
+            cols: outputs,
+            x: core::ptr::null(),
+            taps: 0,
+            k: 0,
+            w: a.w,
+            bias: a.bias,
+            offset: a.offset,
+            sums: sums.as_ptr(),
+            y: a.y.add(first * outputs),
+            y_stride: outputs,
+            epilogue,
+        };
+        if !a.offset.is_null() {
+            q8_offset::<G, V, P>(&mut acc, &end);
+        }
+        q8_finish::<G, V, P>(acc, &end);
+    }
+}
+
+/// What each of `pixels` pixels from `first` on reads, summed up: for weights with zero points, which are rare.
+///
+/// # Safety
+/// As [`row`].
+#[inline(never)]
+unsafe fn window_sums(a: &QArgs, first: usize, pixels: usize, sums: &mut [i32]) {
+    let (step, run) = (a.shape.stride * a.shape.channels, a.shape.kernel[1] * a.shape.channels);
+    for (pixel, sum) in sums.iter_mut().enumerate().take(pixels) {
+        // SAFETY: the caller's promise: these are the taps of the pixel.
+        let bytes = |ky: usize| unsafe { core::slice::from_raw_parts((*a.x.add(ky)).add((first + pixel) * step), run) };
+        *sum = (0..a.shape.kernel[0]).flat_map(bytes).map(|x| i32::from(*x)).fold(0, i32::wrapping_add);
+    }
+}
