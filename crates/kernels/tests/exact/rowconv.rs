@@ -75,7 +75,7 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, pixels: usize, method: M
     let (offset, of) = offset_of(&offsets);
     let other = random.bytes(pixels * outputs + SLACK);
     let add = random.add_params(255);
-    let residual = shape.residual.then(|| Residual { r: other.as_ptr(), r_stride: outputs, add });
+    let residual = shape.residual.then_some(Residual { r: other.as_ptr(), r_stride: outputs, add });
     let mut y = vec![0xa5u8; pixels * outputs + 64];
     let args = QArgs {
         shape,
