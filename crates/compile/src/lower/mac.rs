@@ -442,7 +442,9 @@ fn rows(
     };
     let y = cx.define(chain.output, geo.layout)?;
     let Geometry { window, channels, depthwise, .. } = geo;
-    let rows = LINES.min(window.output[0].div_ceil(8)).max(1);
+    // Enough tiles for some threads, and lines that stay in the nearest cache.
+    let line = shape.row_bytes(window.output[1]).max(1) * window.strides[0];
+    let rows = (LINE_BYTES / line).clamp(LINES, 2 * LINES).min(window.output[0].div_ceil(4)).max(1);
     let kind = Kind::QRow(QRow {
         row,
         window,
@@ -464,8 +466,10 @@ fn rows(
     Ok(())
 }
 
-/// Output rows a tile of a convolution by rows: their windows overlap, and what they share is copied once.
+/// Output rows a tile of a convolution by rows, or twice as many: their windows overlap, and what they share is copied once.
 const LINES: usize = 4;
+/// Bytes of input of a tile up to which there are more rows.
+const LINE_BYTES: usize = 1 << 13;
 
 /// The row that computes an integer layer by rows, where that is faster than a row that needs `other` of the CPU.
 fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, other: Features) -> Option<&'static rowconv::QRow> {
