@@ -15,6 +15,7 @@ use lowbit::model::{CONFIG, sized_for};
 use lowbit::prefetch::Prefetch;
 use lowbit::{Compiled, Config, Error, Graph, Isa, Model, Result, Target, Tensor};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -300,10 +301,11 @@ impl ChoiceArguments {
     /// want.
     pub fn over(&self, base: Config) -> Result<Config> {
         let config = in_file(base, self.config.as_ref())?;
-        let key = |assignment: &str| assignment.split('=').next().unwrap_or_default().trim().to_owned();
-        let twice = self.set.iter().enumerate().find(|(i, s)| self.set[..*i].iter().any(|t| key(t) == key(s)));
-        if let Some((_, s)) = twice {
-            return Err(Error::new(format!("--set {} is given twice", key(s))).hint("one of the two"));
+        let mut seen = BTreeSet::new();
+        for path in self.set.iter().map(|s| Config::assigned(s)).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+            if !seen.insert(path.clone()) {
+                return Err(Error::new(format!("--set makes the choice {path} twice")).hint("one of the two"));
+            }
         }
         self.set.iter().try_fold(config, |config, assignment| config.set(assignment))
     }

@@ -338,7 +338,26 @@ fn integers_are_padded_and_limited_as_integers() {
     for z in [-10, -1, 0, 3] {
         let expected: Vec<f32> = [-2, 1, 4].map(|q: i64| ((q + z).max(0) - z) as f32 * 0.5).into();
         assert_eq!(reals(&between("Relu", "q", &[], DType::I8, z)), expected, "{z}");
+        let bounds = [("lo", integers(DType::I8, &[], &[-9])), ("hi", integers(DType::I8, &[], &[5]))];
+        let expected: Vec<f32> = [-2, 1, 4].map(|q: i64| ((q + z).clamp(-9, 5) - z) as f32 * 0.5).into();
+        assert_eq!(reals(&between("Clip", "q lo hi", &bounds, DType::I8, z)), expected, "{z}");
     }
+}
+
+/// Only a constant is padded with a number, so others need no scale for one.
+#[test]
+fn an_edge_is_repeated_whatever_its_scales() {
+    let parameters = [("s", f32s(&[2], &[0.5, 0.25])), ("z", integers(DType::U8, &[2], &[3, 7]))];
+    let mut model = Model::new(21).input("x", DType::F32, &["1", "2", "2"]).output("y");
+    model = parameters.iter().fold(model, |m, (name, t)| m.constant(name, t));
+    let axis = || vec![int("axis", 1)];
+    let model = model
+        .constant("p", &i64s(&[0, 0, 0, 0, 0, 1]))
+        .node("QuantizeLinear", "x s z", "q", axis())
+        .node("Pad", "q p", "m", vec![text("mode", "edge")])
+        .node("DequantizeLinear", "m s z", "y", axis());
+    let found = run(&imported(&model), &[f32s(&[1, 2, 2], &[1.0, 2.0, 0.25, 0.5])]);
+    assert_eq!(*found[0].f32s().unwrap(), [1.0, 2.0, 2.0, 0.25, 0.5, 0.5]);
 }
 
 /// Quantizers write the number to pad with as an integer that is dequantized.

@@ -91,7 +91,9 @@ pub fn catching<T>(who: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.node, &self.value) {
+        // Names come from files: they are told in one line, and command no terminal.
+        let told = |name: &Option<String>| name.as_ref().map(|name| one_line(name));
+        match (told(&self.node), told(&self.value)) {
             (Some(node), Some(value)) => write!(f, "node '{node}', value '{value}': ")?,
             (Some(node), None) => write!(f, "node '{node}': ")?,
             (None, Some(value)) => write!(f, "value '{value}': ")?,
@@ -106,6 +108,18 @@ impl fmt::Display for Error {
         }
         Ok(())
     }
+}
+
+/// A name without what would break a line or turn its direction.
+fn one_line(name: &str) -> String {
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    name.chars().fold(String::with_capacity(name.len()), |mut out, c| {
+        match breaks(c) {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+        out
+    })
 }
 
 impl std::error::Error for Error {}

@@ -6,7 +6,7 @@
 
 use crate::Options;
 use crate::channels;
-use crate::config::{Asked, Config, Io, Output, Per, Scopes, Skip, Spec};
+use crate::config::{Asked, Config, Io, Output, Per, Say, Scopes, Skip, Spec};
 use crate::declined;
 use crate::observe::Observers;
 use crate::prepare::rewrite;
@@ -168,6 +168,15 @@ impl Operand for Result<ValueId> {
     }
 }
 
+/// What is asked of a value.
+struct Asking {
+    request: Request,
+    /// The keys of the configuration that had a say.
+    keys: Vec<String>,
+    /// Those that `io` had none of.
+    overruled: Vec<String>,
+}
+
 /// What a rule can do.
 pub struct Annotator<'a> {
     g: &'a mut Graph,
@@ -204,7 +213,8 @@ impl Annotator<'_> {
     /// What `spec` leaves open, the configuration says; what it says itself, only the choices of a layer can overrule.
     pub fn simulate(&mut self, value: impl Operand, kind: Kind, spec: Spec) -> Result<ValueId> {
         let value = value.value()?;
-        let (request, keys) = self.request(value, kind, &spec)?;
+        let Asking { request, keys, overruled } = self.asking(value, kind, &spec)?;
+        self.asked.note_overruled(kind, overruled);
         self.place(value, request, &keys)
     }
 
@@ -268,6 +278,10 @@ impl Annotator<'_> {
 
     /// What is asked of a value on behalf of the call, and the keys of the configuration that had a say.
     pub fn request(&self, value: ValueId, kind: Kind, spec: &Spec) -> Result<(Request, Vec<String>)> {
+        self.asking(value, kind, spec).map(|asking| (asking.request, asking.keys))
+    }
+
+    fn asking(&self, value: ValueId, kind: Kind, spec: &Spec) -> Result<Asking> {
         self.check_value(value)?;
         if kind == Kind::Weight && self.g.constant(value).is_none() {
             return Err(Error::new("expected a constant for Kind::Weight, found a computed value")
@@ -279,6 +293,7 @@ impl Annotator<'_> {
             None => (self.config.completed(kind, spec.over(self.config.of(kind)), "the rule's")?, Vec::new()),
         };
         let mut keys: Vec<String> = said.iter().map(|say| say.key.clone()).collect();
+        let mut overruled = Vec::new();
         spec.check(kind)?;
         let shape = &self.g.ty(value).shape;
         let op = self.call.as_ref().map(|call| &call.op);
@@ -323,25 +338,16 @@ impl Annotator<'_> {
                 .hint("input.per = \"tensor\", with [op.NAME] or [layer.\"NAME\"] for what has a scale per channel; or io = \"float\""));
             }
             let (bits, signed) = (dtype.bits() as u8, dtype.range().is_some_and(|r| r.0 < 0));
-            let differs = |s: &Spec| s.bits.is_some_and(|b| b != bits) || s.signed.is_some_and(|s| s != signed);
-            // A layer's own name is as specific as what is said of the model's ends; all else is less so.
-            if let Some(own) = said.last().filter(|say| say.of_one && differs(say.spec)) {
-                let of = Spec { bits: own.spec.bits, signed: own.spec.signed, ..Spec::default() };
-                let (key, wanted) = of.entries().swap_remove(0);
-                return Err(Error::new(format!(
-                    "{}.input.{key} = {wanted} and io = \"{io}\" want different things of what enters or leaves the model",
-                    own.key
-                ))
-                .at_value(&self.g.value(value).name)
-                .hint("io = \"float\", or leave the layer's choice out"));
-            }
             (request.bits, request.signed) = (bits, signed);
-            // Who speaks of nothing else has no say here.
-            let has_say = |s: &Spec| !Spec { bits: None, signed: None, ..s.clone() }.is_open();
-            keys = said.iter().filter(|say| has_say(say.spec)).map(|say| say.key.clone()).collect();
+            let differs = |s: &Spec| s.bits.is_some_and(|b| b != bits) || s.signed.is_some_and(|s| s != signed);
+            // Who asks for another width, and speaks of nothing else, has no say here.
+            let has_say = |s: &Spec| !differs(s) || !Spec { bits: None, signed: None, ..s.clone() }.is_open();
+            let (heard, unheard): (Vec<_>, Vec<_>) = said.iter().partition(|say| has_say(say.spec));
+            let names = |all: Vec<&Say>| all.into_iter().map(|say| say.key.clone()).collect::<Vec<_>>();
+            (keys, overruled) = (names(heard), names(unheard));
             keys.push(format!("io = \"{io}\""));
         }
-        Ok((request, keys))
+        Ok(Asking { request, keys, overruled })
     }
 
     /// Refuses ids that the graph does not have, such as those of another graph.

@@ -205,7 +205,8 @@ fn without_samples(options: &Options) -> (Options, Vec<Skipped>) {
     }
     let refinements = std::mem::take(&mut options.config.refinements);
     skipped.extend(refinements.iter().map(|name| skip(name, "it runs samples, and there are statistics only")));
-    if options.config.refine_samples != Config::default().refine_samples {
+    let refined = std::mem::replace(&mut options.config.refine_samples, Config::default().refine_samples);
+    if refined != options.config.refine_samples {
         skipped.push(skip("refine_samples", "nothing looks at samples, as there are statistics only"));
     }
     (options, skipped)

@@ -589,9 +589,12 @@ fn choices_without_effect_are_refused() {
             "layer.\"c3\".output = \"narrow\" has no effect: nothing",
         ),
         ("io = 'int8'\n[layer.y]\noutput = 'wide'", "layer.\"y\".output = \"wide\" has no effect"),
-        ("io = 'int8'\n[layer.c1]\ninput.bits = 4", "layer.\"c1\".input.bits = 4 and io = \"int8\" want different"),
-        ("io = 'int8'\n[layer.c1]\ninput.signed = false", "input.signed = false and io = \"int8\""),
-        ("io = 'int8'\n[layer.'c1*']\ninput.bits = 4", "layer.\"c1*\".input.bits = 4 has no effect"),
+        (
+            "io = 'int8'\n[layer.c1]\ninput.bits = 4",
+            "layer.\"c1\".input.bits = 4 has no effect: io = \"int8\" says what",
+        ),
+        ("io = 'int8'\n[layer.c1]\ninput.signed = false", "input.signed = false has no effect: io = \"int8\""),
+        ("io = 'int8'\n[layer.'c1*']\ninput.bits = 4", "layer.\"c1*\".input.bits = 4 has no effect: io"),
         ("equalize = false\nrefinements = []\nrefine_samples = 3", "refine_samples = 3 has no effect"),
     ] {
         let error = refused(text);
@@ -604,8 +607,33 @@ fn choices_without_effect_are_refused() {
         "weight.signed = false\nweight.symmetric = false",
         "weight.narrow = true\n[op.MatMul]\nweight.signed = false\nweight.symmetric = false",
         "global_scale = 4.0\n[op.Conv]\ninput.observer = 'global_scale'",
+        // What agrees with io, and what speaks of other operands too.
+        "io = 'int8'\n[layer.c1]\ninput.bits = 8",
+        "io = 'int8'\n[op.Conv]\ninput.bits = 6",
     ] {
         quantized(text);
+    }
+}
+
+/// What a result echoes is a configuration that gives the same result.
+#[test]
+fn what_is_echoed_is_accepted_and_gives_the_same() {
+    let shift = "requantize = 'shift'\ninput.scale = 'power-of-two'\nweight.scale = 'power-of-two'\n";
+    for text in [
+        "",
+        "rounding = 'floor'",
+        "rounding = 'half-away'\n[op.Conv]\ninput.bits = 7",
+        shift,
+        &format!("{shift}round_for_shift = false"),
+        "store_lowbit = false\nactivation.bits = 16",
+        "weight.signed = false\nweight.symmetric = false",
+        "io = 'int8'\nskip_k_conv = 1",
+        "equalize = false\nrefinements = []",
+        "input.observer = 'global_scale'\nglobal_scale = 4.0",
+    ] {
+        let (_, _, first) = quantized(text);
+        let (_, _, second) = quantized(&first.report.config.to_toml().unwrap());
+        assert_eq!(first.integer, second.integer, "{text}");
     }
 }
 

@@ -4,7 +4,8 @@
 //! on; this room only calls it, model by model, and writes what it says between the markers of the page. For models that
 //! are named it prints the rows and leaves the page, which has all models.
 //!
-//! [`accuracy`] and [`choices`] are about what quantization costs, [`integers`] about what the integers are, [`cost`] about time and memory.
+//! [`accuracy`] and [`choices`] are about what quantization costs, [`integers`] about what the integers are, [`cost`] about
+//! time and memory.
 
 mod accuracy;
 mod choices;

@@ -34,6 +34,7 @@ pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) ->
     builder.reserved = all_names(graph);
     builder.results = graph.output.iter().map(|o| o.name().to_string()).collect();
     builder.notes = notes;
+    graph.output.iter().chain(&graph.value_info).try_for_each(check_sizes)?;
     builder.remarks.extend(shared_names(graph));
     initializers(graph, &mut builder)?;
     inputs(graph, &mut builder, options)?;
@@ -81,6 +82,23 @@ fn all_names(graph: &GraphProto) -> HashSet<String> {
     let constants = graph.initializer.iter().map(|t| t.name());
     let computed = graph.node.iter().flat_map(|n| n.output.iter().map(String::as_str));
     inputs.chain(constants).chain(computed).filter(|n| !n.is_empty()).map(String::from).collect()
+}
+
+/// Refuses sizes that a file states of a value and that nothing can have.
+fn check_sizes(info: &ValueInfoProto) -> Result<()> {
+    let Some(type_proto::Value::TensorType(tensor)) = info.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Ok(());
+    };
+    let sizes = tensor.shape.iter().flat_map(|shape| &shape.dim).enumerate();
+    let mut stated = sizes.map(|(i, d)| (i, &d.value));
+    match stated.find(|(_, d)| matches!(d, Some(dimension::Value::DimValue(..=-2)))) {
+        Some((i, Some(dimension::Value::DimValue(n)))) => Err(wrong_size(*n, i).at_value(info.name())),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn wrong_size(found: i64, axis: usize) -> Error {
+    Error::new(format!("expected a size from 1, or 0 or -1 for an open one, found {found} (dimension {axis})"))
 }
 
 /// Remarks on names that several nodes have, where the graph has one name a node.
@@ -184,9 +202,7 @@ fn value_type(info: &ValueInfoProto) -> Result<Type> {
     let dims = shape.dim.iter().enumerate().map(|(i, d)| match &d.value {
         // Writers mark an open size by 0, by -1 or by nothing.
         Some(dimension::Value::DimValue(-1 | 0)) | None => Ok(own(i)),
-        Some(dimension::Value::DimValue(n)) => usize::try_from(*n).map(Dim::Known).map_err(|_| {
-            Error::new(format!("expected a size from 1, or 0 or -1 for an open one, found {n} (dimension {i})"))
-        }),
+        Some(dimension::Value::DimValue(n)) => usize::try_from(*n).map(Dim::Known).map_err(|_| wrong_size(*n, i)),
         Some(dimension::Value::DimParam(s)) if s.is_empty() => Ok(own(i)),
         Some(dimension::Value::DimParam(s)) => Ok(Dim::Symbol(s.as_str().into())),
     });

@@ -29,19 +29,35 @@ fn told(e: &toml::de::Error) -> Error {
 /// `config` with one choice changed: `key=value`, where text needs no quotes.
 pub fn set(config: &Config, assignment: &str) -> Result<Config> {
     let doing = |e: Error| e.context(format!("setting '{assignment}'"));
+    merge(config, &text_of(assignment)?).map_err(doing)
+}
+
+/// The paths of the choices that `key=value` makes: several, if the value is a table.
+pub fn paths(assignment: &str) -> Result<Vec<String>> {
+    let table: Table = toml::from_str(&text_of(assignment)?).map_err(|e| told(&e))?;
+    Ok(leaves(&table).into_iter().map(|(path, _)| path).collect())
+}
+
+/// `key=value` as TOML.
+fn text_of(assignment: &str) -> Result<String> {
     let expected = || Error::new(format!("expected key=value, found '{assignment}'")).hint("such as input.bits=4");
     let (key, value) = split(assignment).filter(|(key, _)| !key.is_empty()).ok_or_else(expected)?;
     let as_written = format!("{key} = {value}");
-    let text = match toml::from_str::<Table>(&as_written) {
+    Ok(match toml::from_str::<Table>(&as_written) {
         Ok(_) => as_written,
         // What is no number, list or the like is text.
         Err(_) => format!("{key} = {}", Value::String(value.into())),
-    };
-    merge(config, &text).map_err(doing)
+    })
 }
 
 /// Every choice as a dotted key and its TOML value: nothing of a table that holds nothing.
 pub fn flat(config: &Config) -> Vec<(String, String)> {
+    // A configuration is made of what TOML can say, so there is a table.
+    leaves(&Table::try_from(config.filled()).unwrap_or_default())
+}
+
+/// Every value of a table by its dotted path.
+fn leaves(table: &Table) -> Vec<(String, String)> {
     fn walk(at: &str, table: &Table, out: &mut Vec<(String, String)>) {
         let bare = |key: &str| key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         for (key, value) in table {
@@ -53,8 +69,7 @@ pub fn flat(config: &Config) -> Vec<(String, String)> {
         }
     }
     let mut out = Vec::new();
-    // A configuration is made of what TOML can say, so there is a table.
-    walk("", &Table::try_from(config.filled()).unwrap_or_default(), &mut out);
+    walk("", table, &mut out);
     out
 }
 
@@ -231,11 +246,7 @@ static OF_KIND: &[Key] = &[
     key("signed", Takes::Flag, "whether there are negative integers"),
     key("symmetric", Takes::Flag, "whether the zero point is the middle of the integers"),
     key("narrow", Takes::Flag, "whether signed integers leave out the lowest"),
-    key(
-        "per",
-        Takes::Sharing,
-        "what shares a scale: of activation a tensor; of input also a channel, where only depthwise layers are integers then",
-    ),
+    key("per", Takes::Sharing, "what shares a scale; by channels of input only depthwise layers are integers"),
     key("scale", Takes::Words(&["float", "power-of-two"]), "which scales are allowed"),
     key("rounding", Takes::Rounding(false), "how floats are rounded to integers"),
     key("observer", Takes::Name("the name of an observer"), "what finds the range (lowbit list observers)"),
@@ -261,7 +272,14 @@ pub fn described(path: &str) -> Option<(String, &'static str)> {
         (false, false) => TOP,
     };
     let found = table.iter().find(|key| key.name == parts[0])?;
-    Some((found.takes.what(), found.says))
+    let takes = match (of_kind, parts[0], parts.get(1).copied()) {
+        (true, "bits", Some("activation")) => "2 to 32 bits".into(),
+        (true, "bits", _) => "2 to 16 bits".into(),
+        (true, "per", Some("activation")) => "tensor".into(),
+        (true, "per", Some("input")) => "tensor or channel".into(),
+        _ => found.takes.what(),
+    };
+    Some((takes, found.says))
 }
 
 impl Takes {
@@ -359,6 +377,15 @@ mod tests {
         for (path, _) in all.filter(|(path, _)| !open(path)) {
             assert!(described(&path).is_some(), "{path}");
         }
+    }
+
+    #[test]
+    fn an_assignment_names_its_choices() {
+        for text in ["input.bits=4", "input . bits = 4", "\"input\".bits=5", "input={bits=4}"] {
+            assert_eq!(paths(text).unwrap(), ["input.bits"], "{text}");
+        }
+        assert_eq!(paths("layer.\"a=b\".skip=true").unwrap(), ["layer.\"a=b\".skip"]);
+        assert_eq!(paths("input.observer=percentile(99.9)").unwrap(), ["input.observer"]);
     }
 
     #[test]

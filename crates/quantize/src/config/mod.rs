@@ -8,7 +8,7 @@ mod scope;
 mod spec;
 
 pub use lowbit_arithmetic::Rounding;
-pub use scope::{Asked, Choices, Scopes, Skip};
+pub use scope::{Asked, Choices, Say, Scopes, Skip};
 pub use spec::{Per, Scale, Spec};
 
 use lowbit_arithmetic::Method;
@@ -213,6 +213,11 @@ impl Config {
         keys::set(self, assignment)
     }
 
+    /// The paths of the choices that an assignment of [`Self::set`] makes.
+    pub fn assigned(assignment: &str) -> Result<Vec<String>> {
+        keys::paths(assignment)
+    }
+
     /// Writes the TOML form, every choice included.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(&self.filled()).map_err(|e| Error::new(e.to_string()).context("writing the configuration"))
@@ -277,7 +282,7 @@ impl Config {
     }
 
     /// What rescaling rounds to, if it is said for all of it: by `rounding`, or by `round_for_shift = false`.
-    fn rounding_of_all(&self) -> Option<Rounding> {
+    pub(crate) fn rounding_of_all(&self) -> Option<Rounding> {
         match (self.rounding.is_empty(), self.round_for_shift) {
             (true, true) => None,
             (false, _) | (_, false) => self.rescale().ok().map(|r| r.rounding),

@@ -59,8 +59,6 @@ pub struct Say<'c> {
     pub key: String,
     /// What it says of the kind that was asked about.
     pub spec: &'c Spec,
-    /// Whether it names one layer, not several by a pattern.
-    pub of_one: bool,
 }
 
 /// The configuration's choices for the nodes of a graph.
@@ -127,10 +125,13 @@ impl Scopes {
         kind: Kind,
         rule: &Spec,
     ) -> Result<(Spec, Vec<Say<'c>>)> {
-        let of_op = config.op.get(op.name()).map(|c| Say { key: op_key(op.name()), spec: c.of(kind), of_one: false });
-        let of_layers = self.layers.get(&id).into_iter().flatten().filter_map(|p| {
-            Some(Say { key: layer_key(p), spec: config.layer.get(p)?.of(kind), of_one: !p.contains(['*', '?']) })
-        });
+        let of_op = config.op.get(op.name()).map(|c| Say { key: op_key(op.name()), spec: c.of(kind) });
+        let of_layers = self
+            .layers
+            .get(&id)
+            .into_iter()
+            .flatten()
+            .filter_map(|p| Some(Say { key: layer_key(p), spec: config.layer.get(p)?.of(kind) }));
         let (of_op, of_layers): (Vec<_>, Vec<_>) = (of_op.into_iter().collect(), of_layers.collect());
         let keyed = |say: &[Say<'c>]| say.iter().map(|s| (s.key.clone(), s.spec)).collect::<Vec<_>>();
         let levels = keyed(&of_op).into_iter().chain([("the rule's".to_string(), rule)]).chain(keyed(&of_layers));
@@ -207,7 +208,10 @@ impl Scopes {
                 "expected skip_k_conv up to {convolutions}, the number of convolutions, found {}",
                 config.skip_k_conv
             ))
-            .hint("op.Conv.skip = true leaves all of them float"));
+            .hint(match convolutions {
+                0 => "skip_k_conv = 0",
+                _ => "op.Conv.skip = true leaves all of them float",
+            }));
         }
         if config.skip_dense && products == 0 {
             return Err(Error::new("skip_dense = true has no effect: the model has no product with constant weights"));
@@ -220,6 +224,8 @@ impl Scopes {
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
     scopes: HashSet<(String, Kind)>,
+    /// What `io` said something else about.
+    overruled: HashSet<(String, Kind)>,
     outputs: HashSet<String>,
     kinds: HashSet<Kind>,
     global_scale: bool,
@@ -231,6 +237,11 @@ impl Asked {
         self.kinds.insert(kind);
         self.scopes.extend(keys.iter().map(|key| (key.clone(), kind)));
         self.global_scale |= observer == global_scale(config);
+    }
+
+    /// Notes that these keys asked for another width or sign than `io` has for what enters or leaves the model.
+    pub fn note_overruled(&mut self, kind: Kind, keys: Vec<String>) {
+        self.overruled.extend(keys.into_iter().map(|key| (key, kind)));
     }
 
     /// Notes what left a node, narrow or as it was computed, where these keys had said something of it.
@@ -252,6 +263,11 @@ impl Asked {
             for (kind, name) in super::KINDS {
                 let Some((key, value)) = choices.of(kind).entries().into_iter().next() else { continue };
                 if !self.scopes.contains(&(at.clone(), kind)) {
+                    if self.overruled.contains(&(at.clone(), kind)) {
+                        let why = format!("io = \"{}\" says what enters and leaves the model", config.io.name());
+                        let hint = "io = \"float\", or leave the choice out";
+                        return silent(format!("{at}.{name}.{key} = {value}"), &why, hint);
+                    }
                     let (why, hint) = needs(kind);
                     return silent(
                         format!("{at}.{name}.{key} = {value}"),
@@ -275,7 +291,11 @@ impl Asked {
         for (kind, name) in super::KINDS.into_iter().filter(|(kind, _)| !self.kinds.contains(kind)) {
             let usual = Spec::usual(kind).entries();
             // What another choice demands of all kinds is none of this one.
-            let demanded = |key: &str| key == "scale" && config.requantize == MethodName::Shift;
+            let demanded = |key: &str| match key {
+                "scale" => config.requantize == MethodName::Shift,
+                "rounding" => kind != Kind::Weight && config.rounding_of_all() == config.of(kind).rounding,
+                _ => false,
+            };
             let of_kind = config.of(kind).filled(kind).entries();
             let mut others = of_kind.into_iter().filter(|(key, _)| !demanded(key));
             if let Some((key, value)) = others.find(|entry| !usual.contains(entry)) {

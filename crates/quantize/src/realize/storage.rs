@@ -31,9 +31,13 @@ fn unpack_operands(g: &mut Graph, id: NodeId) -> Result<bool> {
     if g.node(id).op.is_layer() || matches!(g.node(id).op, Op::Table) {
         return Ok(true);
     }
+    let stays = |v: ValueId| in_bytes(g.ty(v)).is_some() && g.constant(v).is_none();
+    if g.node(id).operands().any(stays) {
+        return Ok(false);
+    }
     for (i, v) in g.node(id).inputs.clone().into_iter().enumerate() {
         let Some((v, ty)) = v.and_then(|v| Some((v, in_bytes(g.ty(v))?))) else { continue };
-        let Some(packed) = g.constant(v).cloned() else { return Ok(false) };
+        let Some(packed) = g.constant(v).cloned() else { continue };
         let ty = ty.with_shape(packed.dims().to_vec());
         let name = g.fresh_name(&g.value(v).name.clone());
         let unpacked = g.add_const(&name, Tensor::from_ints(ty, &packed.ints()?)?);

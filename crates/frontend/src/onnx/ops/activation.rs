@@ -67,8 +67,20 @@ pub fn clip(site: &mut Site<'_>) -> Result<()> {
     }
     let (low, high) = (site.maybe(1)?, site.maybe(2)?);
     let known = [(1, "lower bound"), (2, "upper bound")].map(|(i, what)| site.known_floats(i, what));
-    let float = site.ty(&x).dtype == DType::F32;
-    if let (true, [Ok(low), Ok(high)]) = (float, known) {
+    let ty = site.ty(&x);
+    if let Some(quant) = &ty.quant {
+        // Bounds of integers are integers, whatever those stand for.
+        let bound = |i: usize, what: &str, open: f32| match site.constant(i, what)?.map(|t| t.ints()).transpose()? {
+            None => Ok(open),
+            Some(q) => match *q {
+                [q] => stands_for(quant, i32::try_from(q).map_err(|e| Error::new(format!("{what} {q}: {e}")))?),
+                _ => Err(Error::new(format!("expected a {what} of one element, found {}", q.len()))),
+            },
+        };
+        let (min, max) = (bound(1, "lower bound", f32::NEG_INFINITY)?, bound(2, "upper bound", f32::INFINITY)?);
+        return bounded(site, &x, min, max);
+    }
+    if let (true, [Ok(low), Ok(high)]) = (ty.dtype == DType::F32, known) {
         let one = |bound: Option<Vec<f32>>, open: f32| match bound.as_deref() {
             None => Ok(open),
             Some([b]) => Ok(*b),

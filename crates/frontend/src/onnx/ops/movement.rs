@@ -84,10 +84,13 @@ pub fn slice(site: &mut Site<'_>) -> Result<()> {
 pub fn pad(site: &mut Site<'_>) -> Result<()> {
     let x = site.input(0)?;
     let rank = site.shape(&x).rank();
+    let mode = site.text("mode", "constant")?;
     let (pads, value, axes) = match site.opset < 11 {
         true => (site.ints("pads")?, site.float("value", 0.0)?, None),
         false => {
-            let value = pad_value(&site.ty(&x), site.constant(2, "pad value")?.as_ref())?;
+            let given = site.constant(2, "pad value")?;
+            // The other modes take none.
+            let value = if mode == "constant" { pad_value(&site.ty(&x), given.as_ref())? } else { 0.0 };
             (site.known_ints(1, "pads")?, value, site.known_ints(3, "axes")?)
         }
     };
@@ -104,7 +107,7 @@ pub fn pad(site: &mut Site<'_>) -> Result<()> {
         begins[at] = *begin;
         ends[at] = *end;
     }
-    let mode = match site.text("mode", "constant")?.as_str() {
+    let mode = match mode.as_str() {
         "constant" => PadMode::Constant(value),
         "reflect" => PadMode::Reflect,
         "edge" => PadMode::Edge,
