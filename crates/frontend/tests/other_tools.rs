@@ -135,6 +135,44 @@ fn values_of_four_bits() {
     }
 }
 
+/// A number that none of the operand's integers stands for is one of the result's, or a float.
+#[test]
+fn numbers_between_integers() {
+    let base = |s: f32, to: f32, z: i64| {
+        let model = Model::new(13)
+            .input("x", DType::F32, &["1", "2", "3"])
+            .constant("s", &scalar(s))
+            .constant("z", &integers(DType::U8, &[], &[z]))
+            .constant("to.s", &scalar(to))
+            .constant("to.z", &integers(DType::U8, &[], &[128]));
+        pair(model, "x", "xd", "s z", &[])
+    };
+    let x = ramp(&[1, 2, 3]);
+    for value in [-1.0, 0.005, 5.0] {
+        let model = base(0.01, 0.02, 0).constant("p", &i64s(&[0, 0, 1, 0, 0, 1])).constant("v", &scalar(value)).node(
+            "Pad",
+            "xd p v",
+            "m",
+            vec![],
+        );
+        let model = pair(model, "m", "y", "to.s to.z", &[]).output("y");
+        runs_as_integers(&model, &x, 0.02);
+    }
+    for (high, floats) in [(0.35, 2), (0.0, 0), (99.0, 0)] {
+        let model = base(0.1, 0.005, 128).constant("high", &scalar(high)).node("Min", "xd high", "n", vec![]).node(
+            "Transpose",
+            "n",
+            "m",
+            vec![ints("perm", &[0, 2, 1])],
+        );
+        let model = pair(model, "m", "y", "to.s to.z", &[]).output("y");
+        let (file, g, left) = realized(&model);
+        assert_eq!(left.len(), floats, "{high}: {left:?}");
+        let [expected, found] = [file, g].map(|g| run(&g, std::slice::from_ref(&x))[0].f32s().unwrap().into_owned());
+        assert!(expected.iter().zip(&found).all(|(a, b)| (a - b).abs() <= 0.00501), "{high}: {expected:?} {found:?}");
+    }
+}
+
 #[test]
 fn parameters_in_other_places() {
     // The scale from a Constant node and shared by all, the type from an attribute, no zero point anywhere.

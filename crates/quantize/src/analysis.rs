@@ -2,7 +2,6 @@
 
 use crate::config::Rounding;
 use crate::equalize::{self, Factors};
-use crate::rules::keeps_quantization;
 use crate::samples::{Samples, spread};
 use lowbit_ir::{
     Customs, Def, Engine, Error, Graph, Node, NodeId, Op, Result, Tensor, Type, Users, ValueId, check_float_mode,
@@ -310,7 +309,7 @@ fn same_integers(g: &Graph, users: &Users, v: ValueId, like: &Type, rounding: Ro
     same.iter().find(|q| rounding_of(g, **q) == rounding).or(same.first()).copied()
 }
 
-/// How a value's integers were rounded, by whoever made them before they were moved or limited.
+/// How a value's integers were rounded, by whoever made them before they were limited.
 fn rounding_of(g: &Graph, v: ValueId) -> Rounding {
     let mut at = Some(v);
     while let Some((v, node)) = at.and_then(|v| Some((v, g.node(g.producer(v)?)))) {
@@ -318,7 +317,8 @@ fn rounding_of(g: &Graph, v: ValueId) -> Rounding {
             Op::Quantize { rounding } => return *rounding,
             Op::Requantize(r) | Op::QAdd(r) | Op::QMul(r) => return r.rounding,
             Op::QAvgPool(pool) => return pool.rescale.rounding,
-            op if keeps_quantization(op) && g.ty(v).is_quantized() => at = node.input(0),
+            // A limit is its kernel's; what is moved was rounded before, and is what it was.
+            Op::Relu | Op::Clip { .. } if g.ty(v).is_quantized() => at = node.input(0),
             _ => break,
         }
     }

@@ -339,9 +339,15 @@ impl Annotator<'_> {
             }
             let (bits, signed) = (dtype.bits() as u8, dtype.range().is_some_and(|r| r.0 < 0));
             (request.bits, request.signed) = (bits, signed);
-            let differs = |s: &Spec| s.bits.is_some_and(|b| b != bits) || s.signed.is_some_and(|s| s != signed);
+            // What the caller quantizes, the caller rounds.
+            let entering = self.g.value(value).def == Def::Input;
+            let rounds = |s: &Spec| entering && s.rounding.is_some();
+            let width = |s: &Spec| s.bits.is_some_and(|b| b != bits) || s.signed.is_some_and(|s| s != signed);
+            let differs = |s: &Spec| width(s) || rounds(s);
             // Who asks for another width, and speaks of nothing else, has no say here.
-            let has_say = |s: &Spec| !differs(s) || !Spec { bits: None, signed: None, ..s.clone() }.is_open();
+            let others =
+                |s: &Spec| Spec { bits: None, signed: None, rounding: s.rounding.filter(|_| !entering), ..s.clone() };
+            let has_say = |s: &Spec| !differs(s) || !others(s).is_open();
             let (heard, unheard): (Vec<_>, Vec<_>) = said.iter().partition(|say| has_say(say.spec));
             let names = |all: Vec<&Say>| all.into_iter().map(|say| say.key.clone()).collect::<Vec<_>>();
             (keys, overruled) = (names(heard), names(unheard));
@@ -518,10 +524,14 @@ impl Annotator<'_> {
         let (mut todo, mut seen) = (vec![id], HashSet::new());
         while let Some(id) = todo.pop() {
             let outputs = &self.g.node(id).outputs;
-            if self.simulated.keys().any(|(of, r)| r.kind == Kind::Input && outputs.contains(of)) {
+            let users = self.g.users();
+            let read = |v: &ValueId| !users.of(*v).is_empty() || self.g.is_output(*v);
+            let narrow = |((of, r), s): (&(ValueId, Request), &ValueId)| {
+                r.kind == Kind::Input && outputs.contains(of) && read(s)
+            };
+            if self.simulated.iter().any(narrow) {
                 return true;
             }
-            let users = self.g.users();
             let readers = outputs.iter().flat_map(|v| users.of(*v)).map(|(reader, _)| *reader);
             let fused = |r: &NodeId| self.decisions.get(r) == Some(&Decision::Fused);
             todo.extend(readers.filter(|r| fused(r) && seen.insert(*r)));

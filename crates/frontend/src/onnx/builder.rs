@@ -208,13 +208,19 @@ impl Builder {
         }
     }
 
-    /// What a value of the graph is known to be although it stays there: a constant that is dequantized, as quantizers
-    /// write parameters of operators.
+    /// What a value of the graph is known to be although it stays there: a constant that is dequantized, or quantized
+    /// before that, as quantizers write parameters of operators.
     pub fn dequantized(&self, v: ValueId) -> Result<Option<Tensor>> {
-        let node = self.graph.producer(v).map(|id| self.graph.node(id)).filter(|n| n.op == Op::Dequantize);
-        let Some(known) = node.and_then(|n| self.graph.constant(n.input(0)?)) else { return Ok(None) };
+        let Some(node) = self.graph.producer(v).map(|id| self.graph.node(id)) else { return Ok(None) };
+        let (Op::Dequantize | Op::Quantize { .. }, Some(x)) = (&node.op, node.input(0)) else { return Ok(None) };
+        let known = match self.graph.constant(x) {
+            Some(known) => Some(known.clone()),
+            None if node.op == Op::Dequantize => self.dequantized(x)?,
+            None => None,
+        };
+        let Some(known) = known else { return Ok(None) };
         let types = std::slice::from_ref(self.graph.ty(v));
-        Ok(interp::eval(&Op::Dequantize, &[Some(known)], types, &self.customs)?.into_iter().next())
+        Ok(interp::eval(&node.op, &[Some(&known)], types, &self.customs)?.into_iter().next())
     }
 
     /// The item as a value of the graph.

@@ -188,7 +188,7 @@ impl Scopes {
                 convolutions += 1;
                 skip = (convolutions <= config.skip_k_conv).then(|| format!("skip_k_conv = {}", config.skip_k_conv));
             }
-            let dense = matches!(node.op, Op::MatMul(_)) && node.input(1).is_some_and(|w| g.constant(w).is_some());
+            let dense = matches!(node.op, Op::MatMul(_)) && node.operands().take(2).any(|w| g.constant(w).is_some());
             products += usize::from(dense);
             if config.skip_dense && dense {
                 skip = Some("skip_dense = true".into());
@@ -278,7 +278,11 @@ impl Asked {
             }
             if let Some(output) = choices.output.filter(|_| !self.outputs.contains(&at)) {
                 let (value, why, hint) = match output {
-                    Output::Narrow => ("narrow", "nothing of that name computes on integers", "say it of what does"),
+                    Output::Narrow => (
+                        "narrow",
+                        "nothing of that name leaves integers that somebody reads",
+                        "say it of what computes on integers; activation.bits is the width of what a layer computes",
+                    ),
                     Output::Wide => (
                         "wide",
                         "all of that name is read as integers, or leaves the model as such",
