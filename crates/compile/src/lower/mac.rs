@@ -444,7 +444,9 @@ fn rows(
     let Geometry { window, channels, depthwise, .. } = geo;
     // Enough tiles for some threads, and lines that stay in the nearest cache.
     let line = shape.row_bytes(window.output[1]).max(1) * window.strides[0];
-    let rows = (LINE_BYTES / line).clamp(LINES, 2 * LINES).min(window.output[0].div_ceil(4)).max(1);
+    // Where much is computed of a line, copying one that another tile copies too costs little beside an idle thread.
+    let least = if depthwise || window.pixel < 32 { LINES } else { 1 };
+    let rows = (LINE_BYTES / line).clamp(least, 2 * LINES).min(window.output[0].div_ceil(4)).max(1);
     let kind = Kind::QRow(QRow {
         row,
         window,
@@ -469,7 +471,7 @@ fn rows(
 /// Output rows a tile of a convolution by rows, or twice as many: their windows overlap, and what they share is copied once.
 const LINES: usize = 4;
 /// Bytes of input of a tile up to which there are more rows.
-const LINE_BYTES: usize = 1 << 13;
+const LINE_BYTES: usize = 1 << 12;
 
 /// The row that computes an integer layer by rows, where that is faster than a row that needs `other` of the CPU.
 fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, other: Features) -> Option<&'static rowconv::QRow> {

@@ -1,6 +1,6 @@
-//! AVX-512 tiles of neighbouring pixels: few output channels, many products.
+//! AVX-512 tiles of neighbouring pixels.
 //!
-//! These are the tiles of `gemm` for 16 and 32 channels, with the same accumulators and the same end. There every row of a
+//! These are the tiles of `gemm` for 64, 32 and 16 channels, with the same accumulators and the same end. There every row of a
 //! tile has a pointer for each tap, more than registers hold. Here the pixels of a tile are neighbours, so the distance
 //! from one to the next is known when this is compiled, and one pointer serves them all; a kernel row's taps follow each
 //! other without a gap and are one run of bytes.
@@ -8,15 +8,19 @@
 use super::{QArgs, Shape};
 use crate::gemm;
 use crate::gemm::avx512::{MR, NR, q8_finish, q8_offset};
-use crate::requant::Epilogue;
+use crate::requant::{Epilogue, Requant};
 use crate::x86::unroll;
 use core::arch::x86_64::*;
 
 /// Layers for tiles of `P` pixels a group, which have `NR / P` channels: those for which no wider group would do.
 pub fn suits<const P: usize>(shape: &Shape) -> bool {
-    let (most, least) = (NR / P, if P == 4 { 0 } else { NR / (2 * P) });
-    let known = matches!(shape.stride * shape.channels, 16 | 32 | 64);
-    !shape.depthwise && known && shape.taps() > 1 && shape.outputs > least && shape.outputs <= most
+    let channels = match P {
+        1 => shape.outputs > 32,
+        2 => (17..=32).contains(&shape.outputs),
+        _ => (1..=16).contains(&shape.outputs),
+    };
+    let known = matches!((shape.stride * shape.channels, P), (16 | 32 | 64, _) | (128 | 256, 1));
+    !shape.depthwise && known && shape.taps() > 1 && channels
 }
 
 /// Groups of four bytes of a kernel row.
@@ -24,16 +28,22 @@ fn row_groups(shape: &Shape) -> usize {
     (shape.kernel[1] * shape.channels).div_ceil(4)
 }
 
-/// Bytes of packed weights.
-pub fn packed<const P: usize>(shape: &Shape) -> usize {
+/// Bytes of a panel's packed weights.
+fn panel_bytes<const P: usize>(shape: &Shape) -> usize {
     shape.kernel[0] * row_groups(shape) * NR / P * 4
 }
 
-/// Packs `[kernel row][group of its bytes][channel][4]`.
+/// Bytes of packed weights.
+pub fn packed<const P: usize>(shape: &Shape) -> usize {
+    shape.outputs.div_ceil(NR / P) * panel_bytes::<P>(shape)
+}
+
+/// Packs `[panel of channels][kernel row][group of its bytes][channel][4]`.
 pub fn pack<const P: usize>(shape: &Shape, w: &[i8], out: &mut [i8]) {
-    let (row, groups) = (shape.kernel[1] * shape.channels, row_groups(shape));
+    let (row, groups, panel) = (shape.kernel[1] * shape.channels, row_groups(shape), panel_bytes::<P>(shape).max(1));
     for (i, slot) in out.iter_mut().enumerate() {
-        let (byte, output, group) = (i % 4, i / 4 % (NR / P), i / 4 / (NR / P));
+        let (first, i) = (i / panel * (NR / P), i % panel);
+        let (byte, output, group) = (i % 4, first + i / 4 % (NR / P), i / 4 / (NR / P));
         let (ky, at) = (group / groups, group % groups * 4 + byte);
         let from = (output * shape.kernel[0] + ky) * row + at;
         *slot = if output < shape.outputs && at < row { w.get(from).copied().unwrap_or(0) } else { 0 };
@@ -45,19 +55,23 @@ pub fn pack<const P: usize>(shape: &Shape, w: &[i8], out: &mut [i8]) {
 pub unsafe fn run<const P: usize>(a: &QArgs) {
     // SAFETY: passed on, with the distance between pixels that the shape has.
     unsafe {
-        match a.shape.stride * a.shape.channels {
-            16 => row::<P, 16>(a),
-            32 => row::<P, 32>(a),
-            _ => row::<P, 64>(a),
+        for panel in 0..a.shape.outputs.div_ceil(NR / P) {
+            match a.shape.stride * a.shape.channels {
+                16 => row::<P, 16>(a, panel),
+                32 => row::<P, 32>(a, panel),
+                64 => row::<P, 64>(a, panel),
+                128 => row::<P, 128>(a, panel),
+                _ => row::<P, 256>(a, panel),
+            }
         }
     }
 }
 
-/// A row in tiles of as equal a size as there can be, as a small one at the end would cost as much as a large one.
+/// A panel's channels of a row, in tiles of as equal a size as there can be, as a small one at the end would cost as much as a large one.
 ///
 /// # Safety
 /// As [`super::QRow::run`]; output pixels are `STEP` bytes apart in the input.
-unsafe fn row<const P: usize, const STEP: usize>(a: &QArgs) {
+unsafe fn row<const P: usize, const STEP: usize>(a: &QArgs, panel: usize) {
     let groups = a.pixels.div_ceil(P);
     let tiles = groups.div_ceil(MR).max(1);
     let mut group = 0;
@@ -73,32 +87,34 @@ unsafe fn row<const P: usize, const STEP: usize>(a: &QArgs) {
             _ => tile::<6, 4, P, STEP>,
         };
         // SAFETY: the caller's promise; the instance has as many groups as the tile.
-        unsafe { tile(a, first, last - first) };
+        unsafe { tile(a, panel, first, last - first) };
         group = end;
     }
 }
 
-/// `pixels` output pixels from `first` on, in the last of `G` groups of `P`, each of `V` registers.
+/// A panel's channels of `pixels` output pixels from `first` on, in the last of `G` groups of `P`, each of `V` registers.
 ///
 /// # Safety
 /// As [`row`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn tile<const G: usize, const V: usize, const P: usize, const STEP: usize>(
     a: &QArgs,
+    panel: usize,
     first: usize,
     pixels: usize,
 ) {
     let (outputs, run) = (a.shape.outputs, a.shape.kernel[1] * a.shape.channels);
+    let channel = panel * (NR / P);
     // SAFETY: a row is readable for all taps of the last pixel and SLACK bytes beyond, which are more than the P - 1
     // pixels of at most 64 bytes that a group may lack and the rest of a group of four bytes; weights are whole registers
     // for each group of a kernel row, bias and multipliers have 64 entries; outputs are written within `pixels`.
     unsafe {
         let mut acc = [[_mm512_setzero_si512(); V]; G];
         unroll!(V, v => {
-            let bias = _mm512_loadu_si512(a.bias.add(16 * (v % (V / P))).cast());
+            let bias = _mm512_loadu_si512(a.bias.add(channel + 16 * (v % (V / P))).cast());
             unroll!(G, g => acc[g][v] = bias);
         });
-        let mut w = a.w;
+        let mut w = a.w.add(panel * panel_bytes::<P>(&a.shape));
         for ky in 0..a.shape.kernel[0] {
             let x = (*a.x.add(ky)).add(first * STEP);
             for k in (0..run).step_by(4) {
@@ -116,11 +132,12 @@ unsafe fn tile<const G: usize, const V: usize, const P: usize, const STEP: usize
             }
         }
         let mut sums = [0; MR * 4];
+        let how = Requant { scales: a.requant.scales.from(channel), ..a.requant };
         let epilogue = match a.residual {
-            None => Epilogue::Requant(a.requant),
+            None => Epilogue::Requant(how),
             Some(mut other) => {
-                other.r = other.r.add(first * other.r_stride);
-                Epilogue::RequantAdd(a.requant, other)
+                other.r = other.r.add(first * other.r_stride + channel);
+                Epilogue::RequantAdd(how, other)
             }
         };
         if !a.offset.is_null() {
@@ -128,15 +145,15 @@ unsafe fn tile<const G: usize, const V: usize, const P: usize, const STEP: usize
         }
         let end = gemm::QArgs {
             rows: pixels,
-            cols: outputs,
+            cols: (outputs - channel).min(NR / P),
             x: core::ptr::null(),
             taps: 0,
             k: 0,
             w: a.w,
-            bias: a.bias,
-            offset: a.offset,
+            bias: a.bias.add(channel),
+            offset: a.offset.wrapping_add(channel),
             sums: sums.as_ptr(),
-            y: a.y.add(first * outputs),
+            y: a.y.add(first * outputs + channel),
             y_stride: outputs,
             epilogue,
         };

@@ -70,6 +70,16 @@ pub static Q8: &[QRow] = &[
     },
     #[cfg(target_arch = "x86_64")]
     QRow {
+        name: "u8i8_rowconv_6x64__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        suits: avx512_tile::suits::<1>,
+        least: 12,
+        packed: avx512_tile::packed::<1>,
+        pack: avx512_tile::pack::<1>,
+        run: avx512_tile::run::<1>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QRow {
         name: "u8i8_rowconv_12x32__avx512vnni",
         needs: crate::x86::AVX512_VNNI,
         suits: avx512_tile::suits::<2>,

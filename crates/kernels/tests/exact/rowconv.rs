@@ -21,6 +21,9 @@ fn shapes(random: &mut Random) -> Vec<Shape> {
             });
         }
     }
+    for (outputs, channels) in [(64, 64), (100, 128), (128, 64), (130, 256)] {
+        shapes.push(Shape { kernel: [3, 3], stride: 1, channels, outputs, depthwise: false, residual: outputs == 64 });
+    }
     for outputs in 1..=70 {
         for kernel in [[3, 3], [7, 7], [5, 5], [1, 3], [3, 1], [2, 2]] {
             let (stride, channels) = (1 + random.below(3), 1 + random.below(6));
