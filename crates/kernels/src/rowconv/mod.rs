@@ -73,7 +73,7 @@ pub static Q8: &[QRow] = &[
         name: "u8i8_rowconv_6x64__avx512vnni",
         needs: crate::x86::AVX512_VNNI,
         suits: avx512_tile::suits::<1>,
-        least: 12,
+        least: 8,
         packed: avx512_tile::packed::<1>,
         pack: avx512_tile::pack::<1>,
         run: avx512_tile::run::<1>,
