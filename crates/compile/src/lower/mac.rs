@@ -468,7 +468,8 @@ fn rows(
     Ok(())
 }
 
-/// Output rows a tile of a convolution by rows, or twice as many: their windows overlap, and what they share is copied once.
+/// Output rows a tile of a convolution by rows, fewer where much is computed of a line, twice as many where lines are short:
+/// their windows overlap, and what they share is copied once.
 const LINES: usize = 4;
 /// Bytes of input of a tile up to which there are more rows.
 const LINE_BYTES: usize = 1 << 12;

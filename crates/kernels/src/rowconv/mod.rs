@@ -1,7 +1,7 @@
 //! Convolution of one output row whose input rows lie in memory with their padding.
 //!
-//! Where channels are few, a pointer a tap costs more than the tap's products. Here a row is one run of bytes, so that a
-//! register takes several neighbouring pixels.
+//! A pointer for each pixel and tap costs time, and where channels are few more than the tap's products. Here a row is one
+//! run of bytes: neighbouring pixels are at a known distance, or lie in one register.
 //!
 //! ## Contract
 //! One call computes `pixels` consecutive output pixels of all channels, `pixels >= 1`. `x[ky]` leads to the input row of

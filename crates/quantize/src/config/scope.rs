@@ -133,12 +133,11 @@ impl Scopes {
             .flatten()
             .filter_map(|p| Some(Say { key: layer_key(p), spec: config.layer.get(p)?.of(kind) }));
         let (of_op, of_layers): (Vec<_>, Vec<_>) = (of_op.into_iter().collect(), of_layers.collect());
-        let keyed = |say: &[Say<'c>]| say.iter().map(|s| (s.key.clone(), s.spec)).collect::<Vec<_>>();
-        let levels = keyed(&of_op).into_iter().chain([("the rule's".to_string(), rule)]).chain(keyed(&of_layers));
         let name = super::name(kind);
+        let keyed = |say: &[Say<'c>]| say.iter().map(|s| (format!("{}.{name}", s.key), s.spec)).collect::<Vec<_>>();
+        let levels = keyed(&of_op).into_iter().chain([(format!("the rule's {name}"), rule)]).chain(keyed(&of_layers));
         let (mut spec, mut rounding) = (config.of(kind).clone(), name.to_string());
         for (key, own) in levels.filter(|(_, own)| !own.is_open()) {
-            let key = if key == "the rule's" { format!("{key} {name}") } else { format!("{key}.{name}") };
             // Who says nothing of the sign speaks of the one that is in force.
             if own.narrow == Some(true) && own.signed.or(spec.signed).or(Spec::usual(kind).signed) == Some(false) {
                 return Err(Error::new(format!("{key}.narrow = true has no effect on unsigned integers"))
