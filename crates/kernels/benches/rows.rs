@@ -259,20 +259,26 @@ impl Bench {
             depthwise(24, 1),
             depthwise(96, 1),
         ] {
-            let shape = rowconv::Shape { kernel: [3, 3], stride, channels, outputs, depthwise, residual: false };
+            let strides = [stride; 2];
+            let shape = rowconv::Shape { kernel: [3, 3], strides, channels, outputs, depthwise, residual: false };
             if row.needs != Features::NONE && !(row.suits)(&shape) {
                 continue;
             }
             let (pixels, padded) = (112, rowconv::padded(outputs));
-            let line = aligned(shape.row_bytes(pixels) + SLACK, 3u8);
-            let x = [line.as_ptr(); 3];
+            let line = shape.row_bytes(pixels).next_multiple_of(64);
+            let x = aligned(3 * line + SLACK, 3u8);
+            let mut scratch = aligned((row.scratch)(&shape, pixels), 0u8);
             let w = aligned((row.packed)(&shape), 1i8);
             let (bias, float) = (aligned(padded, 5i32), aligned(padded, 0.01f32));
             let y = aligned(pixels * outputs, 0u8);
             let args = rowconv::QArgs {
                 shape,
+                lines: 1,
                 pixels,
+                first: 0,
+                last: outputs,
                 x: x.as_ptr(),
+                line,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
                 offset: std::ptr::null(),
@@ -285,6 +291,7 @@ impl Bench {
                     hi: 255,
                 },
                 residual: None,
+                scratch: scratch.as_mut_ptr(),
             };
             // SAFETY: as above; the row suits the shape.
             let cycles = self.cycles(|| unsafe { (row.run)(black_box(&args)) });

@@ -17,6 +17,8 @@ impl Features {
     pub const AVX512_VBMI: Features = Features(1 << 3);
     /// x86 AVX-VNNI: byte dot products on 256-bit registers, without AVX-512.
     pub const AVX_VNNI: Features = Features(1 << 4);
+    /// x86 AMX: tiles of bytes, which the operating system must have allowed the process to use.
+    pub const AMX_INT8: Features = Features(1 << 5);
 
     /// Both sets.
     pub const fn and(self, other: Features) -> Features {
@@ -44,6 +46,7 @@ macro_rules! detect {
                 ($crate::Features::AVX512, avx512),
                 ($crate::Features::AVX512_VNNI, avx512 && has!("avx512vnni")),
                 ($crate::Features::AVX512_VBMI, avx512 && has!("avx512vbmi")),
+                ($crate::Features::AMX_INT8, avx512 && $crate::allow_amx!()),
             ];
             found.into_iter().filter(|(_, here)| *here).fold($crate::Features::NONE, |all, (f, _)| all.and(f))
         }
@@ -53,12 +56,44 @@ macro_rules! detect {
     }};
 }
 
-/// The row sets a user can force by name, oldest first: `scalar`, `avx2`, `avxvnni`, `avx512vnni`.
+/// Whether this CPU has AMX's tiles of bytes and the operating system lets this process use them, for which it is asked:
+/// the tiles make what it keeps of every thread larger, so that Linux gives them to those who ask.
+#[cfg(target_arch = "x86_64")]
+#[macro_export]
+macro_rules! allow_amx {
+    () => {{
+        use ::std::arch::x86_64::{__cpuid_count, _xgetbv};
+        // Leaf 7: AMX-TILE and AMX-INT8. XCR0: the system keeps the tiles' shapes and the tiles.
+        const TILES: u32 = 1 << 24 | 1 << 25;
+        const KEPT: u64 = 1 << 17 | 1 << 18;
+        // SAFETY: a CPU with AVX has XGETBV.
+        let here = __cpuid_count(7, 0).edx & TILES == TILES
+            && ::std::arch::is_x86_feature_detected!("avx")
+            && unsafe { _xgetbv(0) } & KEPT == KEPT;
+        here && {
+            let mut result: i64 = 158;
+            // SAFETY: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) reads and writes no memory; a system that does
+            // not know it gives an error.
+            #[cfg(target_os = "linux")]
+            unsafe {
+                ::std::arch::asm!(
+                    "syscall",
+                    inlateout("rax") result, in("rdi") 0x1023u64, in("rsi") 18u64, out("rcx") _, out("r11") _,
+                    options(nostack),
+                );
+            }
+            result == 0
+        }
+    }};
+}
+
+/// The row sets a user can force by name, oldest first: `scalar`, `avx2`, `avxvnni`, `avx512vnni`, `amx`.
 pub static SETS: &[(&str, Features)] = &[
     ("scalar", Features::NONE),
     ("avx2", Features::AVX2),
     ("avxvnni", Features::AVX2.and(Features::AVX_VNNI)),
     ("avx512vnni", Features::AVX2.and(Features::AVX512).and(Features::AVX512_VNNI)),
+    ("amx", Features::AVX2.and(Features::AVX512).and(Features::AVX512_VNNI).and(Features::AMX_INT8)),
 ];
 
 /// What every table's rows have in common.

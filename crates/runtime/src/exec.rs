@@ -67,7 +67,7 @@ pub fn tiles(kind: &Kind) -> usize {
         Kind::QDw(s) => s.window.rows(),
         Kind::QDw16(s) => s.window.rows(),
         Kind::QRow(s) if s.window.pixels() == 0 => 0,
-        Kind::QRow(s) => s.window.batch * ceil(s.window.output[0], s.rows),
+        Kind::QRow(s) => s.tiles().into_iter().fold(s.window.batch, |all, n| all * n),
         Kind::QDw16W16(s) => s.window.rows(),
         Kind::QDw8W16(s) => s.window.rows(),
         Kind::FDw(s) => s.window.rows(),
@@ -373,39 +373,48 @@ unsafe fn copy_lines(s: &QRow, image: usize, top: isize, lines: usize, x: *const
 }
 
 unsafe fn qrow(s: &QRow, tile: usize, memory: &Memory<'_>, scratch: *mut u8) {
-    let [height, width] = s.window.output;
-    let tiles = height.div_ceil(s.rows).max(1);
-    let (image, first) = (tile / tiles, tile % tiles * s.rows);
-    let rows = s.rows.min(height.saturating_sub(first));
-    let pointers: *mut *const u8 = scratch.cast();
-    let lines = scratch.wrapping_add(s.pointers_bytes());
-    let top = (first * s.window.strides[0]) as isize - s.window.pads[0] as isize;
-    // SAFETY: the scratch holds the pointers and the lines of a tile (Kind::scratch), a line holds a row's bytes and the
-    // slack behind them; the shape suits the kernel, which has as many weights as it asks for (Kind::check).
+    let ([height, width], strides) = (s.window.output, s.window.strides);
+    // Neighbouring tiles are of the same channels, whose weights are in the caches then.
+    let [down, along, _] = s.tiles();
+    let (part, tile) = (tile / (s.window.batch * down * along), tile % (s.window.batch * down * along));
+    let (image, top, left) = (tile / (down * along), tile / along % down, tile % along);
+    let (top, left, first) = (top * s.tile.lines, left * s.tile.pixels, part * s.tile.channels);
+    let lines = s.tile.lines.min(height.saturating_sub(top));
+    // SAFETY: the scratch holds the lines of a tile, with the slack behind them, and what the kernel asks for (Kind::check);
+    // a tile that copies lines has all pixels of them; the shape suits the kernel, which has as many weights as it asks for.
     unsafe {
-        copy_lines(s, image, top, s.lines(rows), memory.at(s.x), lines);
-        for row in 0..rows {
-            for ky in 0..s.window.kernel[0] {
-                let line = row * s.window.strides[0] + ky * s.window.dilations[0];
-                *pointers.add(ky) = lines.wrapping_add(line * s.line_bytes()).cast_const();
+        let x = match s.window.is_within() {
+            true => {
+                let line = (image * s.window.input[0] + top * strides[0]) * s.line_bytes();
+                memory.at(s.x.plus(line + left * strides[1] * s.window.pixel))
             }
-            let at = (image * height + first + row) * width * s.channels;
-            (s.row.run)(&rowconv::QArgs {
-                shape: s.shape(),
-                pixels: width,
-                x: pointers.cast_const(),
-                w: memory.at(s.w),
-                bias: memory.at(s.bias),
-                offset: s.offset.map_or(std::ptr::null(), |o| memory.at(o)),
-                y: memory.at_mut(s.y.plus(at)),
-                requant: requant_at(&s.requant, 0, memory),
-                residual: s.residual.map(|(other, add)| requant::Residual {
-                    r: memory.at(other.plus(at)),
-                    r_stride: s.channels,
-                    add,
-                }),
-            });
-        }
+            false => {
+                let above = (top * strides[0]) as isize - s.window.pads[0] as isize;
+                copy_lines(s, image, above, s.lines(lines), memory.at(s.x), scratch);
+                scratch.cast_const()
+            }
+        };
+        let at = ((image * height + top) * width + left) * s.channels;
+        (s.row.run)(&rowconv::QArgs {
+            shape: s.shape(),
+            lines,
+            pixels: s.tile.pixels.min(width - left),
+            first,
+            last: first.saturating_add(s.tile.channels).min(s.channels),
+            x,
+            line: s.line_bytes(),
+            w: memory.at(s.w),
+            bias: memory.at(s.bias),
+            offset: s.offset.map_or(std::ptr::null(), |o| memory.at(o)),
+            y: memory.at_mut(s.y.plus(at)),
+            requant: requant_at(&s.requant, 0, memory),
+            residual: s.residual.map(|(other, add)| requant::Residual {
+                r: memory.at(other.plus(at)),
+                r_stride: s.channels,
+                add,
+            }),
+            scratch: scratch.wrapping_add(s.copied_bytes()),
+        });
     }
 }
 

@@ -374,10 +374,20 @@ impl Window {
         self.kernel == [1, 1] && self.strides == [1, 1] && self.pads == [0, 0] && self.input == self.output
     }
 
+    /// Whether no tap lies in the padding.
+    pub fn is_within(&self) -> bool {
+        let last = |n: usize, by: usize| product([n.saturating_sub(1), by]);
+        (0..2).all(|axis| {
+            let end = last(self.output[axis], self.strides[axis])
+                .saturating_add(last(self.kernel[axis], self.dilations[axis]));
+            self.pads[axis] == 0 && end < self.input[axis]
+        })
+    }
+
     /// The sizes of a convolution by rows of u8; its columns are neighbours.
     pub fn row_shape(&self, outputs: usize, depthwise: bool, residual: bool) -> rowconv::Shape {
-        let (kernel, stride, channels) = (self.kernel, self.strides[1], self.pixel);
-        rowconv::Shape { kernel, stride, channels, outputs, depthwise, residual }
+        let (kernel, strides, channels) = (self.kernel, self.strides, self.pixel);
+        rowconv::Shape { kernel, strides, channels, outputs, depthwise, residual }
     }
 
     /// Kernel taps.

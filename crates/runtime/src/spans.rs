@@ -2,7 +2,7 @@
 
 use crate::program::{
     AccumulatorRow, Affines, AverageAny, Dw, Entries, Epilogue, Epilogue16, FloatEpilogue, Gather, Gemm, Indices, Kind,
-    MapFn, Narrow, Panel, Place, PoolKind, QMatMul, QRow, Scales, Span, Window, ZipFn, product, type_bytes,
+    LineTile, MapFn, Narrow, Panel, Place, PoolKind, QMatMul, QRow, Scales, Span, Window, ZipFn, product, type_bytes,
 };
 use lowbit_ir::{Error, Result, Type};
 use lowbit_kernels::{Features, Row, copy, dwconv, elementwise, gemm, pool, rowconv, rows};
@@ -272,13 +272,14 @@ impl QRow {
     }
 
     fn scratch(&self) -> usize {
-        self.pointers_bytes().saturating_add(product([self.lines(self.rows), self.line_bytes()]))
+        let pixels = product([self.tile.lines, self.tile.pixels]);
+        self.copied_bytes().saturating_add((self.row.scratch)(&self.shape(), pixels))
     }
 
     fn check(&self, isa: Features) -> Result<()> {
         row(self.row, rowconv::Q8, isa)?;
         pixels(&self.window, 1)?;
-        fits(self.window.dilations[1] == 1, "neighbouring columns")?;
+        fits(self.window.dilations == [1, 1], "neighbouring lines and columns")?;
         fits(!self.depthwise || self.channels <= self.window.pixel, "channels within a pixel")?;
         let k = if self.depthwise { 1 } else { self.window.pixel };
         fits(
@@ -287,7 +288,12 @@ impl QRow {
         )?;
         fits((self.row.suits)(&self.shape()), "a shape that suits the kernel")?;
         fits(self.w_bytes == (self.row.packed)(&self.shape()), "whole weights")?;
-        fits(self.rows > 0 && self.rows <= self.window.output[0].max(1), "tiles")
+        let LineTile { lines, pixels, channels } = self.tile;
+        let [height, width] = self.window.output.map(|n| n.max(1));
+        let within = (1..=height).contains(&lines) && (1..=width).contains(&pixels);
+        fits(within && (pixels == width || lines == 1 && self.window.is_within()), "tiles")?;
+        let panels = channels > 0 && (channels >= self.channels || channels.is_multiple_of(self.row.panel.max(1)));
+        fits(panels, "tiles of whole panels")
     }
 
     fn places_mut(&mut self) -> Vec<&mut Place> {

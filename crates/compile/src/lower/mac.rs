@@ -11,7 +11,7 @@ use lowbit_ir::{DType, Error, Graph, Quant, Result, Tensor, Type, ValueId, bound
 use lowbit_kernels::requant::AddParams;
 use lowbit_kernels::{Features, SLACK, copy, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::program::{
-    Cut, Dw, Epilogue, FMatMul, FloatEpilogue, Gemm, Offset, Panel, QMatMul, QRow, Requant, Requant16, Scales, Window,
+    Cut, Dw, Epilogue, FMatMul, FloatEpilogue, Gemm, LineTile, Offset, Panel, QMatMul, QRow, Requant, Requant16, Scales, Window,
 };
 use lowbit_runtime::{Kind, Place};
 
@@ -442,11 +442,7 @@ fn rows(
     };
     let y = cx.define(chain.output, geo.layout)?;
     let Geometry { window, channels, depthwise, .. } = geo;
-    // Enough tiles for some threads, and lines that stay in the nearest cache.
-    let line = shape.row_bytes(window.output[1]).max(1) * window.strides[0];
-    // Where much is computed of a line, copying one that another tile copies too costs little beside an idle thread.
-    let least = if depthwise || window.pixel < 32 { LINES } else { 1 };
-    let rows = (LINE_BYTES / line).clamp(least, 2 * LINES).min(window.output[0].div_ceil(4)).max(1);
+    let tile = line_tile(&window, &shape, row);
     let kind = Kind::QRow(QRow {
         row,
         window,
@@ -461,26 +457,55 @@ fn rows(
         y,
         requant,
         residual,
-        rows,
+        tile,
     });
     let macs = macs(cx.g, chain.mac);
     cx.step(&chain.nodes, kind, macs);
     Ok(())
 }
 
-/// Output rows a tile of a convolution by rows, fewer where much is computed of a line, twice as many where lines are short:
-/// their windows overlap, and what they share is copied once.
-const LINES: usize = 4;
-/// Bytes of input of a tile up to which there are more rows.
-const LINE_BYTES: usize = 1 << 12;
+/// Bytes of weights of a tile of lines that should stay in the second-level cache.
+const LINE_WEIGHTS: usize = 192 * 1024;
+/// Bytes of input lines of a tile that should stay near.
+const LINE_BYTES: usize = 32 * 1024;
+/// Pixels of a tile of a single line: a multiple of what any kernel takes at once.
+const LINE_PIXELS: usize = 96;
+/// Tiles that a layer should have at least.
+const LINE_TILES: usize = 8;
+
+/// Tiles enough for some threads, whose weights and lines stay in the caches.
+fn line_tile(window: &Window, shape: &rowconv::Shape, row: &rowconv::QRow) -> LineTile {
+    let [height, width] = window.output.map(|n| n.max(1));
+    let parts = match row.panel {
+        usize::MAX => 1,
+        panel => (row.packed)(shape).div_ceil(LINE_WEIGHTS).min(shape.outputs.div_ceil(panel)),
+    };
+    let channels = shape.outputs.div_ceil(parts.max(1)).next_multiple_of(row.panel.min(shape.outputs).max(1));
+    let parts = shape.outputs.div_ceil(channels).max(1);
+    let tiles = LINE_TILES.div_ceil(window.batch.max(1) * parts);
+    if height == 1 && window.is_within() {
+        let pixels = (LINE_BYTES / shape.step().max(1)).min(width.div_ceil(tiles)).next_multiple_of(LINE_PIXELS);
+        return LineTile { lines: 1, pixels: pixels.min(width), channels };
+    }
+    let line = (shape.row_bytes(width) * window.strides[0]).max(1);
+    let most = (LINE_BYTES / line).clamp(1, height.div_ceil(tiles));
+    // Lines that windows share are copied for each tile, which is worth about a seventh of computing them; and what
+    // is left of an odd number of tiles keeps but one of two threads busy.
+    let cost = |lines: usize| {
+        let tiles = (height.div_ceil(lines) * parts * window.batch).next_multiple_of(2);
+        tiles * (7 * lines + (lines + window.kernel[0] - 1))
+    };
+    let lines = (1..=most).rev().min_by_key(|lines| cost(*lines)).unwrap_or(1);
+    LineTile { lines, pixels: width, channels }
+}
 
 /// The row that computes an integer layer by rows, where that is faster than a row that needs `other` of the CPU.
 fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, other: Features) -> Option<&'static rowconv::QRow> {
     let Tail::Requant { add, .. } = &chain.tail else { return None };
-    // With gaps between windows or taps, input would be copied that nobody reads.
+    // With gaps between windows, input would be copied that nobody reads.
     let w = &geo.window;
-    let gapless = w.dilations == [1, 1] && w.strides[0] <= w.kernel[0] && w.strides[1] <= w.kernel[1];
-    let one_run = geo.layout == Layout::ChannelsLast && gapless;
+    let gapless = w.strides[0] <= w.kernel[0] && w.strides[1] <= w.kernel[1];
+    let one_run = w.dilations == [1, 1] && (gapless || w.is_within());
     let ungrouped = geo.groups == 1 || geo.depthwise;
     let shape = geo.window.row_shape(geo.channels, geo.depthwise, add.is_some());
     let suits = |row: &rowconv::QRow| row.needs.has(other) && row.least <= w.output[1] && (row.suits)(&shape);

@@ -57,14 +57,15 @@ pub unsafe fn full(a: &QArgs) {
 /// As [`super::QRow::run`]; the tile has `MR` rows of `NR` channels and may be called.
 pub unsafe fn by_tiles(a: &QArgs, tile: unsafe fn(&gemm::QArgs)) {
     let shape = &a.shape;
-    let (taps, k, step) = (shape.kernel[0], k(shape), shape.stride * shape.channels);
+    let (taps, k, step) = (shape.kernel[0], k(shape), shape.step());
     let mut x = [core::ptr::null(); ROWS * MR];
-    for first in (0..a.pixels).step_by(MR) {
+    let blocks = || (0..a.pixels).step_by(MR);
+    for (line, first) in (0..a.lines).flat_map(|line| blocks().map(move |first| (line, first))) {
         let rows = (a.pixels - first).min(MR);
         for (ky, x) in x.chunks_exact_mut(MR).enumerate().take(taps) {
             for (row, x) in x.iter_mut().enumerate() {
-                // SAFETY: there is a row for every kernel row, and it has every pixel; the last stands for those beyond.
-                *x = unsafe { (*a.x.add(ky)).add((first + row.min(rows - 1)) * step) };
+                // SAFETY: there is an input line for every kernel row, and it has every pixel; the last stands for those beyond.
+                *x = unsafe { a.row(line, ky).add((first + row.min(rows - 1)) * step) };
             }
         }
         let mut sums = [0i32; MR.next_multiple_of(4)];
@@ -87,7 +88,7 @@ pub unsafe fn by_tiles(a: &QArgs, tile: unsafe fn(&gemm::QArgs)) {
                     bias: a.bias.add(channel),
                     offset: if a.offset.is_null() { a.offset } else { a.offset.add(channel) },
                     sums: sums.as_ptr(),
-                    y: a.y.add(first * shape.outputs + channel),
+                    y: a.y.add((line * a.pixels + first) * shape.outputs + channel),
                     y_stride: shape.outputs,
                     epilogue: Epilogue::Requant(Requant { scales: a.requant.scales.from(channel), ..a.requant }),
                 });

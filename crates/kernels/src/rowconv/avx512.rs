@@ -28,7 +28,7 @@ const PHASE: usize = 3 * 4 * 64;
 
 /// Layers for [`depthwise`]. With more channels `dwconv` is faster, which keeps columns from pixel to pixel.
 pub fn depthwise_suits(shape: &Shape) -> bool {
-    let stride = match shape.stride {
+    let stride = match shape.strides[1] {
         1 => shape.channels.is_multiple_of(8) && shape.channels <= 96,
         2 => matches!(shape.channels, 8 | 16 | 32),
         _ => false,
@@ -155,7 +155,7 @@ unsafe fn depthwise_by<S: Rescale16>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        match a.shape.stride {
+        match a.shape.strides[1] {
             1 if a.offset.is_null() => depthwise_phase::<S, 1, false>(a, phase, bias, m, shift),
             1 => depthwise_phase::<S, 1, true>(a, phase, bias, m, shift),
             _ if a.offset.is_null() => depthwise_phase::<S, 2, false>(a, phase, bias, m, shift),
@@ -191,9 +191,10 @@ unsafe fn depthwise_phase<S: Rescale16, const STRIDE: usize, const OFFSET: bool>
         ];
         let offset = if OFFSET { block(a.offset, &fours(phase, channels)) } else { [_mm512_setzero_si512(); 4] };
         let one = _mm512_set1_epi8(1);
-        let rows = [*a.x, *a.x.add(1), *a.x.add(2)];
         let load = |at: *const u8| _mm512_loadu_si512(at.cast());
-        for at in (64 * phase..n).step_by(64 * period(channels)) {
+        let blocks = || (64 * phase..n).step_by(64 * period(channels));
+        for (line, at) in (0..a.lines).flat_map(|line| blocks().map(move |at| (line, at))) {
+            let rows = [a.row(line, 0), a.row(line, 1), a.row(line, 2)];
             let mut x = [_mm512_setzero_si512(); 9];
             unroll!(3, ky => {
                 let row = rows[ky].add(at * STRIDE);
@@ -222,7 +223,7 @@ unsafe fn depthwise_phase<S: Rescale16, const STRIDE: usize, const OFFSET: bool>
                 });
             }
             unroll!(4, j => acc[j] = by[j].apply(acc[j]));
-            store_bytes(a.y.add(at), (n - at).min(64), bytes.pack_lanes(acc[0], acc[1], acc[2], acc[3]));
+            store_bytes(a.y.add(line * n + at), (n - at).min(64), bytes.pack_lanes(acc[0], acc[1], acc[2], acc[3]));
         }
     }
 }
@@ -252,7 +253,7 @@ pub fn full_suits(shape: &Shape) -> bool {
 
 /// Groups of four bytes of a kernel row.
 fn row_groups(shape: &Shape) -> usize {
-    (shape.kernel[1] * shape.channels).div_ceil(4)
+    shape.run().div_ceil(4)
 }
 
 /// Groups of all kernel rows.
@@ -334,7 +335,7 @@ unsafe fn full_with<S: Rescale16>(a: &QArgs, m: *const i32, shift: *const i32) {
 unsafe fn full_by<S: Rescale16, const OFFSET: bool>(a: &QArgs, m: *const i32, shift: *const i32) {
     let shape = &a.shape;
     let per_row = row_groups(shape);
-    let step = shape.stride * shape.channels;
+    let step = shape.step();
     let mut window = [0u8; 64];
     for (i, at) in window.iter_mut().enumerate() {
         *at = (i / 4 * step + i % 4) as u8;
@@ -344,10 +345,11 @@ unsafe fn full_by<S: Rescale16, const OFFSET: bool>(a: &QArgs, m: *const i32, sh
     // kernel row meets zero weights), and all groups in `x`. A row is readable for 128 bytes from any pixel on.
     unsafe {
         let window = _mm512_loadu_si512(window.as_ptr().cast());
-        for first in (0..a.pixels).step_by(PIXELS) {
+        let blocks = || (0..a.pixels).step_by(PIXELS);
+        for (line, first) in (0..a.lines).flat_map(|line| blocks().map(move |first| (line, first))) {
             let mut slots = x.iter_mut();
             for ky in 0..shape.kernel[0] {
-                let row = (*a.x.add(ky)).add(first * step);
+                let row = a.row(line, ky).add(first * step);
                 let (low, high) = (_mm512_loadu_si512(row.cast()), _mm512_loadu_si512(row.add(64).cast()));
                 for (group, slot) in (0..per_row).zip(&mut slots) {
                     let at = _mm512_add_epi8(window, _mm512_set1_epi8(4 * group as i8));
@@ -369,8 +371,8 @@ unsafe fn full_by<S: Rescale16, const OFFSET: bool>(a: &QArgs, m: *const i32, sh
             for channel in (0..shape.outputs).step_by(16) {
                 let width = width(shape.outputs - channel);
                 match width {
-                    8 => full_block::<S, 2, OFFSET>(a, x, window, w, m, shift, first, channel),
-                    _ => full_block::<S, 4, OFFSET>(a, x, window, w, m, shift, first, channel),
+                    8 => full_block::<S, 2, OFFSET>(a, x, window, w, m, shift, line, first, channel),
+                    _ => full_block::<S, 4, OFFSET>(a, x, window, w, m, shift, line, first, channel),
                 }
                 w = w.add(width * 4 * x.len());
             }
@@ -378,7 +380,7 @@ unsafe fn full_by<S: Rescale16, const OFFSET: bool>(a: &QArgs, m: *const i32, sh
     }
 }
 
-/// 16 pixels from `first` on of `4 * Q` channels from `channel` on.
+/// 16 pixels from `first` on of a line, of `4 * Q` channels from `channel` on.
 ///
 /// # Safety
 /// As [`super::QRow::run`]; `w` are the block's weights for the groups `x`, `window` the sums of what the pixels read if
@@ -393,6 +395,7 @@ unsafe fn full_block<S: Rescale16, const Q: usize, const OFFSET: bool>(
     mut w: *const i8,
     m: *const i32,
     shift: *const i32,
+    line: usize,
     first: usize,
     channel: usize,
 ) {
@@ -430,7 +433,7 @@ unsafe fn full_block<S: Rescale16, const Q: usize, const OFFSET: bool>(
             quads[q] = _mm512_shuffle_epi8(packed, turn);
         });
         let pixels = (a.pixels - first).min(PIXELS);
-        let y = a.y.add(first * outputs + channel);
+        let y = a.y.add((line * a.pixels + first) * outputs + channel);
         let low = _mm512_unpacklo_epi32(quads[0], quads[1]);
         let high = _mm512_unpackhi_epi32(quads[0], quads[1]);
         if Q == 2 && outputs == 8 {

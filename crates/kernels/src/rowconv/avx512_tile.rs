@@ -5,6 +5,7 @@
 //! from one to the next is known when this is compiled, and one pointer serves them all; a kernel row's taps follow each
 //! other without a gap and are one run of bytes.
 
+use super::scalar::window_sums;
 use super::{QArgs, Shape};
 use crate::gemm;
 use crate::gemm::avx512::{MR, NR, q8_finish, q8_offset};
@@ -19,13 +20,18 @@ pub fn suits<const P: usize>(shape: &Shape) -> bool {
         2 => (17..=32).contains(&shape.outputs),
         _ => (1..=16).contains(&shape.outputs),
     };
-    let known = matches!((shape.stride * shape.channels, P), (16 | 32 | 64, _) | (128 | 256, 1));
+    let known = matches!((shape.step(), P), (16 | 32 | 64, _) | (128 | 256, 1));
     !shape.depthwise && known && shape.taps() > 1 && channels
+}
+
+/// Channels of a panel.
+pub const fn panel<const P: usize>() -> usize {
+    NR / P
 }
 
 /// Groups of four bytes of a kernel row.
 fn row_groups(shape: &Shape) -> usize {
-    (shape.kernel[1] * shape.channels).div_ceil(4)
+    shape.run().div_ceil(4)
 }
 
 /// Bytes of a panel's packed weights.
@@ -40,7 +46,7 @@ pub fn packed<const P: usize>(shape: &Shape) -> usize {
 
 /// Packs `[panel of channels][kernel row][group of its bytes][channel][4]`.
 pub fn pack<const P: usize>(shape: &Shape, w: &[i8], out: &mut [i8]) {
-    let (row, groups, panel) = (shape.kernel[1] * shape.channels, row_groups(shape), panel_bytes::<P>(shape).max(1));
+    let (row, groups, panel) = (shape.run(), row_groups(shape), panel_bytes::<P>(shape).max(1));
     for (i, slot) in out.iter_mut().enumerate() {
         let (first, i) = (i / panel * (NR / P), i % panel);
         let (byte, output, group) = (i % 4, first + i / 4 % (NR / P), i / 4 / (NR / P));
@@ -55,23 +61,34 @@ pub fn pack<const P: usize>(shape: &Shape, w: &[i8], out: &mut [i8]) {
 pub unsafe fn run<const P: usize>(a: &QArgs) {
     // SAFETY: passed on, with the distance between pixels that the shape has.
     unsafe {
-        for panel in 0..a.shape.outputs.div_ceil(NR / P) {
-            match a.shape.stride * a.shape.channels {
-                16 => row::<P, 16>(a, panel),
-                32 => row::<P, 32>(a, panel),
-                64 => row::<P, 64>(a, panel),
-                128 => row::<P, 128>(a, panel),
-                _ => row::<P, 256>(a, panel),
-            }
+        match a.shape.step() {
+            16 => lines::<P, 16>(a),
+            32 => lines::<P, 32>(a),
+            64 => lines::<P, 64>(a),
+            128 => lines::<P, 128>(a),
+            _ => lines::<P, 256>(a),
         }
     }
 }
 
-/// A panel's channels of a row, in tiles of as equal a size as there can be, as a small one at the end would cost as much as a large one.
+/// Panel after panel of lines.
 ///
 /// # Safety
 /// As [`super::QRow::run`]; output pixels are `STEP` bytes apart in the input.
-unsafe fn row<const P: usize, const STEP: usize>(a: &QArgs, panel: usize) {
+unsafe fn lines<const P: usize, const STEP: usize>(a: &QArgs) {
+    for panel in a.first / panel::<P>()..a.last.div_ceil(panel::<P>()) {
+        for line in 0..a.lines {
+            // SAFETY: the caller's promise.
+            unsafe { row::<P, STEP>(a, panel, line) };
+        }
+    }
+}
+
+/// A panel's channels of a line, in tiles of as equal a size as there can be, as a small one at the end would cost as much as a large one.
+///
+/// # Safety
+/// As [`lines`].
+unsafe fn row<const P: usize, const STEP: usize>(a: &QArgs, panel: usize, line: usize) {
     let groups = a.pixels.div_ceil(P);
     let tiles = groups.div_ceil(MR).max(1);
     let mut group = 0;
@@ -87,12 +104,12 @@ unsafe fn row<const P: usize, const STEP: usize>(a: &QArgs, panel: usize) {
             _ => tile::<6, 4, P, STEP>,
         };
         // SAFETY: the caller's promise; the instance has as many groups as the tile.
-        unsafe { tile(a, panel, first, last - first) };
+        unsafe { tile(a, panel, line, first, last - first) };
         group = end;
     }
 }
 
-/// A panel's channels of `pixels` output pixels from `first` on, in the last of `G` groups of `P`, each of `V` registers.
+/// A panel's channels of `pixels` output pixels from `first` on of a line, in the last of `G` groups of `P`, each of `V` registers.
 ///
 /// # Safety
 /// As [`row`].
@@ -100,10 +117,11 @@ unsafe fn row<const P: usize, const STEP: usize>(a: &QArgs, panel: usize) {
 unsafe fn tile<const G: usize, const V: usize, const P: usize, const STEP: usize>(
     a: &QArgs,
     panel: usize,
+    line: usize,
     first: usize,
     pixels: usize,
 ) {
-    let (outputs, run) = (a.shape.outputs, a.shape.kernel[1] * a.shape.channels);
+    let (outputs, run) = (a.shape.outputs, a.shape.run());
     let channel = panel * (NR / P);
     // SAFETY: a row is readable for all taps of the last pixel and SLACK bytes beyond, which are more than the P - 1
     // pixels of at most 64 bytes that a group may lack and the rest of a group of four bytes; weights are whole registers
@@ -116,7 +134,7 @@ unsafe fn tile<const G: usize, const V: usize, const P: usize, const STEP: usize
         });
         let mut w = a.w.add(panel * panel_bytes::<P>(&a.shape));
         for ky in 0..a.shape.kernel[0] {
-            let x = (*a.x.add(ky)).add(first * STEP);
+            let x = a.row(line, ky).add(first * STEP);
             for k in (0..run).step_by(4) {
                 let mut weights = [_mm512_setzero_si512(); V];
                 unroll!(V / P, v => weights[v] = _mm512_loadu_si512(w.add(64 * v).cast()));
@@ -132,16 +150,17 @@ unsafe fn tile<const G: usize, const V: usize, const P: usize, const STEP: usize
             }
         }
         let mut sums = [0; MR * 4];
+        let pixel = line * a.pixels + first;
         let how = Requant { scales: a.requant.scales.from(channel), ..a.requant };
         let epilogue = match a.residual {
             None => Epilogue::Requant(how),
             Some(mut other) => {
-                other.r = other.r.add(first * other.r_stride + channel);
+                other.r = other.r.add(pixel * other.r_stride + channel);
                 Epilogue::RequantAdd(how, other)
             }
         };
         if !a.offset.is_null() {
-            window_sums(a, first, pixels, &mut sums);
+            window_sums(a, pixel, sums.get_mut(..pixels).unwrap_or_default());
         }
         let end = gemm::QArgs {
             rows: pixels,
@@ -153,7 +172,7 @@ unsafe fn tile<const G: usize, const V: usize, const P: usize, const STEP: usize
             bias: a.bias.add(channel),
             offset: a.offset.wrapping_add(channel),
             sums: sums.as_ptr(),
-            y: a.y.add(first * outputs + channel),
+            y: a.y.add(pixel * outputs + channel),
             y_stride: outputs,
             epilogue,
         };
@@ -161,19 +180,5 @@ unsafe fn tile<const G: usize, const V: usize, const P: usize, const STEP: usize
             q8_offset::<G, V, P>(&mut acc, &end);
         }
         q8_finish::<G, V, P>(acc, &end);
-    }
-}
-
-/// What each of `pixels` pixels from `first` on reads, summed up: for weights with zero points, which are rare.
-///
-/// # Safety
-/// As [`row`].
-#[inline(never)]
-unsafe fn window_sums(a: &QArgs, first: usize, pixels: usize, sums: &mut [i32]) {
-    let (step, run) = (a.shape.stride * a.shape.channels, a.shape.kernel[1] * a.shape.channels);
-    for (pixel, sum) in sums.iter_mut().enumerate().take(pixels) {
-        // SAFETY: the caller's promise: these are the taps of the pixel.
-        let bytes = |ky: usize| unsafe { core::slice::from_raw_parts((*a.x.add(ky)).add((first + pixel) * step), run) };
-        *sum = (0..a.shape.kernel[0]).flat_map(bytes).map(|x| i32::from(*x)).fold(0, i32::wrapping_add);
     }
 }

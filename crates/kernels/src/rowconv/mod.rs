@@ -1,19 +1,22 @@
-//! Convolution of one output row whose input rows lie in memory with their padding.
+//! Convolution of neighbouring output lines, whose input lines lie in memory with their padding.
 //!
-//! A pointer for each pixel and tap costs time, and where channels are few more than the tap's products. Here a row is one
-//! run of bytes: neighbouring pixels are at a known distance, or lie in one register.
+//! A pointer for each pixel and tap costs time, and where channels are few more than the tap's products. Here a line is one
+//! run of bytes: neighbouring pixels and neighbouring lines are at known distances.
 //!
 //! ## Contract
-//! One call computes `pixels` consecutive output pixels of all channels, `pixels >= 1`. `x[ky]` leads to the input row of
-//! kernel row `ky`, padding included: tap `kx` of output pixel `p` has its channels from byte
-//! `(p * stride + kx) * channels` on. Each row is readable `SLACK` bytes beyond the last tap of the last pixel. Output
-//! pixels follow each other without a gap.
+//! One call computes `lines` output lines of `pixels` pixels each, both at least 1, and of these the channels
+//! `first..last`: all of them, or what [`QRow::panel`] allows. `x` leads to the first input line, padding included, and
+//! the next is `line` bytes further: tap (ky, kx) of pixel `p` of output line `l` has its channels from byte
+//! `(l * strides[0] + ky) * line + (p * strides[1] + kx) * channels` on. Each line is readable `SLACK` bytes beyond the
+//! last tap of its last pixel. Output pixels follow each other without a gap, also from line to line.
 //!
 //! Weights are packed by this table's row's `pack` function into as many bytes as its `packed` says; bias and multipliers
 //! have one entry an output channel, padded to [`padded`]. Sums are modulo 2^32, as in [`gemm`](crate::gemm), and are
 //! always requantized; where the shape has a residual, another tensor is added, which is readable in whole registers.
-//! Inputs and weights that start at multiples of 64 bytes are read fastest.
+//! Inputs, lines and weights that start at multiples of 64 bytes are read fastest.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -34,6 +37,8 @@ pub static Q8: &[QRow] = &[
         needs: Features::NONE,
         suits: |_| false,
         least: 1,
+        panel: usize::MAX,
+        scratch: none,
         packed: scalar::packed,
         pack: scalar::pack,
         run: scalar::q8,
@@ -44,6 +49,8 @@ pub static Q8: &[QRow] = &[
         needs: crate::x86::AVX2,
         suits: avx2::full_suits,
         least: 1,
+        panel: usize::MAX,
+        scratch: none,
         packed: avx2::full_packed,
         pack: avx2::full_pack,
         run: avx2::full,
@@ -54,6 +61,8 @@ pub static Q8: &[QRow] = &[
         needs: crate::x86::AVX_VNNI,
         suits: avx2::full_suits,
         least: 1,
+        panel: usize::MAX,
+        scratch: none,
         packed: avx2::full_packed,
         pack: avx2::full_pack,
         run: avxvnni::full,
@@ -64,6 +73,8 @@ pub static Q8: &[QRow] = &[
         needs: crate::x86::AVX512_VNNI,
         suits: avx512::depthwise_suits,
         least: 1,
+        panel: usize::MAX,
+        scratch: none,
         packed: avx512::depthwise_packed,
         pack: avx512::depthwise_pack,
         run: avx512::depthwise,
@@ -74,6 +85,8 @@ pub static Q8: &[QRow] = &[
         needs: crate::x86::AVX512_VNNI,
         suits: avx512_tile::suits::<1>,
         least: 8,
+        panel: avx512_tile::panel::<1>(),
+        scratch: none,
         packed: avx512_tile::packed::<1>,
         pack: avx512_tile::pack::<1>,
         run: avx512_tile::run::<1>,
@@ -84,6 +97,8 @@ pub static Q8: &[QRow] = &[
         needs: crate::x86::AVX512_VNNI,
         suits: avx512_tile::suits::<2>,
         least: 8,
+        panel: avx512_tile::panel::<2>(),
+        scratch: none,
         packed: avx512_tile::packed::<2>,
         pack: avx512_tile::pack::<2>,
         run: avx512_tile::run::<2>,
@@ -94,6 +109,8 @@ pub static Q8: &[QRow] = &[
         needs: crate::x86::AVX512_VNNI,
         suits: avx512_tile::suits::<4>,
         least: 16,
+        panel: avx512_tile::panel::<4>(),
+        scratch: none,
         packed: avx512_tile::packed::<4>,
         pack: avx512_tile::pack::<4>,
         run: avx512_tile::run::<4>,
@@ -104,19 +121,38 @@ pub static Q8: &[QRow] = &[
         needs: crate::x86::AVX512_VNNI.and(Features::AVX512_VBMI),
         suits: avx512::full_suits,
         least: 1,
+        panel: usize::MAX,
+        scratch: none,
         packed: avx512::full_packed,
         pack: avx512::full_pack,
         run: avx512::full,
     },
+    #[cfg(target_arch = "x86_64")]
+    QRow {
+        name: "u8i8_rowconv_32x32__amx",
+        needs: crate::x86::AMX,
+        suits: amx::suits,
+        least: 4,
+        panel: amx::COLS,
+        scratch: amx::scratch,
+        packed: amx::packed,
+        pack: amx::pack,
+        run: amx::run,
+    },
 ];
+
+/// [`QRow::scratch`] of a row that needs none.
+fn none(_: &Shape, _: usize) -> usize {
+    0
+}
 
 /// The sizes of a layer, and what follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     /// Kernel height and width.
     pub kernel: [usize; 2],
-    /// Input pixels from output pixel to output pixel of a row.
-    pub stride: usize,
+    /// Input lines from output line to output line, and input pixels from output pixel to output pixel.
+    pub strides: [usize; 2],
     /// Input channels.
     pub channels: usize,
     /// Output channels.
@@ -138,22 +174,40 @@ impl Shape {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// Bytes of an input row that `pixels` output pixels read.
+    /// Bytes from what an output pixel reads to what its neighbour reads.
+    pub const fn step(&self) -> usize {
+        self.strides[1] * self.channels
+    }
+
+    /// Bytes of channels under a kernel row.
+    pub const fn run(&self) -> usize {
+        self.kernel[1] * self.channels
+    }
+
+    /// Bytes of an input line that `pixels` output pixels read.
     pub const fn row_bytes(&self, pixels: usize) -> usize {
-        let columns = pixels.saturating_sub(1).saturating_mul(self.stride).saturating_add(self.kernel[1]);
+        let columns = pixels.saturating_sub(1).saturating_mul(self.strides[1]).saturating_add(self.kernel[1]);
         columns.saturating_mul(self.channels)
     }
 }
 
-/// Output pixels of one call.
+/// Output lines of one call.
 #[derive(Debug, Clone, Copy)]
 pub struct QArgs {
     /// The layer.
     pub shape: Shape,
-    /// Output pixels.
+    /// Output lines.
+    pub lines: usize,
+    /// Output pixels a line.
     pub pixels: usize,
-    /// One input row for each kernel row.
-    pub x: *const *const u8,
+    /// The first output channel that is computed.
+    pub first: usize,
+    /// The output channel before which to stop.
+    pub last: usize,
+    /// The first input line.
+    pub x: *const u8,
+    /// Bytes from input line to input line.
+    pub line: usize,
     /// Packed weights.
     pub w: *const i8,
     /// Bias (with the input offset folded in), one an output channel.
@@ -161,12 +215,26 @@ pub struct QArgs {
     /// What is added to every weight of an output channel, padded as the bias is; null where nothing is. As in
     /// [`gemm::Args`](crate::gemm::Args).
     pub offset: *const i32,
-    /// The output's first element.
+    /// The output's first element, of channel 0 whatever `first` is.
     pub y: *mut u8,
     /// From accumulators to what is stored, or to what is added.
     pub requant: Requant,
     /// The other tensor, where the shape says that there is one; its rows are the output's pixels.
     pub residual: Option<Residual>,
+    /// Room for [`QRow::scratch`] bytes, which starts at a multiple of 64.
+    pub scratch: *mut u8,
+}
+
+impl QArgs {
+    /// The input line that kernel row `ky` of an output line reads.
+    ///
+    /// # Safety
+    /// `line` is one of the call's and `ky` one of the kernel's.
+    #[inline]
+    pub unsafe fn row(&self, line: usize, ky: usize) -> *const u8 {
+        // SAFETY: the caller's promise: the line is there.
+        unsafe { self.x.add((line * self.shape.strides[0] + ky) * self.line) }
+    }
 }
 
 /// A row of the table.
@@ -179,8 +247,12 @@ pub struct QRow {
     /// Whether it computes layers of this shape faster than the rows of `gemm` and `dwconv` of the same instruction set
     /// do. A row need compute no others, except the scalar one, which is the reference of them all.
     pub suits: fn(&Shape) -> bool,
-    /// Output pixels of a row from which on that holds; fewer are computed all the same.
+    /// Output pixels of a line from which on that holds; fewer are computed all the same.
     pub least: usize,
+    /// A call's channels may start at, and end before, multiples of this.
+    pub panel: usize,
+    /// Bytes that a call for so many output pixels needs for itself.
+    pub scratch: fn(&Shape, usize) -> usize,
     /// Bytes that packed weights take.
     pub packed: fn(&Shape) -> usize,
     /// Packs weights given as `w[(output * taps + tap) * k + i]` into a slice of `packed` bytes.

@@ -6,6 +6,7 @@
 //!
 //! Modules whose names end in 8 are for the 256-bit registers of AVX2, the others for those of AVX-512.
 
+pub mod amx;
 pub mod dot;
 pub mod interleave;
 pub mod lanes;
@@ -27,6 +28,9 @@ pub const AVX512: Features = Features::AVX2.and(Features::AVX512);
 pub const AVX512_VNNI: Features = AVX512.and(Features::AVX512_VNNI);
 /// What rows with byte permutations need.
 pub const AVX512_VBMI: Features = AVX512.and(Features::AVX512_VBMI);
+
+/// What rows with tiles need.
+pub const AMX: Features = AVX512_VNNI.and(Features::AMX_INT8);
 
 /// `unroll!(n, i => body)`: the body for i = 0, 1, ... below a constant n of at most 6.
 ///

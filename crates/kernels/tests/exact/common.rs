@@ -25,6 +25,30 @@ fn features() -> Features {
     lowbit_kernels::detect!()
 }
 
+/// Bytes that start at a multiple of 64, with as many before them as memory happens to need for that.
+pub struct Aligned {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Aligned {
+    pub fn new(of: &[u8]) -> Self {
+        let mut bytes = vec![0; of.len() + 64];
+        let start = bytes.as_ptr().align_offset(64);
+        bytes[start..start + of.len()].copy_from_slice(of);
+        Aligned { bytes, start }
+    }
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+    pub fn as_ptr(&self) -> *const u8 {
+        self.bytes().as_ptr()
+    }
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.bytes[self.start..].as_mut_ptr()
+    }
+}
+
 /// Random numbers: SplitMix64.
 pub struct Random(pub u64);
 

@@ -1,6 +1,6 @@
 //! Convolutions by padded rows.
 
-use crate::common::{Random, ScaleTable, offset_of, runnable, sum};
+use crate::common::{Aligned, Random, ScaleTable, offset_of, runnable, sum};
 use lowbit_arithmetic::{Method, requantize};
 use lowbit_kernels::SLACK;
 use lowbit_kernels::requant::{Requant, Residual};
@@ -13,7 +13,7 @@ fn shapes(random: &mut Random) -> Vec<Shape> {
         for stride in [1, 2] {
             shapes.push(Shape {
                 kernel: [3, 3],
-                stride,
+                strides: [stride; 2],
                 channels,
                 outputs: channels,
                 depthwise: true,
@@ -22,18 +22,25 @@ fn shapes(random: &mut Random) -> Vec<Shape> {
         }
     }
     for (outputs, channels) in [(64, 64), (100, 128), (128, 64), (130, 256)] {
-        shapes.push(Shape { kernel: [3, 3], stride: 1, channels, outputs, depthwise: false, residual: outputs == 64 });
+        let strides = [1; 2];
+        shapes.push(Shape { kernel: [3, 3], strides, channels, outputs, depthwise: false, residual: outputs == 64 });
+        // Of one tap, also with gaps between pixels and between lines.
+        for strides in [[1, 1], [2, 1], [1, 2]] {
+            shapes.push(Shape { kernel: [1, 1], strides, channels, outputs, depthwise: false, residual: outputs == 100 });
+        }
     }
     for outputs in 1..=70 {
         for kernel in [[3, 3], [7, 7], [5, 5], [1, 3], [3, 1], [2, 2]] {
-            let (stride, channels) = (1 + random.below(3), 1 + random.below(6));
-            shapes.push(Shape { kernel, stride, channels, outputs, depthwise: false, residual: random.below(4) == 0 });
+            let (strides, channels) = ([1 + random.below(3), 1 + random.below(3)], 1 + random.below(6));
+            shapes.push(Shape { kernel, strides, channels, outputs, depthwise: false, residual: random.below(4) == 0 });
         }
-        shapes.push(Shape { kernel: [3, 3], stride: 2, channels: 3, outputs, depthwise: false, residual: false });
+        let strides = [2; 2];
+        shapes.push(Shape { kernel: [3, 3], strides, channels: 3, outputs, depthwise: false, residual: false });
         // Pixels that are 16, 32 or 64 bytes apart.
         for (stride, channels) in [(1, 16), (2, 16), (1, 32), (2, 32), (2, 8), (1, 64)] {
             let kernel = [1 + random.below(3), 2 + random.below(2)];
-            shapes.push(Shape { kernel, stride, channels, outputs, depthwise: false, residual: random.below(2) == 0 });
+            let (strides, residual) = ([1 + random.below(2), stride], random.below(2) == 0);
+            shapes.push(Shape { kernel, strides, channels, outputs, depthwise: false, residual });
         }
     }
     shapes
@@ -51,23 +58,37 @@ fn integers() {
             }
             suited += 1;
             for pixels in [1, 2 + random.below(14), 16, 17 + random.below(100)] {
-                for method in [Method::Float32, Method::Fixed, Method::Shift] {
-                    check(row, random, shape, pixels, method);
-                }
+                let few = 1 + random.below(40 / pixels.min(20));
+                let lines = random.pick(&[1, 1, 2, 3, few]);
+                let method = random.pick(&[Method::Float32, Method::Fixed, Method::Shift]);
+                check(row, random, shape, [lines, pixels], method);
             }
         }
         assert!(suited > 10, "{} suits {suited} shapes", row.name);
     }
 }
 
-fn check(row: &QRow, random: &mut Random, shape: Shape, pixels: usize, method: Method) {
+fn check(row: &QRow, random: &mut Random, shape: Shape, [lines, pixels]: [usize; 2], method: Method) {
     let [kh, kw] = shape.kernel;
     let (k, taps, outputs) = (shape.k(), shape.taps(), shape.outputs);
-    let lines: Vec<Vec<u8>> = (0..kh).map(|_| random.bytes(shape.row_bytes(pixels) + SLACK)).collect();
-    let x: Vec<*const u8> = lines.iter().map(|line| line.as_ptr()).collect();
+    // Lines that follow each other at once, at the next whole register, and further apart.
+    let row_bytes = shape.row_bytes(pixels);
+    let gap = [row_bytes.next_multiple_of(shape.channels), row_bytes.next_multiple_of(64), row_bytes + random.below(99)];
+    let line = random.pick(&gap);
+    let input_lines = (lines - 1) * shape.strides[0] + kh;
+    let x = Aligned::new(&random.bytes(input_lines * line + SLACK));
+    // Some panels, or all.
+    let panels = outputs.div_ceil(row.panel);
+    let (from, to) = (random.below(panels), 1 + random.below(panels));
+    let (first, last) = match from < to && random.chance(2) {
+        true => (from * row.panel, outputs.min(to.saturating_mul(row.panel))),
+        false => (0, outputs),
+    };
+    let mut scratch = Aligned::new(&vec![0xc3; (row.scratch)(&shape, lines * pixels)]);
     let plain = random.weights(outputs * taps * k);
     let mut w = vec![1; (row.packed)(&shape)];
     (row.pack)(&shape, &plain, &mut w);
+    let all = lines * pixels;
     let padded = rowconv::padded(outputs);
     let mut bias = random.bias(outputs);
     bias.resize(padded, 0);
@@ -76,30 +97,37 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, pixels: usize, method: M
     let rounding = random.rounding(method.default_rounding());
     let offsets = random.offsets(outputs, padded);
     let (offset, of) = offset_of(&offsets);
-    let other = random.bytes(pixels * outputs + SLACK);
+    let other = random.bytes(all * outputs + SLACK);
     let add = random.add_params(255);
     let residual = shape.residual.then_some(Residual { r: other.as_ptr(), r_stride: outputs, add });
-    let mut y = vec![0xa5u8; pixels * outputs + 64];
+    let mut y = vec![0xa5u8; all * outputs + 64];
     let args = QArgs {
         shape,
+        lines,
         pixels,
+        first,
+        last,
         x: x.as_ptr(),
+        line,
         w: w.as_ptr(),
         bias: bias.as_ptr(),
         offset,
         y: y.as_mut_ptr(),
         requant: Requant { scales: table.scales(), rounding, zero_point, lo, hi },
         residual,
+        scratch: scratch.as_mut_ptr(),
     };
     // SAFETY: this CPU has the features, the row suits the shape, and the buffers are as the contract says.
     unsafe { (row.run)(&args) };
     let mut expected = vec![0xa5u8; y.len()];
-    for pixel in 0..pixels {
-        for output in 0..outputs {
+    for pixel in 0..all {
+        for output in first..last {
             let mut acc = i64::from(bias[output]);
             for (tap, i) in (0..taps).flat_map(|tap| (0..k).map(move |i| (tap, i))) {
                 let channel = if shape.depthwise { output } else { i };
-                let x = lines[tap / kw][(pixel * shape.stride + tap % kw) * shape.channels + channel];
+                let from = (pixel / pixels * shape.strides[0] + tap / kw) * line;
+                let column = pixel % pixels * shape.strides[1] + tap % kw;
+                let x = x.bytes()[from + column * shape.channels + channel];
                 acc += i64::from(x) * (i64::from(plain[(output * taps + tap) * k + i]) + of(output));
             }
             let acc = i64::from(acc as i32);
@@ -108,5 +136,5 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, pixels: usize, method: M
             expected[at] = if shape.residual { sum(q as i32, i32::from(other[at]), &add) as u8 } else { q as u8 };
         }
     }
-    assert_eq!(expected, y, "{} {shape:?}, {pixels} pixels, {method:?} {rounding}", row.name);
+    assert_eq!(expected, y, "{} {shape:?}, {lines} lines of {pixels} pixels, {first}..{last}, {method:?} {rounding}", row.name);
 }

@@ -1,6 +1,6 @@
 //! Multiply-accumulate layers as steps hold them: their panels of packed weights, what follows on the accumulator.
 
-use super::{Place, Window};
+use super::{Place, Window, product};
 use crate::memory::ALIGN;
 use lowbit_arithmetic::Rounding;
 use lowbit_kernels::requant::AddParams;
@@ -175,7 +175,7 @@ pub struct Requant16 {
     pub narrow: bool,
 }
 
-/// Integer convolution whose input rows are copied with their padding; a tile is `rows` output rows.
+/// Integer convolution of neighbouring lines. Where there is padding, the input lines of a tile are copied with it.
 #[derive(Debug)]
 pub struct QRow {
     /// Kernel row.
@@ -204,8 +204,19 @@ pub struct QRow {
     pub requant: Requant,
     /// Another tensor of the output's layout that is added.
     pub residual: Option<(Place, AddParams)>,
-    /// Output rows a tile.
-    pub rows: usize,
+    /// What a tile has.
+    pub tile: LineTile,
+}
+
+/// A tile of a convolution by lines, smaller at the ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineTile {
+    /// Output lines.
+    pub lines: usize,
+    /// Pixels of each: all of a line where there are more lines, or input lines are copied.
+    pub pixels: usize,
+    /// Channels.
+    pub channels: usize,
 }
 
 impl QRow {
@@ -214,20 +225,33 @@ impl QRow {
         self.window.row_shape(self.channels, self.depthwise, self.residual.is_some())
     }
 
-    /// Bytes of scratch before the copied rows: one pointer a kernel row.
-    pub fn pointers_bytes(&self) -> usize {
-        (self.window.kernel[0] * size_of::<*const u8>()).next_multiple_of(ALIGN)
+    /// Input lines that this many output lines read.
+    pub fn lines(&self, lines: usize) -> usize {
+        product([lines.saturating_sub(1), self.window.strides[0]]).saturating_add(self.window.kernel[0])
     }
 
-    /// Input rows that this many output rows read.
-    pub fn lines(&self, rows: usize) -> usize {
-        let w = &self.window;
-        rows.saturating_sub(1) * w.strides[0] + w.kernel[0].saturating_sub(1) * w.dilations[0] + 1
-    }
-
-    /// Bytes from one copied input row to the next.
+    /// Bytes from one input line to the next.
     pub fn line_bytes(&self) -> usize {
-        (self.shape().row_bytes(self.window.output[1]) + SLACK).next_multiple_of(ALIGN)
+        match self.window.is_within() {
+            true => product([self.window.input[1], self.window.pixel]),
+            false => self.shape().row_bytes(self.window.output[1]).next_multiple_of(ALIGN),
+        }
+    }
+
+    /// Bytes of the copied lines of a tile, with the slack behind them.
+    pub fn copied_bytes(&self) -> usize {
+        if self.window.is_within() {
+            return 0;
+        }
+        let lines = product([self.lines(self.tile.lines), self.line_bytes()]);
+        lines.saturating_add(SLACK.next_multiple_of(ALIGN))
+    }
+
+    /// Tiles along the lines of an image, the pixels of a line and the channels.
+    pub fn tiles(&self) -> [usize; 3] {
+        let [height, width] = self.window.output;
+        let cut = |n: usize, by: usize| n.div_ceil(by.max(1)).max(1);
+        [cut(height, self.tile.lines), cut(width, self.tile.pixels), cut(self.channels, self.tile.channels)]
     }
 }
 

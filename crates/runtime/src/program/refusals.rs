@@ -859,7 +859,7 @@ fn qrows() -> Vec<Case> {
                 y,
                 requant,
                 residual: None,
-                rows: 2,
+                tile: LineTile { lines: 2, pixels: 4, channels: 8 },
             }))
         };
         if step().is_none() {
@@ -868,20 +868,22 @@ fn qrows() -> Vec<Case> {
         let broken = [
             broken!(Kind::QRow(s) => s.row = copied(s.row), ROW),
             broken!(Kind::QRow(s) => s.row = &rowconv::Q8[0], "a shape that suits the kernel"),
-            broken!(Kind::QRow(s) => s.window.dilations = [1, 2], "neighbouring columns"),
+            broken!(Kind::QRow(s) => s.window.dilations = [1, 2], "neighbouring lines and columns"),
+            broken!(Kind::QRow(s) => s.window.dilations = [2, 1], "neighbouring lines and columns"),
             broken!(Kind::QRow(s) => s.channels = usize::MAX, WITHIN),
             broken!(Kind::QRow(s) => s.w_bytes += 1, "whole weights"),
             broken!(Kind::QRow(s) => s.w_bytes = usize::MAX, WITHIN),
-            broken!(
-                Kind::QRow(s) => (s.window.kernel, s.window.dilations) = ([1 << 60, 3], [0, 1]),
-                "weights of a size that fits"
-            ),
+            broken!(Kind::QRow(s) => s.window.kernel = [1 << 55, 3], "weights of a size that fits"),
             broken!(Kind::QRow(s) => s.bias = Place::Const(CONSTS - 248), WITHIN),
             broken!(Kind::QRow(s) => s.offset = Some(Place::Const(CONSTS - 248)), WITHIN),
             broken!(Kind::QRow(s) => s.requant.scales = Scales::Float32(Place::Const(CONSTS - 248)), WITHIN),
             broken!(Kind::QRow(s) => s.residual = Some((B, add())), "a shape that suits the kernel"),
-            broken!(Kind::QRow(s) => s.rows = 0, "tiles"),
-            broken!(Kind::QRow(s) => s.rows = 5, "tiles"),
+            broken!(Kind::QRow(s) => s.tile.lines = 0, "tiles"),
+            broken!(Kind::QRow(s) => s.tile.lines = 5, "tiles"),
+            broken!(Kind::QRow(s) => s.tile.pixels = 0, "tiles"),
+            broken!(Kind::QRow(s) => s.tile.pixels = 3, "tiles"),
+            broken!(Kind::QRow(s) => s.tile.channels = 0, "tiles of whole panels"),
+            broken!(Kind::QRow(s) => s.tile.channels = 7, "tiles of whole panels"),
         ];
         let own: &[Broken] = match depthwise {
             true => &[
