@@ -12,7 +12,9 @@
 use super::{FArgs, QArgs};
 use crate::requant::{Epilogue, Requant, Residual, Scales};
 use crate::x86::lanes::first16;
-use crate::x86::rescale::{Aim, Bytes, Fixed16, Float16, Joined, Rescale16, Rounded16, Shift16, Wide16, store_bytes};
+use crate::x86::rescale::{
+    Aim, Bytes, Fixed16, Float16, FloatJoin, Join16, Joined, Rescale16, Rounded16, Shift16, Wide16, store_bytes,
+};
 use crate::x86::unroll;
 use core::arch::x86_64::*;
 
@@ -138,9 +140,9 @@ pub(crate) unsafe fn q8_finish<const G: usize, const V: usize, const P: usize>(m
         rescale!(acc, how, G, V, V / P, rounded::<G, V, P>);
         if let Epilogue::RequantAdd(_, residual) = &a.epilogue {
             let joined = Joined::new(how, &residual.add);
-            return match joined.is_rounded() {
-                false => q8_join::<G, V, P, false>(acc, a, &joined, residual),
-                true => q8_join::<G, V, P, true>(acc, a, &joined, residual),
+            return match FloatJoin::of(&joined, &residual.add) {
+                Some(joined) => q8_join::<G, V, P, _>(&acc, a, joined, residual),
+                None => q8_join::<G, V, P, _>(&acc, a, joined, residual),
             };
         }
         let bytes = Bytes::new(how.zero_point, how.lo, how.hi);
@@ -304,10 +306,10 @@ unsafe fn q8_store_accumulators<const G: usize, const V: usize, const P: usize>(
 /// As [`q8_tile`].
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn q8_join<const G: usize, const V: usize, const P: usize, const ROUNDED: bool>(
-    acc: [[__m512i; V]; G],
+unsafe fn q8_join<const G: usize, const V: usize, const P: usize, J: Join16>(
+    acc: &[[__m512i; V]; G],
     a: &QArgs,
-    joined: &Joined,
+    join: J,
     residual: &Residual,
 ) {
     // SAFETY: the caller's promise; rows of the other tensor are readable for whole registers, and those beyond the tile
@@ -318,8 +320,7 @@ unsafe fn q8_join<const G: usize, const V: usize, const P: usize, const ROUNDED:
             let mut acc = *acc;
             unroll!(V, v => {
                 let row = (g * P + v / (V / P)).min(a.rows - 1);
-                let other = residual.r.add(row * residual.r_stride + 16 * (v % (V / P)));
-                acc[v] = joined.apply::<ROUNDED>(acc[v], _mm512_cvtepu8_epi32(_mm_loadu_si128(other.cast())));
+                acc[v] = join.join(acc[v], residual.r.add(row * residual.r_stride + 16 * (v % (V / P))));
             });
             let [p, q, s, t] = quarters::<V>(&acc);
             q8_store::<P>(a, g * P, bytes.pack(p, q, s, t));

@@ -14,19 +14,19 @@
 
 use super::scalar::window_sums;
 use super::{QArgs, Shape};
-use crate::gemm;
-use crate::gemm::avx512::{q8_finish, q8_offset};
-use crate::requant::{Epilogue, Requant};
+use crate::requant::Scales;
 use crate::x86::amx::{self, ROW, Rows, SIDE, TILE};
-use crate::x86::unroll;
+use crate::x86::rescale::{
+    Aim, Alone, Bytes, Fixed16, Float16, FloatJoin, Join16, Joined, Rescale16, Rounded16, Shift16, Wide16, store_bytes,
+};
 use core::arch::x86_64::*;
 
 /// Pixels of a block.
 const PIXELS: usize = 2 * SIDE;
 /// Channels of a block.
 pub const COLS: usize = 2 * SIDE;
-/// Rows that the end of a block takes at once, two a group of registers.
-const FINISH: usize = 12;
+/// Pixels that the end of a block takes at once, whose bytes are one register.
+const PAIR: usize = 2;
 
 /// Layers that it computes: those with enough products for what the end costs.
 pub fn suits(shape: &Shape) -> bool {
@@ -151,7 +151,7 @@ unsafe fn walk_copied(a: &QArgs) -> Walk {
 
 /// Room for the sums of a block, and for those that its end may read behind them.
 #[repr(align(64))]
-struct Sums([i32; (PIXELS + FINISH) * COLS]);
+struct Sums([i32; (PIXELS + PAIR) * COLS]);
 
 /// All blocks of a call, of two tiles of pixels or one.
 ///
@@ -163,7 +163,7 @@ unsafe fn blocks<const SECOND: bool>(a: &QArgs, walk: &Walk) {
     let pixels = walk.positions.div_ceil(count);
     let first = if SECOND { pixels.div_ceil(2) } else { pixels };
     let panel_bytes = panel_bytes(&a.shape);
-    let mut sums = Sums([0; (PIXELS + FINISH) * COLS]);
+    let mut sums = Sums([0; (PIXELS + PAIR) * COLS]);
     // SAFETY: every position of a run that a block has is one before the last, so that it lies within the lines or between
     // two of them; there are as many weights and biases as `pack` and the contract say.
     unsafe {
@@ -177,11 +177,18 @@ unsafe fn blocks<const SECOND: bool>(a: &QArgs, walk: &Walk) {
                     amx::start::<SECOND>(a.bias.add(panel * COLS));
                     for _ in 0..walk.row.1 {
                         let rows = Rows { first: x, second: x.wrapping_add(first * walk.step), step: walk.step };
-                        w = amx::products::<SECOND>(rows, w, walk.chunks);
+                        w = match run + block {
+                            0 => amx::first_products::<SECOND>(rows, w, walk.chunks),
+                            _ => amx::products::<SECOND>(rows, w, walk.chunks),
+                        };
                         x = x.wrapping_add(walk.row.0);
                     }
                     amx::store::<SECOND>(sums.0.as_mut_ptr(), first);
-                    end(a, walk, panel * COLS, run, start, pixels, &sums);
+                    let block = Block { channel: panel * COLS, run, start, count: pixels };
+                    if !a.offset.is_null() {
+                        add_offsets(a, walk, &block, &mut sums);
+                    }
+                    end(a, walk, &block, &sums);
                 }
             }
         }
@@ -189,76 +196,150 @@ unsafe fn blocks<const SECOND: bool>(a: &QArgs, walk: &Walk) {
     }
 }
 
-/// Stores the pixels among `count` positions from `start` on of a run.
+/// The sums of a block: `count` positions of a run by the channels of a panel.
+struct Block {
+    channel: usize,
+    run: usize,
+    start: usize,
+    count: usize,
+}
+
+/// The pixels among a block's positions, in runs of neighbours: the first of them among the call's pixels, where its sums
+/// are, and how many there are.
+#[inline]
+fn pixels(a: &QArgs, walk: &Walk, block: &Block) -> impl Iterator<Item = (usize, usize, usize)> {
+    let mut at = 0;
+    core::iter::from_fn(move || {
+        while at < block.count {
+            let (line, column) = ((block.start + at) / walk.per_line, (block.start + at) % walk.per_line);
+            let (here, count) = (at, walk.pixels.saturating_sub(column).min(block.count - at));
+            at += if count > 0 { count } else { walk.per_line - column };
+            if count > 0 {
+                return Some(((block.run + line) * a.pixels + column, here, count));
+            }
+        }
+        None
+    })
+}
+
+/// Adds what the weights lack, for weights with zero points, which are rare.
 ///
 /// # Safety
-/// As [`super::QRow::run`]; the positions are the run's, and `sums` are theirs.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn end(a: &QArgs, walk: &Walk, channel: usize, run: usize, start: usize, count: usize, sums: &Sums) {
-    let mut at = 0;
-    while at < count {
-        let (line, column) = ((start + at) / walk.per_line, (start + at) % walk.per_line);
-        let here = walk.pixels.saturating_sub(column).min(count - at);
-        let pixel = (run + line) * a.pixels + column;
-        let mut done = 0;
-        while done < here {
-            let rows = (here - done).min(FINISH);
-            // SAFETY: the caller's promise; there are sums for FINISH rows from any of a block's on.
-            unsafe {
-                let sums = sums.0.as_ptr().add((at + done) * COLS);
-                match rows.div_ceil(2) {
-                    1 => finish::<1>(a, channel, pixel + done, rows, sums),
-                    2 => finish::<2>(a, channel, pixel + done, rows, sums),
-                    3 => finish::<3>(a, channel, pixel + done, rows, sums),
-                    4 => finish::<4>(a, channel, pixel + done, rows, sums),
-                    5 => finish::<5>(a, channel, pixel + done, rows, sums),
-                    _ => finish::<6>(a, channel, pixel + done, rows, sums),
-                }
+/// As [`super::QRow::run`]; there is an offset for each channel of the block's panel.
+#[inline(never)]
+unsafe fn add_offsets(a: &QArgs, walk: &Walk, block: &Block, sums: &mut Sums) {
+    for (pixel, at, count) in pixels(a, walk, block) {
+        for (pixel, sums) in (pixel..).zip(sums.0.chunks_exact_mut(COLS).skip(at).take(count)) {
+            let mut window = [0];
+            // SAFETY: the caller's promise.
+            unsafe { window_sums(a, pixel, &mut window) };
+            for (channel, sum) in (block.channel..).zip(sums) {
+                // SAFETY: the caller's promise.
+                let offset = unsafe { *a.offset.add(channel) };
+                *sum = sum.wrapping_add(window[0].wrapping_mul(offset));
             }
-            done += rows;
         }
-        at += if here > 0 { here } else { walk.per_line - column };
     }
 }
 
-/// Stores `rows` pixels from `pixel` on, in the last of `G` groups of two.
+/// Stores the pixels of a block.
 ///
 /// # Safety
-/// As [`super::QRow::run`]; the pixels are the call's, and `sums` are those of whole groups.
+/// As [`super::QRow::run`]; the block is one of the call's, and `sums` are its sums.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn finish<const G: usize>(a: &QArgs, channel: usize, pixel: usize, rows: usize, sums: *const i32) {
-    let outputs = a.shape.outputs;
-    // SAFETY: the caller's promise; bias, offsets and multipliers are padded to whole panels.
+unsafe fn end(a: &QArgs, walk: &Walk, block: &Block, sums: &Sums) {
+    // SAFETY: passed on.
     unsafe {
-        let mut acc = [[_mm512_setzero_si512(); 4]; G];
-        unroll!(G, g => unroll!(4, v => acc[g][v] = _mm512_loadu_si512(sums.add(g * 2 * COLS + v * SIDE).cast())));
-        let how = Requant { scales: a.requant.scales.from(channel), ..a.requant };
-        let epilogue = match a.residual {
-            None => Epilogue::Requant(how),
-            Some(mut other) => {
-                other.r = other.r.add(pixel * other.r_stride + channel);
-                Epilogue::RequantAdd(how, other)
-            }
-        };
-        let mut windows = [0; FINISH];
-        let end = gemm::QArgs {
-            rows,
-            cols: (outputs - channel).min(COLS),
-            x: core::ptr::null(),
-            taps: 0,
-            k: 0,
-            w: a.w,
-            bias: a.bias.add(channel),
-            offset: a.offset.wrapping_add(channel),
-            sums: windows.as_mut_ptr(),
-            y: a.y.add(pixel * outputs + channel),
-            y_stride: outputs,
-            epilogue,
-        };
-        if !a.offset.is_null() {
-            window_sums(a, pixel, windows.get_mut(..rows).unwrap_or_default());
-            q8_offset::<G, 4, 2>(&mut acc, &end);
+        let Some(other) = &a.residual else { return end_with(a, walk, block, sums, Alone) };
+        let joined = Joined::new(&a.requant, &other.add);
+        match FloatJoin::of(&joined, &other.add) {
+            Some(joined) => end_with(a, walk, block, sums, joined),
+            None => end_with(a, walk, block, sums, joined),
         }
-        q8_finish::<G, 4, 2>(acc, &end);
+    }
+}
+
+/// As [`end`], with what is added.
+///
+/// # Safety
+/// As [`end`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn end_with<J: Join16>(a: &QArgs, walk: &Walk, block: &Block, sums: &Sums, join: J) {
+    let one = _mm512_set1_epi32(1);
+    // SAFETY: there are multipliers for every channel, padded to whole panels; the rest is the caller's promise.
+    unsafe {
+        let of = |from: *const i32| {
+            let from = from.add(block.channel);
+            [_mm512_loadu_si512(from.cast()), _mm512_loadu_si512(from.add(SIDE).cast())]
+        };
+        let (m, shift) = match a.requant.scales {
+            Scales::Float32(m) => (of(m.cast()), [one; 2]),
+            Scales::Fixed(m, shift) => (of(m), of(shift)),
+            Scales::Shift(shift) => ([one; 2], of(shift)),
+        };
+        match a.requant.scales {
+            _ if !a.requant.is_default() => end_by::<Rounded16, J>(a, walk, block, sums, m, shift, join),
+            Scales::Float32(_) => end_by::<Float16, J>(a, walk, block, sums, m, shift, join),
+            Scales::Fixed(..) if shift.iter().all(|&shift| Fixed16::fits(shift)) => {
+                end_by::<Fixed16, J>(a, walk, block, sums, m, shift, join);
+            }
+            Scales::Shift(_) if shift.iter().all(|&shift| Shift16::fits(shift)) => {
+                end_by::<Shift16, J>(a, walk, block, sums, m, shift, join);
+            }
+            Scales::Fixed(..) | Scales::Shift(_) => end_by::<Wide16, J>(a, walk, block, sums, m, shift, join),
+        }
+    }
+}
+
+/// As [`end_with`], with a panel's multipliers.
+///
+/// # Safety
+/// As [`end`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn end_by<S: Rescale16, J: Join16>(
+    a: &QArgs,
+    walk: &Walk,
+    block: &Block,
+    sums: &Sums,
+    m: [__m512i; 2],
+    shift: [__m512i; 2],
+    join: J,
+) {
+    let aim = Aim::of(&a.requant);
+    let (bytes, r_stride) = match &a.residual {
+        None => (Bytes::new(a.requant.zero_point, a.requant.lo, a.requant.hi), 0),
+        Some(other) => (Bytes::new(other.add.zero_point, other.add.lo, other.add.hi), other.r_stride),
+    };
+    let other = a.residual.map_or(core::ptr::null(), |other| other.r.wrapping_add(block.channel));
+    let (outputs, cols) = (a.shape.outputs, (a.shape.outputs - block.channel).min(COLS));
+    // SAFETY: the pixels are the call's, and of these the channels from the block's on, of which there are `cols`, are
+    // written; there are sums for a pair from any of a block's on. The other tensor is readable in whole registers; a pixel
+    // beyond the block's stands for the last.
+    unsafe {
+        let by = [S::new(m[0], shift[0], aim), S::new(m[1], shift[1], aim)];
+        for (pixel, at, count) in pixels(a, walk, block) {
+            let mut sums = sums.0.as_ptr().add(at * COLS);
+            let mut y = a.y.add(pixel * outputs + block.channel);
+            let mut r = other.wrapping_add(pixel * r_stride);
+            for done in (0..count).step_by(PAIR) {
+                let pair = done + 1 < count;
+                let next = if pair { r.wrapping_add(r_stride) } else { r };
+                let load = |i: usize| _mm512_load_si512(sums.add(i * SIDE).cast());
+                let packed = bytes.pack(
+                    join.join(by[0].apply(load(0)), r),
+                    join.join(by[1].apply(load(1)), r.wrapping_add(SIDE)),
+                    join.join(by[0].apply(load(2)), next),
+                    join.join(by[1].apply(load(3)), next.wrapping_add(SIDE)),
+                );
+                store_bytes(y, cols, packed);
+                if pair {
+                    store_bytes(y.add(outputs), cols, _mm512_castsi256_si512(_mm512_extracti64x4_epi64::<1>(packed)));
+                }
+                sums = sums.add(PAIR * COLS);
+                y = y.wrapping_add(PAIR * outputs);
+                r = r.wrapping_add(PAIR * r_stride);
+            }
+        }
     }
 }

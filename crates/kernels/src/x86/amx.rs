@@ -8,6 +8,7 @@
 //! and a step of four products needs four loads, each of which takes half the time of a product.
 
 use core::arch::asm;
+use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 /// Bytes of a row of a tile.
 pub const ROW: usize = 64;
@@ -146,6 +147,28 @@ pub unsafe fn products<const SECOND: bool>(rows: Rows, w: *const i8, chunks: usi
     }
     end
 }
+
+/// As [`products`], where the weights are likely to be far away: asks for them some steps ahead.
+///
+/// # Safety
+/// As [`products`].
+#[inline]
+#[target_feature(enable = "sse")]
+pub unsafe fn first_products<const SECOND: bool>(mut rows: Rows, mut w: *const i8, chunks: usize) -> *const i8 {
+    for _ in 0..chunks {
+        for line in (0..2 * TILE).step_by(ROW) {
+            _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(AHEAD + line));
+        }
+        // SAFETY: the caller's promise, a chunk at a time.
+        w = unsafe { products::<SECOND>(rows, w, 1) };
+        rows.first = rows.first.wrapping_add(ROW);
+        rows.second = rows.second.wrapping_add(ROW);
+    }
+    w
+}
+
+/// Bytes of weights that [`first_products`] asks for ahead.
+const AHEAD: usize = 8 * TILE;
 
 /// Stores the sums: rows of 32 integers, those of the second tile behind the `rows` of the first.
 ///

@@ -538,11 +538,6 @@ pub struct Joined {
 }
 
 impl Joined {
-    /// As [`Sum16::is_rounded`].
-    pub const fn is_rounded(&self) -> bool {
-        self.sum.is_rounded()
-    }
-
     /// The parameters in registers.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
@@ -564,6 +559,77 @@ impl Joined {
         // Bounded before the zero point is added, which so cannot overflow.
         let q = _mm512_min_epi32(_mm512_max_epi32(rescaled, self.lo), self.hi);
         self.sum.apply::<ROUNDED>(_mm512_add_epi32(q, self.offset), _mm512_sub_epi32(r, self.z2))
+    }
+}
+
+/// What becomes of rescaled accumulators before they are bytes. A type for each case, so that a loop asks nothing and keeps
+/// its numbers in registers.
+pub trait Join16: Copy {
+    /// From rescaled accumulators, and from sixteen bytes of the other tensor where one is added, to saturating i32.
+    ///
+    /// # Safety
+    /// AVX-512 is enabled; where another tensor is added, `r` leads to sixteen bytes.
+    unsafe fn join(self, rescaled: __m512i, r: *const u8) -> __m512i;
+}
+
+/// Nothing is added.
+#[derive(Clone, Copy)]
+pub struct Alone;
+
+impl Join16 for Alone {
+    #[inline(always)]
+    unsafe fn join(self, rescaled: __m512i, _r: *const u8) -> __m512i {
+        rescaled
+    }
+}
+
+/// Any addition.
+impl Join16 for Joined {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn join(self, rescaled: __m512i, r: *const u8) -> __m512i {
+        // SAFETY: the caller's promise.
+        let r = unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(r.cast())) };
+        self.apply::<true>(rescaled, r)
+    }
+}
+
+/// An addition by ordinary floats, rounded half to even.
+#[derive(Clone, Copy)]
+pub struct FloatJoin {
+    lo: __m512i,
+    hi: __m512i,
+    offset: __m512i,
+    z2: __m512i,
+    m1: __m512,
+    m2: __m512,
+    top: __m512,
+}
+
+impl FloatJoin {
+    /// If the addition is of this kind: no product of a stored value is infinite, so that no sum is a NaN.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn of(joined: &Joined, add: &AddParams) -> Option<FloatJoin> {
+        let (Sum16::Float { m1, m2, top }, AddRescale::Float32 { m1: first, m2: second }) = (joined.sum, add.rescale)
+        else {
+            return None;
+        };
+        let Joined { lo, hi, offset, z2, .. } = *joined;
+        (first < 1e30 && second < 1e30).then_some(FloatJoin { lo, hi, offset, z2, m1, m2, top })
+    }
+}
+
+impl Join16 for FloatJoin {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn join(self, rescaled: __m512i, r: *const u8) -> __m512i {
+        // SAFETY: the caller's promise.
+        let r = unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(r.cast())) };
+        let q = _mm512_min_epi32(_mm512_max_epi32(rescaled, self.lo), self.hi);
+        let a = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(q, self.offset)), self.m1);
+        let b = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(r, self.z2)), self.m2);
+        _mm512_cvtps_epi32(_mm512_min_ps(_mm512_add_ps(a, b), self.top))
     }
 }
 
