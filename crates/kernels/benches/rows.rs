@@ -244,30 +244,46 @@ impl Bench {
     }
 
     fn rowconv(&self, row: &rowconv::QRow) {
-        let depthwise = |channels, stride| (channels, channels, stride, true);
-        let full = |outputs| (3, outputs, 2, false);
-        for (channels, outputs, stride, depthwise) in [
-            full(8),
-            full(16),
-            full(32),
-            full(64),
-            (16, 16, 1, false),
-            (16, 32, 2, false),
-            (32, 32, 1, false),
+        let shape = |side, stride, channels, outputs| {
+            let (kernel, strides) = ([side; 2], [stride; 2]);
+            rowconv::Shape { kernel, strides, channels, outputs, depthwise: false, residual: false }
+        };
+        let depthwise =
+            |channels, stride| rowconv::Shape { depthwise: true, ..shape(3, stride, channels, channels) };
+        let residual = |shape| rowconv::Shape { residual: true, ..shape };
+        for shape in [
+            shape(3, 2, 3, 8),
+            shape(3, 2, 3, 16),
+            shape(3, 2, 3, 32),
+            shape(3, 2, 3, 64),
+            shape(7, 2, 3, 64),
+            shape(3, 1, 16, 16),
+            shape(3, 2, 16, 32),
+            shape(3, 1, 32, 32),
+            shape(3, 1, 64, 64),
+            residual(shape(3, 1, 64, 64)),
+            shape(1, 1, 16, 96),
+            shape(1, 1, 32, 192),
+            shape(1, 1, 64, 256),
+            residual(shape(1, 1, 64, 256)),
+            shape(1, 1, 96, 24),
+            shape(1, 1, 256, 64),
+            shape(1, 1, 512, 512),
             depthwise(8, 1),
             depthwise(16, 2),
             depthwise(24, 1),
             depthwise(96, 1),
         ] {
-            let strides = [stride; 2];
-            let shape = rowconv::Shape { kernel: [3, 3], strides, channels, outputs, depthwise, residual: false };
+            let rowconv::Shape { kernel: [side, _], strides: [stride, _], channels, outputs, .. } = shape;
             if row.needs != Features::NONE && !(row.suits)(&shape) {
                 continue;
             }
             let (pixels, padded) = (112, rowconv::padded(outputs));
             let line = shape.row_bytes(pixels).next_multiple_of(64);
-            let x = aligned(3 * line + SLACK, 3u8);
-            let mut scratch = aligned((row.scratch)(&shape, pixels), 0u8);
+            let x = aligned(side * line + SLACK, 3u8);
+            let other = aligned(pixels * outputs + SLACK, 7u8);
+            let residual = shape.residual.then_some(Residual { r: other.as_ptr(), r_stride: outputs, add: SUM });
+            let scratch = aligned((row.scratch)(&shape, pixels), 0u8);
             let w = aligned((row.packed)(&shape), 1i8);
             let (bias, float) = (aligned(padded, 5i32), aligned(padded, 0.01f32));
             let y = aligned(pixels * outputs, 0u8);
@@ -290,12 +306,14 @@ impl Bench {
                     lo: 0,
                     hi: 255,
                 },
-                residual: None,
+                residual,
                 scratch: scratch.as_mut_ptr(),
             };
             // SAFETY: as above; the row suits the shape.
             let cycles = self.cycles(|| unsafe { (row.run)(black_box(&args)) });
-            self.print(&format!("{} {channels} to {outputs} stride {stride}", row.name), pixels * outputs, cycles);
+            let what = if shape.residual { " and a residual" } else { "" };
+            let what = format!("{} {side}x{side} {channels} to {outputs} stride {stride}{what}", row.name);
+            self.print(&what, pixels * outputs, cycles);
         }
     }
 

@@ -464,10 +464,10 @@ fn rows(
     Ok(())
 }
 
-/// Bytes of weights of a tile of lines that should stay in the second-level cache.
-const LINE_WEIGHTS: usize = 192 * 1024;
+/// Bytes of weights from which on a layer by lines is cut by its channels, so that no two threads stream them all.
+const LINE_WEIGHTS: usize = 320 * 1024;
 /// Bytes of input lines of a tile that should stay near.
-const LINE_BYTES: usize = 32 * 1024;
+const LINE_BYTES: usize = 96 * 1024;
 /// Pixels of a tile of a single line: a multiple of what any kernel takes at once.
 const LINE_PIXELS: usize = 96;
 /// Tiles that a layer should have at least.
@@ -476,11 +476,9 @@ const LINE_TILES: usize = 8;
 /// Tiles enough for some threads, whose weights and lines stay in the caches.
 fn line_tile(window: &Window, shape: &rowconv::Shape, row: &rowconv::QRow) -> LineTile {
     let [height, width] = window.output.map(|n| n.max(1));
-    let parts = match row.panel {
-        usize::MAX => 1,
-        panel => (row.packed)(shape).div_ceil(LINE_WEIGHTS).min(shape.outputs.div_ceil(panel)),
-    };
-    let channels = shape.outputs.div_ceil(parts.max(1)).next_multiple_of(row.panel.min(shape.outputs).max(1));
+    let panels = if row.panel == usize::MAX { 1 } else { shape.outputs.div_ceil(row.panel).max(1) };
+    let parts = (row.packed)(shape).div_ceil(LINE_WEIGHTS).next_power_of_two().min(LINE_TILES).min(panels);
+    let channels = panels.div_ceil(parts).saturating_mul(row.panel).min(shape.outputs).max(1);
     let parts = shape.outputs.div_ceil(channels).max(1);
     let tiles = LINE_TILES.div_ceil(window.batch.max(1) * parts);
     if height == 1 && window.is_within() {

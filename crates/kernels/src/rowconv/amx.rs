@@ -7,7 +7,8 @@
 //! a pixel has a multiple of 64 channels, they are loaded from where they are: 16 neighbours are at a constant distance.
 //! So are the first pixel of a line and the pixel that would follow the last of the line before, were there no end to it;
 //! hence lines shorter than tiles are computed as one, and the sums that belong to no pixel are thrown away. All other
-//! layers have the windows of a call's pixels copied to its scratch, one behind the other.
+//! layers have the windows of a call's pixels copied to its scratch, one behind the other; so have short lines at a stride,
+//! between whose pixels too much would be computed, where there are enough channels to make up for it.
 //!
 //! Tiles may have fewer than 16 rows and are faster then, but to change their shape takes as long as a dozen products. So
 //! all blocks of a call have the same shape: blocks overlap where pixels cannot be divided evenly.
@@ -28,9 +29,18 @@ pub const COLS: usize = 2 * SIDE;
 /// Pixels that the end of a block takes at once, whose bytes are one register.
 const PAIR: usize = 2;
 
-/// Layers that it computes: those with enough products for what the end costs.
+/// Layers that it computes: those for which it is faster than the rows of AVX-512.
+///
+/// The cycles of an output pixel, as measured on a CPU with 16 cycles for a product of tiles. There: a chunk and the end
+/// of a block for each 16 channels of whole panels, and 5 cycles for each register that is copied. Here: 8 bytes of the
+/// window a cycle, and the end, for whole registers of 16 channels.
 pub fn suits(shape: &Shape) -> bool {
-    !shape.depthwise && shape.step() > 0 && shape.taps() * shape.channels >= 16
+    let (window, copied) = (shape.taps() * shape.channels, shape.kernel[0] * shape.run().div_ceil(ROW));
+    let copying = if shape.channels.is_multiple_of(ROW) { 0.0 } else { 5.0 * copied as f32 + 4.0 };
+    let lanes = |panel: usize| (shape.outputs.next_multiple_of(panel) / SIDE) as f32;
+    let tiles = lanes(COLS) * (1.1 * chunks(shape) as f32 + 5.5) + copying;
+    let registers = lanes(SIDE) * (window as f32 / 8.0 + 3.0);
+    !shape.depthwise && shape.step() > 0 && window > 0 && tiles < registers
 }
 
 /// Chunks of a window.
@@ -38,15 +48,24 @@ fn chunks(shape: &Shape) -> usize {
     (shape.taps() * shape.channels).div_ceil(ROW)
 }
 
-/// Whether windows are read where they are.
-fn in_place(shape: &Shape) -> bool {
-    shape.channels.is_multiple_of(ROW)
+/// Whether windows are copied, of lines of so many pixels.
+fn copies(shape: &Shape, pixels: usize) -> bool {
+    let strided = shape.strides != [1, 1] && pixels <= SIDE && shape.outputs >= MANY;
+    strided || !shape.channels.is_multiple_of(ROW)
 }
 
-/// Bytes of the windows of so many pixels, if they are copied. The last may be copied in whole registers.
+/// Channels for which a window may be copied if that saves computing much in vain.
+const MANY: usize = 128;
+
+/// Bytes from a copied window to the next: an odd number of cache lines, so that neighbours do not meet in a set.
+fn apart(shape: &Shape) -> usize {
+    (chunks(shape) | 1).saturating_mul(ROW)
+}
+
+/// Bytes of the windows of so many pixels, if they may be copied. The last may be copied in whole registers.
 pub fn scratch(shape: &Shape, pixels: usize) -> usize {
-    let window = chunks(shape).saturating_mul(ROW);
-    if in_place(shape) { 0 } else { pixels.saturating_mul(window).saturating_add(ROW) }
+    let window = apart(shape);
+    if copies(shape, 1) { pixels.saturating_mul(window).saturating_add(ROW) } else { 0 }
 }
 
 /// Bytes of a panel's packed weights.
@@ -98,7 +117,7 @@ struct Walk {
 pub unsafe fn run(a: &QArgs) {
     // SAFETY: the caller's promise.
     unsafe {
-        let walk = if in_place(&a.shape) { walk_in_place(a) } else { walk_copied(a) };
+        let walk = if copies(&a.shape, a.pixels) { walk_copied(a) } else { walk_in_place(a) };
         if walk.positions > SIDE { blocks::<true>(a, &walk) } else { blocks::<false>(a, &walk) }
     }
 }
@@ -126,7 +145,7 @@ fn walk_in_place(a: &QArgs) -> Walk {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn walk_copied(a: &QArgs) -> Walk {
     let (run, chunks) = (a.shape.run(), chunks(&a.shape));
-    let window = chunks * ROW;
+    let window = apart(&a.shape);
     // SAFETY: a kernel row of a window may be read to the end of its last register, as there is slack behind its line; what
     // is written so behind it is written again, but for the last of a window, which has room up to the next, and the last
     // window of all, which has a register more.
