@@ -21,8 +21,9 @@ fn passes_rewrite_as_written() {
             ("absorb-relu", |g| run("absorb-relu", g)),
             ("accumulators", |g| run("accumulators", g)),
             ("fold", |g| run("fold", g)),
+            ("turn-operand", |g| run("turn-operand", g)),
             ("unsign", |g| run("unsign", g)),
         ],
     );
-    assert_eq!(checked.unwrap(), 6);
+    assert_eq!(checked.unwrap(), 7);
 }

@@ -172,13 +172,27 @@ fn wait_until(done: impl Fn() -> bool) {
 
 /// The tiles of one step, which the threads of a run share.
 ///
-/// On a line of its own: threads that wait for one step should not disturb those that take tiles of another.
+/// Each thread has a range of neighbouring tiles of its own, which it takes first: neighbours share inputs, and the same
+/// part of the next step reads what this part wrote, so that both stay in the caches of one core. Who is done with its
+/// own range takes of those of others.
 #[derive(Debug)]
-#[repr(align(64))]
 pub struct Tiles {
+    ranges: Box<[Range]>,
     count: usize,
-    next: AtomicUsize,
-    done: AtomicUsize,
+    done: Line,
+}
+
+/// On a line of its own: threads that take tiles of one range should not disturb those that take of another.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Line(AtomicUsize);
+
+/// Neighbouring tiles.
+#[derive(Debug)]
+struct Range {
+    next: Line,
+    start: usize,
+    end: usize,
 }
 
 /// A tile that one thread has; dropping it says that it is complete, even when a panic drops it.
@@ -190,22 +204,33 @@ pub struct Tile<'a> {
 }
 
 impl Tiles {
-    /// A step of this many tiles.
-    pub fn new(count: usize) -> Self {
-        Tiles { count, next: AtomicUsize::new(0), done: AtomicUsize::new(0) }
+    /// A step of this many tiles, for so many threads.
+    pub fn new(count: usize, threads: usize) -> Self {
+        let threads = threads.max(1);
+        // In the middle nothing can overflow: there are fewer threads than tiles that fit memory.
+        let at = |thread: usize| (count / threads) * thread + (count % threads * thread) / threads;
+        let range = |thread| Range { next: Line(AtomicUsize::new(at(thread))), start: at(thread), end: at(thread + 1) };
+        Tiles { ranges: (0..threads).map(range).collect(), count, done: Line::default() }
     }
 
     /// All tiles are to be taken again.
     pub fn reset(&mut self) {
-        *self.next.get_mut() = 0;
-        *self.done.get_mut() = 0;
+        for range in &mut self.ranges {
+            *range.next.0.get_mut() = range.start;
+        }
+        *self.done.0.get_mut() = 0;
     }
 
-    /// A tile that no other thread has, until there are none left.
-    pub fn take(&self) -> Option<Tile<'_>> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // Not `then_some`: a tile that is made must be one that was taken, for dropping it counts.
-        (number < self.count).then(|| Tile { number, of: self })
+    /// A tile that no other thread has, of this thread's range as long as there are any, until there are none left.
+    pub fn take(&self, thread: usize) -> Option<Tile<'_>> {
+        let (before, own) = self.ranges.split_at(thread.min(self.ranges.len()));
+        own.iter().chain(before).find_map(|range| {
+            // Looked at first, so that a range that is used up is not written to by all who pass.
+            let left = range.next.0.load(Ordering::Relaxed) < range.end;
+            let number = left.then(|| range.next.0.fetch_add(1, Ordering::Relaxed))?;
+            // Not `then_some`: a tile that is made must be one that was taken, for dropping it counts.
+            (number < range.end).then(|| Tile { number, of: self })
+        })
     }
 
     /// Returns when every tile is complete; what was written for them is visible then.
@@ -214,13 +239,13 @@ impl Tiles {
     }
 
     fn complete(&self) -> bool {
-        self.done.load(Ordering::Acquire) == self.count
+        self.done.0.load(Ordering::Acquire) == self.count
     }
 }
 
 impl Drop for Tile<'_> {
     fn drop(&mut self) {
-        self.of.done.fetch_add(1, Ordering::Release);
+        self.of.done.0.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -256,31 +281,43 @@ mod tests {
 
     #[test]
     fn a_step_is_complete_when_every_tile_is() {
-        let mut tiles = Tiles::new(2);
+        let mut tiles = Tiles::new(2, 1);
         for _ in 0..2 {
-            let (first, second) = (tiles.take().unwrap(), tiles.take().unwrap());
+            let (first, second) = (tiles.take(0).unwrap(), tiles.take(0).unwrap());
             assert_eq!((first.number, second.number), (0, 1));
-            assert!(tiles.take().is_none() && tiles.take().is_none());
+            assert!(tiles.take(0).is_none() && tiles.take(0).is_none());
             assert!(!tiles.complete());
             drop(second);
             assert!(!tiles.complete());
             drop(first);
             assert!(tiles.complete());
-            assert!(tiles.take().is_none() && tiles.complete());
+            assert!(tiles.take(0).is_none() && tiles.complete());
             tiles.reset();
         }
     }
 
     #[test]
+    fn a_thread_takes_of_its_own_range_first() {
+        let tiles = Tiles::new(7, 3);
+        let numbers = |thread: usize, n: usize| {
+            (0..n).map(|_| tiles.take(thread).map(|tile| tile.number)).collect::<Option<Vec<_>>>()
+        };
+        assert_eq!(numbers(1, 2), Some(vec![2, 3]));
+        assert_eq!(numbers(2, 4), Some(vec![4, 5, 6, 0]));
+        assert_eq!(numbers(1, 1), Some(vec![1]));
+        assert_eq!(numbers(0, 1), None);
+    }
+
+    #[test]
     fn steps_are_kept_apart_and_every_tile_runs_once() {
         let pool = Pool::new(3).unwrap();
-        let mut steps: Vec<Tiles> = (0..50).map(|i| Tiles::new(i % 7)).collect();
+        let mut steps: Vec<Tiles> = (0..50).map(|i| Tiles::new(i % 7, 3)).collect();
         for _ in 0..100 {
             steps.iter_mut().for_each(Tiles::reset);
             let ran: Vec<AtomicUsize> = steps.iter().map(|_| AtomicUsize::new(0)).collect();
-            pool.run(&|_| {
+            pool.run(&|thread| {
                 for (i, tiles) in steps.iter().enumerate() {
-                    while let Some(tile) = tiles.take() {
+                    while let Some(tile) = tiles.take(thread) {
                         let before = i.checked_sub(1).map_or(0, |b| ran[b].load(Ordering::Relaxed));
                         assert_eq!(before, i.saturating_sub(1) % 7, "the step before is complete");
                         assert!(tile.number < i % 7);
@@ -296,11 +333,11 @@ mod tests {
     #[test]
     fn a_panic_holding_a_tile_does_not_hang_the_others() {
         let pool = Pool::new(2).unwrap();
-        let tiles = Tiles::new(2);
+        let tiles = Tiles::new(2, 2);
         let both = AtomicUsize::new(0);
         let failed = catch_unwind(AssertUnwindSafe(|| {
             pool.run(&|thread| {
-                let tile = tiles.take();
+                let tile = tiles.take(thread);
                 both.fetch_add(1, Ordering::Relaxed);
                 wait_until(|| both.load(Ordering::Relaxed) == 2);
                 assert_eq!(thread, 0, "the worker fails");

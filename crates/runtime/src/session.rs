@@ -56,7 +56,7 @@ impl Session {
         memory::check(&what, needed, program.max_memory())?;
         let arena = Aligned::zeroed(program.arena())?;
         let scratch = (0..threads).map(|_| Aligned::zeroed(program.scratch())).collect::<Result<_>>()?;
-        let tiles = program.steps().iter().map(|s| Tiles::new(tiles(&s.kind))).collect();
+        let tiles = program.steps().iter().map(|s| Tiles::new(tiles(&s.kind), threads)).collect();
         Ok(Session { program, pool, arena, scratch, tiles })
     }
 
@@ -125,7 +125,7 @@ impl Session {
             let scratch = scratch[thread].as_ptr().cast_mut();
             for (i, (step, tiles)) in steps.iter().zip(tiles).enumerate() {
                 let start = timed.then(Instant::now);
-                while let Some(tile) = tiles.take() {
+                while let Some(tile) = tiles.take(thread) {
                     // After a failure tiles are still taken, so that all threads get to the end, but not run.
                     if failed.load(Ordering::Relaxed) {
                         continue;

@@ -3,6 +3,7 @@
 mod absorb_relu;
 mod accumulators;
 mod fold;
+mod turn_operand;
 mod unsign;
 
 use lowbit_ir::pass::Pass;
@@ -30,6 +31,11 @@ pub static PASSES: &[Pass<Context>] = &[
         name: "absorb-relu",
         summary: "a Relu between an accumulator and its Requantize becomes the output's range",
         run: absorb_relu::run,
+    },
+    Pass {
+        name: "turn-operand",
+        summary: "a MatMul reads its second operand by rows rather than have it transposed",
+        run: turn_operand::run,
     },
     Pass {
         name: "unsign",

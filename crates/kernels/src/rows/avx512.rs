@@ -1,10 +1,8 @@
 //! AVX-512 rows: the sixteen partial sums of the definition are the sixteen lanes of a register.
 
-use crate::elementwise::max2;
 use crate::x86::lanes::{Zmm, first16};
 use core::arch::x86_64::*;
-use lowbit_arithmetic::float::fold_lanes;
-use lowbit_arithmetic::{Lanes, elementary, pool, sqrt};
+use lowbit_arithmetic::{Lanes, elementary, sqrt};
 
 /// # Safety
 /// The CPU has AVX-512; each pointer leads to `n` elements.
@@ -12,12 +10,13 @@ use lowbit_arithmetic::{Lanes, elementary, pool, sqrt};
 pub unsafe fn softmax(n: usize, x: *const f32, y: *mut f32) {
     // SAFETY: elements are accessed within n; each is read for the last time before its place is written.
     unsafe {
-        let mut top = Zmm::splat(f32::NEG_INFINITY);
+        // A NaN, which this may lose, makes the sum below one, and a zero of either sign is the same to a difference.
+        let least = _mm512_set1_ps(f32::NEG_INFINITY);
+        let mut top = least;
         for i in (0..n).step_by(16) {
-            let mask = first16(n - i);
-            top = Zmm(_mm512_mask_mov_ps(top.0, mask, max2(top, Zmm::load(x.add(i), mask)).0));
+            top = _mm512_max_ps(top, _mm512_mask_loadu_ps(least, first16(n - i), x.add(i)));
         }
-        let top = Zmm::splat(pool::max(top.to_array().into_iter()));
+        let top = Zmm::splat(_mm512_reduce_max_ps(top));
         let mut total = _mm512_setzero_ps();
         for i in (0..n).step_by(16) {
             let mask = first16(n - i);
@@ -25,12 +24,22 @@ pub unsafe fn softmax(n: usize, x: *const f32, y: *mut f32) {
             total = _mm512_mask_add_ps(total, mask, total, e.0);
             e.store(y.add(i), mask);
         }
-        let total = Zmm::splat(fold_lanes(Zmm(total).to_array()));
+        let total = Zmm::splat(fold(total));
         for i in (0..n).step_by(16) {
             let mask = first16(n - i);
             Zmm::load(y.add(i), mask).div(total).store(y.add(i), mask);
         }
     }
+}
+
+/// The tree of `lowbit_arithmetic::float::fold_lanes`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn fold(lanes: __m512) -> f32 {
+    let eight = _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps::<1>(lanes));
+    let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
 }
 
 /// # Safety
@@ -45,14 +54,14 @@ pub unsafe fn layer_norm(n: usize, x: *const f32, scale: *const f32, bias: *cons
             let mask = first16(n - i);
             sum = _mm512_mask_add_ps(sum, mask, sum, Zmm::load(x.add(i), mask).0);
         }
-        let mean = Zmm::splat(fold_lanes(Zmm(sum).to_array()) / count);
+        let mean = Zmm::splat(fold(sum) / count);
         let mut sum = _mm512_setzero_ps();
         for i in (0..n).step_by(16) {
             let mask = first16(n - i);
             let centred = Zmm::load(x.add(i), mask).sub(mean);
             sum = _mm512_mask_add_ps(sum, mask, sum, centred.mul(centred).0);
         }
-        let variance = fold_lanes(Zmm(sum).to_array()) / count;
+        let variance = fold(sum) / count;
         let factor = Zmm::splat(1.0 / sqrt(variance + epsilon));
         for i in (0..n).step_by(16) {
             let mask = first16(n - i);
