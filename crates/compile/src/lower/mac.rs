@@ -464,37 +464,51 @@ fn rows(
     Ok(())
 }
 
-/// Bytes of weights from which on a layer by lines is cut by its channels, so that no two threads stream them all.
-const LINE_WEIGHTS: usize = 320 * 1024;
-/// Bytes of input lines of a tile that should stay near.
-const LINE_BYTES: usize = 96 * 1024;
-/// Pixels of a tile of a single line: a multiple of what any kernel takes at once.
-const LINE_PIXELS: usize = 96;
-/// Tiles that a layer should have at least.
+/// Tiles that a layer by lines should have at least.
 const LINE_TILES: usize = 8;
+/// Pixels of which a tile of a single line has a multiple: what kernels take at once.
+const LINE_PIXELS: usize = 32;
+/// Bytes of input lines of a tile that should stay in the second-level cache, where much is computed of them.
+const LINES_OF_PANELS: usize = 96 * 1024;
+/// Bytes of input lines of a tile that should stay in the nearest cache, where little is.
+const LINES_ALONE: usize = 16 * 1024;
 
-/// Tiles enough for some threads, whose weights and lines stay in the caches.
+/// Tiles enough for some threads, of those sizes that move the least and leave no thread idle.
 fn line_tile(window: &Window, shape: &rowconv::Shape, row: &rowconv::QRow) -> LineTile {
     let [height, width] = window.output.map(|n| n.max(1));
-    let panels = if row.panel == usize::MAX { 1 } else { shape.outputs.div_ceil(row.panel).max(1) };
-    let parts = (row.packed)(shape).div_ceil(LINE_WEIGHTS).next_power_of_two().min(LINE_TILES).min(panels);
-    let channels = panels.div_ceil(parts).saturating_mul(row.panel).min(shape.outputs).max(1);
-    let parts = shape.outputs.div_ceil(channels).max(1);
-    let tiles = LINE_TILES.div_ceil(window.batch.max(1) * parts);
-    if height == 1 && window.is_within() {
-        let pixels = (LINE_BYTES / shape.step().max(1)).min(width.div_ceil(tiles)).next_multiple_of(LINE_PIXELS);
-        return LineTile { lines: 1, pixels: pixels.min(width), channels };
-    }
-    let line = (shape.row_bytes(width) * window.strides[0]).max(1);
-    let most = (LINE_BYTES / line).clamp(1, height.div_ceil(tiles));
-    // Lines that windows share are copied for each tile, which is worth about a seventh of computing them; and what
-    // is left of an odd number of tiles keeps but one of two threads busy.
-    let cost = |lines: usize| {
-        let tiles = (height.div_ceil(lines) * parts * window.batch).next_multiple_of(2);
-        tiles * (7 * lines + (lines + window.kernel[0] - 1))
+    let (within, batch) = (window.is_within(), window.batch.max(1));
+    let whole = row.panel == usize::MAX;
+    let panels = if whole { 1 } else { shape.outputs.div_ceil(row.panel).max(1) };
+    let (weights, line) = ((row.packed)(shape), shape.row_bytes(width).max(1));
+    let most = (if whole { LINES_ALONE } else { LINES_OF_PANELS }) / (line * window.strides[0]).max(1);
+    let macs = (window.pixels() * shape.taps() * shape.k() * shape.outputs) as f64;
+    let tile = |parts: usize, cuts: usize| {
+        let channels = panels.div_ceil(parts).saturating_mul(row.panel).min(shape.outputs).max(1);
+        match height == 1 && within {
+            true => LineTile { lines: 1, pixels: width.div_ceil(cuts).next_multiple_of(LINE_PIXELS).min(width), channels },
+            false => LineTile { lines: height.div_ceil(cuts), pixels: width, channels },
+        }
     };
-    let lines = (1..=most).rev().min_by_key(|lines| cost(*lines)).unwrap_or(1);
-    LineTile { lines, pixels: width, channels }
+    // Cycles: of computing, of copying lines, which windows share, for each part of the channels, and of streaming weights
+    // for each part of the image. An odd tile leaves one of two threads idle.
+    let cost = |tile: &LineTile| {
+        let parts = shape.outputs.div_ceil(tile.channels);
+        let cuts = batch * height.div_ceil(tile.lines) * width.div_ceil(tile.pixels);
+        let read = (tile.lines - 1) * window.strides[0] + window.kernel[0];
+        let lines = parts * cuts * read * line * tile.pixels / width;
+        let copied = if within { lines / 32 } else { lines / 8 };
+        let tiles = parts * cuts;
+        let idle = tiles.next_multiple_of(2) as f64 / tiles as f64;
+        (macs / 256.0 + (copied + cuts * weights / 32) as f64) * idle + 600.0 * tiles as f64
+    };
+    let fits = |tile: &LineTile| height == 1 || tile.lines <= most.max(1);
+    let parts = [1, 2, 4, 8].into_iter().filter(|parts| *parts <= panels);
+    let tiles = parts.flat_map(|parts| {
+        let least = LINE_TILES.div_ceil(parts * batch);
+        (least..=least.max(height)).map(move |cuts| (parts, cuts))
+    });
+    let tiles = tiles.map(|(parts, cuts)| tile(parts, cuts)).filter(fits);
+    tiles.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(tile(1, height))
 }
 
 /// The row that computes an integer layer by rows, where that is faster than a row that needs `other` of the CPU.
