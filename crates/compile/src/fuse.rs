@@ -1,6 +1,7 @@
-//! Which nodes become one step with the multiply-accumulate before them.
+//! Which nodes become one step: with the multiply-accumulate before them, or with the function of rows between them.
 //!
 //! Integer: `Conv|MatMul -> Requantize [-> QAdd]`; float: `Conv|MatMul [-> Relu|Clip] [-> Add] [-> Relu|Clip]`.
+//! Rows: `[Dequantize ->] Softmax|LayerNorm [-> Quantize]`.
 //! A value that somebody else reads, or that the graph gives out, ends a chain.
 
 use lowbit_arithmetic::Rounding;
@@ -72,6 +73,50 @@ pub fn chains(g: &Graph) -> (HashMap<NodeId, Chain>, HashSet<NodeId>) {
         absorbed.remove(id);
     });
     (by_last, absorbed)
+}
+
+/// A function of rows and what is done to each row before and after it.
+#[derive(Debug, Clone)]
+pub struct RowChain {
+    /// The Softmax or LayerNorm.
+    pub f: NodeId,
+    /// All its nodes, in order.
+    pub nodes: Vec<NodeId>,
+    /// What it reads.
+    pub input: ValueId,
+    /// What it stores.
+    pub output: ValueId,
+}
+
+/// Row chains by their last node, and the nodes that vanish into them.
+pub fn row_chains(g: &Graph) -> (HashMap<NodeId, RowChain>, HashSet<NodeId>) {
+    let users = g.users();
+    let (mut by_last, mut absorbed) = (HashMap::new(), HashSet::new());
+    for (f, node) in g.nodes() {
+        let (Op::Softmax { .. } | Op::LayerNorm { .. }, Some(x), &[y]) = (&node.op, node.input(0), &*node.outputs)
+        else {
+            continue;
+        };
+        let made = |id: &NodeId| matches!(g.node(*id).op, Op::Dequantize) && next(g, &users, x, &absorbed) == Some(f);
+        let before = g.producer(x).filter(made).and_then(|id| Some((id, g.node(id).input(0)?)));
+        let before = before.filter(|(_, of)| of_one_scale(g, *of));
+        let after = next(g, &users, y, &absorbed).filter(|id| {
+            let half_even = matches!(g.node(*id).op, Op::Quantize { rounding: Rounding::HalfEven });
+            half_even && g.node(*id).outputs.iter().all(|v| narrow(g, *v))
+        });
+        let nodes: Vec<NodeId> = before.map(|(id, _)| id).into_iter().chain([f]).chain(after).collect();
+        let Some((last, others)) = nodes.split_last() else { continue };
+        let output = after.and_then(|id| g.node(id).outputs.first().copied()).unwrap_or(y);
+        absorbed.extend(others.iter().copied());
+        by_last.insert(*last, RowChain { f, input: before.map_or(x, |(_, of)| of), output, nodes: nodes.clone() });
+    }
+    (by_last, absorbed)
+}
+
+/// Whether a row of a value can be made real by one scale: bytes, or accumulators without a zero point.
+fn of_one_scale(g: &Graph, v: ValueId) -> bool {
+    let zero = g.ty(v).quant.as_ref().is_some_and(|q| q.zero_point.iter().all(|z| *z == 0));
+    per_tensor(g, v) && (g.ty(v).dtype == DType::U8 || (matches!(g.ty(v).dtype, DType::I32 | DType::I64) && zero))
 }
 
 /// The sole reader of a value, if the value can stay in registers until it.

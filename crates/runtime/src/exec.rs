@@ -9,7 +9,8 @@ use crate::memory::Aligned;
 use crate::point::{point, point_row};
 use crate::program::{
     AccumulatorRow, Affines, Averages, Cut, Dw, Epilogue, Epilogue16, FMatMul, FloatEpilogue, Gather, Gemm, Integer,
-    Kind, Map, MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reference, Requant, Scales, Window,
+    Kind, Map, MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reference, Requant, Rows, RowsFn, RowsFrom,
+    RowsTo, Scales, Window,
     Zip, ZipFn, type_bytes,
 };
 use crate::spans::Store;
@@ -77,8 +78,7 @@ pub fn tiles(kind: &Kind) -> usize {
         Kind::Map(s) => ceil(s.n, RUN),
         Kind::Zip(s) => ceil(s.rows, runs_of(s.n)),
         Kind::DequantizeAcc { rows, channels, .. } => ceil(*rows, runs_of(*channels)),
-        Kind::Softmax { rows, n, .. } => ceil(*rows, runs_of(*n)),
-        Kind::LayerNorm { rows, n, .. } => ceil(*rows, runs_of(*n)),
+        Kind::Rows(s) => ceil(s.rows, runs_of(s.n)),
         Kind::Transpose { batch, .. } => *batch,
         Kind::CopyRows { rows, bytes, .. } => ceil(*rows, runs_of(*bytes)),
         Kind::Gather(_) | Kind::Pad(_) | Kind::Reference(_) => 1,
@@ -133,20 +133,7 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
                     }
                 }
             }
-            Kind::Softmax { row, x, y, rows, n } => {
-                let per = runs_of(*n);
-                for r in tile * per..((tile + 1) * per).min(*rows) {
-                    (row.run)(*n, memory.at(x.plus(r * n * 4)), memory.at_mut(y.plus(r * n * 4)));
-                }
-            }
-            Kind::LayerNorm { row, x, y, scale, bias, epsilon, rows, n } => {
-                let per = runs_of(*n);
-                let bias = bias.map_or(std::ptr::null(), |b| memory.at(b));
-                for r in tile * per..((tile + 1) * per).min(*rows) {
-                    let (x, y) = (memory.at(x.plus(r * n * 4)), memory.at_mut(y.plus(r * n * 4)));
-                    (row.run)(*n, x, memory.at(*scale), bias, *epsilon, y);
-                }
-            }
+            Kind::Rows(s) => rowwise(s, tile, memory, scratch.cast()),
             Kind::Transpose { row, x, y, elem, rows, cols, .. } => {
                 let at = tile * elem * rows * cols;
                 let (x, y) = (memory.at(x.plus(at)), memory.at_mut(y.plus(at)));
@@ -167,6 +154,46 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
         }
     }
     Ok(())
+}
+
+/// A tile of a function of rows, each of which is in the scratch while it is floats, unless it is that from the beginning.
+///
+/// # Safety
+/// As [`run_tile`].
+unsafe fn rowwise(s: &Rows, tile: usize, memory: &Memory<'_>, scratch: *mut f32) {
+    let ((from, to), n, per) = (s.sizes(), s.n, runs_of(s.n));
+    for r in tile * per..((tile + 1) * per).min(s.rows) {
+        let (x, y) = (s.x.plus(r * n * from), s.y.plus(r * n * to));
+        // SAFETY: the scratch holds a row, x, y, scales and biases are checked spans, and the kernels read all of an
+        // element before they write it.
+        unsafe {
+            let floats: *const f32 = match s.from {
+                RowsFrom::Float => memory.at(x),
+                RowsFrom::Accumulator(row, scale) => {
+                    match row {
+                        AccumulatorRow::Narrow(k) => (k.run)(n, memory.at(x), memory.at(scale), 0, scratch),
+                        AccumulatorRow::Wide(k) => (k.run)(n, memory.at(x), memory.at(scale), 0, scratch),
+                    }
+                    scratch
+                }
+                RowsFrom::Bytes(k, of) => {
+                    (k.run)(n, memory.at(x), scratch, &of);
+                    scratch
+                }
+            };
+            let result = if let RowsTo::Float = s.to { memory.at_mut(y) } else { scratch };
+            match s.f {
+                RowsFn::Softmax(row) => (row.run)(n, floats, result),
+                RowsFn::LayerNorm { row, scale, bias, epsilon } => {
+                    let bias = bias.map_or(std::ptr::null(), |b| memory.at(b));
+                    (row.run)(n, floats, memory.at(scale), bias, epsilon, result);
+                }
+            }
+            if let RowsTo::Bytes(k, to) = s.to {
+                (k.run)(n, scratch, memory.at_mut(y), &to);
+            }
+        }
+    }
 }
 
 /// What a block of a matrix product needs to know of its tile.

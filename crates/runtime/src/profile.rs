@@ -1,6 +1,6 @@
 //! What a profile calls the steps: by the kernel that runs them.
 
-use crate::program::{AccumulatorRow, Kind, MapFn, PoolKind, ZipFn};
+use crate::program::{AccumulatorRow, Kind, MapFn, PoolKind, Rows, RowsFn, ZipFn};
 
 impl Kind {
     /// The name of the kernel that runs this step; of what it does where that takes none.
@@ -51,8 +51,8 @@ impl Kind {
             },
             Kind::DequantizeAcc { row: AccumulatorRow::Narrow(row), .. } => row.name,
             Kind::DequantizeAcc { row: AccumulatorRow::Wide(row), .. } => row.name,
-            Kind::Softmax { row, .. } => row.name,
-            Kind::LayerNorm { row, .. } => row.name,
+            Kind::Rows(Rows { f: RowsFn::Softmax(row), .. }) => row.name,
+            Kind::Rows(Rows { f: RowsFn::LayerNorm { row, .. }, .. }) => row.name,
             Kind::Transpose { row, .. } => row.name,
             Kind::CopyRows { .. } => "copy",
             Kind::Gather(_) => "gather",

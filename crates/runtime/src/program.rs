@@ -145,38 +145,8 @@ pub enum Kind {
         /// 0 for one scale in all, 1 for one a channel.
         scale_step: usize,
     },
-    /// Softmax over rows.
-    Softmax {
-        /// Kernel row.
-        row: &'static Kernel<rows::SoftmaxFn>,
-        /// Input.
-        x: Place,
-        /// Output.
-        y: Place,
-        /// Number of rows.
-        rows: usize,
-        /// Elements a row.
-        n: usize,
-    },
-    /// Layer normalization over rows.
-    LayerNorm {
-        /// Kernel row.
-        row: &'static Kernel<rows::LayerNormFn>,
-        /// Input.
-        x: Place,
-        /// Output.
-        y: Place,
-        /// One factor an element of a row.
-        scale: Place,
-        /// One summand an element of a row.
-        bias: Option<Place>,
-        /// Added to the variance.
-        epsilon: f32,
-        /// Number of rows.
-        rows: usize,
-        /// Elements a row.
-        n: usize,
-    },
+    /// A function of rows.
+    Rows(Rows),
     /// A matrix transposition per batch: `y[b][c][r] = x[b][r][c]`.
     Transpose {
         /// Kernel row.
@@ -215,6 +185,79 @@ pub enum Kind {
     Pad(Pad),
     /// An operator without a kernel: the interpreter runs it. Allocates; the compiler lists these.
     Reference(Box<Reference>),
+}
+
+/// A function of rows of floats, which are made of integers and become integers again without leaving the nearest cache.
+#[derive(Debug)]
+pub struct Rows {
+    /// The function.
+    pub f: RowsFn,
+    /// What the rows are made of.
+    pub from: RowsFrom,
+    /// What they become.
+    pub to: RowsTo,
+    /// Input.
+    pub x: Place,
+    /// Output.
+    pub y: Place,
+    /// Number of rows.
+    pub rows: usize,
+    /// Elements a row.
+    pub n: usize,
+}
+
+/// A function of a row.
+#[derive(Debug, Clone, Copy)]
+pub enum RowsFn {
+    /// Softmax.
+    Softmax(&'static Kernel<rows::SoftmaxFn>),
+    /// Layer normalization.
+    LayerNorm {
+        /// Kernel row.
+        row: &'static Kernel<rows::LayerNormFn>,
+        /// One factor an element of a row.
+        scale: Place,
+        /// One summand an element of a row.
+        bias: Option<Place>,
+        /// Added to the variance.
+        epsilon: f32,
+    },
+}
+
+/// What a row of floats is made of.
+#[derive(Debug, Clone, Copy)]
+pub enum RowsFrom {
+    /// Itself.
+    Float,
+    /// Accumulators of one scale.
+    Accumulator(AccumulatorRow, Place),
+    /// u8.
+    Bytes(&'static Kernel<elementwise::DequantizeFn<u8>>, Affine),
+}
+
+/// What a row of floats becomes.
+#[derive(Debug, Clone, Copy)]
+pub enum RowsTo {
+    /// Itself.
+    Float,
+    /// u8.
+    Bytes(&'static Kernel<elementwise::QuantizeFn<u8>>, Affine),
+}
+
+impl Rows {
+    /// Bytes an element of the input and of the output.
+    pub fn sizes(&self) -> (usize, usize) {
+        let from = match self.from {
+            RowsFrom::Float => 4,
+            RowsFrom::Accumulator(row, _) => row.size(),
+            RowsFrom::Bytes(..) => 1,
+        };
+        let to = match self.to {
+            RowsTo::Float => 4,
+            RowsTo::Bytes(..) => 1,
+        };
+        (from, to)
+    }
 }
 
 /// A kernel for accumulators, by their width.

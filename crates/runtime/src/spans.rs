@@ -2,7 +2,8 @@
 
 use crate::program::{
     AccumulatorRow, Affines, AverageAny, Dw, Entries, Epilogue, Epilogue16, FloatEpilogue, Gather, Gemm, Indices, Kind,
-    LineTile, MapFn, Narrow, Panel, Place, PoolKind, QMatMul, QRow, Scales, Span, Window, ZipFn, product, type_bytes,
+    LineTile, MapFn, Narrow, Panel, Place, PoolKind, QMatMul, QRow, RowsFn, RowsFrom, RowsTo,
+    Scales, Span, Window, ZipFn, product, type_bytes,
 };
 use lowbit_ir::{Error, Result, Type};
 use lowbit_kernels::{Features, Row, copy, dwconv, elementwise, gemm, pool, rowconv, rows};
@@ -410,14 +411,16 @@ impl Kind {
                     write(*y, product([*rows, *channels, 4])),
                 ]);
             }
-            Kind::Softmax { x, y, rows, n, .. } => {
-                let bytes = product([*rows, *n, 4]);
-                out.extend([read(*x, bytes), write(*y, bytes)]);
-            }
-            Kind::LayerNorm { x, y, scale, bias, rows, n, .. } => {
-                let bytes = product([*rows, *n, 4]);
-                out.extend([read(*x, bytes), read(*scale, product([*n, 4])), write(*y, bytes)]);
-                out.extend(bias.map(|b| read(b, product([*n, 4]))));
+            Kind::Rows(s) => {
+                let (from, to) = s.sizes();
+                out.extend([read(s.x, product([s.rows, s.n, from])), write(s.y, product([s.rows, s.n, to]))]);
+                if let RowsFrom::Accumulator(_, scale) = s.from {
+                    out.push(read(scale, 4));
+                }
+                if let RowsFn::LayerNorm { scale, bias, .. } = s.f {
+                    out.push(read(scale, product([s.n, 4])));
+                    out.extend(bias.map(|b| read(b, product([s.n, 4]))));
+                }
             }
             Kind::Transpose { x, y, elem, batch, rows, cols, .. } => {
                 let bytes = product([*elem, *batch, *rows, *cols]);
@@ -458,13 +461,12 @@ impl Kind {
             Kind::Map(_)
             | Kind::Zip(_)
             | Kind::DequantizeAcc { .. }
-            | Kind::Softmax { .. }
-            | Kind::LayerNorm { .. }
             | Kind::Transpose { .. }
             | Kind::CopyRows { .. }
             | Kind::Gather(_)
             | Kind::Pad(_)
             | Kind::Reference(_) => 0,
+            Kind::Rows(s) => product([s.n, 4]),
         }
     }
 
@@ -489,8 +491,7 @@ impl Kind {
             | Kind::Map(_)
             | Kind::Zip(_)
             | Kind::DequantizeAcc { .. }
-            | Kind::Softmax { .. }
-            | Kind::LayerNorm { .. }
+            | Kind::Rows(_)
             | Kind::Transpose { .. } => 8,
         }
     }
@@ -586,13 +587,21 @@ impl Kind {
                 }
                 fits(*scale_step <= 1, "scales that advance by one or none")
             }
-            Kind::Softmax { row: k, rows: count, n, .. } => {
-                row(*k, rows::SOFTMAX, isa)?;
-                fits(*count == 0 || *n >= 1, "rows of at least one element")
-            }
-            Kind::LayerNorm { row: k, rows: count, n, .. } => {
-                row(*k, rows::LAYER_NORM, isa)?;
-                fits(*count == 0 || *n >= 1, "rows of at least one element")
+            Kind::Rows(s) => {
+                match s.f {
+                    RowsFn::Softmax(k) => row(k, rows::SOFTMAX, isa)?,
+                    RowsFn::LayerNorm { row: k, .. } => row(k, rows::LAYER_NORM, isa)?,
+                }
+                match s.from {
+                    RowsFrom::Float => {}
+                    RowsFrom::Accumulator(AccumulatorRow::Narrow(k), _) => row(k, elementwise::DEQUANTIZE_ACC, isa)?,
+                    RowsFrom::Accumulator(AccumulatorRow::Wide(k), _) => row(k, elementwise::DEQUANTIZE_WIDE, isa)?,
+                    RowsFrom::Bytes(k, _) => row(k, elementwise::DEQUANTIZE8, isa)?,
+                }
+                if let RowsTo::Bytes(k, _) = s.to {
+                    row(k, elementwise::QUANTIZE8, isa)?;
+                }
+                fits(s.rows == 0 || s.n >= 1, "rows of at least one element")
             }
             Kind::Transpose { row: k, elem, .. } => {
                 row(*k, copy::TRANSPOSE, isa)?;
@@ -650,12 +659,16 @@ impl Kind {
             }
             Kind::Zip(s) => out.extend([&mut s.a.0, &mut s.b.0, &mut s.y]),
             Kind::DequantizeAcc { x, y, scale, .. } => out.extend([x, y, scale]),
-            Kind::Softmax { x, y, .. } | Kind::Transpose { x, y, .. } | Kind::CopyRows { x, y, .. } => {
-                out.extend([x, y])
-            }
-            Kind::LayerNorm { x, y, scale, bias, .. } => {
-                out.extend([x, y, scale]);
-                out.extend(bias.as_mut());
+            Kind::Transpose { x, y, .. } | Kind::CopyRows { x, y, .. } => out.extend([x, y]),
+            Kind::Rows(s) => {
+                out.extend([&mut s.x, &mut s.y]);
+                if let RowsFrom::Accumulator(_, scale) = &mut s.from {
+                    out.push(scale);
+                }
+                if let RowsFn::LayerNorm { scale, bias, .. } = &mut s.f {
+                    out.push(scale);
+                    out.extend(bias.as_mut());
+                }
             }
             Kind::Gather(s) => out.extend([&mut s.x, &mut s.y]),
             Kind::Pad(s) => out.extend([&mut s.x, &mut s.y]),

@@ -1,4 +1,4 @@
-//! Element by element: functions of one value, of two, and of rows.
+//! Element by element: functions of one value and of two.
 
 use super::layout::elem;
 use super::mac::{add_params, requant, rescale_of, stored};
@@ -9,7 +9,6 @@ use lowbit_arithmetic::{Affine, Rescale, Rounding, quantize, requantize};
 use lowbit_ir::op::{Binary, Rescale as How, Unary};
 use lowbit_ir::{DType, Error, Granularity, NodeId, Op, Quant, Result, Type, ValueId};
 use lowbit_kernels::elementwise::{self, BinaryFn, MulParams, Pair, UnaryFn};
-use lowbit_kernels::rows;
 use lowbit_runtime::program::{
     AccumulatorRow, Affines, Entries, Gather, Indices, Integer, Map, MapFn, Narrow, PairAny, QuantizeAny, RequantAny,
     Zip, ZipFn,
@@ -390,43 +389,6 @@ fn expand(cx: &mut Lower<'_>, id: NodeId, x: Place, from: &[usize], to: &[usize]
     let (x, tables) = joined(cx, x, tables)?;
     cx.step(&[id], Kind::Gather(Gather { x, x_bytes, y, tables, run: size }), 0);
     Ok(y)
-}
-
-/// Softmax over an axis that is last in memory.
-pub fn softmax(cx: &mut Lower<'_>, id: NodeId, axis: i64) -> Result<()> {
-    let (x, y) = (cx.input(id, 0)?, cx.g.node(id).outputs[0]);
-    let dims = cx.dims(x)?;
-    let axis = cx.g.ty(x).shape.axis(axis)?;
-    let layout = [Layout::Plain, Layout::ChannelsLast].into_iter().find(|l| l.axes(dims.len()).last() == Some(&axis));
-    let (Some(layout), DType::F32) = (layout, cx.g.ty(x).dtype) else { return cx.reference(id) };
-    let n = dims[axis];
-    let rows = dims.iter().product::<usize>().checked_div(n).unwrap_or(0);
-    let row = cx.row(rows::SOFTMAX)?;
-    let x = cx.place(x, layout)?;
-    let y = cx.define(y, layout)?;
-    cx.step(&[id], Kind::Softmax { row, x, y, rows, n }, 0);
-    Ok(())
-}
-
-/// Layer normalization over trailing axes.
-pub fn layer_norm(cx: &mut Lower<'_>, id: NodeId, axis: i64, epsilon: f32) -> Result<()> {
-    let (x, scale, y) = (cx.input(id, 0)?, cx.input(id, 1)?, cx.g.node(id).outputs[0]);
-    let bias = cx.g.node(id).input(2);
-    let dims = cx.dims(x)?;
-    let axis = cx.g.ty(x).shape.axis(axis)?;
-    let n: usize = dims[axis..].iter().product();
-    let whole = |v: ValueId| cx.g.ty(v).shape.count() == Some(n) && cx.g.ty(v).dtype == DType::F32;
-    if cx.g.ty(x).dtype != DType::F32 || !whole(scale) || !bias.is_none_or(whole) {
-        return cx.reference(id);
-    }
-    let row = cx.row(rows::LAYER_NORM)?;
-    let rows = dims[..axis].iter().product();
-    let x = cx.place(x, Layout::Plain)?;
-    let scale = cx.place(scale, Layout::Plain)?;
-    let bias = bias.map(|b| cx.place(b, Layout::Plain)).transpose()?;
-    let y = cx.define(y, Layout::Plain)?;
-    cx.step(&[id], Kind::LayerNorm { row, x, y, scale, bias, epsilon, rows, n }, 0);
-    Ok(())
 }
 
 /// The kernel's name for a function; `None` for those of booleans.

@@ -89,7 +89,7 @@ fn conv(cx: &mut Lower<'_>, chain: &Chain, c: &Conv) -> Result<()> {
     let elem = cx.g.ty(x).dtype.bits() / 8;
     let plan = plan(cx.g, chain);
     if !(3..=4).contains(&xd.len()) || matches!(plan, Plan::Reference) {
-        return cx.reference_chain(chain);
+        return cx.reference_chain(chain.mac, &chain.nodes);
     }
     // One spatial axis is a height of 1.
     let two = |d: &[usize], one: usize| match *d {
@@ -123,7 +123,7 @@ fn conv(cx: &mut Lower<'_>, chain: &Chain, c: &Conv) -> Result<()> {
         Plan::Integer => integer(cx, chain, geometry, at),
         Plan::Wide(operands) => wide(cx, chain, geometry, operands, at),
         Plan::Float => float(cx, chain, geometry, at),
-        Plan::Reference => cx.reference_chain(chain),
+        Plan::Reference => cx.reference_chain(chain.mac, &chain.nodes),
     }
 }
 
@@ -156,10 +156,10 @@ fn batched(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let (ad, bd, yd) = (cx.dims(a)?, cx.dims(b)?, cx.dims(chain.output)?);
     let bias = cx.g.node(chain.mac).input(2);
     let float = [a, b, chain.output].iter().all(|v| cx.g.ty(*v).dtype == DType::F32);
-    let Tail::Float { clamp, add: None } = chain.tail else { return cx.reference_chain(chain) };
+    let Tail::Float { clamp, add: None } = chain.tail else { return cx.reference_chain(chain.mac, &chain.nodes) };
     let bias_known = bias.is_none_or(|v| cx.g.constant(v).is_some());
     if !float || !bias_known || ad.len() < 2 || bd.len() < 2 {
-        return cx.reference_chain(chain);
+        return cx.reference_chain(chain.mac, &chain.nodes);
     }
     let (rank, k) = (yd.len(), ad[ad.len() - 1]);
     let (rows, n) = (yd[rank - 2], yd[rank - 1]);

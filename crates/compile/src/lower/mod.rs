@@ -9,11 +9,12 @@ mod layout;
 mod mac;
 mod movement;
 mod pool;
+mod rows;
 
 pub use layout::Layout;
 
 use crate::constants::Constants;
-use crate::fuse::{Chain, chains};
+use crate::fuse::{chains, row_chains};
 use crate::plan::virtual_place;
 use crate::target::Target;
 use lowbit_ir::{Graph, Node, NodeId, Op, Result, ValueId, infer, memory};
@@ -59,13 +60,15 @@ pub fn lower(g: &Graph, target: &Target) -> Result<Lowered> {
         cx.out.inputs.push((*v, place));
     }
     let (by_last, absorbed) = chains(g);
+    let (rows, in_rows) = row_chains(g);
     for (id, node) in g.nodes() {
-        if absorbed.contains(&id) {
+        if absorbed.contains(&id) || in_rows.contains(&id) {
             continue;
         }
-        let lowered = cx.fits(node).and_then(|()| match by_last.get(&id) {
-            Some(chain) => mac::lower(&mut cx, chain),
-            None => cx.node(id, node),
+        let lowered = cx.fits(node).and_then(|()| match (by_last.get(&id), rows.get(&id)) {
+            (Some(chain), _) => mac::lower(&mut cx, chain),
+            (None, Some(chain)) => rows::lower(&mut cx, chain),
+            (None, None) => cx.node(id, node),
         });
         lowered.map_err(|e| e.at_node(node.name.clone()))?;
     }
@@ -100,8 +103,8 @@ impl<'a> Lower<'a> {
     /// One node that is not part of a chain. Exhaustive: a new operator must say where it goes.
     fn node(&mut self, id: NodeId, node: &'a Node) -> Result<()> {
         match &node.op {
-            // Always the head of a chain.
-            Op::Conv(_) | Op::MatMul(_) => self.reference(id),
+            // Always in a chain.
+            Op::Conv(_) | Op::MatMul(_) | Op::Softmax { .. } | Op::LayerNorm { .. } => self.reference(id),
             Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::QAvgPool(_) | Op::Reduce(_) => {
                 pool::lower(self, id)
             }
@@ -113,8 +116,6 @@ impl<'a> Lower<'a> {
             | Op::Requantize(_)
             | Op::Table => elementwise::map(self, id),
             Op::Binary(_) | Op::QAdd(_) | Op::QMul(_) => elementwise::zip(self, id),
-            Op::Softmax { axis } => elementwise::softmax(self, id, *axis),
-            Op::LayerNorm { axis, epsilon } => elementwise::layer_norm(self, id, *axis, *epsilon),
             Op::Identity | Op::Simulate(_) => movement::identity(self, id),
             Op::Reshape { .. } | Op::Flatten { .. } | Op::Squeeze { .. } | Op::Unsqueeze { .. } => {
                 movement::reshape(self, id)
@@ -204,10 +205,10 @@ impl<'a> Lower<'a> {
         Ok(())
     }
 
-    /// Leaves every node of a chain to the interpreter.
-    fn reference_chain(&mut self, chain: &Chain) -> Result<()> {
-        for id in &chain.nodes {
-            match id == &chain.mac {
+    /// Leaves the head of a chain to the interpreter, and what else it has to be lowered alone.
+    fn reference_chain(&mut self, head: NodeId, nodes: &[NodeId]) -> Result<()> {
+        for id in nodes {
+            match *id == head {
                 true => self.reference(*id)?,
                 false => self.node(*id, self.g.node(*id))?,
             }

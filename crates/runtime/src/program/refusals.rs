@@ -33,10 +33,11 @@ macro_rules! variants {
 
 variants!(KINDS, kind_of, EachKind, Kind:
     QGemm QGemm16 FGemm QDw QRow QDw16 QGemm16W16 QGemm8W16 QDw16W16 QDw8W16 FDw FMatMul QMatMul Pool Map Zip
-    DequantizeAcc Softmax LayerNorm Transpose CopyRows Gather Pad Reference);
+    DequantizeAcc Rows Transpose CopyRows Gather Pad Reference);
 variants!(MAPS, map_of, EachMap, MapFn:
     Quantize8 Quantize16 Dequantize8 Dequantize16 Table8 Table16 Unary Clamp RequantAcc RequantAny QuantizeAny);
 variants!(ZIPS, zip_of, EachZip, ZipFn: Add8 Add16 Mul8 Mul16 Any Binary);
+variants!(ROWS, rows_of, EachRows, RowsFn: Softmax LayerNorm);
 variants!(POOLS, pool_of, EachPool, PoolKind: MaxU8 MaxU16 MaxF32 AvgU8 AvgU16 AvgAny AvgF32);
 
 /// A way to break a step, and a part of the error that it must give.
@@ -726,34 +727,7 @@ fn cases(each: EachKind) -> Vec<Case> {
                 ),
             ]
         }
-        EachKind::Softmax => vec![case(
-            || Kind::Softmax { row: &rows::SOFTMAX[0], x: X, y: Y, rows: 2, n: 6 },
-            [
-                field!(Softmax.row = copied(&rows::SOFTMAX[0]), ROW),
-                field!(Softmax.rows = 1000, WITHIN),
-                field!(Softmax.rows = usize::MAX, WITHIN),
-                field!(Softmax.n = usize::MAX, WITHIN),
-                field!(Softmax.n = 0, "rows of at least one element"),
-                field!(Softmax.y = X, "write what it does not read"),
-            ],
-        )],
-        EachKind::LayerNorm => vec![case(
-            || {
-                let bias = Some(Place::Const(1024));
-                Kind::LayerNorm { row: &rows::LAYER_NORM[0], x: X, y: Y, scale: W, bias, epsilon: 0.1, rows: 2, n: 6 }
-            },
-            [
-                field!(LayerNorm.row = copied(&rows::LAYER_NORM[0]), ROW),
-                field!(LayerNorm.rows = 1000, WITHIN),
-                field!(LayerNorm.rows = usize::MAX, WITHIN),
-                field!(LayerNorm.n = usize::MAX, WITHIN),
-                field!(LayerNorm.n = 0, "rows of at least one element"),
-                field!(LayerNorm.scale = Place::Const(CONSTS - 16), WITHIN),
-                field!(LayerNorm.bias = Some(Place::Const(CONSTS - 16)), WITHIN),
-                field!(LayerNorm.y = X, "write what it does not read"),
-                field!(LayerNorm.scale = Y, "write what it does not read"),
-            ],
-        )],
+        EachKind::Rows => ROWS.iter().flat_map(|f| rowwise(*f)).collect(),
         EachKind::Transpose => vec![case(
             || Kind::Transpose { row: &copy::TRANSPOSE[0], x: X, y: Y, elem: 4, batch: 2, rows: 3, cols: 5 },
             [
@@ -830,6 +804,72 @@ fn cases(each: EachKind) -> Vec<Case> {
             ],
         )],
     }
+}
+
+/// Functions of rows, of floats and of integers on both sides.
+fn rowwise(f: EachRows) -> Vec<Case> {
+    let f = move || match f {
+        EachRows::Softmax => RowsFn::Softmax(&rows::SOFTMAX[0]),
+        EachRows::LayerNorm => {
+            RowsFn::LayerNorm { row: &rows::LAYER_NORM[0], scale: W, bias: Some(Place::Const(1024)), epsilon: 0.1 }
+        }
+    };
+    let accumulator = AccumulatorRow::Narrow(&elementwise::DEQUANTIZE_ACC[0]);
+    let of = [
+        (RowsFrom::Float, RowsTo::Float),
+        (RowsFrom::Accumulator(accumulator, W), RowsTo::Bytes(&elementwise::QUANTIZE8[0], affine())),
+        (RowsFrom::Bytes(&elementwise::DEQUANTIZE8[0], affine()), RowsTo::Float),
+    ];
+    let mut out = Vec::new();
+    for (from, to) in of {
+        let mut all = vec![
+            broken!(Kind::Rows(s) => s.rows = 10000, WITHIN),
+            broken!(Kind::Rows(s) => s.rows = usize::MAX, WITHIN),
+            broken!(Kind::Rows(s) => s.n = usize::MAX, WITHIN),
+            broken!(Kind::Rows(s) => s.n = 0, "rows of at least one element"),
+            broken!(Kind::Rows(s) => s.y = X, "write what it does not read"),
+            match f() {
+                RowsFn::Softmax(_) => broken!(Kind::Rows(s) => s.f = RowsFn::Softmax(copied(&rows::SOFTMAX[0])), ROW),
+                RowsFn::LayerNorm { .. } => {
+                    broken!(Kind::Rows(Rows { f: RowsFn::LayerNorm { row, .. }, .. }) => *row = copied(*row), ROW)
+                }
+            },
+        ];
+        if let RowsFn::LayerNorm { .. } = f() {
+            all.extend([
+                broken!(Kind::Rows(Rows { f: RowsFn::LayerNorm { scale, .. }, .. }) => *scale = Place::Const(CONSTS - 16), WITHIN),
+                broken!(Kind::Rows(Rows { f: RowsFn::LayerNorm { bias, .. }, .. }) => *bias = Some(Place::Const(CONSTS - 16)), WITHIN),
+                broken!(Kind::Rows(Rows { f: RowsFn::LayerNorm { scale, .. }, .. }) => *scale = Y, "write what it does not read"),
+            ]);
+        }
+        match from {
+            RowsFrom::Float => {}
+            RowsFrom::Accumulator(..) => all.extend([
+                broken!(Kind::Rows(Rows { from: RowsFrom::Accumulator(_, scale), .. }) => *scale = Place::Const(CONSTS), WITHIN),
+                broken!(
+                    Kind::Rows(s) => {
+                        let row = AccumulatorRow::Narrow(copied(&elementwise::DEQUANTIZE_ACC[0]));
+                        s.from = RowsFrom::Accumulator(row, W);
+                    },
+                    ROW
+                ),
+                broken!(
+                    Kind::Rows(s) => {
+                        s.from = RowsFrom::Accumulator(AccumulatorRow::Wide(copied(&elementwise::DEQUANTIZE_WIDE[0])), W);
+                    },
+                    ROW
+                ),
+            ]),
+            RowsFrom::Bytes(..) => {
+                all.push(broken!(Kind::Rows(Rows { from: RowsFrom::Bytes(row, _), .. }) => *row = copied(*row), ROW));
+            }
+        }
+        if let RowsTo::Bytes(..) = to {
+            all.push(broken!(Kind::Rows(Rows { to: RowsTo::Bytes(row, _), .. }) => *row = copied(*row), ROW));
+        }
+        out.push(case(move || Kind::Rows(Rows { f: f(), from, to, x: X, y: Y, rows: 2, n: 6 }), all));
+    }
+    out
 }
 
 /// All rows that are chosen for a shape need a vector unit, which a program can name without having it.
