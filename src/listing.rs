@@ -237,6 +237,7 @@ fn features(needs: Features) -> String {
         (Features::AVX512, "avx512"),
         (Features::AVX512_VNNI, "avx512vnni"),
         (Features::AVX512_VBMI, "avx512vbmi"),
+        (Features::AMX_INT8, "amx"),
     ];
     let names: Vec<&str> = known.iter().filter(|(f, _)| needs.has(*f)).map(|(_, name)| *name).collect();
     if names.is_empty() { "nothing".into() } else { names.join(", ") }

@@ -248,8 +248,7 @@ impl Bench {
             let (kernel, strides) = ([side; 2], [stride; 2]);
             rowconv::Shape { kernel, strides, channels, outputs, depthwise: false, residual: false }
         };
-        let depthwise =
-            |channels, stride| rowconv::Shape { depthwise: true, ..shape(3, stride, channels, channels) };
+        let depthwise = |channels, stride| rowconv::Shape { depthwise: true, ..shape(3, stride, channels, channels) };
         let residual = |shape| rowconv::Shape { residual: true, ..shape };
         for shape in [
             shape(3, 2, 3, 8),

@@ -9,9 +9,8 @@ use crate::memory::Aligned;
 use crate::point::{point, point_row};
 use crate::program::{
     AccumulatorRow, Affines, Averages, Cut, Dw, Epilogue, Epilogue16, FMatMul, FloatEpilogue, Gather, Gemm, Integer,
-    Kind, Map, MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reference, Requant, Rows, RowsFn, RowsFrom,
-    RowsTo, Scales, Window,
-    Zip, ZipFn, type_bytes,
+    Kind, Map, MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reference, Requant, Rows, RowsFn,
+    RowsFrom, RowsTo, Scales, Window, Zip, ZipFn, type_bytes,
 };
 use crate::spans::Store;
 use lowbit_arithmetic::Affine;

@@ -2,8 +2,8 @@
 
 use crate::program::{
     AccumulatorRow, Affines, AverageAny, Dw, Entries, Epilogue, Epilogue16, FloatEpilogue, Gather, Gemm, Indices, Kind,
-    LineTile, MapFn, Narrow, Panel, Place, PoolKind, QMatMul, QRow, RowsFn, RowsFrom, RowsTo,
-    Scales, Span, Window, ZipFn, product, type_bytes,
+    LineTile, MapFn, Narrow, Panel, Place, PoolKind, QMatMul, QRow, RowsFn, RowsFrom, RowsTo, Scales, Span, Window,
+    ZipFn, product, type_bytes,
 };
 use lowbit_ir::{Error, Result, Type};
 use lowbit_kernels::{Features, Row, copy, dwconv, elementwise, gemm, pool, rowconv, rows};

@@ -4,7 +4,7 @@ use lowbit_ir::{Customs, Type};
 use lowbit_kernels::pool::MAX_F32;
 use lowbit_kernels::{elementwise, gemm, rows};
 use lowbit_runtime::memory::Aligned;
-use lowbit_runtime::program::{FMatMul, Gather, Map, MapFn, Pool, PoolKind, Window};
+use lowbit_runtime::program::{FMatMul, Gather, Map, MapFn, Pool, PoolKind, Rows, RowsFn, RowsFrom, RowsTo, Window};
 use lowbit_runtime::{Isa, Kind, Parts, Place, Pool as Threads, Port, Program, Session, Step};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
@@ -63,7 +63,15 @@ fn chain() -> Vec<Kind> {
         Kind::FMatMul(product),
         Kind::Pool(Pool { kind, window, channels: 1, x: at(1), y: at(2) }),
         Kind::Gather(Gather { x: at(2), x_bytes: 256, y: at(3), tables: vec![table(4), table(32)], run: 4 }),
-        Kind::Softmax { row: &rows::SOFTMAX[0], x: at(3), y: at(4), rows: 8, n: 8 },
+        Kind::Rows(Rows {
+            f: RowsFn::Softmax(&rows::SOFTMAX[0]),
+            from: RowsFrom::Float,
+            to: RowsTo::Float,
+            x: at(3),
+            y: at(4),
+            rows: 8,
+            n: 8,
+        }),
         Kind::Map(Map { f: MapFn::Clamp(&elementwise::CLAMP[0], 0.0, 1.0), x: at(4), y: at(5), n: 64 }),
     ]
 }

@@ -11,7 +11,8 @@ use lowbit_ir::{DType, Error, Graph, Quant, Result, Tensor, Type, ValueId, bound
 use lowbit_kernels::requant::AddParams;
 use lowbit_kernels::{Features, SLACK, copy, dwconv, gemm, pick, rowconv};
 use lowbit_runtime::program::{
-    Cut, Dw, Epilogue, FMatMul, FloatEpilogue, Gemm, LineTile, Offset, Panel, QMatMul, QRow, Requant, Requant16, Scales, Window,
+    Cut, Dw, Epilogue, FMatMul, FloatEpilogue, Gemm, LineTile, Offset, Panel, QMatMul, QRow, Requant, Requant16,
+    Scales, Window,
 };
 use lowbit_runtime::{Kind, Place};
 
@@ -485,7 +486,9 @@ fn line_tile(window: &Window, shape: &rowconv::Shape, row: &rowconv::QRow) -> Li
     let tile = |parts: usize, cuts: usize| {
         let channels = panels.div_ceil(parts).saturating_mul(row.panel).min(shape.outputs).max(1);
         match height == 1 && within {
-            true => LineTile { lines: 1, pixels: width.div_ceil(cuts).next_multiple_of(LINE_PIXELS).min(width), channels },
+            true => {
+                LineTile { lines: 1, pixels: width.div_ceil(cuts).next_multiple_of(LINE_PIXELS).min(width), channels }
+            }
             false => LineTile { lines: height.div_ceil(cuts), pixels: width, channels },
         }
     };

@@ -42,7 +42,7 @@ pub fn lower(cx: &mut Lower<'_>, chain: &RowChain) -> Result<()> {
         }
         _ => RowsFn::Softmax(cx.row(rows::SOFTMAX)?),
     };
-    let affine = |cx: &Lower<'_>, v: ValueId| -> Result<Affine> { Ok(cx.g.ty(v).quant()?.affine()?) };
+    let affine = |cx: &Lower<'_>, v: ValueId| -> Result<Affine> { cx.g.ty(v).quant()?.affine() };
     let from = match cx.g.ty(chain.input).dtype {
         DType::F32 => RowsFrom::Float,
         DType::U8 => RowsFrom::Bytes(cx.row(elementwise::DEQUANTIZE8)?, affine(cx, chain.input)?),

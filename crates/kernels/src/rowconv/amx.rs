@@ -83,8 +83,7 @@ pub fn pack(shape: &Shape, w: &[i8], out: &mut [i8]) {
     let (window, panel) = (shape.taps() * shape.channels, panel_bytes(shape).max(1));
     for (i, slot) in out.iter_mut().enumerate() {
         let (first, i) = (i / panel * COLS, i % panel);
-        let (chunk, half, group, channel, byte) =
-            (i / (2 * TILE), i / TILE % 2, i / ROW % SIDE, i / 4 % SIDE, i % 4);
+        let (chunk, half, group, channel, byte) = (i / (2 * TILE), i / TILE % 2, i / ROW % SIDE, i / 4 % SIDE, i % 4);
         let (output, k) = (first + half * SIDE + channel, chunk * ROW + group * 4 + byte);
         let here = output < shape.outputs && k < window;
         *slot = if here { w.get(output * window + k).copied().unwrap_or(0) } else { 0 };

@@ -3,8 +3,7 @@
 //! These are the tiles of `gemm` for 64, 32 and 16 channels, with the same accumulators and the same end. There every row of a
 //! tile has a pointer for each tap, more than registers hold. Here the pixels of a tile are neighbours, so the distance
 //! from one to the next is known when this is compiled, and one pointer serves them all; a kernel row's taps follow each
-//! other without a gap and are one run of bytes. Layers of one tap may have pixels at any distance: then every third pixel
-//! has a pointer, and three indices lead from it to its neighbours.
+//! other without a gap and are one run of bytes.
 
 use super::scalar::window_sums;
 use super::{QArgs, Shape};
@@ -22,8 +21,7 @@ pub fn suits<const P: usize>(shape: &Shape) -> bool {
         _ => (1..=16).contains(&shape.outputs),
     };
     let known = matches!((shape.step(), P), (16 | 32 | 64, _) | (128 | 256, 1));
-    let one = shape.taps() == 1 && shape.step() > 0;
-    !shape.depthwise && (known || one) && channels
+    !shape.depthwise && known && shape.taps() > 1 && channels
 }
 
 /// Channels of a panel.
@@ -58,16 +56,12 @@ pub fn pack<const P: usize>(shape: &Shape, w: &[i8], out: &mut [i8]) {
     }
 }
 
-/// A distance between pixels that is not known when this is compiled.
-const ANY: usize = 0;
-
 /// # Safety
 /// As [`super::QRow::run`].
 pub unsafe fn run<const P: usize>(a: &QArgs) {
     // SAFETY: passed on, with the distance between pixels that the shape has.
     unsafe {
         match a.shape.step() {
-            _ if a.shape.taps() == 1 => lines::<P, ANY>(a),
             16 => lines::<P, 16>(a),
             32 => lines::<P, 32>(a),
             64 => lines::<P, 64>(a),
@@ -95,20 +89,7 @@ unsafe fn lines<const P: usize, const STEP: usize>(a: &QArgs) {
 /// # Safety
 /// As [`lines`].
 unsafe fn row<const P: usize, const STEP: usize>(a: &QArgs, panel: usize, line: usize) {
-    if STEP == ANY && a.pixels < P {
-        for pixel in 0..a.pixels {
-            // SAFETY: the caller's promise; the group's pixels are all the same one, which stands for those that lack.
-            unsafe { tile::<1, 4, P, STEP>(a, panel, line, pixel, 1, 0) };
-        }
-        return;
-    }
-    // At any distance what a group lacks is not within the slack: then the last one overlaps the one before.
-    let whole = STEP == ANY;
-    if whole && !a.pixels.is_multiple_of(P) {
-        // SAFETY: the caller's promise; these are P pixels.
-        unsafe { tile::<1, 4, P, STEP>(a, panel, line, a.pixels - P, P, a.shape.step()) };
-    }
-    let groups = if whole { a.pixels / P } else { a.pixels.div_ceil(P) };
+    let groups = a.pixels.div_ceil(P);
     let tiles = groups.div_ceil(MR).max(1);
     let mut group = 0;
     for i in 0..tiles {
@@ -123,13 +104,12 @@ unsafe fn row<const P: usize, const STEP: usize>(a: &QArgs, panel: usize, line: 
             _ => tile::<6, 4, P, STEP>,
         };
         // SAFETY: the caller's promise; the instance has as many groups as the tile.
-        unsafe { tile(a, panel, line, first, last - first, a.shape.step()) };
+        unsafe { tile(a, panel, line, first, last - first) };
         group = end;
     }
 }
 
-/// A panel's channels of `pixels` output pixels from `first` on of a line, in the last of `G` groups of `P`, each of `V`
-/// registers; the pixels are `step` bytes apart where `STEP` does not say it.
+/// A panel's channels of `pixels` output pixels from `first` on of a line, in the last of `G` groups of `P`, each of `V` registers.
 ///
 /// # Safety
 /// As [`row`].
@@ -140,14 +120,12 @@ unsafe fn tile<const G: usize, const V: usize, const P: usize, const STEP: usize
     line: usize,
     first: usize,
     pixels: usize,
-    step: usize,
 ) {
     let (outputs, run) = (a.shape.outputs, a.shape.run());
     let channel = panel * (NR / P);
     // SAFETY: a row is readable for all taps of the last pixel and SLACK bytes beyond, which are more than the P - 1
-    // pixels of at most 64 bytes that a group may lack (none, at any distance) and the rest of a group of four bytes;
-    // weights are whole registers for each group of a kernel row, bias and multipliers have 64 entries; outputs are written
-    // within `pixels`.
+    // pixels of at most 64 bytes that a group may lack and the rest of a group of four bytes; weights are whole registers
+    // for each group of a kernel row, bias and multipliers have 64 entries; outputs are written within `pixels`.
     unsafe {
         let mut acc = [[_mm512_setzero_si512(); V]; G];
         unroll!(V, v => {
@@ -156,28 +134,19 @@ unsafe fn tile<const G: usize, const V: usize, const P: usize, const STEP: usize
         });
         let mut w = a.w.add(panel * panel_bytes::<P>(&a.shape));
         for ky in 0..a.shape.kernel[0] {
-            let x = a.row(line, ky).add(first * a.shape.step());
-            // Rows 3 j + i at `thirds[j] + at[i]`.
-            let mut thirds = [x; MR * 4 / 3];
-            unroll!(G, g => unroll!(P, p => if (g * P + p) % 3 == 0 {
-                thirds[(g * P + p) / 3] = x.wrapping_add((g * P + p) * step);
-            }));
-            let mut at = [0, step, 2 * step];
+            let x = a.row(line, ky).add(first * STEP);
             for k in (0..run).step_by(4) {
                 let mut weights = [_mm512_setzero_si512(); V];
                 unroll!(V / P, v => weights[v] = _mm512_loadu_si512(w.add(64 * v).cast()));
                 let x = x.add(k);
                 unroll!(G, g => unroll!(P, p => {
-                    let row = g * P + p;
-                    let x = if STEP == ANY { thirds[row / 3].wrapping_add(at[row % 3]) } else { x.add(row * STEP) };
-                    let x = _mm512_set1_epi32(x.cast::<i32>().read_unaligned());
+                    let x = _mm512_set1_epi32(x.add((g * P + p) * STEP).cast::<i32>().read_unaligned());
                     unroll!(V / P, v => {
                         let at = p * (V / P) + v;
                         acc[g][at] = _mm512_dpbusd_epi32(acc[g][at], x, weights[v]);
                     });
                 }));
                 w = w.add(NR / P * 4);
-                unroll!(3, i => at[i] += 4);
             }
         }
         let mut sums = [0; MR * 4];

@@ -26,7 +26,14 @@ fn shapes(random: &mut Random) -> Vec<Shape> {
         shapes.push(Shape { kernel: [3, 3], strides, channels, outputs, depthwise: false, residual: outputs == 64 });
         // Of one tap, also with gaps between pixels and between lines.
         for strides in [[1, 1], [2, 1], [1, 2]] {
-            shapes.push(Shape { kernel: [1, 1], strides, channels, outputs, depthwise: false, residual: outputs == 100 });
+            shapes.push(Shape {
+                kernel: [1, 1],
+                strides,
+                channels,
+                outputs,
+                depthwise: false,
+                residual: outputs == 100,
+            });
         }
     }
     for outputs in 1..=70 {
@@ -73,7 +80,8 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, [lines, pixels]: [usize;
     let (k, taps, outputs) = (shape.k(), shape.taps(), shape.outputs);
     // Lines that follow each other at once, at the next whole register, and further apart.
     let row_bytes = shape.row_bytes(pixels);
-    let gap = [row_bytes.next_multiple_of(shape.channels), row_bytes.next_multiple_of(64), row_bytes + random.below(99)];
+    let gap =
+        [row_bytes.next_multiple_of(shape.channels), row_bytes.next_multiple_of(64), row_bytes + random.below(99)];
     let line = random.pick(&gap);
     let input_lines = (lines - 1) * shape.strides[0] + kh;
     let x = Aligned::new(&random.bytes(input_lines * line + SLACK));
@@ -136,5 +144,9 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, [lines, pixels]: [usize;
             expected[at] = if shape.residual { sum(q as i32, i32::from(other[at]), &add) as u8 } else { q as u8 };
         }
     }
-    assert_eq!(expected, y, "{} {shape:?}, {lines} lines of {pixels} pixels, {first}..{last}, {method:?} {rounding}", row.name);
+    assert_eq!(
+        expected, y,
+        "{} {shape:?}, {lines} lines of {pixels} pixels, {first}..{last}, {method:?} {rounding}",
+        row.name
+    );
 }

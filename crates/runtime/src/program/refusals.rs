@@ -942,7 +942,7 @@ fn qrows() -> Vec<Case> {
 }
 
 fn program(kind: Kind) -> Result<Arc<Program>> {
-    let features = [Features::AVX2, Features::AVX512, Features::AVX512_VNNI, Features::AVX512_VBMI];
+    let features = [Features::AVX2, Features::AVX512, Features::AVX512_VNNI, Features::AVX512_VBMI, Features::AMX_INT8];
     let features = features.into_iter().fold(Features::NONE, Features::and);
     let steps = vec![Step { name: "step".into(), kind, macs: 0 }];
     let isa = Isa { name: "all", features };
@@ -1028,10 +1028,14 @@ fn every_function_of_steps_has_its_case() {
         Kind::Map(s) => format!("{:?}", map_of(&s.f)),
         Kind::Zip(s) => format!("{:?}", zip_of(&s.f)),
         Kind::Pool(s) => format!("{:?}", pool_of(&s.kind)),
+        Kind::Rows(s) => format!("{:?}", rows_of(&s.f)),
         other => panic!("expected a step with a function, found {other:?}"),
     };
     let names = |each| kinds(each).iter().map(of).collect::<Vec<_>>();
     assert_eq!(names(EachKind::Map), MAPS.iter().map(|m| format!("{m:?}")).collect::<Vec<_>>());
     assert_eq!(names(EachKind::Zip), ZIPS.iter().map(|m| format!("{m:?}")).collect::<Vec<_>>());
+    let mut rows = names(EachKind::Rows);
+    rows.dedup();
+    assert_eq!(rows, ROWS.iter().map(|m| format!("{m:?}")).collect::<Vec<_>>());
     assert_eq!(names(EachKind::Pool), POOLS.iter().map(|m| format!("{m:?}")).collect::<Vec<_>>());
 }
