@@ -3,7 +3,7 @@
 use crate::data::random;
 use crate::model::input_as_is;
 use lowbit_ir::{Error, Graph, Result, Tensor, Type};
-use lowbit_runtime::{Kind, Pool, Program, Session, Step};
+use lowbit_runtime::{Kind, Pool, Program, Session, Step, peak};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +35,9 @@ pub struct Timing {
     pub inputs: Vec<String>,
     /// Multiply-accumulates a run.
     pub macs: u64,
+    /// Products of bytes that the threads could make with this instruction set, in billions a second: what one core was
+    /// measured to do, times the threads.
+    pub peak_gmacs: f64,
     /// Bytes of activations and constants.
     pub memory_bytes: usize,
     /// Operators without a kernel, which the interpreter ran.
@@ -167,11 +170,17 @@ impl<'a> Lane<'a> {
             batch: program.inputs().first().and_then(|p| p.ty.shape.0.first()?.known()).unwrap_or(1),
             inputs: program.inputs().iter().map(|p| format!("{}: {}", p.name, p.ty)).collect(),
             macs: program.macs(),
+            peak_gmacs: peak_gmacs(program, self.session.threads()),
             memory_bytes: program.arena() + program.consts().len(),
             reference_steps: reference_steps(program),
             cpu: lowbit_runtime::isa::cpu_name(),
         }
     }
+}
+
+/// Products of bytes that so many threads can make, in billions a second.
+fn peak_gmacs(program: &Program, threads: usize) -> f64 {
+    peak::products(program.isa()).unwrap_or(0.0) / 1e9 * threads as f64
 }
 
 /// What one step of a program costs.
@@ -187,6 +196,11 @@ pub struct StepTime {
     pub percent: f64,
     /// Multiply-accumulates a run.
     pub macs: u64,
+    /// What its integer multiply-accumulates are of the products of bytes that the threads could make, 0..=100; none for
+    /// steps without.
+    pub peak_percent: Option<f64>,
+    /// Bytes that it reads and writes, each once: weights, inputs and results.
+    pub bytes: usize,
 }
 
 /// Times every step of a program on these inputs, in order.
@@ -205,12 +219,19 @@ pub fn profile(program: &Arc<Program>, inputs: &[Tensor], threads: usize, effort
         runs += 1;
     }
     let total: u64 = nanoseconds.iter().sum();
-    let step = |(step, &ns): (&Step, &u64)| StepTime {
-        step: step.name.clone(),
-        kernel: step.kind.kernel(),
-        ms: ns as f64 / 1e6 / f64::from(runs),
-        percent: 100.0 * ns as f64 / total.max(1) as f64,
-        macs: step.macs,
+    let peak = peak_gmacs(program, threads) * 1e6;
+    let step = |(step, &ns): (&Step, &u64)| {
+        let (ms, kernel) = (ns as f64 / 1e6 / f64::from(runs), step.kind.kernel());
+        let integer = step.macs > 0 && !kernel.starts_with("f32") && peak > 0.0;
+        StepTime {
+            step: step.name.clone(),
+            kernel,
+            ms,
+            percent: 100.0 * ns as f64 / total.max(1) as f64,
+            macs: step.macs,
+            peak_percent: integer.then(|| 100.0 * step.macs as f64 / ms / peak),
+            bytes: step.kind.spans().iter().map(|span| span.bytes).sum(),
+        }
     };
     Ok(program.steps().iter().zip(&nanoseconds).map(step).collect())
 }

@@ -30,7 +30,7 @@ pub struct Arguments {
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
     seconds: Duration,
 
-    /// Time every step of the program too: mean of a run, share of all steps, kernel
+    /// Time every step of the program too: mean of a run, share of all steps, rate and what it is of the peak, bytes moved, kernel
     #[arg(long)]
     profile: bool,
 
@@ -111,7 +111,13 @@ impl Found<'_> {
         let mut ms =
             |name: &str, ms: f64, note: String| table.row([name.into(), format::milliseconds(ms), format!("ms{note}")]);
         let rate = t.macs as f64 / t.median_ms / 1e6;
-        ms("median", t.median_ms, format!("  {rate:.1} GMAC/s, {} runs", format::count(t.runs as u64)));
+        let peak = match self.integer && t.peak_gmacs > 0.0 {
+            true => {
+                format!(", {:.0} % of the {:.0} that {} could make", 100.0 * rate / t.peak_gmacs, t.peak_gmacs, t.isa)
+            }
+            false => String::new(),
+        };
+        ms("median", t.median_ms, format!("  {rate:.1} GMAC/s{peak}, {} runs", format::count(t.runs as u64)));
         ms("min", t.min_ms, String::new());
         ms("p90", t.p90_ms, String::new());
         ms("p95", t.p95_ms, String::new());
@@ -134,6 +140,8 @@ fn steps_table(steps: &[StepTime], paper: &Paper) -> String {
         ("%", Side::Right),
         ("", Side::Left),
         ("GMAC/s", Side::Right),
+        ("% of peak", Side::Right),
+        ("MB", Side::Right),
         ("kernel", Side::Left),
         ("step", Side::Left),
     ]);
@@ -144,6 +152,8 @@ fn steps_table(steps: &[StepTime], paper: &Paper) -> String {
             format::share(s.percent),
             format!("{:<10}", format::bar(s.percent, most, 10)),
             rate,
+            s.peak_percent.map_or(String::new(), |percent| format!("{percent:.0}")),
+            format!("{:.2}", s.bytes as f64 / 1e6),
             s.kernel.to_string(),
             clip(&s.step, 70),
         ]);

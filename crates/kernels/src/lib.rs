@@ -23,6 +23,7 @@ pub mod dwconv;
 pub mod elementwise;
 pub mod gemm;
 pub mod isa;
+pub mod peak;
 pub mod pool;
 pub mod requant;
 pub mod rowconv;
@@ -84,4 +85,5 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static str, Features)> {
         .chain(rows("rows::SOFTMAX", crate::rows::SOFTMAX))
         .chain(rows("rows::LAYER_NORM", crate::rows::LAYER_NORM))
         .chain(rows("copy::TRANSPOSE", copy::TRANSPOSE))
+        .chain(rows("peak::Q8", peak::Q8))
 }

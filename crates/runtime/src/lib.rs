@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`isa`] (what the CPU has), [`program`] (steps over one arena), [`memory`] (aligned bytes),
 //! [`pool`] (threads that enter once per run), [`exec`] (one step, one tile), [`session`] (inputs in, outputs out),
-//! [`named`] (the same by name, from a shared program).
+//! [`named`] (the same by name, from a shared program), [`peak`] (what the machine can do at most).
 //! `unsafe` lives here because kernels take pointers; every pointer comes from a place that [`Program::new`] has checked
 //! against the arena or the constants.
 
@@ -11,6 +11,7 @@ pub mod floatenv;
 pub mod isa;
 pub mod memory;
 pub mod named;
+pub mod peak;
 mod point;
 pub mod pool;
 pub mod profile;

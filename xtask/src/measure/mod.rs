@@ -12,6 +12,7 @@ mod choices;
 mod cost;
 mod integers;
 mod peers;
+mod variants;
 
 use serde_json::Value;
 use std::env;
@@ -80,6 +81,12 @@ pub static MEASURES: &[Measure] = &[
         names: "NETWORK",
         about: "latency beside ONNX Runtime, OpenVINO and LiteRT, which it installs (Python)",
         run: peers::peers,
+    },
+    Measure {
+        name: "bench-variants",
+        names: "NETWORK",
+        about: "latency of other choices and older instruction sets beside the default (Python)",
+        run: variants::variants,
     },
 ];
 
@@ -366,19 +373,43 @@ impl Table {
 
     /// Puts it between a page's markers `<!-- NAME -->` and `<!-- /NAME -->`; of chosen models it is printed.
     fn write(&self, root: &Path, page: &str, names: &[&str]) -> Result<()> {
-        let rows = self.rows.join("\n");
         if !names.is_empty() {
-            println!("{rows}");
+            println!("{}", self.rows.join("\n"));
             return Ok(());
         }
-        let path = root.join(page);
-        let text = fs::read_to_string(&path).map_err(|e| format!("{page}: {e}"))?;
+        self.put(root, page, "")
+    }
+
+    /// Puts it between the page's markers, below a line that says under what circumstances it was made. Under the same
+    /// ones, rows of other names than those of `order` that it has stay; all are in that order.
+    fn update(&mut self, root: &Path, page: &str, circumstances: &str, order: &[&str]) -> Result<()> {
+        let (text, from, to) = self.place(root, page)?;
+        let old = text[from..to].strip_prefix(circumstances).unwrap_or_default();
+        let name = |row: &str| row.split('|').nth(1).map(|cell| cell.trim().to_string()).unwrap_or_default();
+        let mine: Vec<String> = self.rows.iter().map(|row| name(row)).collect();
+        let kept = old.lines().filter(|row| order.contains(&name(row).as_str()) && !mine.contains(&name(row)));
+        let mut rows: Vec<String> = self.rows.split_off(2).into_iter().chain(kept.map(String::from)).collect();
+        // Stable: the rows of one name keep their order.
+        rows.sort_by_key(|row| order.iter().position(|n| *n == name(row)));
+        self.rows.extend(rows);
+        self.put(root, page, circumstances)
+    }
+
+    /// A page, and where in it the table's place starts and ends.
+    fn place(&self, root: &Path, page: &str) -> Result<(String, usize, usize)> {
+        let text = fs::read_to_string(root.join(page)).map_err(|e| format!("{page}: {e}"))?;
         let (open, close) = (format!("<!-- {} -->\n", self.name), format!("<!-- /{} -->", self.name));
         let found = text.find(&open).map(|i| i + open.len()).zip(text.find(&close));
-        let Some((from, to)) = found.filter(|(from, to)| from <= to) else {
-            return Err(format!("{page} has no markers named {}", self.name));
-        };
-        let changed = format!("{}{rows}\n{}", &text[..from], &text[to..]);
+        match found.filter(|(from, to)| from <= to) {
+            Some((from, to)) => Ok((text, from, to)),
+            None => Err(format!("{page} has no markers named {}", self.name)),
+        }
+    }
+
+    fn put(&self, root: &Path, page: &str, head: &str) -> Result<()> {
+        let (text, from, to) = self.place(root, page)?;
+        let path = root.join(page);
+        let changed = format!("{}{head}{}\n{}", &text[..from], self.rows.join("\n"), &text[to..]);
         // Beside the page first: it stays as it was if the disk is full.
         let half = path.with_extension("md.part");
         fs::write(&half, changed).and_then(|()| fs::rename(&half, &path)).map_err(|e| format!("{page}: {e}"))

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Bench, PERFORMANCE, Table, output, python};
+use super::{Bench, PERFORMANCE, Table, figure, output, python};
 use crate::Result;
 
 /// A network that is timed.
@@ -60,7 +60,9 @@ static NETWORKS: &[Network] = &[
 /// Rounds, of which every second goes backwards.
 const ROUNDS: usize = 5;
 /// Seconds that a case is timed in a round.
-const SECONDS: &str = "0.6";
+const SECONDS: &str = "0.4";
+/// The program that is compared.
+const OURS: &str = "lowbit int8";
 /// What the others are compared with.
 const BASELINE: &str = "ONNX Runtime int8";
 
@@ -68,7 +70,7 @@ const BASELINE: &str = "ONNX Runtime int8";
 const LOADS: [(usize, usize); 4] = [(1, 1), (2, 1), (1, 8), (2, 8)];
 
 /// What is needed to run the other tools.
-struct Peers {
+pub struct Peers {
     python: PathBuf,
     converter: PathBuf,
     scripts: PathBuf,
@@ -77,7 +79,8 @@ struct Peers {
 }
 
 impl Peers {
-    fn new(root: &Path, bench: &Bench) -> Result<Peers> {
+    /// Makes the environments, unless they are there.
+    pub fn new(root: &Path, bench: &Bench) -> Result<Peers> {
         let (scripts, work) = (root.join("xtask/peers"), bench.work.join("peers"));
         fs::create_dir_all(&work).map_err(|e| format!("{}: {e}", work.display()))?;
         Ok(Peers {
@@ -87,6 +90,12 @@ impl Peers {
             scripts,
             work,
         })
+    }
+
+    /// The float model of this name.
+    pub fn float_by_name(&self, bench: &Bench, name: &str) -> Result<PathBuf> {
+        let network = NETWORKS.iter().find(|n| n.name == name).ok_or_else(|| unknown(name))?;
+        self.float(bench, network)
     }
 
     /// The float model.
@@ -140,7 +149,7 @@ impl Peers {
     }
 
     /// The figures of all cases over all rounds.
-    fn rounds(&self, cases: &[(String, Vec<String>)]) -> Result<Value> {
+    pub fn rounds(&self, cases: &[(String, Vec<String>)]) -> Result<Value> {
         let cases: Vec<Value> = cases.iter().map(|(name, command)| json!({"name": name, "command": command})).collect();
         let mut command = Command::new(&self.python);
         let failed = |e: std::io::Error| format!("cannot run the rounds: {e}");
@@ -168,7 +177,7 @@ fn environment(folder: &Path, packages: &Path) -> Result<PathBuf> {
 }
 
 /// The median of the rounds in which both cases were clean of the one's time relative to the other's.
-fn ratio(case: &Value, baseline: &Value) -> Option<f64> {
+pub fn ratio(case: &Value, baseline: &Value) -> Option<f64> {
     let base = baseline["by_round"].as_object()?;
     let pairs = case["by_round"].as_object()?.iter().filter_map(|(r, ms)| Some(ms.as_f64()? / base.get(r)?.as_f64()?));
     median(pairs.collect())
@@ -179,20 +188,38 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
+fn unknown(name: &str) -> String {
+    let all: Vec<&str> = NETWORKS.iter().map(|n| n.name).collect();
+    format!("no network is named {name}; there are {}", all.join(", "))
+}
+
 /// Times of every network in every runtime.
 pub fn peers(root: &Path, names: &[&str]) -> Result<()> {
     let known = |name: &&&str| NETWORKS.iter().any(|n| n.name == **name);
     if let Some(unknown) = names.iter().find(|n| !known(n)) {
-        let all: Vec<&str> = NETWORKS.iter().map(|n| n.name).collect();
-        return Err(format!("no network is named {unknown}; there are {}", all.join(", ")));
+        return Err(self::unknown(unknown));
     }
     let bench = Bench::new(root)?;
     let peers = Peers::new(root, &bench)?;
-    let titles =
-        ["network", "runtime", "1 thread", "ratio", "2 threads", "ratio", "batch 8, 1 thread", "batch 8, 2 threads"];
+    let titles = [
+        "network",
+        "runtime",
+        "1 thread",
+        "least",
+        "ratio",
+        "% of VNNI peak",
+        "2 threads",
+        "least",
+        "ratio",
+        "batch 8, 1 thread",
+        "batch 8, 2 threads",
+    ];
     let mut table = Table::new("peers", &titles);
+    let mut machine = String::new();
     for network in NETWORKS.iter().filter(|n| names.is_empty() || names.contains(&n.name)) {
         let models = models(&bench, &peers, network)?;
+        let known = before(&bench, &models)?;
+        machine = known.machine;
         let found: Vec<Value> = LOADS
             .iter()
             .map(|load| {
@@ -206,19 +233,51 @@ pub fn peers(root: &Path, names: &[&str]) -> Result<()> {
             .collect::<Result<_>>()?;
         for model in &models {
             let of = |load: usize| &found[load][model.name];
-            let ms = |load: usize, images: f64| {
-                let rounds = of(load)["by_round"].as_object().into_iter().flatten();
-                let time = median(rounds.filter_map(|(_, ms)| ms.as_f64()).collect());
-                time.map_or("-".into(), |ms| format!("{:.3}", ms / images))
-            };
+            let ms =
+                |load: usize, images: f64| median_of(of(load)).map_or("-".into(), |ms| format!("{:.3}", ms / images));
+            let least = |load: usize| figure(&of(load)["min_ms"], 3);
             let relative =
                 |load: usize| ratio(of(load), &found[load][BASELINE]).map_or("-".into(), |r| format!("{r:.2}"));
+            // Of a float program there are no products of bytes.
+            let peak = match (median_of(of(0)), model.name.ends_with("f32")) {
+                (Some(ms), false) => format!("{:.0}", 100.0 * known.least_ms / ms),
+                (None, _) | (_, true) => "-".into(),
+            };
             let name = network.name.to_string();
-            let cells = [ms(0, 1.0), relative(0), ms(1, 1.0), relative(1), ms(2, 8.0), ms(3, 8.0)];
+            let (one, two) = ([ms(0, 1.0), least(0), relative(0), peak], [ms(1, 1.0), least(1), relative(1)]);
+            let cells = one.into_iter().chain(two).chain([ms(2, 8.0), ms(3, 8.0)]);
             table.row(&[name, model.name.into()].into_iter().chain(cells).collect::<Vec<_>>());
         }
     }
-    table.write(root, PERFORMANCE, names)
+    let order: Vec<&str> = NETWORKS.iter().map(|n| n.name).collect();
+    table.update(root, PERFORMANCE, &format!("Measured on {machine}.\n\n"), &order)
+}
+
+/// What is known of a network before it is timed.
+struct Known {
+    /// The processor and its cores.
+    machine: String,
+    /// What its multiply-accumulates would take as nothing but products of bytes by AVX-512 VNNI.
+    least_ms: f64,
+}
+
+fn before(bench: &Bench, models: &[Case]) -> Result<Known> {
+    let integer = models.iter().find(|m| m.name == OURS).ok_or("lowbit made no model")?;
+    let mut command = Command::new(&bench.lowbit);
+    command.arg("bench").arg(&integer.model).args(["--threads", "1", "--isa", "avx512vnni", "--seconds", "0.05"]);
+    let found = bench.json(&mut command)?;
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let number = |name: &str| found[name].as_f64().unwrap_or(f64::NAN);
+    Ok(Known {
+        machine: format!("{} ({cores} cores)", found["cpu"].as_str().unwrap_or_default()),
+        least_ms: number("macs") / number("peak_gmacs") / 1e6,
+    })
+}
+
+/// The median of a case's clean rounds.
+pub fn median_of(case: &Value) -> Option<f64> {
+    let rounds = case["by_round"].as_object().into_iter().flatten();
+    median(rounds.filter_map(|(_, ms)| ms.as_f64()).collect())
 }
 
 /// A model in a runtime.
@@ -238,7 +297,7 @@ fn models(bench: &Bench, peers: &Peers, network: &Network) -> Result<Vec<Case>> 
     output(&mut command)?;
     let attention: &[&str] = if network.name.starts_with("encoder") { &["--transformer"] } else { &[] };
     let found = [
-        ("lowbit int8", "lowbit", Some(integer)),
+        (OURS, "lowbit", Some(integer)),
         ("lowbit f32", "lowbit", Some(float.clone())),
         (BASELINE, "onnxruntime", peers.quantized(&float, "onnxruntime", "u8.onnx", &[])?),
         ("ONNX Runtime f32", "onnxruntime", Some(float.clone())),

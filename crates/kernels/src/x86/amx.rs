@@ -170,6 +170,29 @@ pub unsafe fn first_products<const SECOND: bool>(mut rows: Rows, mut w: *const i
 /// Bytes of weights that [`first_products`] asks for ahead.
 const AHEAD: usize = 8 * TILE;
 
+/// Products of whatever the tiles hold, without loads: what the unit can do.
+///
+/// # Safety
+/// The tiles are configured; there is a step.
+#[inline]
+pub unsafe fn idle_products(steps: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "2:",
+            "tdpbusd tmm0, tmm4, tmm6",
+            "tdpbusd tmm1, tmm4, tmm7",
+            "tdpbusd tmm2, tmm5, tmm6",
+            "tdpbusd tmm3, tmm5, tmm7",
+            "dec {n}",
+            "jnz 2b",
+            n = inout(reg) steps => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            options(nostack, nomem),
+        );
+    }
+}
+
 /// Stores the sums: rows of 32 integers, those of the second tile behind the `rows` of the first.
 ///
 /// # Safety
