@@ -465,10 +465,11 @@ fn rows(
     Ok(())
 }
 
-/// Tiles that a layer by lines should have at least.
-const LINE_TILES: usize = 8;
-/// Pixels of which a tile of a single line has a multiple: what kernels take at once.
-const LINE_PIXELS: usize = 32;
+/// Tiles that a layer by lines should have at least: the first number however small it is, up to the second if each has
+/// work enough.
+const LINE_TILES: (usize, usize) = (4, 8);
+/// Cycles of a tile that are work enough beside those that a call costs.
+const LINE_CYCLES: f64 = 2500.0;
 /// Bytes of input lines of a tile that should stay in the second-level cache, where much is computed of them.
 const LINES_OF_PANELS: usize = 96 * 1024;
 /// Bytes of input lines of a tile that should stay in the nearest cache, where little is.
@@ -483,31 +484,33 @@ fn line_tile(window: &Window, shape: &rowconv::Shape, row: &rowconv::QRow) -> Li
     let (weights, line) = ((row.packed)(shape), shape.row_bytes(width).max(1));
     let most = (if whole { LINES_ALONE } else { LINES_OF_PANELS }) / (line * window.strides[0]).max(1);
     let macs = (window.pixels() * shape.taps() * shape.k() * shape.outputs) as f64;
+    let wanted = ((macs / 256.0 / LINE_CYCLES) as usize).clamp(LINE_TILES.0, LINE_TILES.1);
     let tile = |parts: usize, cuts: usize| {
         let channels = panels.div_ceil(parts).saturating_mul(row.panel).min(shape.outputs).max(1);
         match height == 1 && within {
-            true => {
-                LineTile { lines: 1, pixels: width.div_ceil(cuts).next_multiple_of(LINE_PIXELS).min(width), channels }
-            }
+            true => LineTile { lines: 1, pixels: width.div_ceil(cuts), channels },
             false => LineTile { lines: height.div_ceil(cuts), pixels: width, channels },
         }
     };
-    // Cycles: of computing, of copying lines, which windows share, for each part of the channels, and of streaming weights
-    // for each part of the image. An odd tile leaves one of two threads idle.
+    // Cycles: of computing, of copying lines, which windows share, for each part of the channels, of streaming weights for
+    // each part of the image, and of fetching from other cores what they computed of the same pixels: the steps before and
+    // behind are mostly cut by pixels. An odd tile leaves one of two threads idle.
+    let activations = window.pixels() * (window.pixel * window.strides[0] * window.strides[1] + shape.outputs);
     let cost = |tile: &LineTile| {
         let parts = shape.outputs.div_ceil(tile.channels);
         let cuts = batch * height.div_ceil(tile.lines) * width.div_ceil(tile.pixels);
         let read = (tile.lines - 1) * window.strides[0] + window.kernel[0];
         let lines = parts * cuts * read * line * tile.pixels / width;
         let copied = if within { lines / 32 } else { lines / 8 };
+        let fetched = if parts > 1 { activations / 3 } else { 0 };
         let tiles = parts * cuts;
         let idle = tiles.next_multiple_of(2) as f64 / tiles as f64;
-        (macs / 256.0 + (copied + cuts * weights / 32) as f64) * idle + 600.0 * tiles as f64
+        (macs / 256.0 + (copied + fetched + cuts * weights / 32) as f64) * idle + 600.0 * tiles as f64
     };
     let fits = |tile: &LineTile| height == 1 || tile.lines <= most.max(1);
     let parts = [1, 2, 4, 8].into_iter().filter(|parts| *parts <= panels);
     let tiles = parts.flat_map(|parts| {
-        let least = LINE_TILES.div_ceil(parts * batch);
+        let least = wanted.div_ceil(parts * batch);
         (least..=least.max(height)).map(move |cuts| (parts, cuts))
     });
     let tiles = tiles.map(|(parts, cuts)| tile(parts, cuts)).filter(fits);
