@@ -77,16 +77,22 @@ pub fn tiles(kind: &Kind) -> usize {
         Kind::Map(s) => ceil(s.n, RUN),
         Kind::Zip(s) => ceil(s.rows, runs_of(s.n)),
         Kind::DequantizeAcc { rows, channels, .. } => ceil(*rows, runs_of(*channels)),
-        Kind::Rows(s) => ceil(s.rows, runs_of(s.n)),
+        Kind::Rows(s) => ceil(s.rows, rows_of(s.n)),
         Kind::Transpose { batch, .. } => *batch,
         Kind::CopyRows { rows, bytes, .. } => ceil(*rows, runs_of(*bytes)),
-        Kind::Gather(_) | Kind::Pad(_) | Kind::Reference(_) => 1,
+        Kind::Gather(s) => ceil(s.count(), runs_of(s.run)),
+        Kind::Pad(_) | Kind::Reference(_) => 1,
     }
 }
 
 /// Runs of `n` elements that one tile covers.
 fn runs_of(n: usize) -> usize {
     RUN.div_ceil(n.max(1))
+}
+
+/// Rows of `n` elements that one tile covers, of which much more is computed.
+fn rows_of(n: usize) -> usize {
+    (RUN / 8).div_ceil(n.max(1))
 }
 
 fn gemm_tiles(pixels: usize, mr: usize, panels: usize, cut: Cut) -> usize {
@@ -147,7 +153,7 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
                     std::ptr::copy_nonoverlapping(from, memory.at_mut(y.plus(r * y_stride)), *bytes);
                 }
             }
-            Kind::Gather(s) => gather(s, memory),
+            Kind::Gather(s) => gather(s, tile, memory),
             Kind::Pad(s) => pad(s, memory),
             Kind::Reference(s) => return reference(s, memory),
         }
@@ -160,7 +166,7 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
 /// # Safety
 /// As [`run_tile`].
 unsafe fn rowwise(s: &Rows, tile: usize, memory: &Memory<'_>, scratch: *mut f32) {
-    let ((from, to), n, per) = (s.sizes(), s.n, runs_of(s.n));
+    let ((from, to), n, per) = (s.sizes(), s.n, rows_of(s.n));
     for r in tile * per..((tile + 1) * per).min(s.rows) {
         let (x, y) = (s.x.plus(r * n * from), s.y.plus(r * n * to));
         // SAFETY: the scratch holds a row, x, y, scales and biases are checked spans, and the kernels read all of an
@@ -783,22 +789,28 @@ unsafe fn zip(s: &Zip, tile: usize, memory: &Memory<'_>) {
     }
 }
 
-unsafe fn gather(s: &Gather, memory: &Memory<'_>) {
-    let mut coords = [0usize; Gather::AXES];
-    let count = s.count();
+unsafe fn gather(s: &Gather, tile: usize, memory: &Memory<'_>) {
+    let (count, per) = (s.count(), runs_of(s.run));
+    let (mut at, end) = (tile * per, ((tile + 1) * per).min(count));
+    let Some((last, outer)) = s.tables.split_last() else {
+        // SAFETY: as below; without axes there is one run.
+        return unsafe { std::ptr::copy_nonoverlapping(memory.at::<u8>(s.x), memory.at_mut(s.y), s.run) };
+    };
     let x: *const u8 = memory.at(s.x);
     let y: *mut u8 = memory.at_mut(s.y);
-    for i in 0..count {
-        let from: usize = s.tables.iter().zip(&coords).map(|(t, c)| t[*c]).sum();
-        // SAFETY: there are no more axes than coordinates, the largest offset of every axis together with a run lies
-        // within the input, and count * run within the output (Program::new).
-        unsafe { std::ptr::copy_nonoverlapping(x.add(from), y.add(i * s.run), s.run) };
-        for (c, t) in coords.iter_mut().zip(&s.tables).rev() {
-            *c += 1;
-            if *c < t.len() {
-                break;
-            }
-            *c = 0;
+    while at < end {
+        // The offset of all axes but the last, which is the same for a run of its entries.
+        let (mut row, first) = (at / last.len(), at % last.len());
+        let mut base = 0;
+        for table in outer.iter().rev() {
+            base += table[row % table.len()];
+            row /= table.len();
+        }
+        for offset in last.iter().skip(first).take(end - at) {
+            // SAFETY: the largest offset of every axis together with a run lies within the input, and count * run within
+            // the output (Program::new).
+            unsafe { std::ptr::copy_nonoverlapping(x.add(base + offset), y.add(at * s.run), s.run) };
+            at += 1;
         }
     }
 }

@@ -214,12 +214,11 @@ pub fn peers(root: &Path, names: &[&str]) -> Result<()> {
         "batch 8, 1 thread",
         "batch 8, 2 threads",
     ];
-    let mut table = Table::new("peers", &titles);
-    let mut machine = String::new();
+    let order: Vec<&str> = NETWORKS.iter().map(|n| n.name).collect();
     for network in NETWORKS.iter().filter(|n| names.is_empty() || names.contains(&n.name)) {
         let models = models(&bench, &peers, network)?;
         let known = before(&bench, &models)?;
-        machine = known.machine;
+        let mut table = Table::new("peers", &titles);
         let found: Vec<Value> = LOADS
             .iter()
             .map(|load| {
@@ -248,9 +247,10 @@ pub fn peers(root: &Path, names: &[&str]) -> Result<()> {
             let cells = one.into_iter().chain(two).chain([ms(2, 8.0), ms(3, 8.0)]);
             table.row(&[name, model.name.into()].into_iter().chain(cells).collect::<Vec<_>>());
         }
+        // Network by network: what is measured stays, whatever becomes of the rest.
+        table.update(root, PERFORMANCE, &format!("Measured on {}.\n\n", known.machine), &order)?;
     }
-    let order: Vec<&str> = NETWORKS.iter().map(|n| n.name).collect();
-    table.update(root, PERFORMANCE, &format!("Measured on {machine}.\n\n"), &order)
+    Ok(())
 }
 
 /// What is known of a network before it is timed.
