@@ -1,8 +1,8 @@
 //! AMX tiles: products of matrices of bytes, 16 by 16 sums of 64 bytes an instruction.
 //!
 //! The compiler knows no types for tiles and gives none to anybody, so that what one assembler block leaves in them is
-//! there for the next: between [`configure`] and [`release`] they belong to the row that called them. This is the only
-//! place with assembler, for want of intrinsics.
+//! there for the next: between [`configure`] and [`release`] they belong to the row that called them. They are
+//! written in assembler for want of intrinsics.
 //!
 //! Tiles 0 to 3 hold the sums of two tiles of activations (4 and 5) by two tiles of weights (6 and 7). That is all eight,
 //! and a step of four products needs four loads, each of which takes half the time of a product.
