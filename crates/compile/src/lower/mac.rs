@@ -483,7 +483,7 @@ fn line_tile(window: &Window, shape: &rowconv::Shape, row: &rowconv::QRow) -> Li
     let panels = if whole { 1 } else { shape.outputs.div_ceil(row.panel).max(1) };
     let (weights, line) = ((row.packed)(shape), shape.row_bytes(width).max(1));
     let most = (if whole { LINES_ALONE } else { LINES_OF_PANELS }) / (line * window.strides[0]).max(1);
-    let macs = (window.pixels() * shape.taps() * shape.k() * shape.outputs) as f64;
+    let macs: f64 = [window.pixels(), shape.taps(), shape.k(), shape.outputs].map(|n| n as f64).iter().product();
     let wanted = ((macs / 256.0 / LINE_CYCLES) as usize).clamp(LINE_TILES.0, LINE_TILES.1);
     let tile = |parts: usize, cuts: usize| {
         let channels = panels.div_ceil(parts).saturating_mul(row.panel).min(shape.outputs).max(1);
