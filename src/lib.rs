@@ -34,6 +34,7 @@
 
 pub mod bench;
 pub mod compare;
+pub mod contests;
 pub mod data;
 pub mod engine;
 pub mod evaluate;

@@ -199,7 +199,7 @@ fn batched_integer(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let (ad, bd, yd) = (cx.dims(a)?, cx.dims(b)?, cx.dims(acc)?);
     let (rank, k) = (yd.len(), ad[ad.len() - 1]);
     let (rows, n) = (yd[rank - 2], yd[rank - 1]);
-    let row = cx.row_for(gemm::Q8, |row| n <= row.most)?;
+    let row = cx.row_for(gemm::Q8, |row| row.suits(n))?;
     let (sums, transpose) = (cx.row(gemm::SUMS)?, cx.row(copy::TRANSPOSE)?);
     let entries = entries(n, n.next_multiple_of(row.nr));
     let bias: Vec<i32> = match cx.g.node(chain.mac).input(2) {
@@ -396,7 +396,7 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     let x = cx.place(x, geo.layout)?;
     let (per_group, layout) = (geo.channels / geo.groups, geo.layout);
     let family = Family {
-        gemm: cx.row_for(gemm::Q8, |row| per_group <= row.most)?,
+        gemm: cx.row_for(gemm::Q8, |row| row.suits(per_group))?,
         depthwise: cx.row(dwconv::Q8)?,
         gemm_step: Kind::QGemm,
         depthwise_step: Kind::QDw,
@@ -526,8 +526,7 @@ fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, other: Features) -> Op
     let one_run = w.dilations == [1, 1] && (gapless || w.is_within());
     let ungrouped = geo.groups == 1 || geo.depthwise;
     let shape = geo.window.row_shape(geo.channels, geo.depthwise, add.is_some());
-    let suits = |row: &rowconv::QRow| row.needs.has(other) && row.least <= w.output[1] && (row.suits)(&shape);
-    pick(rowconv::Q8, cx.features, suits).filter(|_| one_run && ungrouped)
+    pick(rowconv::Q8, cx.features, |row| row.beats(other, &shape, w.output[1])).filter(|_| one_run && ungrouped)
 }
 
 /// As [`integer`], for activations or weights of 16 bits: 64-bit accumulators.

@@ -360,6 +360,11 @@ impl<A> Row for Gemm<A> {
 }
 
 impl<A> Gemm<A> {
+    /// Whether this row is meant for layers of so many output channels (of one group).
+    pub const fn suits(&self, outputs: usize) -> bool {
+        outputs <= self.most
+    }
+
     /// Elements of packed weights: whole panels.
     pub const fn packed(&self, channels: usize, taps: usize, k: usize) -> usize {
         channels.next_multiple_of(self.nr) * taps * k.next_multiple_of(self.group)

@@ -264,6 +264,14 @@ pub struct QRow {
     pub run: unsafe fn(&QArgs),
 }
 
+impl QRow {
+    /// Whether this row computes layers of this shape, of so many output pixels a line, faster than a row of `gemm` or
+    /// `dwconv` that needs `other` of the CPU.
+    pub fn beats(&self, other: Features, shape: &Shape, width: usize) -> bool {
+        self.needs.has(other) && self.least <= width && (self.suits)(shape)
+    }
+}
+
 impl Row for QRow {
     fn name(&self) -> &'static str {
         self.name

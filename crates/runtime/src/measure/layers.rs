@@ -1,0 +1,365 @@
+//! Layers of bytes: `gemm`, `rowconv` and `dwconv`, between which the compiler chooses, and `gemm`'s row sums.
+
+use super::{Allowed, Call, Contest, Method, Multipliers, Numbers, SUM, Unit, bytes};
+use lowbit_ir::Result;
+use lowbit_kernels::gemm::{Gemm, SumsArgs};
+use lowbit_kernels::requant::{Epilogue, Requant, Residual};
+use lowbit_kernels::rowconv::Shape;
+use lowbit_kernels::{Features, Row, dwconv, gemm, pick, rowconv};
+use std::hint::black_box;
+
+/// Some output lines of a layer.
+#[derive(Debug, Clone, Copy)]
+pub struct Layer {
+    shape: Shape,
+    lines: usize,
+    width: usize,
+}
+
+const fn layer(kernel: usize, stride: usize, channels: usize, outputs: usize, width: usize) -> Layer {
+    let (kernel, strides) = ([kernel; 2], [stride; 2]);
+    let shape = Shape { kernel, strides, channels, outputs, depthwise: false, residual: false };
+    Layer { shape, lines: 4, width }
+}
+
+const fn depthwise(kernel: usize, stride: usize, channels: usize, width: usize) -> Layer {
+    let layer = layer(kernel, stride, channels, channels, width);
+    Layer { shape: Shape { depthwise: true, ..layer.shape }, ..layer }
+}
+
+const fn residual(layer: Layer) -> Layer {
+    Layer { shape: Shape { residual: true, ..layer.shape }, ..layer }
+}
+
+const fn dense(channels: usize, outputs: usize) -> Layer {
+    Layer { lines: 1, ..layer(1, 1, channels, outputs, 1) }
+}
+
+/// Those that networks have: first convolutions, 3x3, pointwise, dense.
+static FULL: &[Layer] = &[
+    layer(3, 2, 3, 8, 48),
+    layer(3, 2, 3, 16, 48),
+    layer(3, 2, 3, 32, 112),
+    layer(7, 2, 3, 64, 112),
+    layer(3, 1, 16, 16, 32),
+    layer(3, 2, 16, 32, 16),
+    layer(3, 1, 32, 32, 16),
+    layer(3, 1, 64, 64, 56),
+    residual(layer(3, 1, 64, 64, 56)),
+    layer(3, 2, 64, 128, 28),
+    layer(3, 1, 128, 128, 28),
+    layer(3, 1, 256, 256, 14),
+    layer(1, 1, 16, 96, 112),
+    layer(1, 1, 32, 192, 28),
+    layer(1, 1, 64, 256, 56),
+    residual(layer(1, 1, 64, 256, 56)),
+    layer(1, 1, 96, 24, 56),
+    layer(1, 1, 144, 24, 56),
+    layer(1, 1, 256, 64, 56),
+    layer(1, 1, 192, 64, 14),
+    layer(1, 1, 512, 512, 14),
+    dense(512, 1000),
+    dense(64, 10),
+];
+
+static DEPTHWISE: &[Layer] = &[
+    depthwise(3, 1, 8, 48),
+    depthwise(3, 2, 16, 24),
+    depthwise(3, 1, 24, 24),
+    depthwise(3, 1, 32, 112),
+    depthwise(3, 2, 96, 56),
+    depthwise(3, 1, 144, 56),
+    depthwise(3, 1, 512, 14),
+    depthwise(5, 1, 128, 14),
+];
+
+impl Layer {
+    pub const fn plain(channels: usize, outputs: usize, kernel: usize) -> Layer {
+        layer(kernel, 1, channels, outputs, 14)
+    }
+
+    pub const fn depthwise(channels: usize) -> Layer {
+        depthwise(3, 1, channels, 14)
+    }
+
+    pub const fn outputs(&self) -> usize {
+        self.shape.outputs
+    }
+
+    const fn pixels(&self) -> usize {
+        self.lines * self.width
+    }
+
+    /// Elements from input line to input line, with padding.
+    const fn line(&self) -> usize {
+        self.shape.row_bytes(self.width).next_multiple_of(64)
+    }
+
+    /// Elements of input.
+    pub const fn input(&self) -> usize {
+        ((self.lines - 1) * self.shape.strides[0] + self.shape.kernel[0]) * self.line()
+    }
+
+    pub const fn macs(&self) -> (usize, Unit) {
+        (self.pixels() * self.shape.outputs * self.shape.taps() * self.shape.k(), Unit::Macs)
+    }
+
+    pub fn name(&self) -> String {
+        let Shape { kernel: [side, _], strides: [stride, _], channels, outputs, depthwise, residual } = self.shape;
+        if self.pixels() == 1 {
+            return format!("dense {channels} to {outputs}");
+        }
+        let what = if depthwise { format!("depthwise {channels}") } else { format!("{channels} to {outputs}") };
+        let stride = if stride == 1 { String::new() } else { format!(", stride {stride}") };
+        let more = if residual { ", and a residual" } else { "" };
+        format!("{side}x{side} {what}{stride}, {} pixels{more}", self.width)
+    }
+
+    /// What a pixel's tap reads, in elements.
+    fn read(&self, pixel: usize, tap: usize) -> usize {
+        let Shape { kernel: [_, side], strides, channels, .. } = self.shape;
+        let (y, x) = (pixel / self.width * strides[0] + tap / side, pixel % self.width * strides[1] + tap % side);
+        y * self.line() + x * channels
+    }
+}
+
+/// Layers with the default requantize, one with the others, and those whose accumulators are stored.
+pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
+    let ways = |layer: &'static Layer| {
+        let others = matches!(layer.width, 56 | 112) && matches!(layer.shape.channels, 16 | 64 | 144);
+        let methods = if others { &[Method::Float32, Method::Fixed, Method::Shift][..] } else { &[Method::Float32] };
+        methods.iter().map(move |method| (layer, *method))
+    };
+    let full = FULL.iter().flat_map(ways).map(|(layer, method)| full(allowed, layer, method));
+    let depthwise = DEPTHWISE.iter().flat_map(ways).map(|(layer, method)| by_channel(allowed, layer, method));
+    let accumulators = [(dense(512, 1000), 1000), (dense(64, 10), 10), (layer(1, 1, 64, 64, 16), 64)];
+    let accumulators = accumulators.iter().map(|(layer, outputs)| {
+        let case = format!("{}, accumulators", layer.name());
+        let fits = |row: &gemm::QGemm| row.suits(*outputs);
+        Contest::of(allowed, case, layer.macs(), gemm::Q8, fits, |row| {
+            products(row, layer, 4, bytes(layer.input())?, |i| i as i8, |i| i as i32, |_, _| Epilogue::Accumulator)
+        })
+    });
+    full.chain(depthwise).chain(accumulators).chain([sums(allowed)]).collect()
+}
+
+/// Stored bytes: rows of `gemm`, and those of `rowconv` that are said to be faster.
+fn full(allowed: &Allowed, layer: &'static Layer, method: Method) -> Result<Contest> {
+    let (work, unit) = layer.macs();
+    let mut contest = Contest { case: case(layer, method), work, unit, entries: Vec::new() };
+    contest.enter(
+        allowed,
+        gemm::Q8,
+        |_| true,
+        |row| {
+            let epilogue = requantized(layer, method)?;
+            products(row, layer, 1, bytes(layer.input())?, |i| i as i8, |i| i as i32, epilogue)
+        },
+    )?;
+    let other = pick(gemm::Q8, allowed.features, |row| row.suits(layer.shape.outputs));
+    by_lines(&mut contest, allowed, layer, method, other)?;
+    Ok(contest)
+}
+
+/// Depthwise: rows of `dwconv`, and those of `rowconv` that are said to be faster.
+fn by_channel(allowed: &Allowed, layer: &'static Layer, method: Method) -> Result<Contest> {
+    let (work, unit) = layer.macs();
+    let mut contest = Contest { case: case(layer, method), work, unit, entries: Vec::new() };
+    contest.enter(
+        allowed,
+        dwconv::Q8,
+        |_| true,
+        |row| {
+            let epilogue = requantized(layer, method)?;
+            channels(row, layer, 1, bytes(layer.input())?, |i| i as i8, |i| i as i32, epilogue)
+        },
+    )?;
+    by_lines(&mut contest, allowed, layer, method, pick(dwconv::Q8, allowed.features, |_| true))?;
+    Ok(contest)
+}
+
+fn case(layer: &Layer, method: Method) -> String {
+    match method {
+        Method::Float32 => layer.name(),
+        _ => format!("{}, {}", layer.name(), method.name()),
+    }
+}
+
+/// Adds `rowconv`'s rows, of which one is picked if it beats `other`, as the compiler has it.
+fn by_lines<R: Row>(
+    contest: &mut Contest,
+    allowed: &Allowed,
+    layer: &'static Layer,
+    method: Method,
+    other: Option<&'static R>,
+) -> Result<()> {
+    let needs = other.map_or(Features::NONE, Row::needs);
+    let beats = |row: &rowconv::QRow| row.beats(needs, &layer.shape, layer.width);
+    // The scalar row is the reference of all, and no other need compute what it does not suit.
+    let fits = |row: &rowconv::QRow| row.needs == Features::NONE || (row.suits)(&layer.shape);
+    contest.enter(allowed, rowconv::Q8, fits, |row| lines(row, layer, method))?;
+    contest.mark(pick(rowconv::Q8, allowed.features, beats).map(Row::name).or(other.map(Row::name)));
+    Ok(())
+}
+
+/// What is stored of a layer, as bytes: the epilogue of a tile that starts with a pixel and a channel.
+fn requantized(layer: &Layer, method: Method) -> Result<impl Fn(usize, usize) -> Epilogue + 'static> {
+    let Shape { outputs, residual, .. } = layer.shape;
+    let (multipliers, other) = (Multipliers::of(method, rowconv::padded(outputs))?, bytes(layer.pixels() * outputs)?);
+    Ok(move |pixel: usize, channel: usize| {
+        let requant = multipliers.requant(255);
+        let requant = Requant { scales: requant.scales.from(channel), ..requant };
+        let r = other.ptr().wrapping_add(pixel * outputs + channel);
+        match residual {
+            true => Epilogue::RequantAdd(requant, Residual { r, r_stride: outputs, add: SUM }),
+            false => Epilogue::Requant(requant),
+        }
+    })
+}
+
+/// A layer by tiles of a row of `gemm`, whose results take `stored` bytes.
+pub fn products<X: Copy + 'static, W: Copy + 'static, B: Copy + 'static, Y: 'static, E: 'static>(
+    row: &'static Gemm<gemm::Args<X, W, B, Y, E>>,
+    layer: &Layer,
+    stored: usize,
+    x: Numbers<X>,
+    weight: impl Fn(usize) -> W,
+    bias: impl Fn(usize) -> B,
+    epilogue: impl Fn(usize, usize) -> E + 'static,
+) -> Result<Call> {
+    let (layer, taps, k, outputs) = (*layer, layer.shape.taps(), layer.shape.k(), layer.shape.outputs);
+    let pixels = layer.pixels();
+    let w = Numbers::of(row.packed(outputs, taps, k), weight)?;
+    let bias = Numbers::of(outputs.next_multiple_of(row.nr), bias)?;
+    let y: Numbers<u8> = Numbers::of(pixels * outputs * stored, |_| 0)?;
+    let tile = |first: usize| {
+        let x = x.ptr();
+        (0..taps * row.mr).map(move |i| {
+            let pixel = (first + i % row.mr).min(pixels - 1);
+            x.wrapping_add(layer.read(pixel, i / row.mr))
+        })
+    };
+    let pointers: Vec<*const X> = (0..pixels).step_by(row.mr).flat_map(tile).collect();
+    Ok(Box::new(move || {
+        // The inputs are what the pointers lead to.
+        let _ = &x;
+        for first in (0..outputs).step_by(row.nr) {
+            for pixel in (0..pixels).step_by(row.mr) {
+                let args = gemm::Args {
+                    rows: (pixels - pixel).min(row.mr),
+                    cols: (outputs - first).min(row.nr),
+                    x: pointers[pixel / row.mr * taps * row.mr..].as_ptr(),
+                    taps,
+                    k,
+                    w: w.ptr().wrapping_add(row.packed(first, taps, k)),
+                    bias: bias.ptr().wrapping_add(first),
+                    offset: std::ptr::null(),
+                    sums: std::ptr::null(),
+                    y: y.out().wrapping_add((pixel * outputs + first) * stored).cast(),
+                    y_stride: outputs * stored,
+                    epilogue: epilogue(pixel, first),
+                };
+                // SAFETY: rows enter only what the CPU can run; pointers, weights, bias, multipliers and results are as
+                // long as the contract asks, as they were made for this row and layer.
+                unsafe { (row.run)(black_box(&args)) };
+            }
+        }
+    }))
+}
+
+/// A layer by lines of a row of `dwconv`, whose results take `stored` bytes.
+pub fn channels<X: Copy + 'static, W: Copy + 'static, B: Copy + 'static, Y: 'static, E: 'static>(
+    row: &'static dwconv::Dw<dwconv::Args<X, W, B, Y, E>, W>,
+    layer: &Layer,
+    stored: usize,
+    x: Numbers<X>,
+    weight: impl Fn(usize) -> W,
+    bias: impl Fn(usize) -> B,
+    epilogue: impl Fn(usize, usize) -> E + 'static,
+) -> Result<Call> {
+    let (layer, taps, channels, pixels) = (*layer, layer.shape.taps(), layer.shape.channels, layer.width);
+    let w = Numbers::of((row.packed)(channels, taps), weight)?;
+    let bias = Numbers::of(dwconv::padded(channels), bias)?;
+    let y: Numbers<u8> = Numbers::of(layer.pixels() * channels * stored, |_| 0)?;
+    let reads = (0..layer.pixels() * taps).map(|i| x.ptr().wrapping_add(layer.read(i / taps, i % taps)));
+    let pointers: Vec<*const X> = reads.collect();
+    Ok(Box::new(move || {
+        // The inputs are what the pointers lead to.
+        let _ = &x;
+        for line in 0..layer.lines {
+            let args = dwconv::Args {
+                pixels,
+                channels,
+                taps,
+                x: pointers[line * pixels * taps..].as_ptr(),
+                w: w.ptr(),
+                bias: bias.ptr(),
+                offset: std::ptr::null(),
+                y: y.out().wrapping_add(line * pixels * channels * stored).cast(),
+                y_stride: channels * stored,
+                epilogue: epilogue(line * pixels, 0),
+            };
+            // SAFETY: as above.
+            unsafe { (row.run)(black_box(&args)) };
+        }
+    }))
+}
+
+/// A layer by a row of `rowconv`.
+fn lines(row: &'static rowconv::QRow, layer: &Layer, method: Method) -> Result<Call> {
+    let (layer, shape) = (*layer, layer.shape);
+    let x = bytes(layer.input())?;
+    let w = Numbers::of((row.packed)(&shape), |i| i as i8)?;
+    let (bias, multipliers) = (Numbers::of(padded(&shape), |i| i as i32)?, Multipliers::of(method, padded(&shape))?);
+    let (y, other) = (bytes(layer.pixels() * shape.outputs)?, bytes(layer.pixels() * shape.outputs)?);
+    let scratch = bytes((row.scratch)(&shape, layer.pixels()))?;
+    Ok(Box::new(move || {
+        let args = rowconv::QArgs {
+            shape,
+            lines: layer.lines,
+            pixels: layer.width,
+            first: 0,
+            last: shape.outputs,
+            x: x.ptr(),
+            line: layer.line(),
+            w: w.ptr(),
+            bias: bias.ptr(),
+            offset: std::ptr::null(),
+            y: y.out(),
+            requant: multipliers.requant(255),
+            residual: shape.residual.then_some(Residual { r: other.ptr(), r_stride: shape.outputs, add: SUM }),
+            scratch: scratch.out(),
+        };
+        // SAFETY: as above; the row suits the shape, or computes any.
+        unsafe { (row.run)(black_box(&args)) };
+    }))
+}
+
+const fn padded(shape: &Shape) -> usize {
+    rowconv::padded(shape.outputs)
+}
+
+/// Sums of what rows read.
+fn sums(allowed: &Allowed) -> Result<Contest> {
+    let layer = Layer::plain(64, 1, 3);
+    let (taps, k, rows) = (layer.shape.taps(), layer.shape.channels, 12);
+    let work = (rows * taps * k, Unit::Elements);
+    Contest::of(
+        allowed,
+        format!("sums of {rows} rows of {taps}x{k}"),
+        work,
+        gemm::SUMS,
+        |_| true,
+        |row| {
+            let (x, sums) = (bytes(layer.input())?, Numbers::of(rows.next_multiple_of(4), |_| 0i32)?);
+            let pointers: Vec<*const u8> =
+                (0..taps * rows).map(|i| x.ptr().wrapping_add(layer.read(i % rows, i / rows))).collect();
+            Ok(Box::new(move || {
+                let _ = &x;
+                let args = SumsArgs { rows, x: pointers.as_ptr(), taps, apart: rows, k, sums: sums.out() };
+                // SAFETY: as above.
+                unsafe { (row.run)(black_box(&args)) };
+            }))
+        },
+    )
+}
