@@ -5,7 +5,7 @@ use super::{BinaryFn, MulParams, UnaryFn};
 use crate::requant::{AddParams, Requant, Scales};
 use crate::x86::lanes::{Zmm, first16};
 use crate::x86::rescale::{
-    Aim, Bytes, Fixed16, Float16, Rescale16, Rounded16, Shift16, Sum16, Wide16, store_bytes, with_rescale,
+    Aim, ByteSum16, Bytes, Fixed16, Float16, Rescale16, Rounded16, Shift16, Sum16, Wide16, store_bytes, with_rescale,
 };
 use core::arch::x86_64::*;
 use lowbit_arithmetic::{Affine, elementary};
@@ -28,17 +28,26 @@ pub unsafe fn add_u8(n: usize, a: *const u8, b: *const u8, y: *mut u8, how: &Add
     let sum = Sum16::new(how);
     // SAFETY: passed on.
     unsafe {
-        match sum.is_rounded() {
-            false => add_by::<false>(n, a, b, y, how, sum),
-            true => add_by::<true>(n, a, b, y, how, sum),
+        match ByteSum16::of(how) {
+            Some(sum) => add_by(n, a, b, y, how, |a, b| sum.apply(a, b)),
+            None if sum.is_rounded() => add_by(n, a, b, y, how, |a, b| sum.apply::<true>(a, b)),
+            None => add_by(n, a, b, y, how, |a, b| sum.apply::<false>(a, b)),
         }
     }
 }
 
 /// # Safety
 /// As [`add_u8`].
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn add_by<const ROUNDED: bool>(n: usize, a: *const u8, b: *const u8, y: *mut u8, how: &AddParams, sum: Sum16) {
+unsafe fn add_by(
+    n: usize,
+    a: *const u8,
+    b: *const u8,
+    y: *mut u8,
+    how: &AddParams,
+    sum: impl Fn(__m512i, __m512i) -> __m512i,
+) {
     let bytes = Bytes::new(how.zero_point, how.lo, how.hi);
     let (z1, z2) = (_mm512_set1_epi32(how.z1), _mm512_set1_epi32(how.z2));
     for i in (0..n).step_by(64) {
@@ -47,7 +56,7 @@ unsafe fn add_by<const ROUNDED: bool>(n: usize, a: *const u8, b: *const u8, y: *
             let part = |j: usize| {
                 let a = _mm512_sub_epi32(widen(a.add(i + 16 * j)), z1);
                 let b = _mm512_sub_epi32(widen(b.add(i + 16 * j)), z2);
-                sum.apply::<ROUNDED>(a, b)
+                sum(a, b)
             };
             store_bytes(y.add(i), (n - i).min(64), bytes.pack(part(0), part(1), part(2), part(3)));
         }

@@ -13,7 +13,7 @@ use super::{FArgs, QArgs};
 use crate::requant::{Epilogue, Requant, Residual, Scales};
 use crate::x86::lanes::first16;
 use crate::x86::rescale::{
-    Aim, Bytes, Fixed16, Float16, FloatJoin, Join16, Joined, Rescale16, Rounded16, Shift16, Wide16, store_bytes,
+    Aim, Bytes, Fixed16, Float16, Join16, Rescale16, Rounded16, Shift16, Wide16, store_bytes, with_join,
 };
 use crate::x86::unroll;
 use core::arch::x86_64::*;
@@ -139,11 +139,7 @@ pub(crate) unsafe fn q8_finish<const G: usize, const V: usize, const P: usize>(m
         };
         rescale!(acc, how, G, V, V / P, rounded::<G, V, P>);
         if let Epilogue::RequantAdd(_, residual) = &a.epilogue {
-            let joined = Joined::new(how, &residual.add);
-            return match FloatJoin::of(&joined, &residual.add) {
-                Some(joined) => q8_join::<G, V, P, _>(&acc, a, joined, residual),
-                None => q8_join::<G, V, P, _>(&acc, a, joined, residual),
-            };
+            return with_join!(how, &residual.add, join => q8_join::<G, V, P, _>(&acc, a, join, residual));
         }
         let bytes = Bytes::new(how.zero_point, how.lo, how.hi);
         unroll!(G, g => {

@@ -18,7 +18,7 @@ use super::{QArgs, Shape};
 use crate::requant::Scales;
 use crate::x86::amx::{self, ROW, Rows, SIDE, TILE};
 use crate::x86::rescale::{
-    Aim, Alone, Bytes, Fixed16, Float16, FloatJoin, Join16, Joined, Rescale16, Rounded16, Shift16, Wide16, store_bytes,
+    Aim, Alone, Bytes, Fixed16, Float16, Join16, Rescale16, Rounded16, Shift16, Wide16, store_bytes, with_join,
 };
 use core::arch::x86_64::*;
 
@@ -270,11 +270,7 @@ unsafe fn end(a: &QArgs, walk: &Walk, block: &Block, sums: &Sums) {
     // SAFETY: passed on.
     unsafe {
         let Some(other) = &a.residual else { return end_with(a, walk, block, sums, Alone) };
-        let joined = Joined::new(&a.requant, &other.add);
-        match FloatJoin::of(&joined, &other.add) {
-            Some(joined) => end_with(a, walk, block, sums, joined),
-            None => end_with(a, walk, block, sums, joined),
-        }
+        with_join!(&a.requant, &other.add, join => end_with(a, walk, block, sums, join));
     }
 }
 

@@ -527,6 +527,69 @@ impl Sum16 {
     }
 }
 
+/// `AddRescale::Fixed` of operands below 256 in magnitude, rounded half up, in 32 bits: see [`byte_sum`].
+#[derive(Clone, Copy)]
+pub struct ByteSum16 {
+    high: __m512i,
+    low: __m512i,
+    half: __m512i,
+    right: __m128i,
+}
+
+impl ByteSum16 {
+    /// If the addition is of this kind.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn of(add: &AddParams) -> Option<ByteSum16> {
+        byte_sum(add).map(|by| ByteSum16 {
+            high: _mm512_set1_epi32(by.high),
+            low: _mm512_set1_epi32(by.low),
+            half: _mm512_set1_epi32(by.half),
+            right: _mm_cvtsi32_si128(by.right),
+        })
+    }
+
+    /// As [`Sum16::apply`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn apply(self, a: __m512i, b: __m512i) -> __m512i {
+        let pairs = _mm512_mask_blend_epi16(0xaaaa_aaaa, a, _mm512_slli_epi32::<16>(b));
+        let low = _mm512_srai_epi32::<16>(_mm512_madd_epi16(pairs, self.low));
+        let high = _mm512_add_epi32(_mm512_madd_epi16(pairs, self.high), self.half);
+        _mm512_sra_epi32(_mm512_add_epi32(high, low), self.right)
+    }
+}
+
+/// Parameters of [`byte_sum`].
+pub struct ByteSum {
+    /// The upper words of both multipliers, that of the first operand below.
+    pub high: i32,
+    /// The lower words.
+    pub low: i32,
+    /// Half of 2^`right`.
+    pub half: i32,
+    /// Less the 16 that the lower words take.
+    pub right: i32,
+}
+
+/// An addition of bytes less their zero points by fixed-point multipliers, as sums of words by words in 32 bits.
+///
+/// A multiplier is 2^16 h + l with words h and l that have signs. So the sum is 2^16 (h1 a + h2 b) + (l1 a + l2 b), both
+/// sums below 2^25 in magnitude for operands below 256. Of a shift by 16 + s the floor is that of the shift by s of the
+/// first sum and the floor of the second by 2^16; half of the shift's power, from a shift of 17 on, joins the first sum.
+pub fn byte_sum(add: &AddParams) -> Option<ByteSum> {
+    let AddRescale::Fixed { m1, m2, shift } = add.rescale else { return None };
+    let words = |m: i32| {
+        let low = m as i16;
+        let high = i16::try_from((i64::from(m) - i64::from(low)) >> 16).ok()?;
+        Some((i32::from(high), i32::from(low)))
+    };
+    let pair = |first: i32, second: i32| first & 0xffff | second << 16;
+    let ((high1, low1), (high2, low2)) = (words(m1)?, words(m2)?);
+    let usual = matches!(add.rounding, Rounding::HalfUp) && (17..=46).contains(&shift);
+    usual.then(|| ByteSum { high: pair(high1, high2), low: pair(low1, low2), half: 1 << (shift - 17), right: shift - 16 })
+}
+
 /// Requantized accumulators joined by another tensor.
 #[derive(Clone, Copy)]
 pub struct Joined {
@@ -632,6 +695,54 @@ impl Join16 for FloatJoin {
         _mm512_cvtps_epi32(_mm512_min_ps(_mm512_add_ps(a, b), self.top))
     }
 }
+
+/// An addition by integers of the usual size, rounded half up.
+#[derive(Clone, Copy)]
+pub struct FixedJoin {
+    lo: __m512i,
+    hi: __m512i,
+    offset: __m512i,
+    z2: __m512i,
+    sum: ByteSum16,
+}
+
+impl FixedJoin {
+    /// If the addition is of this kind.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn of(joined: &Joined, add: &AddParams) -> Option<FixedJoin> {
+        let Joined { lo, hi, offset, z2, .. } = *joined;
+        ByteSum16::of(add).map(|sum| FixedJoin { lo, hi, offset, z2, sum })
+    }
+}
+
+impl Join16 for FixedJoin {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn join(self, rescaled: __m512i, r: *const u8) -> __m512i {
+        // SAFETY: the caller's promise.
+        let r = unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(r.cast())) };
+        let q = _mm512_min_epi32(_mm512_max_epi32(rescaled, self.lo), self.hi);
+        self.sum.apply(_mm512_add_epi32(q, self.offset), _mm512_sub_epi32(r, self.z2))
+    }
+}
+
+/// `with_join!(how, add, join => body)`: the body with `join`, the [`Join16`] of a requantization and an addition.
+macro_rules! with_join {
+    ($how:expr, $add:expr, $join:ident => $body:expr) => {{
+        use $crate::x86::rescale::{FixedJoin, FloatJoin, Joined};
+        let any = Joined::new($how, $add);
+        if let Some($join) = FloatJoin::of(&any, $add) {
+            $body
+        } else if let Some($join) = FixedJoin::of(&any, $add) {
+            $body
+        } else {
+            let $join = any;
+            $body
+        }
+    }};
+}
+pub(crate) use with_join;
 
 /// Zero point and clamp of stored bytes.
 #[derive(Clone, Copy)]

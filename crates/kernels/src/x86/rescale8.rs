@@ -4,7 +4,7 @@
 //! higher, whose quotient is 2^63 / 2^shift too high: floor((x + 2^63) / 2^s) = floor(x / 2^s) + 2^(63 - s) for s up to 63.
 
 use super::lanes8::first8;
-use super::rescale::Aim;
+use super::rescale::{Aim, ByteSum, byte_sum};
 use crate::requant::{AddParams, Requant};
 use core::arch::x86_64::*;
 use lowbit_arithmetic::{AddRescale, Rounding};
@@ -386,6 +386,17 @@ pub enum Sum8 {
         /// Any but the one by chance.
         rounding: Rounding,
     },
+    /// `AddRescale::Fixed` in 32 bits: see [`byte_sum`].
+    Bytes {
+        /// As in [`ByteSum`], like the rest.
+        high: __m256i,
+        /// Lower words.
+        low: __m256i,
+        /// Half.
+        half: __m256i,
+        /// To the right.
+        right: __m128i,
+    },
     /// `AddRescale::Fixed`.
     Fixed(FixedSum),
     /// The same with another rounding than its default.
@@ -411,6 +422,10 @@ impl Sum8 {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     pub fn new(how: &AddParams) -> Self {
+        if let Some(ByteSum { high, low, half, right }) = byte_sum(how) {
+            let all = |x: i32| _mm256_set1_epi32(x);
+            return Sum8::Bytes { high: all(high), low: all(low), half: all(half), right: _mm_cvtsi32_si128(right) };
+        }
         match how.rescale {
             AddRescale::Float32 { m1, m2 } => Sum8::Float {
                 m1: _mm256_set1_ps(m1),
@@ -447,6 +462,12 @@ impl Sum8 {
                 let a = _mm256_mul_ps(_mm256_cvtepi32_ps(a), m1);
                 let b = _mm256_mul_ps(_mm256_cvtepi32_ps(b), m2);
                 bounded(_mm256_add_ps(a, b), top, rounding)
+            }
+            Sum8::Bytes { high, low, half, right } => {
+                let pairs = _mm256_blend_epi16::<0xaa>(a, _mm256_slli_epi32::<16>(b));
+                let low = _mm256_srai_epi32::<16>(_mm256_madd_epi16(pairs, low));
+                let high = _mm256_add_epi32(_mm256_madd_epi16(pairs, high), half);
+                _mm256_sra_epi32(_mm256_add_epi32(high, low), right)
             }
             Sum8::Fixed(by) => {
                 let of_even = |a, b| saturate(by.right.apply(_mm256_add_epi64(by.sums(a, b), by.half)));
