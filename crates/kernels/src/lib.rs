@@ -50,6 +50,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static str, Features)> {
         .chain(rows("gemm::Q8_W16", gemm::Q8_W16))
         .chain(rows("gemm::F32", gemm::F32))
         .chain(rows("gemm::SUMS", gemm::SUMS))
+        .chain(rows("gemm::SPLIT", gemm::SPLIT))
         .chain(rows("dwconv::Q8", dwconv::Q8))
         .chain(rows("dwconv::Q16", dwconv::Q16))
         .chain(rows("dwconv::Q16_W16", dwconv::Q16_W16))

@@ -6,11 +6,11 @@
 //! complete.
 
 use crate::memory::Aligned;
-use crate::point::{point, point_row};
+use crate::point;
 use crate::program::{
     AccumulatorRow, Affines, Averages, Cut, Dw, Epilogue, Epilogue16, FMatMul, FloatEpilogue, Gather, Gemm, Integer,
     Kind, Map, MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reference, Requant, Rows, RowsFn,
-    RowsFrom, RowsTo, Scales, Window, Zip, ZipFn, type_bytes,
+    RowsFrom, RowsTo, Scales, Zip, ZipFn, type_bytes,
 };
 use crate::spans::Store;
 use lowbit_arithmetic::Affine;
@@ -208,25 +208,17 @@ struct Block {
     panel: usize,
 }
 
-/// Calls `run` for every block of a tile, after pointing `pointers` at its pixels (again for every group of channels) and
-/// telling `pointed_at` how many there are.
-///
-/// # Safety
-/// As [`run_tile`]; `pointers` has room for `taps * mr`.
-#[allow(clippy::too_many_arguments, reason = "the geometry both matrix products share")]
-unsafe fn blocks(
-    window: &Window,
+/// Calls `run` for every block of a tile, after telling `point` its first pixel, how many there are, and where in a pixel
+/// the channels start (again for every group of channels).
+fn blocks(
+    pixels: usize,
     mr: usize,
     panels: &[Panel],
     cut: Cut,
     tile: usize,
-    x: *const u8,
-    zero: *const u8,
-    pointers: *mut *const u8,
-    mut pointed_at: impl FnMut(usize),
+    mut point: impl FnMut(usize, usize, usize),
     mut run: impl FnMut(Block),
 ) {
-    let pixels = window.pixels();
     let block_groups = pixels.div_ceil(mr).div_ceil(cut.blocks);
     let first_block = tile % block_groups * cut.blocks;
     let first_panel = tile / block_groups * cut.panels;
@@ -240,12 +232,8 @@ unsafe fn blocks(
         let mut pointed = None;
         for (panel, p) in panels.iter().enumerate().take(last_panel).skip(first_panel) {
             if pointed != Some(p.x_offset) {
-                // SAFETY: as the caller promises; the group's channels lie within a pixel (checked).
-                unsafe {
-                    point(window, first, rows, mr, x.wrapping_add(p.x_offset), zero.wrapping_add(p.x_offset), pointers)
-                };
+                point(first, rows, p.x_offset);
                 pointed = Some(p.x_offset);
-                pointed_at(rows);
             }
             run(Block { first, rows, panel });
         }
@@ -314,23 +302,49 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
     let (nr, size) = (s.row.nr, s.epilogue.size());
     let y_stride = s.channels * size;
     let (taps, mr) = (s.window.taps(), s.row.mr);
-    let sums: *mut i32 = pointers.wrapping_add(taps * mr).cast();
-    let pointed_at = |rows: usize| {
-        if let Some(offset) = s.offset {
-            let x = pointers.cast_const();
-            // SAFETY: the scratch holds taps * mr pointers into checked spans, and sums behind them (Gemm::scratch).
-            unsafe { (offset.sums.run)(&gemm::SumsArgs { rows, x, taps, apart: mr, k: s.k, sums }) };
+    // What is made of the pointers lies behind them: sums, or planes and the pointers to them.
+    let behind = pointers.wrapping_add(taps * mr);
+    let sums: *mut i32 = behind.cast();
+    let planes = pointers.cast::<u8>().wrapping_add(s.pointer_bytes());
+    let (input, zero): (*const u8, *const u8) = (memory.at(s.x), memory.at(s.zero));
+    let point_at = |first: usize, rows: usize, channels: usize| {
+        let (input, zero) = (input.wrapping_add(channels), zero.wrapping_add(channels));
+        if let Some(split) = s.split {
+            let (plane, apart) = (gemm::plane(taps, s.k), gemm::apart(taps, s.k));
+            for row in 0..mr {
+                let planes = planes.wrapping_add(row * apart);
+                // SAFETY: the scratch holds mr pointers behind taps * mr, which are room for more than taps runs, and behind
+                // these the planes of as many rows (Gemm::scratch); the group's channels lie within a pixel (Kind::check).
+                unsafe {
+                    *behind.add(row) = planes;
+                    if row < rows {
+                        let runs: *mut gemm::Run = pointers.cast();
+                        let count = point::runs(&s.window, first + row, s.k, input, zero, runs);
+                        (split.run)(&gemm::SplitArgs { runs, count, plane, planes });
+                    }
+                }
+            }
+            return;
+        }
+        // SAFETY: the scratch holds taps * mr pointers, and sums behind them (Gemm::scratch).
+        unsafe {
+            point::point(&s.window, first, rows, mr, input, zero, pointers);
+            if let Some(offset) = s.offset {
+                let x = pointers.cast_const();
+                (offset.sums.run)(&gemm::SumsArgs { rows, x, taps, apart: mr, k: s.k, sums });
+            }
         }
     };
+    let ((seen, k), x) = (s.row.depth(taps, s.k), if s.split.is_some() { behind } else { pointers });
     let run = |b: Block| {
         let p = &s.panels[b.panel];
         let at = b.first * y_stride + p.channel * size;
         let args = gemm::Args {
             rows: b.rows,
             cols: p.cols,
-            x: pointers.cast_const().cast(),
-            taps,
-            k: s.k,
+            x: x.cast_const().cast(),
+            taps: seen,
+            k,
             w: memory.at(s.w.plus(b.panel * s.panel_bytes)),
             bias: memory.at(s.bias.plus(b.panel * nr * size_of::<B>())),
             offset: s.offset.map_or(std::ptr::null(), |o| memory.at(o.place.plus(b.panel * nr * size_of::<B>()))),
@@ -343,11 +357,7 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
         // every column (Kind::check).
         unsafe { (s.row.run)(&args) }
     };
-    // SAFETY: the scratch holds taps * mr pointers (Kind::scratch).
-    unsafe {
-        let (x, zero) = (memory.at(s.x), memory.at(s.zero));
-        blocks(&s.window, mr, &s.panels, s.cut, tile, x, zero, pointers, pointed_at, run);
-    }
+    blocks(s.window.pixels(), mr, &s.panels, s.cut, tile, point_at, run);
 }
 
 #[allow(clippy::type_complexity, reason = "a kernel's arguments are named by the numbers they lead to")]
@@ -361,7 +371,7 @@ unsafe fn depthwise<X, W, B, Y, E: Resolve>(
     // SAFETY: the scratch holds a row's pointers (Kind::scratch), they lead into checked spans, and there is a change of
     // scale for every channel (Kind::check).
     unsafe {
-        let first = point_row(&s.window, tile, memory.at(s.x), memory.at(s.zero), pointers);
+        let first = point::point_row(&s.window, tile, memory.at(s.x), memory.at(s.zero), pointers);
         let at = first * y_stride;
         (s.row.run)(&dwconv::Args {
             pixels: s.window.output[1],

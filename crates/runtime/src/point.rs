@@ -5,6 +5,7 @@
 //! a pixel.
 
 use crate::program::Window;
+use lowbit_kernels::gemm::Run;
 
 /// How far apart pointers are written.
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +116,37 @@ pub unsafe fn point_row(window: &Window, row: usize, x: *const u8, zero: *const 
     row * n
 }
 
+/// Writes what output pixel `pixel` reads, `k` channels of each tap, as runs of neighbouring elements; returns how many.
+///
+/// # Safety
+/// `runs` has room for as many as there are taps; the pixel is one of the window's output.
+pub unsafe fn runs(window: &Window, pixel: usize, k: usize, x: *const u8, zero: *const u8, runs: *mut Run) -> usize {
+    let [image, oy, ox] = window.position(pixel);
+    let [height, width] = window.input;
+    // Columns whose channels are all read follow each other without a gap.
+    let joined = window.dilations[1] == 1 && k * size_of::<u16>() == window.pixel;
+    let mut count = 0;
+    let mut put = |x: *const u8, n: usize| {
+        // SAFETY: no run is of less than a tap.
+        unsafe { runs.add(count).write(Run { x: x.cast(), n }) };
+        count += 1;
+    };
+    for ky in 0..window.kernel[0] {
+        let y = oy * window.strides[0] + ky * window.dilations[0];
+        let y = y.checked_sub(window.pads[0]).filter(|y| *y < height);
+        let row = x.wrapping_add((image * height + y.unwrap_or(0)) * width * window.pixel);
+        let mut kx = 0;
+        while kx < window.kernel[1] {
+            let column = (ox * window.strides[1] + kx * window.dilations[1]).wrapping_sub(window.pads[1]);
+            let inside = y.is_some() && column < width;
+            let taps = if inside && joined { (window.kernel[1] - kx).min(width - column) } else { 1 };
+            put(if inside { row.wrapping_add(column * window.pixel) } else { zero }, taps * k);
+            kx += taps;
+        }
+    }
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +194,17 @@ mod tests {
                         assert_eq!(*found, expected(first + row, tap), "{window:?}: {first} + {row}, tap {tap}");
                     }
                 }
+            }
+            // All of a pixel's channels, two words, and one of them.
+            for (pixel, k) in (0..pixels).flat_map(|pixel| [(pixel, 2), (pixel, 1)]) {
+                let mut list = vec![Run { x: std::ptr::null(), n: 0 }; taps];
+                // SAFETY: there is room for a run a tap.
+                let count = unsafe { runs(window, pixel, k, image.as_ptr(), zero.as_ptr(), list.as_mut_ptr()) };
+                let words = list[..count].iter().flat_map(|run| (0..run.n).map(|i| run.x.wrapping_add(i).cast::<u8>()));
+                let of_tap = |tap| (0..k).map(move |i| (tap, i));
+                let wanted = (0..taps).flat_map(of_tap).map(|(tap, i)| expected(pixel, tap).wrapping_add(2 * i));
+                assert!(words.eq(wanted), "{window:?}: {pixel}, {k} words");
+                assert!(k == 1 || window.dilations[1] > 1 || count < taps || list.iter().all(|run| run.n == k));
             }
             for row in 0..window.rows() {
                 let mut pointers = vec![std::ptr::null(); taps * window.output[1]];

@@ -182,7 +182,16 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
         out
     }
 
+    /// Scratch bytes of the pointers to a tile's taps and to its rows' planes, up to where the planes start.
+    pub(crate) fn pointer_bytes(&self) -> usize {
+        padded(product([self.window.taps().saturating_add(1), self.row.mr, size_of::<*const u8>()]), 64)
+    }
+
     fn scratch(&self) -> usize {
+        if self.split.is_some() {
+            let planes = product([self.row.mr, gemm::apart(self.window.taps(), self.k)]);
+            return self.pointer_bytes().saturating_add(planes);
+        }
         let sums = if self.offset.is_some() { padded(self.row.mr, 4) * size_of::<B>() } else { 0 };
         product([self.window.taps(), self.row.mr, size_of::<*const u8>()]).saturating_add(sums)
     }
@@ -192,7 +201,7 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
         pixels(&self.window, size_of::<X>())?;
         let (nr, taps) = (self.row.nr, self.window.taps());
         // The kernels' own formula for packed weights does not ask whether its products are numbers.
-        let size = product([nr, taps, padded(self.k, self.row.group), size_of::<W>()]);
+        let size = product([nr, taps, padded(self.k, 64), size_of::<W>()]);
         fits(size < usize::MAX, "weights of a size that fits")?;
         fits(self.panel_bytes == self.row.packed(nr, taps, self.k) * size_of::<W>(), "whole panels")?;
         for p in &self.panels {
@@ -207,6 +216,11 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
         fits(self.panels.windows(2).all(apart), "panels in the order of their channels")?;
         if let Some(offset) = self.offset {
             self::row(offset.sums, gemm::SUMS, isa)?;
+        }
+        fits(self.split.is_some() == self.row.planes, "planes for a kernel that wants them")?;
+        fits(self.split.is_none() || (self.offset.is_none() && size_of::<X>() == 2), "planes of words")?;
+        if let Some(split) = self.split {
+            self::row(split, gemm::SPLIT, isa)?;
         }
         fits(self.cut.blocks > 0 && self.cut.panels > 0, "tiles")
     }

@@ -306,12 +306,14 @@ fn step<A, D, W: Number, B: Number, E>(
         }
         None => None,
     };
+    let split = row.planes.then(|| cx.row(gemm::SPLIT)).transpose()?;
     let epilogue = epilogue(cx, &entries)?;
     let y = cx.define(chain.output, geo.layout)?;
     let panel_bytes = panel * size_of::<W>();
     let cut = cut(geo.window.pixels(), panels.len(), row.mr, row.nr, taps * geo.k, panel_bytes, family.tile);
     let (window, k) = (geo.window, geo.k);
-    let gemm = Gemm { row, window, x, zero, k, w, panel_bytes, panels, bias, offset, y, channels, epilogue, cut };
+    let gemm =
+        Gemm { row, window, x, zero, k, w, panel_bytes, panels, bias, offset, split, y, channels, epilogue, cut };
     cx.step(&chain.nodes, (family.gemm_step)(gemm), macs);
     Ok(())
 }

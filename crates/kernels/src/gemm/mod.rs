@@ -12,10 +12,17 @@
 //! channel, up to `SLACK` bytes, meets zero weights or none. So is the other tensor of an epilogue. Inputs and weights
 //! that start at multiples of 64 bytes are read fastest.
 //!
+//! A row of [`Q16`] may want its activations as planes of bytes ([`Gemm::planes`]): the caller has [`SPLIT`] write what
+//! the taps of each row of a tile read, one behind the other, as two planes, once for all panels of channels. Then there is
+//! one tap of [`plane`] channels, and a pointer for each of `mr` rows; `x[row]` leads to the plane of upper bytes, [`plane`] bytes behind which is that of lower
+//! bytes, and rows are [`apart`] bytes apart. Bytes that fill a plane up are zeros.
+//!
 //! Integer products sum modulo 2^32: the compiler has proven that the true sum fits (input offset included: `bias`
 //! holds bias - zero_point * sum(w)). Float: the accumulator starts at the bias, one fused multiply-add a step, taps
 //! outermost, channels ascending.
 
+#[cfg(target_arch = "x86_64")]
+mod amx_q16;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -31,6 +38,7 @@ mod avx512_w16;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avxvnni;
 mod scalar;
+mod split;
 pub(crate) mod sums;
 
 use crate::requant::{Epilogue, FloatEpilogue, Requant};
@@ -46,6 +54,7 @@ pub static Q8: &[QGemm] = &[
         nr: 8,
         group: 4,
         most: ANY,
+        planes: false,
         run: scalar::q8::<4, 8>,
     },
     #[cfg(target_arch = "x86_64")]
@@ -56,6 +65,7 @@ pub static Q8: &[QGemm] = &[
         nr: avx2::NR,
         group: 4,
         most: ANY,
+        planes: false,
         run: avx2::q8,
     },
     #[cfg(target_arch = "x86_64")]
@@ -66,6 +76,7 @@ pub static Q8: &[QGemm] = &[
         nr: avx2::NR,
         group: 4,
         most: ANY,
+        planes: false,
         run: avxvnni::q8,
     },
     #[cfg(target_arch = "x86_64")]
@@ -76,6 +87,7 @@ pub static Q8: &[QGemm] = &[
         nr: avx512::NR,
         group: 4,
         most: ANY,
+        planes: false,
         run: avx512::q8,
     },
     #[cfg(target_arch = "x86_64")]
@@ -86,6 +98,7 @@ pub static Q8: &[QGemm] = &[
         nr: avx512::NR / 2,
         group: 4,
         most: avx512::NR / 2,
+        planes: false,
         run: avx512::q8_narrow::<2>,
     },
     #[cfg(target_arch = "x86_64")]
@@ -96,6 +109,7 @@ pub static Q8: &[QGemm] = &[
         nr: avx512::NR / 4,
         group: 4,
         most: avx512::NR / 4,
+        planes: false,
         run: avx512::q8_narrow::<4>,
     },
 ];
@@ -112,6 +126,7 @@ pub static F32: &[FGemm] = &[
         nr: 8,
         group: 1,
         most: ANY,
+        planes: false,
         run: scalar::f32::<4, 8>,
     },
     #[cfg(target_arch = "x86_64")]
@@ -122,6 +137,7 @@ pub static F32: &[FGemm] = &[
         nr: avx2::NR,
         group: 1,
         most: ANY,
+        planes: false,
         run: avx2::f32,
     },
     #[cfg(target_arch = "x86_64")]
@@ -132,6 +148,7 @@ pub static F32: &[FGemm] = &[
         nr: avx512::NR,
         group: 1,
         most: ANY,
+        planes: false,
         run: avx512::f32,
     },
 ];
@@ -145,6 +162,7 @@ pub static Q16: &[QGemm16] = &[
         nr: 8,
         group: 4,
         most: ANY,
+        planes: false,
         run: scalar::q16::<4, 8>,
     },
     #[cfg(target_arch = "x86_64")]
@@ -155,17 +173,30 @@ pub static Q16: &[QGemm16] = &[
         nr: avx2_wide::NR,
         group: 2,
         most: ANY,
+        planes: false,
         run: avx2_wide::u16_by_bytes,
     },
     #[cfg(target_arch = "x86_64")]
     QGemm16 {
-        name: "u16i8_gemm_6x32__avx512vnni",
+        name: "u16i8_gemm_12x32__avx512vnni",
         needs: crate::x86::AVX512_VNNI,
         mr: avx512_q16::MR,
         nr: avx512_q16::NR,
         group: 4,
         most: ANY,
+        planes: true,
         run: avx512_q16::q16,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QGemm16 {
+        name: "u16i8_gemm_32x32__amx",
+        needs: crate::x86::AMX,
+        mr: amx_q16::MR,
+        nr: amx_q16::NR,
+        group: 4,
+        most: ANY,
+        planes: true,
+        run: amx_q16::q16,
     },
 ];
 
@@ -178,6 +209,7 @@ pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
         nr: 8,
         group: 1,
         most: ANY,
+        planes: false,
         run: scalar::w16::<4, 8, u16>,
     },
     #[cfg(target_arch = "x86_64")]
@@ -188,6 +220,7 @@ pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
         nr: avx2_wide::NR_PARTS,
         group: 2,
         most: ANY,
+        planes: false,
         run: avx2_wide::u16_by_words,
     },
     #[cfg(target_arch = "x86_64")]
@@ -198,6 +231,7 @@ pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
         nr: avx512_w16::NR,
         group: 1,
         most: ANY,
+        planes: false,
         run: avx512_w16::u16_by_words,
     },
 ];
@@ -211,6 +245,7 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
         nr: 8,
         group: 1,
         most: ANY,
+        planes: false,
         run: scalar::w16::<4, 8, u8>,
     },
     #[cfg(target_arch = "x86_64")]
@@ -221,6 +256,7 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
         nr: avx2_wide::NR,
         group: 2,
         most: ANY,
+        planes: false,
         run: avx2_wide::u8_by_words,
     },
     #[cfg(target_arch = "x86_64")]
@@ -231,6 +267,7 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
         nr: avx512_w16::NR,
         group: 1,
         most: ANY,
+        planes: false,
         run: avx512_w16::u8_by_words,
     },
 ];
@@ -243,6 +280,52 @@ pub static SUMS: &[Kernel<SumsFn>] = &[
     #[cfg(target_arch = "x86_64")]
     Kernel { name: "u8_sums__avx512", needs: crate::x86::AVX512, run: sums::avx512 },
 ];
+
+/// u16 as planes of their bytes.
+pub static SPLIT: &[Kernel<SplitFn>] = &[
+    Kernel { name: "u16_split__scalar", needs: Features::NONE, run: split::scalar },
+    #[cfg(target_arch = "x86_64")]
+    Kernel { name: "u16_split__avx512", needs: crate::x86::AVX512, run: split::avx512 },
+];
+
+/// All in one.
+pub type SplitFn = unsafe fn(&SplitArgs);
+
+/// A row to split into planes of bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct SplitArgs {
+    /// What the row reads, one behind the other.
+    pub runs: *const Run,
+    /// How many runs.
+    pub count: usize,
+    /// Bytes of a plane: as many as the runs have elements, in whole registers, as [`plane`] says.
+    pub plane: usize,
+    /// Room for two planes, which starts at a multiple of 64.
+    pub planes: *mut u8,
+}
+
+/// Neighbouring elements.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// The first.
+    pub x: *const u16,
+    /// How many.
+    pub n: usize,
+}
+
+/// Bytes of a plane of a row of so many taps and input channels: whole registers.
+pub const fn plane(taps: usize, k: usize) -> usize {
+    taps.saturating_mul(k).div_ceil(PLANE).saturating_mul(PLANE)
+}
+
+/// Planes are multiples of so many bytes.
+const PLANE: usize = 64;
+
+/// Bytes from the planes of a row to those of the next: an odd number of cache lines, so that neighbours do not meet in a
+/// set.
+pub const fn apart(taps: usize, k: usize) -> usize {
+    plane(taps, k).saturating_mul(2).saturating_add(PLANE)
+}
 
 /// All in one: as [`Args`], with `apart` pointers from tap to tap; there is a row, and `sums` has room for a multiple of
 /// four of them.
@@ -322,6 +405,8 @@ pub struct Gemm<A> {
     pub group: usize,
     /// Output channels of the widest layer (of one group) for which this row is meant.
     pub most: usize,
+    /// Whether activations come as planes of bytes, not as what pointers lead to; of [`Q16`] only.
+    pub planes: bool,
     /// Computes one tile.
     ///
     /// # Safety
@@ -367,7 +452,13 @@ impl<A> Gemm<A> {
 
     /// Elements of packed weights: whole panels.
     pub const fn packed(&self, channels: usize, taps: usize, k: usize) -> usize {
+        let (taps, k) = self.depth(taps, k);
         channels.next_multiple_of(self.nr) * taps * k.next_multiple_of(self.group)
+    }
+
+    /// The taps and the channels a tap that the row is told of.
+    pub const fn depth(&self, taps: usize, k: usize) -> (usize, usize) {
+        if self.planes { (1, plane(taps, k)) } else { (taps, k) }
     }
 
     /// Packs the weight of each (channel, tap, k) into as many elements as [`Gemm::packed`] says.
@@ -380,13 +471,18 @@ impl<A> Gemm<A> {
         out: &mut [T],
     ) {
         let mut slots = out.iter_mut();
+        let (steps, depth) = self.depth(taps, k);
+        // In planes the channels of all taps follow each other.
+        let at = |tap: usize, i: usize| if self.planes { (i / k, i % k) } else { (tap, i) };
         for panel in (0..channels).step_by(self.nr) {
-            for tap in 0..taps {
-                for first in (0..k).step_by(self.group) {
+            for step in 0..steps {
+                for first in (0..depth).step_by(self.group) {
                     for channel in panel..panel + self.nr {
                         for i in first..first + self.group {
                             let Some(slot) = slots.next() else { return };
-                            *slot = if channel < channels && i < k { w(channel, tap, i) } else { T::default() };
+                            let (tap, i) = at(step, i);
+                            let here = channel < channels && tap < taps && i < k;
+                            *slot = if here { w(channel, tap, i) } else { T::default() };
                         }
                     }
                 }

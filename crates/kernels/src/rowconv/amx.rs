@@ -16,7 +16,7 @@
 use super::scalar::window_sums;
 use super::{QArgs, Shape};
 use crate::requant::Scales;
-use crate::x86::amx::{self, ROW, Rows, SIDE, TILE};
+use crate::x86::amx::{self, ROW, Rows, SIDE, TILE, TILES};
 use crate::x86::rescale::{
     Aim, Alone, Bytes, Fixed16, Float16, Join16, Rescale16, Rounded16, Shift16, Wide16, store_bytes, with_join,
 };
@@ -197,7 +197,7 @@ unsafe fn blocks<const SECOND: bool>(a: &QArgs, walk: &Walk) {
                         let rows = Rows { first: x, second: x.wrapping_add(first * walk.step), step: walk.step };
                         w = match run + block {
                             0 => amx::first_products::<SECOND>(rows, w, walk.chunks),
-                            _ => amx::products::<SECOND>(rows, w, walk.chunks),
+                            _ => amx::products::<SECOND>(rows, w, TILES, walk.chunks),
                         };
                         x = x.wrapping_add(walk.row.0);
                     }

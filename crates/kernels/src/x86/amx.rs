@@ -56,6 +56,20 @@ pub unsafe fn release() {
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
+/// How weights lie: rows of tiles, four bytes for each of 16 channels.
+#[derive(Clone, Copy)]
+pub struct Panel {
+    /// Bytes from row to row.
+    pub row: usize,
+    /// Bytes from the tile of the first 16 channels to that of the others.
+    pub half: usize,
+}
+
+/// Tile after tile.
+pub const TILES: Panel = Panel { row: ROW, half: TILE };
+/// Both tiles side by side.
+pub const PAIRS: Panel = Panel { row: 2 * ROW, half: ROW };
+
 /// Where the rows of activations lie.
 #[derive(Clone, Copy)]
 pub struct Rows {
@@ -100,8 +114,8 @@ pub unsafe fn start<const SECOND: bool>(bias: *const i32) {
 /// The tiles are configured and their sums started; each row is readable for as many bytes, the weights for `2 * TILE` a
 /// chunk; there is a chunk.
 #[inline]
-pub unsafe fn products<const SECOND: bool>(rows: Rows, w: *const i8, chunks: usize) -> *const i8 {
-    let mut end = w;
+pub unsafe fn products<const SECOND: bool>(rows: Rows, w: *const i8, panel: Panel, chunks: usize) -> *const i8 {
+    let (mut end, other) = (w, w.wrapping_add(panel.half));
     // SAFETY: the caller's promise.
     unsafe {
         if SECOND {
@@ -109,7 +123,7 @@ pub unsafe fn products<const SECOND: bool>(rows: Rows, w: *const i8, chunks: usi
                 "2:",
                 "tileloadd tmm6, [{w} + {row}*1]",
                 "tileloadd tmm4, [{x} + {step}*1]",
-                "tileloadd tmm7, [{w} + {row}*1 + 1024]",
+                "tileloadd tmm7, [{v} + {row}*1]",
                 "tileloadd tmm5, [{z} + {step}*1]",
                 "tdpbusd tmm0, tmm4, tmm6",
                 "tdpbusd tmm1, tmm4, tmm7",
@@ -118,10 +132,11 @@ pub unsafe fn products<const SECOND: bool>(rows: Rows, w: *const i8, chunks: usi
                 "add {x}, 64",
                 "add {z}, 64",
                 "add {w}, 2048",
+                "add {v}, 2048",
                 "dec {n}",
                 "jnz 2b",
                 x = inout(reg) rows.first => _, z = inout(reg) rows.second => _, step = in(reg) rows.step,
-                w = inout(reg) end, row = in(reg) ROW, n = inout(reg) chunks => _,
+                w = inout(reg) end, v = inout(reg) other => _, row = in(reg) panel.row, n = inout(reg) chunks => _,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack, readonly),
@@ -131,15 +146,16 @@ pub unsafe fn products<const SECOND: bool>(rows: Rows, w: *const i8, chunks: usi
                 "2:",
                 "tileloadd tmm6, [{w} + {row}*1]",
                 "tileloadd tmm4, [{x} + {step}*1]",
-                "tileloadd tmm7, [{w} + {row}*1 + 1024]",
+                "tileloadd tmm7, [{v} + {row}*1]",
                 "tdpbusd tmm0, tmm4, tmm6",
                 "tdpbusd tmm1, tmm4, tmm7",
                 "add {x}, 64",
                 "add {w}, 2048",
+                "add {v}, 2048",
                 "dec {n}",
                 "jnz 2b",
                 x = inout(reg) rows.first => _, step = in(reg) rows.step,
-                w = inout(reg) end, row = in(reg) ROW, n = inout(reg) chunks => _,
+                w = inout(reg) end, v = inout(reg) other => _, row = in(reg) panel.row, n = inout(reg) chunks => _,
                 out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
                 options(nostack, readonly),
             );
@@ -148,7 +164,7 @@ pub unsafe fn products<const SECOND: bool>(rows: Rows, w: *const i8, chunks: usi
     end
 }
 
-/// As [`products`], where the weights are likely to be far away: asks for them some steps ahead.
+/// As [`products`] of [`TILES`], where the weights are likely to be far away: asks for them some steps ahead.
 ///
 /// # Safety
 /// As [`products`].
@@ -160,7 +176,7 @@ pub unsafe fn first_products<const SECOND: bool>(mut rows: Rows, mut w: *const i
             _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(AHEAD + line));
         }
         // SAFETY: the caller's promise, a chunk at a time.
-        w = unsafe { products::<SECOND>(rows, w, 1) };
+        w = unsafe { products::<SECOND>(rows, w, TILES, 1) };
         rows.first = rows.first.wrapping_add(ROW);
         rows.second = rows.second.wrapping_add(ROW);
     }

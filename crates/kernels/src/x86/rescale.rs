@@ -587,7 +587,12 @@ pub fn byte_sum(add: &AddParams) -> Option<ByteSum> {
     let pair = |first: i32, second: i32| first & 0xffff | second << 16;
     let ((high1, low1), (high2, low2)) = (words(m1)?, words(m2)?);
     let usual = matches!(add.rounding, Rounding::HalfUp) && (17..=46).contains(&shift);
-    usual.then(|| ByteSum { high: pair(high1, high2), low: pair(low1, low2), half: 1 << (shift - 17), right: shift - 16 })
+    usual.then(|| ByteSum {
+        high: pair(high1, high2),
+        low: pair(low1, low2),
+        half: 1 << (shift - 17),
+        right: shift - 16,
+    })
 }
 
 /// Requantized accumulators joined by another tensor.

@@ -3,7 +3,7 @@
 use crate::common::{Case, Case16, FloatCase, Random, offset_of, runnable, same};
 use lowbit_arithmetic::fma;
 use lowbit_kernels::SLACK;
-use lowbit_kernels::gemm::{self, Args, Epilogue16, FArgs, Q16Args, QArgs, SumsArgs};
+use lowbit_kernels::gemm::{self, Args, Epilogue16, FArgs, Q16Args, QArgs, Run, SplitArgs, SumsArgs};
 
 /// Every tile size up to the row's with random depths, then every depth and number of taps with random sizes.
 fn shapes(random: &mut Random, mr: usize, nr: usize) -> Vec<(usize, usize, usize, usize)> {
@@ -36,6 +36,37 @@ fn inputs<T: Copy>(random: &mut Random, data: &[T], mr: usize, rows: usize, taps
             if i % mr < rows { data[place..].as_ptr() } else { data.as_ptr() }
         })
         .collect()
+}
+
+/// Planes of what pointers lead to, by every row, and pointers to those of each of `mr` rows.
+fn planes(x: &[*const u16], mr: usize, rows: usize, taps: usize, k: usize) -> (Vec<u8>, Vec<*const u16>) {
+    let (apart, size) = (gemm::apart(taps, k), gemm::plane(taps, k));
+    let mut out = vec![0u8; mr * apart + 64];
+    let skip = out.as_ptr().align_offset(64);
+    let mut expected = vec![0xa5u8; mr * apart];
+    for r in 0..rows {
+        let planes = &mut expected[r * apart..][..2 * size];
+        planes.fill(0);
+        for i in 0..taps * k {
+            // SAFETY: the pointer leads to k elements.
+            let x = unsafe { *x[i / k * mr + r].add(i % k) };
+            (planes[i], planes[size + i]) = ((x >> 8) as u8, x as u8);
+        }
+    }
+    for kernel in runnable(gemm::SPLIT) {
+        out.fill(0xa5);
+        for r in 0..rows {
+            let runs: Vec<Run> = (0..taps).map(|tap| Run { x: x[tap * mr + r], n: k }).collect();
+            let planes = out[skip + r * apart..].as_mut_ptr();
+            // SAFETY: this CPU has the features, and the buffers are as the contract says.
+            unsafe { (kernel.run)(&SplitArgs { runs: runs.as_ptr(), count: taps, plane: size, planes }) };
+        }
+        for (r, (expected, found)) in expected.chunks(apart).zip(out[skip..].chunks(apart)).enumerate() {
+            assert!(expected == found, "{} row {r} of {rows}, {taps} taps of {k}", kernel.name);
+        }
+    }
+    let pointers = (0..mr).map(|r| out[skip + r * apart..].as_ptr().cast()).collect();
+    (out, pointers)
 }
 
 #[test]
@@ -139,12 +170,14 @@ fn words_of(narrow: bool) {
             let size = case.size();
             let y_stride = cols * size + random.below(7);
             let mut y = vec![0xa5u8; rows * y_stride + 64];
+            let (_planes, of_planes) = planes(&x, row.mr, rows, taps, k);
+            let (seen, depth) = row.depth(taps, k);
             let args = Q16Args {
                 rows,
                 cols,
-                x: x.as_ptr(),
-                taps,
-                k,
+                x: if row.planes { of_planes.as_ptr() } else { x.as_ptr() },
+                taps: seen,
+                k: depth,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
                 offset: std::ptr::null(),
@@ -241,12 +274,14 @@ fn words_at_their_largest() {
             row.pack(|_, _, _| weight, row.nr, 1, k, &mut w);
             let bias = vec![-3i64; row.nr];
             let mut y = vec![0i64; row.mr * row.nr];
+            let (_planes, of_planes) = planes(&x, row.mr, row.mr, 1, k);
+            let (taps, depth) = row.depth(1, k);
             let args = Q16Args {
                 rows: row.mr,
                 cols: row.nr,
-                x: x.as_ptr(),
-                taps: 1,
-                k,
+                x: if row.planes { of_planes.as_ptr() } else { x.as_ptr() },
+                taps,
+                k: depth,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
                 offset: std::ptr::null(),
@@ -267,13 +302,17 @@ fn words_at_their_largest() {
 type Wide<X, W> = gemm::Gemm<Args<X, W, i64, u8, Epilogue16>>;
 
 /// Requantizes wide accumulators, biases of products with zero, by every row of a table.
-fn requantized<X: Copy + Default, W: Copy + Default>(table: &'static [Wide<X, W>]) {
+fn requantized<X, W: Copy + Default>(table: &'static [Wide<X, W>]) {
     for row in runnable(table) {
         let random = &mut Random(22);
         for _ in 0..2000 {
             let (rows, cols) = (1 + random.below(row.mr), 1 + random.below(row.nr));
-            let x = [X::default(); SLACK];
-            let pointers = vec![x.as_ptr(); row.mr];
+            // Zeros, also where they are planes of bytes.
+            let zeros = vec![0u8; row.mr * gemm::apart(1, 1) + 2 * SLACK];
+            let first = zeros.as_ptr().wrapping_add(zeros.as_ptr().align_offset(64));
+            let pointers: Vec<*const X> =
+                (0..row.mr).map(|r| first.wrapping_add(r * gemm::apart(1, 1)).cast()).collect();
+            let (taps, k) = row.depth(1, 1);
             let w = vec![W::default(); row.packed(cols, 1, 1)];
             let bias: Vec<i64> = (0..row.nr).map(|_| random.wide()).collect();
             let case = Case16::random(random, row.nr);
@@ -282,8 +321,8 @@ fn requantized<X: Copy + Default, W: Copy + Default>(table: &'static [Wide<X, W>
                 rows,
                 cols,
                 x: pointers.as_ptr(),
-                taps: 1,
-                k: 1,
+                taps,
+                k,
                 w: w.as_ptr(),
                 bias: bias.as_ptr(),
                 offset: std::ptr::null(),

@@ -28,7 +28,7 @@ pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
             layer.macs(),
             gemm::F32,
             |row| row.suits(layer.outputs()),
-            |row| products(row, layer, 4, floats(layer.input())?, |i| i as f32, |i| i as f32, |_, _| STORED),
+            |row| products(allowed, row, layer, 4, floats(layer.input())?, |i| i as f32, |i| i as f32, |_, _| STORED),
         )
     });
     let by_channel = DEPTHWISE.iter().map(|layer| {

@@ -1,6 +1,8 @@
 //! Layers of bytes: `gemm`, `rowconv` and `dwconv`, between which the compiler chooses, and `gemm`'s row sums.
 
 use super::{Allowed, Call, Contest, Method, Multipliers, Numbers, SUM, Unit, bytes};
+use crate::point;
+use crate::program::Window;
 use lowbit_ir::Result;
 use lowbit_kernels::gemm::{Gemm, SumsArgs};
 use lowbit_kernels::requant::{Epilogue, Requant, Residual};
@@ -90,9 +92,24 @@ impl Layer {
         self.lines * self.width
     }
 
-    /// Elements from input line to input line, with padding.
+    /// Elements from input line to input line.
     const fn line(&self) -> usize {
-        self.shape.row_bytes(self.width).next_multiple_of(64)
+        self.shape.row_bytes(self.width)
+    }
+
+    /// What its pixels read, of elements of so many bytes.
+    fn window(&self, size: usize) -> Window {
+        let Shape { kernel, strides, channels, .. } = self.shape;
+        Window {
+            batch: 1,
+            input: [0, 1].map(|axis| ([self.lines, self.width][axis] - 1) * strides[axis] + kernel[axis]),
+            output: [self.lines, self.width],
+            kernel,
+            strides,
+            pads: [0; 2],
+            dilations: [1; 2],
+            pixel: channels * size,
+        }
     }
 
     /// Elements of input.
@@ -114,13 +131,6 @@ impl Layer {
         let more = if residual { ", and a residual" } else { "" };
         format!("{side}x{side} {what}{stride}, {} pixels{more}", self.width)
     }
-
-    /// What a pixel's tap reads, in elements.
-    fn read(&self, pixel: usize, tap: usize) -> usize {
-        let Shape { kernel: [_, side], strides, channels, .. } = self.shape;
-        let (y, x) = (pixel / self.width * strides[0] + tap / side, pixel % self.width * strides[1] + tap % side);
-        y * self.line() + x * channels
-    }
 }
 
 /// Layers with the default requantize, one with the others, and those whose accumulators are stored.
@@ -137,10 +147,19 @@ pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
         let case = format!("{}, accumulators", layer.name());
         let fits = |row: &gemm::QGemm| row.suits(*outputs);
         Contest::of(allowed, case, layer.macs(), gemm::Q8, fits, |row| {
-            products(row, layer, 4, bytes(layer.input())?, |i| i as i8, |i| i as i32, |_, _| Epilogue::Accumulator)
+            products(
+                allowed,
+                row,
+                layer,
+                4,
+                bytes(layer.input())?,
+                |i| i as i8,
+                |i| i as i32,
+                |_, _| Epilogue::Accumulator,
+            )
         })
     });
-    full.chain(depthwise).chain(accumulators).chain([sums(allowed)]).collect()
+    full.chain(depthwise).chain(accumulators).chain([sums(allowed), split(allowed)]).collect()
 }
 
 /// Stored bytes: rows of `gemm`, and those of `rowconv` that are said to be faster.
@@ -153,7 +172,7 @@ fn full(allowed: &Allowed, layer: &'static Layer, method: Method) -> Result<Cont
         |_| true,
         |row| {
             let epilogue = requantized(layer, method)?;
-            products(row, layer, 1, bytes(layer.input())?, |i| i as i8, |i| i as i32, epilogue)
+            products(allowed, row, layer, 1, bytes(layer.input())?, |i| i as i8, |i| i as i32, epilogue)
         },
     )?;
     let other = pick(gemm::Q8, allowed.features, |row| row.suits(layer.shape.outputs));
@@ -219,6 +238,7 @@ fn requantized(layer: &Layer, method: Method) -> Result<impl Fn(usize, usize) ->
 
 /// A layer by tiles of a row of `gemm`, whose results take `stored` bytes.
 pub fn products<X: Copy + 'static, W: Copy + 'static, B: Copy + 'static, Y: 'static, E: 'static>(
+    allowed: &Allowed,
     row: &'static Gemm<gemm::Args<X, W, B, Y, E>>,
     layer: &Layer,
     stored: usize,
@@ -232,25 +252,39 @@ pub fn products<X: Copy + 'static, W: Copy + 'static, B: Copy + 'static, Y: 'sta
     let w = Numbers::of(row.packed(outputs, taps, k), weight)?;
     let bias = Numbers::of(outputs.next_multiple_of(row.nr), bias)?;
     let y: Numbers<u8> = Numbers::of(pixels * outputs * stored, |_| 0)?;
-    let tile = |first: usize| {
-        let x = x.ptr();
-        (0..taps * row.mr).map(move |i| {
-            let pixel = (first + i % row.mr).min(pixels - 1);
-            x.wrapping_add(layer.read(pixel, i / row.mr))
-        })
-    };
-    let pointers: Vec<*const X> = (0..pixels).step_by(row.mr).flat_map(tile).collect();
+    let split = row.planes.then(|| pick(gemm::SPLIT, allowed.features, |_| true)).flatten();
+    let window = layer.window(size_of::<X>());
+    let room: Numbers<*const u8> = Numbers::of(taps * row.mr, |_| x.ptr().cast())?;
+    let planes: Numbers<u8> = Numbers::of(if row.planes { row.mr * gemm::apart(taps, k) } else { 0 }, |_| 0)?;
+    let apart = gemm::apart(taps, k);
+    let to_planes: Vec<*const u8> = (0..row.mr).map(|r| planes.ptr().wrapping_add(r * apart)).collect();
+    let (seen, depth) = row.depth(taps, k);
     Ok(Box::new(move || {
-        // The inputs are what the pointers lead to.
-        let _ = &x;
-        for first in (0..outputs).step_by(row.nr) {
-            for pixel in (0..pixels).step_by(row.mr) {
+        for pixel in (0..pixels).step_by(row.mr) {
+            let rows = (pixels - pixel).min(row.mr);
+            // Pointing is a part of the work, and so is splitting.
+            if let Some(split) = split {
+                let runs: *mut gemm::Run = room.out().cast();
+                for row in 0..rows {
+                    // SAFETY: rows with planes are those of words, there is room for more than a run a tap, and for the
+                    // planes.
+                    unsafe {
+                        let count = point::runs(&window, pixel + row, k, x.ptr().cast(), x.ptr().cast(), runs);
+                        let (plane, planes) = (gemm::plane(taps, k), planes.out().wrapping_add(row * apart));
+                        (split.run)(&gemm::SplitArgs { runs, count, plane, planes });
+                    }
+                }
+            } else {
+                // SAFETY: there is room for a pointer for each tap of each row, and these are pixels of the layer.
+                unsafe { point::point(&window, pixel, rows, row.mr, x.ptr().cast(), x.ptr().cast(), room.out()) };
+            }
+            for first in (0..outputs).step_by(row.nr) {
                 let args = gemm::Args {
-                    rows: (pixels - pixel).min(row.mr),
+                    rows,
                     cols: (outputs - first).min(row.nr),
-                    x: pointers[pixel / row.mr * taps * row.mr..].as_ptr(),
-                    taps,
-                    k,
+                    x: if row.planes { to_planes.as_ptr().cast() } else { room.ptr().cast() },
+                    taps: seen,
+                    k: depth,
                     w: w.ptr().wrapping_add(row.packed(first, taps, k)),
                     bias: bias.ptr().wrapping_add(first),
                     offset: std::ptr::null(),
@@ -281,17 +315,16 @@ pub fn channels<X: Copy + 'static, W: Copy + 'static, B: Copy + 'static, Y: 'sta
     let w = Numbers::of((row.packed)(channels, taps), weight)?;
     let bias = Numbers::of(dwconv::padded(channels), bias)?;
     let y: Numbers<u8> = Numbers::of(layer.pixels() * channels * stored, |_| 0)?;
-    let reads = (0..layer.pixels() * taps).map(|i| x.ptr().wrapping_add(layer.read(i / taps, i % taps)));
-    let pointers: Vec<*const X> = reads.collect();
+    let (window, room) = (layer.window(size_of::<X>()), Numbers::of(pixels * taps, |_| x.ptr().cast::<u8>())?);
     Ok(Box::new(move || {
-        // The inputs are what the pointers lead to.
-        let _ = &x;
         for line in 0..layer.lines {
+            // SAFETY: there is room for a pointer for each tap of a line.
+            unsafe { point::point_row(&window, line, x.ptr().cast(), x.ptr().cast(), room.out()) };
             let args = dwconv::Args {
                 pixels,
                 channels,
                 taps,
-                x: pointers[line * pixels * taps..].as_ptr(),
+                x: room.ptr().cast(),
                 w: w.ptr(),
                 bias: bias.ptr(),
                 offset: std::ptr::null(),
@@ -308,7 +341,7 @@ pub fn channels<X: Copy + 'static, W: Copy + 'static, B: Copy + 'static, Y: 'sta
 /// A layer by a row of `rowconv`.
 fn lines(row: &'static rowconv::QRow, layer: &Layer, method: Method) -> Result<Call> {
     let (layer, shape) = (*layer, layer.shape);
-    let x = bytes(layer.input())?;
+    let (x, copy) = (bytes(layer.input())?, bytes(layer.input())?);
     let w = Numbers::of((row.packed)(&shape), |i| i as i8)?;
     let (bias, multipliers) = (Numbers::of(padded(&shape), |i| i as i32)?, Multipliers::of(method, padded(&shape))?);
     let (y, other) = (bytes(layer.pixels() * shape.outputs)?, bytes(layer.pixels() * shape.outputs)?);
@@ -320,7 +353,7 @@ fn lines(row: &'static rowconv::QRow, layer: &Layer, method: Method) -> Result<C
             pixels: layer.width,
             first: 0,
             last: shape.outputs,
-            x: x.ptr(),
+            x: if shape.taps() > 1 { copy.ptr() } else { x.ptr() },
             line: layer.line(),
             w: w.ptr(),
             bias: bias.ptr(),
@@ -331,7 +364,13 @@ fn lines(row: &'static rowconv::QRow, layer: &Layer, method: Method) -> Result<C
             scratch: scratch.out(),
         };
         // SAFETY: as above; the row suits the shape, or computes any.
-        unsafe { (row.run)(black_box(&args)) };
+        unsafe {
+            if shape.taps() > 1 {
+                // Where there is padding, lines are copied with it: a part of the work, as the row wants it.
+                x.ptr().copy_to_nonoverlapping(copy.out(), layer.input());
+            }
+            (row.run)(black_box(&args));
+        }
     }))
 }
 
@@ -352,11 +391,35 @@ fn sums(allowed: &Allowed) -> Result<Contest> {
         |_| true,
         |row| {
             let (x, sums) = (bytes(layer.input())?, Numbers::of(rows.next_multiple_of(4), |_| 0i32)?);
-            let pointers: Vec<*const u8> =
-                (0..taps * rows).map(|i| x.ptr().wrapping_add(layer.read(i % rows, i / rows))).collect();
+            let pointers: Vec<*const u8> = (0..taps * rows).map(|i| x.ptr().wrapping_add(i / rows * k)).collect();
             Ok(Box::new(move || {
                 let _ = &x;
                 let args = SumsArgs { rows, x: pointers.as_ptr(), taps, apart: rows, k, sums: sums.out() };
+                // SAFETY: as above.
+                unsafe { (row.run)(black_box(&args)) };
+            }))
+        },
+    )
+}
+
+/// Planes of what rows read.
+fn split(allowed: &Allowed) -> Result<Contest> {
+    let (count, n) = (3, 192);
+    let case = format!("split {count} runs of {n}");
+    Contest::of(
+        allowed,
+        case,
+        (count * n, Unit::Elements),
+        gemm::SPLIT,
+        |_| true,
+        |row| {
+            let x: Numbers<u16> = Numbers::of(n, |i| (i * 373 % 65521) as u16)?;
+            let planes: Numbers<u8> = Numbers::of(gemm::apart(count, n), |_| 0)?;
+            let runs = vec![gemm::Run { x: x.ptr(), n }; count];
+            Ok(Box::new(move || {
+                let _ = &x;
+                let plane = gemm::plane(count, n);
+                let args = gemm::SplitArgs { runs: runs.as_ptr(), count, plane, planes: planes.out() };
                 // SAFETY: as above.
                 unsafe { (row.run)(black_box(&args)) };
             }))

@@ -42,7 +42,7 @@ where
         layer.macs(),
         table,
         |row| row.suits(layer.outputs()),
-        |row| products(row, layer, 2, input(layer)?, |i| W::from(i as i8), |i| i as i64, requantized(layer)?),
+        |row| products(allowed, row, layer, 2, input(layer)?, |i| W::from(i as i8), |i| i as i64, requantized(layer)?),
     )
 }
 

@@ -104,6 +104,8 @@ pub struct Gemm<A: 'static, E> {
     pub bias: Place,
     /// What is added to every weight of a channel; of [`QGemm`] only.
     pub offset: Option<Offset>,
+    /// What splits activations into planes of bytes, for a kernel row that wants them so; of [`QGemm16`] only.
+    pub split: Option<&'static Kernel<gemm::SplitFn>>,
     /// Output.
     pub y: Place,
     /// Output channels, all groups.
