@@ -199,7 +199,7 @@ fn batched_integer(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let (ad, bd, yd) = (cx.dims(a)?, cx.dims(b)?, cx.dims(acc)?);
     let (rank, k) = (yd.len(), ad[ad.len() - 1]);
     let (rows, n) = (yd[rank - 2], yd[rank - 1]);
-    let row = cx.row_for(gemm::Q8, |row| row.suits(n))?;
+    let row = cx.row_for(gemm::Q8, |row| row.suits(n, rows))?;
     let (sums, transpose) = (cx.row(gemm::SUMS)?, cx.row(copy::TRANSPOSE)?);
     let entries = entries(n, n.next_multiple_of(row.nr));
     let bias: Vec<i32> = match cx.g.node(chain.mac).input(2) {
@@ -398,7 +398,7 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     let x = cx.place(x, geo.layout)?;
     let (per_group, layout) = (geo.channels / geo.groups, geo.layout);
     let family = Family {
-        gemm: cx.row_for(gemm::Q8, |row| row.suits(per_group))?,
+        gemm: cx.row_for(gemm::Q8, |row| row.suits(per_group, geo.window.pixels()))?,
         depthwise: cx.row(dwconv::Q8)?,
         gemm_step: Kind::QGemm,
         depthwise_step: Kind::QDw,

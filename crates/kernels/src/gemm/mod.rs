@@ -45,7 +45,7 @@ use crate::requant::{Epilogue, FloatEpilogue, Requant};
 use crate::{Features, Kernel, Row};
 
 /// u8 activations by i8 weights, 32-bit accumulators. Of one instruction set the widest tile comes first, the narrower
-/// ones for layers of few channels follow.
+/// ones for layers of few channels follow, which need more pixels to fill them.
 pub static Q8: &[QGemm] = &[
     QGemm {
         name: "u8i8_gemm_4x8__scalar",
@@ -54,6 +54,7 @@ pub static Q8: &[QGemm] = &[
         nr: 8,
         group: 4,
         most: ANY,
+        least: 1,
         planes: false,
         run: scalar::q8::<4, 8>,
     },
@@ -65,6 +66,7 @@ pub static Q8: &[QGemm] = &[
         nr: avx2::NR,
         group: 4,
         most: ANY,
+        least: 1,
         planes: false,
         run: avx2::q8,
     },
@@ -76,6 +78,7 @@ pub static Q8: &[QGemm] = &[
         nr: avx2::NR,
         group: 4,
         most: ANY,
+        least: 1,
         planes: false,
         run: avxvnni::q8,
     },
@@ -87,6 +90,7 @@ pub static Q8: &[QGemm] = &[
         nr: avx512::NR,
         group: 4,
         most: ANY,
+        least: 1,
         planes: false,
         run: avx512::q8,
     },
@@ -98,6 +102,7 @@ pub static Q8: &[QGemm] = &[
         nr: avx512::NR / 2,
         group: 4,
         most: avx512::NR / 2,
+        least: avx512::MR + 1,
         planes: false,
         run: avx512::q8_narrow::<2>,
     },
@@ -109,6 +114,7 @@ pub static Q8: &[QGemm] = &[
         nr: avx512::NR / 4,
         group: 4,
         most: avx512::NR / 4,
+        least: avx512::MR + 1,
         planes: false,
         run: avx512::q8_narrow::<4>,
     },
@@ -126,6 +132,7 @@ pub static F32: &[FGemm] = &[
         nr: 8,
         group: 1,
         most: ANY,
+        least: 1,
         planes: false,
         run: scalar::f32::<4, 8>,
     },
@@ -137,6 +144,7 @@ pub static F32: &[FGemm] = &[
         nr: avx2::NR,
         group: 1,
         most: ANY,
+        least: 1,
         planes: false,
         run: avx2::f32,
     },
@@ -148,6 +156,7 @@ pub static F32: &[FGemm] = &[
         nr: avx512::NR,
         group: 1,
         most: ANY,
+        least: 1,
         planes: false,
         run: avx512::f32,
     },
@@ -162,6 +171,7 @@ pub static Q16: &[QGemm16] = &[
         nr: 8,
         group: 4,
         most: ANY,
+        least: 1,
         planes: false,
         run: scalar::q16::<4, 8>,
     },
@@ -173,6 +183,7 @@ pub static Q16: &[QGemm16] = &[
         nr: avx2_wide::NR,
         group: 2,
         most: ANY,
+        least: 1,
         planes: false,
         run: avx2_wide::u16_by_bytes,
     },
@@ -184,6 +195,7 @@ pub static Q16: &[QGemm16] = &[
         nr: avx512_q16::NR,
         group: 4,
         most: ANY,
+        least: 1,
         planes: true,
         run: avx512_q16::q16,
     },
@@ -195,6 +207,7 @@ pub static Q16: &[QGemm16] = &[
         nr: amx_q16::NR,
         group: 4,
         most: ANY,
+        least: 1,
         planes: true,
         run: amx_q16::q16,
     },
@@ -209,6 +222,7 @@ pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
         nr: 8,
         group: 1,
         most: ANY,
+        least: 1,
         planes: false,
         run: scalar::w16::<4, 8, u16>,
     },
@@ -220,6 +234,7 @@ pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
         nr: avx2_wide::NR_PARTS,
         group: 2,
         most: ANY,
+        least: 1,
         planes: false,
         run: avx2_wide::u16_by_words,
     },
@@ -231,6 +246,7 @@ pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
         nr: avx512_w16::NR,
         group: 1,
         most: ANY,
+        least: 1,
         planes: false,
         run: avx512_w16::u16_by_words,
     },
@@ -245,6 +261,7 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
         nr: 8,
         group: 1,
         most: ANY,
+        least: 1,
         planes: false,
         run: scalar::w16::<4, 8, u8>,
     },
@@ -256,6 +273,7 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
         nr: avx2_wide::NR,
         group: 2,
         most: ANY,
+        least: 1,
         planes: false,
         run: avx2_wide::u8_by_words,
     },
@@ -267,6 +285,7 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
         nr: avx512_w16::NR,
         group: 1,
         most: ANY,
+        least: 1,
         planes: false,
         run: avx512_w16::u8_by_words,
     },
@@ -405,6 +424,8 @@ pub struct Gemm<A> {
     pub group: usize,
     /// Output channels of the widest layer (of one group) for which this row is meant.
     pub most: usize,
+    /// Output pixels of the smallest layer for which this row is meant.
+    pub least: usize,
     /// Whether activations come as planes of bytes, not as what pointers lead to; of [`Q16`] only.
     pub planes: bool,
     /// Computes one tile.
@@ -445,9 +466,9 @@ impl<A> Row for Gemm<A> {
 }
 
 impl<A> Gemm<A> {
-    /// Whether this row is meant for layers of so many output channels (of one group).
-    pub const fn suits(&self, outputs: usize) -> bool {
-        outputs <= self.most
+    /// Whether this row is meant for layers of so many output channels (of one group) and pixels.
+    pub const fn suits(&self, outputs: usize, pixels: usize) -> bool {
+        outputs <= self.most && pixels >= self.least
     }
 
     /// Elements of packed weights: whole panels.

@@ -32,11 +32,11 @@ const PAIR: usize = 2;
 /// Layers that it computes: those for which it is faster than the rows of AVX-512.
 ///
 /// The cycles of an output pixel, as measured on a CPU with 16 cycles for a product of tiles. There: a chunk and the end
-/// of a block for each 16 channels of whole panels, and 5 cycles for each register that is copied. Here: 8 bytes of the
+/// of a block for each 16 channels of whole panels, and 6 cycles for each register that is copied. Here: 8 bytes of the
 /// window a cycle, and the end, for whole registers of 16 channels.
 pub fn suits(shape: &Shape) -> bool {
     let (window, copied) = (shape.taps() * shape.channels, shape.kernel[0] * shape.run().div_ceil(ROW));
-    let copying = if shape.channels.is_multiple_of(ROW) { 0.0 } else { 5.0 * copied as f32 + 4.0 };
+    let copying = if shape.channels.is_multiple_of(ROW) { 0.0 } else { 6.0 * copied as f32 + 8.0 };
     let lanes = |panel: usize| (shape.outputs.next_multiple_of(panel) / SIDE) as f32;
     let tiles = lanes(COLS) * (1.1 * chunks(shape) as f32 + 5.5) + copying;
     let registers = lanes(SIDE) * (window as f32 / 8.0 + 3.0);

@@ -27,8 +27,8 @@ pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
             case,
             layer.macs(),
             gemm::F32,
-            |row| row.suits(layer.outputs()),
-            |row| products(allowed, row, layer, 4, floats(layer.input())?, |i| i as f32, |i| i as f32, |_, _| STORED),
+            |row| row.suits(layer.outputs(), layer.pixels()),
+            |row| products(allowed, row, layer, 4, floats(layer.input())?, (|i| i as f32, |i| i as f32), |_, _| STORED),
         )
     });
     let by_channel = DEPTHWISE.iter().map(|layer| {
@@ -39,7 +39,7 @@ pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
             layer.macs(),
             dwconv::F32,
             |_| true,
-            |row| channels(row, layer, 4, floats(layer.input())?, |i| i as f32, |i| i as f32, |_, _| STORED),
+            |row| channels(row, layer, 4, floats(layer.input())?, (|i| i as f32, |i| i as f32), |_, _| STORED),
         )
     });
     full.chain(by_channel).chain(elements(allowed)).chain(by_rows(allowed)).chain(pools(allowed)).collect()

@@ -88,7 +88,7 @@ impl Layer {
         self.shape.outputs
     }
 
-    const fn pixels(&self) -> usize {
+    pub const fn pixels(&self) -> usize {
         self.lines * self.width
     }
 
@@ -145,18 +145,11 @@ pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
     let accumulators = [(dense(512, 1000), 1000), (dense(64, 10), 10), (layer(1, 1, 64, 64, 16), 64)];
     let accumulators = accumulators.iter().map(|(layer, outputs)| {
         let case = format!("{}, accumulators", layer.name());
-        let fits = |row: &gemm::QGemm| row.suits(*outputs);
+        let fits = |row: &gemm::QGemm| row.suits(*outputs, layer.pixels());
         Contest::of(allowed, case, layer.macs(), gemm::Q8, fits, |row| {
-            products(
-                allowed,
-                row,
-                layer,
-                4,
-                bytes(layer.input())?,
-                |i| i as i8,
-                |i| i as i32,
-                |_, _| Epilogue::Accumulator,
-            )
+            products(allowed, row, layer, 4, bytes(layer.input())?, (|i| i as i8, |i| i as i32), |_, _| {
+                Epilogue::Accumulator
+            })
         })
     });
     full.chain(depthwise).chain(accumulators).chain([sums(allowed), split(allowed)]).collect()
@@ -172,10 +165,10 @@ fn full(allowed: &Allowed, layer: &'static Layer, method: Method) -> Result<Cont
         |_| true,
         |row| {
             let epilogue = requantized(layer, method)?;
-            products(allowed, row, layer, 1, bytes(layer.input())?, |i| i as i8, |i| i as i32, epilogue)
+            products(allowed, row, layer, 1, bytes(layer.input())?, (|i| i as i8, |i| i as i32), epilogue)
         },
     )?;
-    let other = pick(gemm::Q8, allowed.features, |row| row.suits(layer.shape.outputs));
+    let other = pick(gemm::Q8, allowed.features, |row| row.suits(layer.shape.outputs, layer.pixels()));
     by_lines(&mut contest, allowed, layer, method, other)?;
     Ok(contest)
 }
@@ -190,7 +183,7 @@ fn by_channel(allowed: &Allowed, layer: &'static Layer, method: Method) -> Resul
         |_| true,
         |row| {
             let epilogue = requantized(layer, method)?;
-            channels(row, layer, 1, bytes(layer.input())?, |i| i as i8, |i| i as i32, epilogue)
+            channels(row, layer, 1, bytes(layer.input())?, (|i| i as i8, |i| i as i32), epilogue)
         },
     )?;
     by_lines(&mut contest, allowed, layer, method, pick(dwconv::Q8, allowed.features, |_| true))?;
@@ -243,8 +236,7 @@ pub fn products<X: Copy + 'static, W: Copy + 'static, B: Copy + 'static, Y: 'sta
     layer: &Layer,
     stored: usize,
     x: Numbers<X>,
-    weight: impl Fn(usize) -> W,
-    bias: impl Fn(usize) -> B,
+    (weight, bias): (impl Fn(usize) -> W, impl Fn(usize) -> B),
     epilogue: impl Fn(usize, usize) -> E + 'static,
 ) -> Result<Call> {
     let (layer, taps, k, outputs) = (*layer, layer.shape.taps(), layer.shape.k(), layer.shape.outputs);
@@ -307,8 +299,7 @@ pub fn channels<X: Copy + 'static, W: Copy + 'static, B: Copy + 'static, Y: 'sta
     layer: &Layer,
     stored: usize,
     x: Numbers<X>,
-    weight: impl Fn(usize) -> W,
-    bias: impl Fn(usize) -> B,
+    (weight, bias): (impl Fn(usize) -> W, impl Fn(usize) -> B),
     epilogue: impl Fn(usize, usize) -> E + 'static,
 ) -> Result<Call> {
     let (layer, taps, channels, pixels) = (*layer, layer.shape.taps(), layer.shape.channels, layer.width);

@@ -41,8 +41,10 @@ where
         format!("{types}, {}", layer.name()),
         layer.macs(),
         table,
-        |row| row.suits(layer.outputs()),
-        |row| products(allowed, row, layer, 2, input(layer)?, |i| W::from(i as i8), |i| i as i64, requantized(layer)?),
+        |row| row.suits(layer.outputs(), layer.pixels()),
+        |row| {
+            products(allowed, row, layer, 2, input(layer)?, (|i| W::from(i as i8), |i| i as i64), requantized(layer)?)
+        },
     )
 }
 
@@ -62,7 +64,7 @@ where
         layer.macs(),
         table,
         |_| true,
-        |row| channels(row, layer, 2, input(layer)?, |i| W::from(i as i8), |i| i as i64, requantized(layer)?),
+        |row| channels(row, layer, 2, input(layer)?, (|i| W::from(i as i8), |i| i as i64), requantized(layer)?),
     )
 }
 
