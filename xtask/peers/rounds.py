@@ -15,7 +15,7 @@ import time
 # Cores that other processes may take while a case runs.
 FOREIGN = 0.15
 TRIES = 4
-PAUSE = 3.0
+PAUSE = 1.0
 
 
 def busy():

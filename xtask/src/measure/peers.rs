@@ -60,7 +60,7 @@ static NETWORKS: &[Network] = &[
 /// Rounds, of which every second goes backwards.
 const ROUNDS: usize = 5;
 /// Seconds that a case is timed in a round.
-const SECONDS: &str = "0.4";
+const SECONDS: &str = "0.3";
 /// The program that is compared.
 const OURS: &str = "lowbit int8";
 /// What the others are compared with.
@@ -227,7 +227,9 @@ pub fn peers(root: &Path, names: &[&str]) -> Result<()> {
                     "lowbit" => ours(&bench, &m.model, *load),
                     runtime => peers.time(runtime, &m.model, *load),
                 };
-                peers.rounds(&models.iter().map(|m| (m.name.to_string(), command(m))).collect::<Vec<_>>())
+                // Floats have a time for comparison, of one sample a run.
+                let timed = models.iter().filter(|m| load.1 == 1 || !m.is_float());
+                peers.rounds(&timed.map(|m| (m.name.to_string(), command(m))).collect::<Vec<_>>())
             })
             .collect::<Result<_>>()?;
         for model in &models {
@@ -238,7 +240,7 @@ pub fn peers(root: &Path, names: &[&str]) -> Result<()> {
             let relative =
                 |load: usize| ratio(of(load), &found[load][BASELINE]).map_or("-".into(), |r| format!("{r:.2}"));
             // Of a float program there are no products of bytes.
-            let peak = match (median_of(of(0)), model.name.ends_with("f32")) {
+            let peak = match (median_of(of(0)), model.is_float()) {
                 (Some(ms), false) => format!("{:.0}", 100.0 * known.least_ms / ms),
                 (None, _) | (_, true) => "-".into(),
             };
@@ -285,6 +287,12 @@ struct Case {
     name: &'static str,
     runtime: &'static str,
     model: PathBuf,
+}
+
+impl Case {
+    fn is_float(&self) -> bool {
+        self.name.ends_with("f32")
+    }
 }
 
 /// A network in every runtime that takes it.
