@@ -34,7 +34,7 @@ mod avx512_q16;
 #[cfg(target_arch = "x86_64")]
 mod avx512_store;
 #[cfg(target_arch = "x86_64")]
-mod avx512_w16;
+mod avx512_wide;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avxvnni;
 mod scalar;
@@ -240,15 +240,15 @@ pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
     },
     #[cfg(target_arch = "x86_64")]
     Gemm {
-        name: "u16i16_gemm_6x16__avx512",
-        needs: crate::x86::AVX512,
-        mr: avx512_w16::MR,
-        nr: avx512_w16::NR,
-        group: 1,
+        name: "u16i16_gemm_6x32__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        mr: avx512_wide::MR,
+        nr: avx512_wide::NR,
+        group: 2,
         most: ANY,
         least: 1,
         planes: false,
-        run: avx512_w16::u16_by_words,
+        run: avx512_wide::u16_by_words,
     },
 ];
 
@@ -279,15 +279,15 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
     },
     #[cfg(target_arch = "x86_64")]
     Gemm {
-        name: "u8i16_gemm_6x16__avx512",
-        needs: crate::x86::AVX512,
-        mr: avx512_w16::MR,
-        nr: avx512_w16::NR,
-        group: 1,
+        name: "u8i16_gemm_6x32__avx512vnni",
+        needs: crate::x86::AVX512_VNNI,
+        mr: avx512_wide::MR,
+        nr: avx512_wide::NR,
+        group: 2,
         most: ANY,
         least: 1,
         planes: false,
-        run: avx512_w16::u8_by_words,
+        run: avx512_wide::u8_by_words,
     },
 ];
 
