@@ -1,7 +1,7 @@
 //! AVX2 rows. Integers go 32 a step; inputs are loaded whole beyond the end, outputs are not.
 
 use super::unary::{binary, unary as unary_fn};
-use super::{BinaryFn, MulParams, UnaryFn};
+use super::{BinaryFn, MulParams, UnaryFn, spread};
 use crate::requant::{AddParams, Requant, Scales};
 use crate::x86::lanes8::Ymm;
 use crate::x86::rescale::Aim;
@@ -244,19 +244,30 @@ pub unsafe fn unary(f: UnaryFn, n: usize, x: *const f32, y: *mut f32) {
 /// As [`add_u8`]; `a` and `b` with step 0 lead to one element.
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn binary(f: BinaryFn, n: usize, a: *const f32, a_step: usize, b: *const f32, b_step: usize, y: *mut f32) {
-    let load = |x: *const f32, step: usize, i: usize| {
-        // SAFETY: elements are accessed within n, or the only one is.
-        unsafe { if step == 0 { Ymm(_mm256_set1_ps(*x)) } else { Ymm::load(x.add(i), n - i) } }
-    };
+    let (mut repeated_a, mut repeated_b) = ([0.0; 8], [0.0; 8]);
+    // SAFETY: the caller's promise.
+    let (a, b) = unsafe { (spread(a, a_step, &mut repeated_a), spread(b, b_step, &mut repeated_b)) };
     macro_rules! each {
-        ($a:ident, $b:ident => $result:expr) => {
-            for i in (0..n).step_by(8) {
-                let ($a, $b) = (load(a, a_step, i), load(b, b_step, i));
+        ($a:ident, $b:ident => $result:expr) => {{
+            // Whole registers on their own, as masks would take longer than a sum.
+            let mut i = 0;
+            while n - i >= 8 {
+                // SAFETY: elements are accessed within n, or a whole register of the only one is.
+                let ($a, $b) = unsafe { (Ymm::load(a.add(i * a_step), 8), Ymm::load(b.add(i * b_step), 8)) };
                 let result: Ymm = $result;
-                // SAFETY: elements are accessed within n.
-                unsafe { result.store(y.add(i), n - i) };
+                // SAFETY: as above.
+                unsafe { result.store(y.add(i), 8) };
+                i += 8;
             }
-        };
+            if i < n {
+                let rest = n - i;
+                // SAFETY: as above.
+                let ($a, $b) = unsafe { (Ymm::load(a.add(i * a_step), rest), Ymm::load(b.add(i * b_step), rest)) };
+                let result: Ymm = $result;
+                // SAFETY: as above.
+                unsafe { result.store(y.add(i), rest) };
+            }
+        }};
     }
     binary!(f, each)
 }

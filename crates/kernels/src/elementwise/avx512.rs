@@ -1,7 +1,7 @@
 //! AVX-512 rows. Integers go 64 a step; inputs are loaded whole beyond the end, outputs are not.
 
 use super::unary::{binary, unary as unary_fn};
-use super::{BinaryFn, MulParams, UnaryFn};
+use super::{BinaryFn, MulParams, UnaryFn, spread};
 use crate::requant::{AddParams, Requant, Scales};
 use crate::x86::lanes::{Zmm, first16};
 use crate::x86::rescale::{
@@ -265,20 +265,30 @@ pub unsafe fn unary(f: UnaryFn, n: usize, x: *const f32, y: *mut f32) {
 /// As [`add_u8`]; `a` and `b` with step 0 lead to one element.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub unsafe fn binary(f: BinaryFn, n: usize, a: *const f32, a_step: usize, b: *const f32, b_step: usize, y: *mut f32) {
-    let load = |x: *const f32, step: usize, i: usize, mask: __mmask16| {
-        // SAFETY: elements are accessed within n, or the only one is.
-        unsafe { if step == 0 { Zmm(_mm512_set1_ps(*x)) } else { Zmm::load(x.add(i), mask) } }
-    };
+    let (mut repeated_a, mut repeated_b) = ([0.0; 16], [0.0; 16]);
+    // SAFETY: the caller's promise.
+    let (a, b) = unsafe { (spread(a, a_step, &mut repeated_a), spread(b, b_step, &mut repeated_b)) };
     macro_rules! each {
-        ($a:ident, $b:ident => $result:expr) => {
-            for i in (0..n).step_by(16) {
-                let mask = first16(n - i);
-                let ($a, $b) = (load(a, a_step, i, mask), load(b, b_step, i, mask));
+        ($a:ident, $b:ident => $result:expr) => {{
+            // Whole registers on their own, as masks would take longer than a sum.
+            let mut i = 0;
+            while n - i >= 16 {
+                // SAFETY: elements are accessed within n, or a whole register of the only one is.
+                let ($a, $b) = unsafe { (Zmm::load(a.add(i * a_step), !0), Zmm::load(b.add(i * b_step), !0)) };
                 let result: Zmm = $result;
-                // SAFETY: elements are accessed within n.
-                unsafe { result.store(y.add(i), mask) };
+                // SAFETY: as above.
+                unsafe { result.store(y.add(i), !0) };
+                i += 16;
             }
-        };
+            if i < n {
+                let rest = first16(n - i);
+                // SAFETY: as above.
+                let ($a, $b) = unsafe { (Zmm::load(a.add(i * a_step), rest), Zmm::load(b.add(i * b_step), rest)) };
+                let result: Zmm = $result;
+                // SAFETY: as above.
+                unsafe { result.store(y.add(i), rest) };
+            }
+        }};
     }
     binary!(f, each)
 }

@@ -3,7 +3,7 @@
 use super::{Integers, MulParams, RequantAny, Stored, scalar};
 use crate::requant::{AddParams, rounding_of};
 use crate::x86::lanes::first16;
-use crate::x86::rescale::{Sum16, store_bytes};
+use crate::x86::rescale::{Aim, Rescale16, Rounded16, Sum16, store_bytes};
 use crate::x86::wide::{Any8, Fixed8, Float8, Kind, Multipliers, Rescale8, Words, halves, with_rescale8};
 use core::arch::x86_64::*;
 use lowbit_arithmetic::Rounding;
@@ -90,7 +90,8 @@ pub unsafe fn dequantize_wide(n: usize, x: *const i64, scale: *const f32, scale_
     }
 }
 
-/// The default roundings to bytes and words in vectors, all else as the plain row.
+/// Bytes and words in vectors: of any accumulator by the default roundings, of those of 32 bits by all but the one by
+/// chance. All else as the plain row.
 ///
 /// # Safety
 /// The CPU has AVX-512; each pointer leads to `n` elements, `rescale` with step 0 to one.
@@ -101,6 +102,12 @@ pub unsafe fn requant_any(a: &RequantAny) {
         matches!(a.y, Stored::U8(_) | Stored::U16(_)) && [a.zero_point, a.lo, a.hi].iter().all(|q| words.contains(q));
     // The difference of a wide accumulator and a zero point would have to saturate.
     let exact = a.zero_in == 0 || !matches!(a.x, Integers::I64(_));
+    // Whether no difference is beyond 32 bits.
+    let narrow = match a.x {
+        Integers::U8(_) | Integers::U16(_) | Integers::I16(_) => a.zero_in.unsigned_abs() <= 65536,
+        Integers::I32(_) => a.zero_in == 0,
+        Integers::I64(_) => false,
+    };
     // SAFETY: the caller's promise, of elements within n and their multipliers.
     unsafe {
         if !(stored && exact) || a.n == 0 {
@@ -116,6 +123,10 @@ pub unsafe fn requant_any(a: &RequantAny) {
                 (Kind::Float, Rounding::HalfEven) => requantized::<Float8>(a, i, n, &multipliers),
                 (Kind::Fixed, Rounding::HalfUp) => requantized::<Fixed8>(a, i, n, &multipliers),
                 (Kind::Any, Rounding::HalfUp) => requantized::<Any8>(a, i, n, &multipliers),
+                (
+                    Kind::Float | Kind::Fixed | Kind::Any,
+                    Rounding::HalfUp | Rounding::HalfAway | Rounding::HalfEven | Rounding::TowardZero | Rounding::Floor,
+                ) if narrow => rounded(a, i, n, &multipliers),
                 _ => scalar::requant_any(&RequantAny {
                     n,
                     x: a.x.from(i),
@@ -145,11 +156,48 @@ unsafe fn requantized<S: Rescale8>(a: &RequantAny, i: usize, n: usize, multiplie
             let by: S = multipliers.of(8 * j, 8 * j + 4, a.hi - a.zero_point);
             by.apply(_mm512_sub_epi64(a.x.eight(i + 8 * j, mask), zero_in))
         };
-        let packed = words.pack(halves(part(0), part(1)), halves(part(2), part(3)));
+        store(a, i, n, words.pack(halves(part(0), part(1)), halves(part(2), part(3))));
+    }
+}
+
+/// As [`requantized`], by the rounding that is asked for.
+///
+/// # Safety
+/// As [`requantized`]; differences to the zero point fit 32 bits, the rounding is not the one by chance, and multipliers
+/// are not mixed.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn rounded(a: &RequantAny, i: usize, n: usize, multipliers: &Multipliers) {
+    let words = Words::new(a.zero_point, a.lo, a.hi);
+    let zero_in = _mm512_set1_epi64(a.zero_in.into());
+    let aim = Aim { top: a.hi - a.zero_point, rounding: a.rounding, float: multipliers.kind == Kind::Float };
+    // SAFETY: elements are accessed within `i .. i + n`, and there are multipliers for 32.
+    unsafe {
+        let difference = |j: usize| {
+            let mask = first16(n.saturating_sub(8 * j).min(8)) as __mmask8;
+            _mm512_cvtepi64_epi32(_mm512_sub_epi64(a.x.eight(i + 8 * j, mask), zero_in))
+        };
+        let part = |j: usize| {
+            let (m, shift) = multipliers.sixteen(16 * j);
+            Rounded16::new(m, shift, aim).apply(halves(difference(2 * j), difference(2 * j + 1)))
+        };
+        store(a, i, n, words.pack(part(0), part(1)));
+    }
+}
+
+/// Stores up to 32 words from element `i` on as what is asked for.
+///
+/// # Safety
+/// AVX-512 is enabled; there are elements `i .. i + n`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn store(a: &RequantAny, i: usize, n: usize, words: __m512i) {
+    // SAFETY: elements are accessed within `i .. i + n`.
+    unsafe {
         match a.y {
-            Stored::U8(y) => store_bytes(y.add(i), n, _mm512_castsi256_si512(_mm512_cvtepi16_epi8(packed))),
-            Stored::U16(y) => store_bytes(y.add(i).cast(), 2 * n, packed),
-            Stored::I16(y) => store_bytes(y.add(i).cast(), 2 * n, packed),
+            Stored::U8(y) => store_bytes(y.add(i), n, _mm512_castsi256_si512(_mm512_cvtepi16_epi8(words))),
+            Stored::U16(y) => store_bytes(y.add(i).cast(), 2 * n, words),
+            Stored::I16(y) => store_bytes(y.add(i).cast(), 2 * n, words),
         }
     }
 }

@@ -228,6 +228,22 @@ pub type BinaryRun = unsafe fn(BinaryFn, usize, *const f32, usize, *const f32, u
 /// (n, x, y, lo, hi): the clamp of [`FloatEpilogue`](crate::requant::FloatEpilogue).
 pub type ClampFn = unsafe fn(usize, *const f32, *mut f32, f32, f32);
 
+/// Where rows of vectors find an operand: where its step is 0, the only element fills `room`, so that they read whole
+/// registers of either kind.
+///
+/// # Safety
+/// `x` with step 0 leads to one element.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+unsafe fn spread<const N: usize>(x: *const f32, step: usize, room: &mut [f32; N]) -> *const f32 {
+    if step != 0 {
+        return x;
+    }
+    // SAFETY: the caller's promise.
+    *room = [unsafe { *x }; N];
+    room.as_ptr()
+}
+
 /// Sum of u8.
 pub static QADD: &[Kernel<AddFn<u8>>] = &[
     Kernel { name: "u8_add__scalar", needs: Features::NONE, run: scalar::add_u8 },

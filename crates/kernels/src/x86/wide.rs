@@ -251,6 +251,19 @@ impl Multipliers {
             S::new(m, shift, top)
         }
     }
+
+    /// Multipliers and shifts of sixteen channels from `i` on.
+    ///
+    /// # Safety
+    /// AVX-512 is enabled; `i` is at most 16.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub unsafe fn sixteen(&self, i: usize) -> (__m512i, __m512i) {
+        // SAFETY: the caller's promise: both arrays have 32 entries.
+        unsafe {
+            (_mm512_loadu_si512(self.m.as_ptr().add(i).cast()), _mm512_loadu_si512(self.shift.as_ptr().add(i).cast()))
+        }
+    }
 }
 
 /// `with_rescale8!(rescale, top, by => body)`: the body with `by`, a [`Rescale8`] of one multiplier for all lanes.
