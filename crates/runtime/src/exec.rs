@@ -302,6 +302,7 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
     let (nr, size) = (s.row.nr, s.epilogue.size());
     let y_stride = s.channels * size;
     let (taps, mr) = (s.window.taps(), s.row.mr);
+    let (seen, k) = s.row.depth(taps, s.k);
     // What is made of the pointers lies behind them: sums, or planes and the pointers to them.
     let behind = pointers.wrapping_add(taps * mr);
     let sums: *mut i32 = behind.cast();
@@ -310,7 +311,7 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
     let point_at = |first: usize, rows: usize, channels: usize| {
         let (input, zero) = (input.wrapping_add(channels), zero.wrapping_add(channels));
         if let Some(split) = s.split {
-            let (plane, apart) = (gemm::plane(taps, s.k), gemm::apart(taps, s.k));
+            let apart = gemm::apart(k);
             for row in 0..mr {
                 let planes = planes.wrapping_add(row * apart);
                 // SAFETY: the scratch holds mr pointers behind taps * mr, which are room for more than taps runs, and behind
@@ -320,7 +321,7 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
                     if row < rows {
                         let runs: *mut gemm::Run = pointers.cast();
                         let count = point::runs(&s.window, first + row, s.k, input, zero, runs);
-                        (split.run)(&gemm::SplitArgs { runs, count, plane, planes });
+                        (split.run)(&gemm::SplitArgs { runs, count, plane: k, planes });
                     }
                 }
             }
@@ -335,7 +336,7 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
             }
         }
     };
-    let ((seen, k), x) = (s.row.depth(taps, s.k), if s.split.is_some() { behind } else { pointers });
+    let x = if s.split.is_some() { behind } else { pointers };
     let run = |b: Block| {
         let p = &s.panels[b.panel];
         let at = b.first * y_stride + p.channel * size;

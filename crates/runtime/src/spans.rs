@@ -189,7 +189,8 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
 
     fn scratch(&self) -> usize {
         if self.split.is_some() {
-            let planes = product([self.row.mr, gemm::apart(self.window.taps(), self.k)]);
+            let (_, plane) = self.row.depth(self.window.taps(), self.k);
+            let planes = product([self.row.mr, gemm::apart(plane)]);
             return self.pointer_bytes().saturating_add(planes);
         }
         let sums = if self.offset.is_some() { padded(self.row.mr, 4) * size_of::<B>() } else { 0 };
@@ -217,7 +218,7 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
         if let Some(offset) = self.offset {
             self::row(offset.sums, gemm::SUMS, isa)?;
         }
-        fits(self.split.is_some() == self.row.planes, "planes for a kernel that wants them")?;
+        fits(self.split.is_some() == (self.row.planes > 0), "planes for a kernel that wants them")?;
         fits(self.split.is_none() || (self.offset.is_none() && size_of::<X>() == 2), "planes of words")?;
         if let Some(split) = self.split {
             self::row(split, gemm::SPLIT, isa)?;

@@ -39,6 +39,14 @@ struct Geometry {
     depthwise: bool,
 }
 
+impl Geometry {
+    /// Of a group, by which a row of `gemm` is chosen.
+    fn sizes(&self) -> gemm::Sizes {
+        let (outputs, depth) = (self.channels / self.groups, self.window.taps() * self.k);
+        gemm::Sizes { outputs, pixels: self.window.pixels(), depth }
+    }
+}
+
 /// What a kernel can do with a chain.
 enum Plan {
     /// u8 activations, i8 weights with an offset a channel or none, i32 accumulators.
@@ -199,7 +207,8 @@ fn batched_integer(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let (ad, bd, yd) = (cx.dims(a)?, cx.dims(b)?, cx.dims(acc)?);
     let (rank, k) = (yd.len(), ad[ad.len() - 1]);
     let (rows, n) = (yd[rank - 2], yd[rank - 1]);
-    let row = cx.row_for(gemm::Q8, |row| row.suits(n, rows))?;
+    let sizes = gemm::Sizes { outputs: n, pixels: rows, depth: k };
+    let row = cx.row_for(gemm::Q8, |row| (row.suits)(sizes))?;
     let (sums, transpose) = (cx.row(gemm::SUMS)?, cx.row(copy::TRANSPOSE)?);
     let entries = entries(n, n.next_multiple_of(row.nr));
     let bias: Vec<i32> = match cx.g.node(chain.mac).input(2) {
@@ -306,7 +315,7 @@ fn step<A, D, W: Number, B: Number, E>(
         }
         None => None,
     };
-    let split = row.planes.then(|| cx.row(gemm::SPLIT)).transpose()?;
+    let split = (row.planes > 0).then(|| cx.row(gemm::SPLIT)).transpose()?;
     let epilogue = epilogue(cx, &entries)?;
     let y = cx.define(chain.output, geo.layout)?;
     let panel_bytes = panel * size_of::<W>();
@@ -396,9 +405,9 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, 
     let mut zeros: Vec<u8> = zero_points(cx.g.ty(x), geo.window.pixel)?.into_iter().map(|z| z as u8).collect();
     let alike = cx.g.ty(x).quant()?.common_zero_point();
     let x = cx.place(x, geo.layout)?;
-    let (per_group, layout) = (geo.channels / geo.groups, geo.layout);
+    let layout = geo.layout;
     let family = Family {
-        gemm: cx.row_for(gemm::Q8, |row| row.suits(per_group, geo.window.pixels()))?,
+        gemm: cx.row_for(gemm::Q8, |row| (row.suits)(geo.sizes()))?,
         depthwise: cx.row(dwconv::Q8)?,
         gemm_step: Kind::QGemm,
         depthwise_step: Kind::QDw,
@@ -542,7 +551,7 @@ fn wide(
     let tile = 1 << 19;
     match operands {
         Operands::WordsByBytes => {
-            let (gemm, depthwise) = (cx.row(gemm::Q16)?, cx.row(dwconv::Q16)?);
+            let (gemm, depthwise) = (cx.row_for(gemm::Q16, |row| (row.suits)(geo.sizes()))?, cx.row(dwconv::Q16)?);
             let (gemm_step, depthwise_step) = (Kind::QGemm16, Kind::QDw16);
             wide_step::<_, _, i8>(cx, chain, geo, Family { gemm, depthwise, gemm_step, depthwise_step, tile }, at)
         }

@@ -63,7 +63,7 @@ unsafe fn sums(a: &Q16Args, first: usize, last: usize, both: &mut Both) {
     // weights for each byte of a plane.
     unsafe {
         amx::configure([upper, a.rows - upper]);
-        let (x, step) = ((*a.x).cast::<u8>(), super::apart(1, a.k));
+        let (x, step) = ((*a.x).cast::<u8>(), super::apart(a.k));
         let w = a.w.add(first * NR);
         for (plane, sums) in [(0, &mut both.high), (a.k, &mut both.low)] {
             let x = x.add(plane + first);

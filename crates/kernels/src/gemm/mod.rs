@@ -14,8 +14,9 @@
 //!
 //! A row of [`Q16`] may want its activations as planes of bytes ([`Gemm::planes`]): the caller has [`SPLIT`] write what
 //! the taps of each row of a tile read, one behind the other, as two planes, once for all panels of channels. Then there is
-//! one tap of [`plane`] channels, and a pointer for each of `mr` rows; `x[row]` leads to the plane of upper bytes, [`plane`] bytes behind which is that of lower
-//! bytes, and rows are [`apart`] bytes apart. Bytes that fill a plane up are zeros.
+//! one tap of as many channels as a plane has bytes ([`Gemm::depth`]), and a pointer for each of `mr` rows: `x[row]` leads
+//! to the plane of upper bytes, behind which is that of lower bytes, and rows are [`apart`] bytes apart. Bytes that fill a
+//! plane up are zeros.
 //!
 //! Integer products sum modulo 2^32: the compiler has proven that the true sum fits (input offset included: `bias`
 //! holds bias - zero_point * sum(w)). Float: the accumulator starts at the bias, one fused multiply-add a step, taps
@@ -53,9 +54,8 @@ pub static Q8: &[QGemm] = &[
         mr: 4,
         nr: 8,
         group: 4,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: scalar::q8::<4, 8>,
     },
     #[cfg(target_arch = "x86_64")]
@@ -65,9 +65,8 @@ pub static Q8: &[QGemm] = &[
         mr: avx2::MR,
         nr: avx2::NR,
         group: 4,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: avx2::q8,
     },
     #[cfg(target_arch = "x86_64")]
@@ -77,9 +76,8 @@ pub static Q8: &[QGemm] = &[
         mr: avx2::MR,
         nr: avx2::NR,
         group: 4,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: avxvnni::q8,
     },
     #[cfg(target_arch = "x86_64")]
@@ -89,9 +87,8 @@ pub static Q8: &[QGemm] = &[
         mr: avx512::MR,
         nr: avx512::NR,
         group: 4,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: avx512::q8,
     },
     #[cfg(target_arch = "x86_64")]
@@ -101,9 +98,8 @@ pub static Q8: &[QGemm] = &[
         mr: 2 * avx512::MR,
         nr: avx512::NR / 2,
         group: 4,
-        most: avx512::NR / 2,
-        least: avx512::MR + 1,
-        planes: false,
+        suits: halves,
+        planes: 0,
         run: avx512::q8_narrow::<2>,
     },
     #[cfg(target_arch = "x86_64")]
@@ -113,15 +109,46 @@ pub static Q8: &[QGemm] = &[
         mr: 4 * avx512::MR,
         nr: avx512::NR / 4,
         group: 4,
-        most: avx512::NR / 4,
-        least: avx512::MR + 1,
-        planes: false,
+        suits: quarters,
+        planes: 0,
         run: avx512::q8_narrow::<4>,
     },
 ];
 
-/// [`Gemm::most`] of a row for layers of any width.
-const ANY: usize = usize::MAX;
+/// [`Gemm::suits`] of a row for all layers.
+const fn any(_: Sizes) -> bool {
+    true
+}
+
+/// Of tiles half as wide as the widest: for few channels, and where the last of wide tiles would be half empty.
+#[cfg(target_arch = "x86_64")]
+const fn halves(sizes: Sizes) -> bool {
+    let few = sizes.outputs <= 32 || (sizes.outputs > 64 && sizes.outputs <= 96);
+    few && sizes.pixels > avx512::MR
+}
+
+/// Of tiles a quarter as wide as the widest.
+#[cfg(target_arch = "x86_64")]
+const fn quarters(sizes: Sizes) -> bool {
+    sizes.outputs <= 16 && sizes.pixels > avx512::MR
+}
+
+/// Of tiles whose steps are as deep as some layers.
+#[cfg(target_arch = "x86_64")]
+const fn deep(sizes: Sizes) -> bool {
+    sizes.depth >= 32
+}
+
+/// The sizes of a layer by which a row is chosen.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Output channels (of one group).
+    pub outputs: usize,
+    /// Output pixels.
+    pub pixels: usize,
+    /// Products that an output sums up.
+    pub depth: usize,
+}
 
 /// f32.
 pub static F32: &[FGemm] = &[
@@ -131,9 +158,8 @@ pub static F32: &[FGemm] = &[
         mr: 4,
         nr: 8,
         group: 1,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: scalar::f32::<4, 8>,
     },
     #[cfg(target_arch = "x86_64")]
@@ -143,9 +169,8 @@ pub static F32: &[FGemm] = &[
         mr: avx2::MR,
         nr: avx2::NR,
         group: 1,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: avx2::f32,
     },
     #[cfg(target_arch = "x86_64")]
@@ -155,9 +180,8 @@ pub static F32: &[FGemm] = &[
         mr: avx512::MR,
         nr: avx512::NR,
         group: 1,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: avx512::f32,
     },
 ];
@@ -170,9 +194,8 @@ pub static Q16: &[QGemm16] = &[
         mr: 4,
         nr: 8,
         group: 4,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: scalar::q16::<4, 8>,
     },
     #[cfg(target_arch = "x86_64")]
@@ -182,9 +205,8 @@ pub static Q16: &[QGemm16] = &[
         mr: avx2_wide::MR,
         nr: avx2_wide::NR,
         group: 2,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: avx2_wide::u16_by_bytes,
     },
     #[cfg(target_arch = "x86_64")]
@@ -194,9 +216,8 @@ pub static Q16: &[QGemm16] = &[
         mr: avx512_q16::MR,
         nr: avx512_q16::NR,
         group: 4,
-        most: ANY,
-        least: 1,
-        planes: true,
+        suits: any,
+        planes: 4,
         run: avx512_q16::q16,
     },
     #[cfg(target_arch = "x86_64")]
@@ -206,9 +227,8 @@ pub static Q16: &[QGemm16] = &[
         mr: amx_q16::MR,
         nr: amx_q16::NR,
         group: 4,
-        most: ANY,
-        least: 1,
-        planes: true,
+        suits: deep,
+        planes: 64,
         run: amx_q16::q16,
     },
 ];
@@ -221,9 +241,8 @@ pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
         mr: 4,
         nr: 8,
         group: 1,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: scalar::w16::<4, 8, u16>,
     },
     #[cfg(target_arch = "x86_64")]
@@ -233,9 +252,8 @@ pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
         mr: avx2_wide::MR,
         nr: avx2_wide::NR_PARTS,
         group: 2,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: avx2_wide::u16_by_words,
     },
     #[cfg(target_arch = "x86_64")]
@@ -245,9 +263,8 @@ pub static Q16_W16: &[Gemm<Q16W16Args>] = &[
         mr: avx512_wide::MR,
         nr: avx512_wide::NR,
         group: 2,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: avx512_wide::u16_by_words,
     },
 ];
@@ -260,9 +277,8 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
         mr: 4,
         nr: 8,
         group: 1,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: scalar::w16::<4, 8, u8>,
     },
     #[cfg(target_arch = "x86_64")]
@@ -272,9 +288,8 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
         mr: avx2_wide::MR,
         nr: avx2_wide::NR,
         group: 2,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: avx2_wide::u8_by_words,
     },
     #[cfg(target_arch = "x86_64")]
@@ -284,9 +299,8 @@ pub static Q8_W16: &[Gemm<Q8W16Args>] = &[
         mr: avx512_wide::MR,
         nr: avx512_wide::NR,
         group: 2,
-        most: ANY,
-        least: 1,
-        planes: false,
+        suits: any,
+        planes: 0,
         run: avx512_wide::u8_by_words,
     },
 ];
@@ -317,9 +331,9 @@ pub struct SplitArgs {
     pub runs: *const Run,
     /// How many runs.
     pub count: usize,
-    /// Bytes of a plane: as many as the runs have elements, in whole registers, as [`plane`] says.
+    /// Bytes of a plane: as many as the runs have elements, and less than 64 more.
     pub plane: usize,
-    /// Room for two planes, which starts at a multiple of 64.
+    /// Room for two planes.
     pub planes: *mut u8,
 }
 
@@ -332,18 +346,13 @@ pub struct Run {
     pub n: usize,
 }
 
-/// Bytes of a plane of a row of so many taps and input channels: whole registers.
-pub const fn plane(taps: usize, k: usize) -> usize {
-    taps.saturating_mul(k).div_ceil(PLANE).saturating_mul(PLANE)
-}
-
-/// Planes are multiples of so many bytes.
-const PLANE: usize = 64;
-
-/// Bytes from the planes of a row to those of the next: an odd number of cache lines, so that neighbours do not meet in a
-/// set.
-pub const fn apart(taps: usize, k: usize) -> usize {
-    plane(taps, k).saturating_mul(2).saturating_add(PLANE)
+/// Bytes from the planes of a row to those of the next, of planes of so many bytes: an odd number of cache lines, so that
+/// neighbours do not meet in a set.
+pub const fn apart(plane: usize) -> usize {
+    match plane.checked_next_multiple_of(64) {
+        Some(plane) => plane.saturating_mul(2).saturating_add(64),
+        None => usize::MAX,
+    }
 }
 
 /// All in one: as [`Args`], with `apart` pointers from tap to tap; there is a row, and `sums` has room for a multiple of
@@ -422,12 +431,11 @@ pub struct Gemm<A> {
     pub nr: usize,
     /// Weights of a channel that lie together.
     pub group: usize,
-    /// Output channels of the widest layer (of one group) for which this row is meant.
-    pub most: usize,
-    /// Output pixels of the smallest layer for which this row is meant.
-    pub least: usize,
-    /// Whether activations come as planes of bytes, not as what pointers lead to; of [`Q16`] only.
-    pub planes: bool,
+    /// Whether this row is meant for layers of these sizes.
+    pub suits: fn(Sizes) -> bool,
+    /// Activations come as planes of bytes, of a multiple of so many; 0 if they are what pointers lead to, as in all tables
+    /// but [`Q16`].
+    pub planes: usize,
     /// Computes one tile.
     ///
     /// # Safety
@@ -466,11 +474,6 @@ impl<A> Row for Gemm<A> {
 }
 
 impl<A> Gemm<A> {
-    /// Whether this row is meant for layers of so many output channels (of one group) and pixels.
-    pub const fn suits(&self, outputs: usize, pixels: usize) -> bool {
-        outputs <= self.most && pixels >= self.least
-    }
-
     /// Elements of packed weights: whole panels.
     pub const fn packed(&self, channels: usize, taps: usize, k: usize) -> usize {
         let (taps, k) = self.depth(taps, k);
@@ -479,7 +482,13 @@ impl<A> Gemm<A> {
 
     /// The taps and the channels a tap that the row is told of.
     pub const fn depth(&self, taps: usize, k: usize) -> (usize, usize) {
-        if self.planes { (1, plane(taps, k)) } else { (taps, k) }
+        match self.planes {
+            0 => (taps, k),
+            multiple => match taps.saturating_mul(k).checked_next_multiple_of(multiple) {
+                Some(plane) => (1, plane),
+                None => (1, usize::MAX),
+            },
+        }
     }
 
     /// Packs the weight of each (channel, tap, k) into as many elements as [`Gemm::packed`] says.
@@ -494,7 +503,7 @@ impl<A> Gemm<A> {
         let mut slots = out.iter_mut();
         let (steps, depth) = self.depth(taps, k);
         // In planes the channels of all taps follow each other.
-        let at = |tap: usize, i: usize| if self.planes { (i / k, i % k) } else { (tap, i) };
+        let at = |tap: usize, i: usize| if self.planes > 0 { (i / k, i % k) } else { (tap, i) };
         for panel in (0..channels).step_by(self.nr) {
             for step in 0..steps {
                 for first in (0..depth).step_by(self.group) {

@@ -3,7 +3,7 @@
 use crate::common::{Case, Case16, FloatCase, Random, offset_of, runnable, same};
 use lowbit_arithmetic::fma;
 use lowbit_kernels::SLACK;
-use lowbit_kernels::gemm::{self, Args, Epilogue16, FArgs, Q16Args, QArgs, Run, SplitArgs, SumsArgs};
+use lowbit_kernels::gemm::{self, Args, Epilogue16, FArgs, Q16Args, QArgs, QGemm16, Run, SplitArgs, SumsArgs};
 
 /// Every tile size up to the row's with random depths, then every depth and number of taps with random sizes.
 fn shapes(random: &mut Random, mr: usize, nr: usize) -> Vec<(usize, usize, usize, usize)> {
@@ -38,9 +38,13 @@ fn inputs<T: Copy>(random: &mut Random, data: &[T], mr: usize, rows: usize, taps
         .collect()
 }
 
-/// Planes of what pointers lead to, by every row, and pointers to those of each of `mr` rows.
-fn planes(x: &[*const u16], mr: usize, rows: usize, taps: usize, k: usize) -> (Vec<u8>, Vec<*const u16>) {
-    let (apart, size) = (gemm::apart(taps, k), gemm::plane(taps, k));
+/// Planes of what pointers lead to as a row wants them, by every row that splits, and pointers to those of each of `mr` rows.
+fn planes(x: &[*const u16], row: &QGemm16, rows: usize, taps: usize, k: usize) -> (Vec<u8>, Vec<*const u16>) {
+    let (mr, size) = (row.mr, row.depth(taps, k).1);
+    if row.planes == 0 {
+        return (Vec::new(), Vec::new());
+    }
+    let apart = gemm::apart(size);
     let mut out = vec![0u8; mr * apart + 64];
     let skip = out.as_ptr().align_offset(64);
     let mut expected = vec![0xa5u8; mr * apart];
@@ -170,12 +174,12 @@ fn words_of(narrow: bool) {
             let size = case.size();
             let y_stride = cols * size + random.below(7);
             let mut y = vec![0xa5u8; rows * y_stride + 64];
-            let (_planes, of_planes) = planes(&x, row.mr, rows, taps, k);
+            let (_planes, of_planes) = planes(&x, row, rows, taps, k);
             let (seen, depth) = row.depth(taps, k);
             let args = Q16Args {
                 rows,
                 cols,
-                x: if row.planes { of_planes.as_ptr() } else { x.as_ptr() },
+                x: if row.planes > 0 { of_planes.as_ptr() } else { x.as_ptr() },
                 taps: seen,
                 k: depth,
                 w: w.as_ptr(),
@@ -274,12 +278,12 @@ fn words_at_their_largest() {
             row.pack(|_, _, _| weight, row.nr, 1, k, &mut w);
             let bias = vec![-3i64; row.nr];
             let mut y = vec![0i64; row.mr * row.nr];
-            let (_planes, of_planes) = planes(&x, row.mr, row.mr, 1, k);
+            let (_planes, of_planes) = planes(&x, row, row.mr, 1, k);
             let (taps, depth) = row.depth(1, k);
             let args = Q16Args {
                 rows: row.mr,
                 cols: row.nr,
-                x: if row.planes { of_planes.as_ptr() } else { x.as_ptr() },
+                x: if row.planes > 0 { of_planes.as_ptr() } else { x.as_ptr() },
                 taps,
                 k: depth,
                 w: w.as_ptr(),
@@ -308,10 +312,9 @@ fn requantized<X, W: Copy + Default>(table: &'static [Wide<X, W>]) {
         for _ in 0..2000 {
             let (rows, cols) = (1 + random.below(row.mr), 1 + random.below(row.nr));
             // Zeros, also where they are planes of bytes.
-            let zeros = vec![0u8; row.mr * gemm::apart(1, 1) + 2 * SLACK];
+            let zeros = vec![0u8; row.mr * gemm::apart(64) + 2 * SLACK];
             let first = zeros.as_ptr().wrapping_add(zeros.as_ptr().align_offset(64));
-            let pointers: Vec<*const X> =
-                (0..row.mr).map(|r| first.wrapping_add(r * gemm::apart(1, 1)).cast()).collect();
+            let pointers: Vec<*const X> = (0..row.mr).map(|r| first.wrapping_add(r * gemm::apart(64)).cast()).collect();
             let (taps, k) = row.depth(1, 1);
             let w = vec![W::default(); row.packed(cols, 1, 1)];
             let bias: Vec<i64> = (0..row.nr).map(|_| random.wide()).collect();

@@ -27,7 +27,7 @@ pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
             case,
             layer.macs(),
             gemm::F32,
-            |row| row.suits(layer.outputs(), layer.pixels()),
+            |row| (row.suits)(layer.sizes()),
             |row| products(allowed, row, layer, 4, floats(layer.input())?, (|i| i as f32, |i| i as f32), |_, _| STORED),
         )
     });

@@ -88,7 +88,12 @@ impl Layer {
         self.shape.outputs
     }
 
-    pub const fn pixels(&self) -> usize {
+    pub const fn sizes(&self) -> gemm::Sizes {
+        let Shape { outputs, .. } = self.shape;
+        gemm::Sizes { outputs, pixels: self.pixels(), depth: self.shape.taps() * self.shape.k() }
+    }
+
+    const fn pixels(&self) -> usize {
         self.lines * self.width
     }
 
@@ -142,10 +147,10 @@ pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
     };
     let full = FULL.iter().flat_map(ways).map(|(layer, method)| full(allowed, layer, method));
     let depthwise = DEPTHWISE.iter().flat_map(ways).map(|(layer, method)| by_channel(allowed, layer, method));
-    let accumulators = [(dense(512, 1000), 1000), (dense(64, 10), 10), (layer(1, 1, 64, 64, 16), 64)];
-    let accumulators = accumulators.iter().map(|(layer, outputs)| {
+    let accumulators = [dense(512, 1000), dense(64, 10), layer(1, 1, 64, 64, 16)];
+    let accumulators = accumulators.iter().map(|layer| {
         let case = format!("{}, accumulators", layer.name());
-        let fits = |row: &gemm::QGemm| row.suits(*outputs, layer.pixels());
+        let fits = |row: &gemm::QGemm| (row.suits)(layer.sizes());
         Contest::of(allowed, case, layer.macs(), gemm::Q8, fits, |row| {
             products(allowed, row, layer, 4, bytes(layer.input())?, (|i| i as i8, |i| i as i32), |_, _| {
                 Epilogue::Accumulator
@@ -168,7 +173,7 @@ fn full(allowed: &Allowed, layer: &'static Layer, method: Method) -> Result<Cont
             products(allowed, row, layer, 1, bytes(layer.input())?, (|i| i as i8, |i| i as i32), epilogue)
         },
     )?;
-    let other = pick(gemm::Q8, allowed.features, |row| row.suits(layer.shape.outputs, layer.pixels()));
+    let other = pick(gemm::Q8, allowed.features, |row| (row.suits)(layer.sizes()));
     by_lines(&mut contest, allowed, layer, method, other)?;
     Ok(contest)
 }
@@ -244,13 +249,13 @@ pub fn products<X: Copy + 'static, W: Copy + 'static, B: Copy + 'static, Y: 'sta
     let w = Numbers::of(row.packed(outputs, taps, k), weight)?;
     let bias = Numbers::of(outputs.next_multiple_of(row.nr), bias)?;
     let y: Numbers<u8> = Numbers::of(pixels * outputs * stored, |_| 0)?;
-    let split = row.planes.then(|| pick(gemm::SPLIT, allowed.features, |_| true)).flatten();
+    let split = (row.planes > 0).then(|| pick(gemm::SPLIT, allowed.features, |_| true)).flatten();
     let window = layer.window(size_of::<X>());
-    let room: Numbers<*const u8> = Numbers::of(taps * row.mr, |_| x.ptr().cast())?;
-    let planes: Numbers<u8> = Numbers::of(if row.planes { row.mr * gemm::apart(taps, k) } else { 0 }, |_| 0)?;
-    let apart = gemm::apart(taps, k);
-    let to_planes: Vec<*const u8> = (0..row.mr).map(|r| planes.ptr().wrapping_add(r * apart)).collect();
     let (seen, depth) = row.depth(taps, k);
+    let apart = gemm::apart(depth);
+    let room: Numbers<*const u8> = Numbers::of(taps * row.mr, |_| x.ptr().cast())?;
+    let planes: Numbers<u8> = Numbers::of(if split.is_some() { row.mr * apart } else { 0 }, |_| 0)?;
+    let to_planes: Vec<*const u8> = (0..row.mr).map(|r| planes.ptr().wrapping_add(r * apart)).collect();
     Ok(Box::new(move || {
         for pixel in (0..pixels).step_by(row.mr) {
             let rows = (pixels - pixel).min(row.mr);
@@ -262,7 +267,7 @@ pub fn products<X: Copy + 'static, W: Copy + 'static, B: Copy + 'static, Y: 'sta
                     // planes.
                     unsafe {
                         let count = point::runs(&window, pixel + row, k, x.ptr().cast(), x.ptr().cast(), runs);
-                        let (plane, planes) = (gemm::plane(taps, k), planes.out().wrapping_add(row * apart));
+                        let (plane, planes) = (depth, planes.out().wrapping_add(row * apart));
                         (split.run)(&gemm::SplitArgs { runs, count, plane, planes });
                     }
                 }
@@ -274,7 +279,7 @@ pub fn products<X: Copy + 'static, W: Copy + 'static, B: Copy + 'static, Y: 'sta
                 let args = gemm::Args {
                     rows,
                     cols: (outputs - first).min(row.nr),
-                    x: if row.planes { to_planes.as_ptr().cast() } else { room.ptr().cast() },
+                    x: if row.planes > 0 { to_planes.as_ptr().cast() } else { room.ptr().cast() },
                     taps: seen,
                     k: depth,
                     w: w.ptr().wrapping_add(row.packed(first, taps, k)),
@@ -405,11 +410,11 @@ fn split(allowed: &Allowed) -> Result<Contest> {
         |_| true,
         |row| {
             let x: Numbers<u16> = Numbers::of(n, |i| (i * 373 % 65521) as u16)?;
-            let planes: Numbers<u8> = Numbers::of(gemm::apart(count, n), |_| 0)?;
+            let planes: Numbers<u8> = Numbers::of(gemm::apart(count * n), |_| 0)?;
             let runs = vec![gemm::Run { x: x.ptr(), n }; count];
             Ok(Box::new(move || {
                 let _ = &x;
-                let plane = gemm::plane(count, n);
+                let plane = count * n;
                 let args = gemm::SplitArgs { runs: runs.as_ptr(), count, plane, planes: planes.out() };
                 // SAFETY: as above.
                 unsafe { (row.run)(black_box(&args)) };

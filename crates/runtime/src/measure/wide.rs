@@ -41,7 +41,7 @@ where
         format!("{types}, {}", layer.name()),
         layer.macs(),
         table,
-        |row| row.suits(layer.outputs(), layer.pixels()),
+        |row| (row.suits)(layer.sizes()),
         |row| {
             products(allowed, row, layer, 2, input(layer)?, (|i| W::from(i as i8), |i| i as i64), requantized(layer)?)
         },
