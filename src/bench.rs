@@ -91,6 +91,15 @@ impl Default for Effort {
     }
 }
 
+/// The time of a program's first run on these inputs, with what it takes to begin: a session and its threads.
+pub fn first_run(program: &Arc<Program>, inputs: &[Tensor], threads: usize) -> Result<Duration> {
+    let start = Instant::now();
+    let mut session = Session::with_threads(program.clone(), threads)?;
+    fill(&mut session, inputs)?;
+    session.execute()?;
+    Ok(start.elapsed())
+}
+
 /// Times a program on these inputs.
 pub fn time(program: &Arc<Program>, inputs: &[Tensor], threads: usize, effort: Effort) -> Result<Timing> {
     interleaved(&[(program, inputs)], threads, effort)?

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Quantizes a float ONNX model as its users would with another tool, on samples of seeded noise.
+"""Quantizes a float ONNX model as its users would with another tool, on samples of seeded noise or of a file.
 
-    quantize.py onnxruntime MODEL OUT.onnx [--signed]     QDQ, 8 bits, weights per channel
+    quantize.py onnxruntime MODEL OUT.onnx [--signed] [--method minmax|entropy]
+                                                          QDQ, 8 bits, weights per channel
     quantize.py nncf MODEL OUT.xml [--transformer]        post-training quantization, saved for OpenVINO
+
+Both take --samples FILE.npy, of which every entry along the first axis is a sample.
 
 The figures of merit here are times, which do not depend on the samples; accuracy is measured elsewhere, on real ones.
 """
@@ -19,20 +22,24 @@ logging.disable(logging.WARNING)
 SAMPLES = 8
 
 
-def noise(shape):
+def samples(args, shape):
+    """Those of the file, which is read as it is used; of noise there are few."""
+    if args.samples:
+        data = np.load(args.samples, mmap_mode="r")
+        return [data[i : i + 1] for i in range(len(data))]
     generator = np.random.default_rng(1)
     return [generator.standard_normal(shape).astype(np.float32) for _ in range(SAMPLES)]
 
 
 def by_onnxruntime(args):
     import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Noise(CalibrationDataReader):
+    class Reader(CalibrationDataReader):
         def __init__(self, port):
             shape = [max(1, d.dim_value) for d in port.type.tensor_type.shape.dim]
-            self.samples = iter([{port.name: x} for x in noise(shape)])
+            self.samples = ({port.name: np.array(x)} for x in samples(args, shape))
 
         def get_next(self):
             return next(self.samples, None)
@@ -45,7 +52,8 @@ def by_onnxruntime(args):
         quantize_static(
             prepared,
             args.out,
-            Noise(port),
+            Reader(port),
+            calibrate_method={"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy}[args.method],
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QInt8 if args.signed else QuantType.QUInt8,
@@ -61,10 +69,11 @@ def by_nncf(args):
     model = openvino.Core().read_model(args.model)
     shape = [d.get_length() if d.is_static else 1 for d in model.inputs[0].partial_shape]
     model.reshape(shape)
+    data = samples(args, shape)
     quantized = nncf.quantize(
         model,
-        nncf.Dataset(noise(shape)),
-        subset_size=SAMPLES,
+        nncf.Dataset(data, np.array),
+        subset_size=len(data),
         preset=nncf.QuantizationPreset.PERFORMANCE,
         model_type=nncf.ModelType.TRANSFORMER if args.transformer else None,
     )
@@ -78,6 +87,8 @@ def main():
     parser.add_argument("out")
     parser.add_argument("--signed", action="store_true")
     parser.add_argument("--transformer", action="store_true")
+    parser.add_argument("--samples")
+    parser.add_argument("--method", choices=["minmax", "entropy"], default="minmax")
     args = parser.parse_args()
     {"onnxruntime": by_onnxruntime, "nncf": by_nncf}[args.tool](args)
 

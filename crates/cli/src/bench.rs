@@ -7,7 +7,7 @@ use crate::progress::Progress;
 use crate::table::{Side, Table, clip};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use lowbit::bench::{Effort, StepTime, Timing, noise, profile, time};
+use lowbit::bench::{Effort, StepTime, Timing, first_run, noise, profile, time};
 use lowbit::compiler::compile;
 use lowbit::left::Left;
 use lowbit::model::with_batch;
@@ -15,7 +15,7 @@ use lowbit::{Error, Result};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -46,6 +46,9 @@ struct Found<'a> {
     /// What a quantized model would have on integers and stays float.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_float: Option<Vec<Left>>,
+    /// Time from reading the file to the first output, once, before the warm-up: loading, lowering, compiling, a session
+    /// with its threads, and its first run.
+    first_ms: f64,
     #[serde(flatten)]
     timing: Timing,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,14 +59,18 @@ struct Found<'a> {
 
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let progress = Progress::new();
+    let reading = Instant::now();
     let model = arguments.model.load(&arguments.machine.memory)?;
     let (graph, left_float) = args::lowered(&model)?;
     check_batch(arguments)?;
     let graph = with_batch(&graph, arguments.batch)?;
-    let (program, inputs) = (compile(&graph, &arguments.machine.target())?, noise(&graph)?);
+    let program = compile(&graph, &arguments.machine.target())?;
+    let loaded = reading.elapsed();
+    let inputs = noise(&graph)?;
     let effort = Effort { warm_up: Effort::default().warm_up.min(arguments.seconds), duration: arguments.seconds };
     progress.stage("time", None);
     let threads = arguments.machine.threads();
+    let first = loaded + first_run(&program, &inputs, threads)?;
     let timing = time(&program, &inputs, threads, effort)?;
     progress.stage("profile", None);
     let profile = arguments.profile.then(|| profile(&program, &inputs, threads, effort)).transpose()?;
@@ -72,6 +79,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         model: &arguments.model.path,
         integer: model.is_quantized(),
         left_float,
+        first_ms: first.as_secs_f64() * 1e3,
         timing,
         profile,
         config: args::stored_config(&model)?,
@@ -122,6 +130,7 @@ impl Found<'_> {
         ms("p90", t.p90_ms, String::new());
         ms("p95", t.p95_ms, String::new());
         ms("p99", t.p99_ms, String::new());
+        ms("first result", self.first_ms, "  from reading the file".into());
         let _ = write!(out, "\n{}", table.print(paper, 0));
         let _ = writeln!(out, "memory  {} of activations and constants", format::bytes(t.memory_bytes as u64));
         out.push_str(&format::left_float(self.left_float.as_deref()));

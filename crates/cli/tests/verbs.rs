@@ -254,6 +254,7 @@ fn bench_times_either_program() {
     let at = |key: &str| integer[key].as_f64().unwrap();
     assert!([at("min_ms"), at("p50_ms"), at("p90_ms"), at("p95_ms"), at("p99_ms")].is_sorted(), "{integer}");
     assert_eq!(at("median_ms"), at("p50_ms"));
+    assert!(at("first_ms") > at("min_ms"), "{integer}");
     assert_eq!(integer["reference_steps"].as_array().unwrap().len(), 0);
     let shares: f64 = integer["profile"].as_array().unwrap().iter().map(|s| s["percent"].as_f64().unwrap()).sum();
     assert!((shares - 100.0).abs() < 1e-6, "{shares}");
@@ -263,7 +264,8 @@ fn bench_times_either_program() {
     let float = json(&arguments);
     assert_eq!((&float["integer"], &float["threads"], &float["batch"]), (&false.into(), &2.into(), &3.into()));
     assert_eq!(float["isa"], "scalar");
-    assert!(text(&arguments).contains("float program, 2 threads, scalar, batch 3"));
+    let told = text(&arguments);
+    assert!(told.contains("float program, 2 threads, scalar, batch 3") && told.contains("first result"), "{told}");
 }
 
 #[test]

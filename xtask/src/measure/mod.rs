@@ -5,13 +5,14 @@
 //! are named it prints the rows and leaves the page, which has all models.
 //!
 //! [`accuracy`] and [`choices`] are about what quantization costs, [`integers`] about what the integers are, [`cost`] about
-//! time and memory.
+//! time and memory, [`peers`], [`variants`] and [`start`] about the same beside other runtimes and choices.
 
 mod accuracy;
 mod choices;
 mod cost;
 mod integers;
 mod peers;
+mod start;
 mod variants;
 
 use serde_json::Value;
@@ -87,6 +88,12 @@ pub static MEASURES: &[Measure] = &[
         names: "NETWORK",
         about: "latency of other choices and older instruction sets beside the default (Python)",
         run: variants::variants,
+    },
+    Measure {
+        name: "bench-start",
+        names: "PART",
+        about: "time and memory of quantizing, of loading and of a run, beside other runtimes (Python)",
+        run: start::start,
     },
 ];
 

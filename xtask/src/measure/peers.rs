@@ -142,20 +142,33 @@ impl Peers {
 
     /// The command that times a model in a runtime.
     fn time(&self, runtime: &str, model: &Path, (threads, batch): (usize, usize)) -> Vec<String> {
-        let (script, python) = (self.scripts.join("time.py"), &self.python);
-        let words = [python.display().to_string(), script.display().to_string(), runtime.into()];
         let flags = ["--threads", &threads.to_string(), "--batch", &batch.to_string(), "--seconds", SECONDS];
-        words.into_iter().chain([model.display().to_string()]).chain(flags.map(str::to_string)).collect()
+        let words = self.script("time.py").into_iter().chain([runtime.into(), model.display().to_string()]);
+        words.chain(flags.map(str::to_string)).collect()
+    }
+
+    /// The command that runs one of the scripts.
+    pub fn script(&self, name: &str) -> Vec<String> {
+        vec![self.python.display().to_string(), self.scripts.join(name).display().to_string()]
     }
 
     /// The figures of all cases over all rounds.
     pub fn rounds(&self, cases: &[(String, Vec<String>)]) -> Result<Value> {
+        self.rounds_with(cases, json!({}))
+    }
+
+    /// As [`Self::rounds`], with what `peers/rounds.py` is told besides.
+    pub fn rounds_with(&self, cases: &[(String, Vec<String>)], told: Value) -> Result<Value> {
         let cases: Vec<Value> = cases.iter().map(|(name, command)| json!({"name": name, "command": command})).collect();
         let mut command = Command::new(&self.python);
         let failed = |e: std::io::Error| format!("cannot run the rounds: {e}");
         let child = command.arg(self.scripts.join("rounds.py")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.map_err(failed)?;
-        let text = json!({"rounds": ROUNDS, "cases": cases}).to_string();
+        let mut text = json!({"rounds": ROUNDS, "cases": cases});
+        for (key, value) in told.as_object().into_iter().flatten() {
+            text[key] = value.clone();
+        }
+        let text = text.to_string();
         child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(text.as_bytes())).map_err(failed)?;
         let out = child.wait_with_output().map_err(failed)?;
         serde_json::from_slice(&out.stdout).map_err(|e| format!("unreadable JSON from the rounds: {e}"))
@@ -278,15 +291,24 @@ fn before(bench: &Bench, models: &[Case]) -> Result<Known> {
 
 /// The median of a case's clean rounds.
 pub fn median_of(case: &Value) -> Option<f64> {
-    let rounds = case["by_round"].as_object().into_iter().flatten();
-    median(rounds.filter_map(|(_, ms)| ms.as_f64()).collect())
+    median_by_round(&case["by_round"])
+}
+
+/// The median of what a case's peak memory was in the same rounds, in MB.
+pub fn peak_of(case: &Value) -> Option<f64> {
+    median_by_round(&case["peaks"])
+}
+
+fn median_by_round(figures: &Value) -> Option<f64> {
+    let rounds = figures.as_object().into_iter().flatten();
+    median(rounds.filter_map(|(_, figure)| figure.as_f64()).collect())
 }
 
 /// A model in a runtime.
-struct Case {
-    name: &'static str,
-    runtime: &'static str,
-    model: PathBuf,
+pub struct Case {
+    pub name: &'static str,
+    pub runtime: &'static str,
+    pub model: PathBuf,
 }
 
 impl Case {
@@ -296,6 +318,12 @@ impl Case {
 }
 
 /// A network in every runtime that takes it.
+pub fn models_by_name(bench: &Bench, peers: &Peers, name: &str) -> Result<Vec<Case>> {
+    let network = NETWORKS.iter().find(|n| n.name == name).ok_or_else(|| unknown(name))?;
+    models(bench, peers, network)
+}
+
+/// As [`models_by_name`], of a network.
 fn models(bench: &Bench, peers: &Peers, network: &Network) -> Result<Vec<Case>> {
     eprintln!("{}: quantize", network.name);
     let float = peers.float(bench, network)?;
