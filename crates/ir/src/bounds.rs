@@ -111,9 +111,10 @@ pub fn bound(g: &Graph, node: &Node) -> Result<Option<MacBound>> {
         return Err(Error::new(format!("operands of 64 bits have no bound in 64 bits, found {x_ty} and {w_ty}")));
     }
     let input = Inputs::new(&node.op, x_ty, xq, &w_ty.shape)?;
+    let depth = depth(&node.op, &w_ty.shape.require()?).unwrap_or(usize::MAX);
     let mut sums = match g.constant(w) {
-        Some(w) => from_weights(&rows(&node.op, w, axis)?, &input),
-        None => from_types(depth(&node.op, &w_ty.shape.require()?).unwrap_or(usize::MAX), w_ty, wq, &input.any()),
+        Some(w) => from_weights(&rows(&node.op, w, axis)?, depth, &input),
+        None => from_types(depth, w_ty, wq, &input.any()),
     }?;
     if let Some(bias) = node.input(2) {
         let all = g.ty(bias).quant.as_ref().map(|q| (q.qmin, q.qmax)).or(g.ty(bias).dtype.range()).unwrap_or((0, 0));
@@ -207,10 +208,69 @@ impl Input {
     }
 }
 
-/// The weights of one output channel, less their zero point.
+/// What counts of the weights of one output channel, less their zero point: no copy of them is kept, for there are many.
+#[derive(Clone, Copy)]
 struct Row {
     channel: usize,
-    weights: Vec<i128>,
+    /// Sum of those above zero.
+    positive: i128,
+    /// Sum of those below.
+    negative: i128,
+    /// Least and greatest; none of none.
+    ends: Option<(i128, i128)>,
+}
+
+impl Row {
+    fn new(channel: usize) -> Self {
+        Row { channel, positive: 0, negative: 0, ends: None }
+    }
+
+    /// Adds weights as they are stored, with their zero point.
+    fn add<T: Stored>(&mut self, weights: &[T], zero: i32) {
+        let ends = weights.iter().copied().reduce(Ord::min).zip(weights.iter().copied().reduce(Ord::max));
+        let Some((least, greatest)) = ends else { return };
+        let centred = |w: T| i128::from(w.into()) - i128::from(zero);
+        let ends = (centred(least), centred(greatest));
+        self.ends = Some(self.ends.map_or(ends, |found| join(found, ends)));
+        for chunk in weights.chunks(CHUNK) {
+            let (all, positive) = T::sums(chunk, zero);
+            self.positive += i128::from(positive);
+            self.negative += i128::from(all - positive);
+        }
+    }
+}
+
+/// So many differences of bytes from a zero point that is one keep to 32 bits, and of 32 bits to 64.
+const CHUNK: usize = 1 << 16;
+
+/// How weights are stored.
+trait Stored: Copy + Ord + Into<i64> {
+    /// Sums of all the weights less their zero point, and of those above zero.
+    fn sums(chunk: &[Self], zero: i32) -> (i64, i64) {
+        let centred = chunk.iter().map(|w| (*w).into() - i64::from(zero));
+        centred.fold((0, 0), |(all, positive), w| (all + w, positive + w.max(0)))
+    }
+}
+
+impl Stored for i64 {}
+
+impl Stored for i8 {
+    fn sums(chunk: &[i8], zero: i32) -> (i64, i64) {
+        sums_of_bytes(chunk, zero)
+    }
+}
+
+impl Stored for u8 {
+    fn sums(chunk: &[u8], zero: i32) -> (i64, i64) {
+        sums_of_bytes(chunk, zero)
+    }
+}
+
+/// The same in 32 bits, of which vectors hold more.
+fn sums_of_bytes<T: Copy + Into<i32>>(chunk: &[T], zero: i32) -> (i64, i64) {
+    let centred = chunk.iter().map(|w| (*w).into() - zero);
+    let (all, positive) = centred.fold((0i32, 0i32), |(all, positive), w| (all + w, positive + w.max(0)));
+    (i64::from(all), i64::from(positive))
 }
 
 fn rows(op: &Op, w: &Tensor, axis: usize) -> Result<Vec<Row>> {
@@ -224,23 +284,32 @@ fn rows(op: &Op, w: &Tensor, axis: usize) -> Result<Vec<Row>> {
         }
         Granularity::Tensor | Granularity::Channel { .. } => {}
     }
+    let byte = q.zero_point.iter().all(|zero| (-128..=255).contains(zero));
+    match w.dtype() {
+        DType::I8 if byte => rows_of::<i8>(op, bytemuck::cast_slice(w.bytes()), w, axis),
+        DType::U8 if byte => rows_of::<u8>(op, w.bytes(), w, axis),
+        _ => rows_of::<i64>(op, &w.ints()?, w, axis),
+    }
+}
+
+/// The rows of a tensor with these integers.
+fn rows_of<T: Stored>(op: &Op, data: &[T], w: &Tensor, axis: usize) -> Result<Vec<Row>> {
+    let q = w.ty().quant()?;
     let zero = |channel: usize| {
         let entry = if q.is_per_tensor() { 0 } else { channel };
-        q.zero_point.get(entry).copied().map_or(0, i128::from)
+        q.zero_point.get(entry).copied().unwrap_or(0)
     };
-    let data = w.ints()?;
     let dims = w.dims();
-    let row = |channel: usize, stored: Vec<i128>| {
-        let zero = zero(channel);
-        Row { channel, weights: stored.into_iter().map(|w| w - zero).collect() }
+    let part = |from: usize, count: usize| data.get(from..from + count).unwrap_or_default();
+    // A channel's weights lie side by side, at `from`.
+    let contiguous = |channel: usize, from: usize, count: usize| {
+        let mut row = Row::new(channel);
+        row.add(part(from, count), zero(channel));
+        row
     };
-    let at = |i: usize| data.get(i).copied().map_or(0, i128::from);
     if let Op::Conv(_) = op {
-        let (outs, ins) = (dims.first().copied().unwrap_or(0), dims.get(1).copied().unwrap_or(1));
-        let taps: usize = dims.iter().skip(2).product();
-        // Stored [out][in][tap]; k runs over taps, then input channels.
-        let order = |o: usize| (0..taps).flat_map(move |t| (0..ins).map(move |i| (o * ins + i) * taps + t));
-        return Ok((0..outs).map(|o| row(o, order(o).map(at).collect())).collect());
+        let (outs, depth) = (dims.first().copied().unwrap_or(0), dims.iter().skip(1).product());
+        return Ok((0..outs).map(|o| contiguous(o, o * depth, depth)).collect());
     }
     let (columns, k, batch): (usize, usize, usize) = match *dims {
         [k] => (1, k, 1),
@@ -249,10 +318,19 @@ fn rows(op: &Op, w: &Tensor, axis: usize) -> Result<Vec<Row>> {
         [] => return Err(Error::new(format!("expected a matrix, found {}", w.ty()))),
     };
     let turned = axis + 1 != dims.len();
-    let place =
-        |b: usize, n: usize, k_at: usize| b * k * columns + if turned { n * k + k_at } else { k_at * columns + n };
-    let of = |(b, n): (usize, usize)| row(n, (0..k).map(|k_at| at(place(b, n, k_at))).collect());
-    Ok((0..batch).flat_map(|b| (0..columns).map(move |n| (b, n))).map(of).collect())
+    let of = |b: usize| -> Vec<Row> {
+        let start = b * k * columns;
+        if turned {
+            return (0..columns).map(|n| contiguous(n, start + n * k, k)).collect();
+        }
+        let mut rows: Vec<Row> = (0..columns).map(Row::new).collect();
+        for k_at in 0..k {
+            let line = part(start + k_at * columns, columns);
+            rows.iter_mut().zip(line).for_each(|(row, w)| row.add(std::slice::from_ref(w), zero(row.channel)));
+        }
+        rows
+    };
+    Ok((0..batch).flat_map(of).collect())
 }
 
 /// Bounds that may still be too wide for i64.
@@ -289,17 +367,17 @@ fn plus(a: (i128, i128), b: (i128, i128)) -> (i128, i128) {
     (a.0 + b.0, a.1 + b.1)
 }
 
-fn from_weights(rows: &[Row], inputs: &Inputs) -> Result<Sums> {
+fn from_weights(rows: &[Row], depth: usize, inputs: &Inputs) -> Result<Sums> {
     let count = rows.iter().map(|r| r.channel + 1).max().unwrap_or(0);
     let mut channels: Vec<Option<(i128, i128)>> = vec![None; count];
     let mut product: Option<(i128, i128)> = None;
     for row in rows {
         let input = inputs.of(row.channel)?;
-        let mut sum = (0, 0);
-        for w in &row.weights {
-            let term = times(*w, input.centred);
-            product = Some(product.map_or(term, |p| join(p, term)));
-            sum = plus(sum, term);
+        // Terms of weights with one sign have their extremes at the same end of the input's range.
+        let sum = plus(times(row.positive, input.centred), times(row.negative, input.centred));
+        if let Some((least, greatest)) = row.ends {
+            let terms = join(times(least, input.centred), times(greatest, input.centred));
+            product = Some(product.map_or(terms, |p| join(p, terms)));
         }
         if let Some(channel) = channels.get_mut(row.channel) {
             *channel = Some(channel.map_or(sum, |c| join(c, sum)));
@@ -308,7 +386,7 @@ fn from_weights(rows: &[Row], inputs: &Inputs) -> Result<Sums> {
     Ok(Sums {
         channels: channels.into_iter().map(Option::unwrap_or_default).collect(),
         product: product.unwrap_or_default(),
-        depth: rows.first().map_or(0, |r| r.weights.len()),
+        depth,
         one_for_all: false,
     })
 }

@@ -187,12 +187,11 @@ impl Tensor {
         if self.ty.dtype.range().is_some_and(|(lo, hi)| low <= lo && hi <= high) {
             return Ok(None);
         }
-        let outside = |v: &i64| !(low..=high).contains(v);
         Ok(match self.ty.dtype {
             // Weights are mostly single bytes, and large: no widened copy of them.
-            DType::I8 => self.bytes.iter().map(|b| i64::from(*b as i8)).find(outside),
-            DType::U8 => self.bytes.iter().map(|b| i64::from(*b)).find(outside),
-            _ => self.ints()?.into_iter().find(outside),
+            DType::I8 => first_outside(view::<i8>(&self.bytes).as_ref(), low, high),
+            DType::U8 => first_outside(&self.bytes, low, high),
+            _ => first_outside(&self.ints()?, low, high),
         })
     }
 
@@ -204,6 +203,18 @@ impl Tensor {
     /// The same bytes with these quantization parameters.
     pub fn with_quant(&self, quant: Option<Quant>) -> Self {
         Tensor { ty: Type { quant, ..self.ty.clone() }, ..self.clone() }
+    }
+}
+
+/// The first of these integers outside `low..=high`, if there is one.
+fn first_outside<T: Copy + Ord + Into<i64>>(all: &[T], low: i64, high: i64) -> Option<i64> {
+    // Nearly always none is, which the ends of all tell without a branch for each.
+    let first = *all.first()?;
+    let (least, greatest) = all.iter().fold((first, first), |(least, greatest), v| (least.min(*v), greatest.max(*v)));
+    let outside = |v: &i64| !(low..=high).contains(v);
+    match [least, greatest].into_iter().map(Into::into).any(|end| outside(&end)) {
+        true => all.iter().map(|v| (*v).into()).find(outside),
+        false => None,
     }
 }
 
