@@ -21,7 +21,9 @@ const SHARED: usize = 4096;
 impl Constants {
     /// Stores bytes.
     pub fn add(&mut self, bytes: &[u8]) -> Place {
-        if let Some(place) = self.known.get(bytes) {
+        let shared = bytes.len() <= SHARED;
+        // Looking up large ones would take longer than storing them: all of their bytes are hashed.
+        if shared && let Some(place) = self.known.get(bytes) {
             return *place;
         }
         // Kernels may read a little beyond an entry; keeping that within the constants costs nothing.
@@ -30,7 +32,7 @@ impl Constants {
         self.bytes.extend_from_slice(bytes);
         self.ends.insert(at, self.bytes.len());
         let place = Place::Const(at);
-        if bytes.len() <= SHARED {
+        if shared {
             self.known.insert(bytes.to_vec(), place);
         }
         place
@@ -38,9 +40,7 @@ impl Constants {
 
     /// Stores numbers.
     pub fn numbers<T: Number>(&mut self, data: &[T]) -> Place {
-        let mut bytes = Vec::with_capacity(size_of_val(data));
-        data.iter().for_each(|v| v.write(&mut bytes));
-        self.add(&bytes)
+        self.add(&T::bytes(data))
     }
 
     /// Bytes so far.
@@ -68,15 +68,18 @@ impl Constants {
 
 /// A number as it lies in memory.
 pub trait Number: Copy + Default {
-    /// Appends its bytes.
-    fn write(self, out: &mut Vec<u8>);
+    /// Bytes of many.
+    fn bytes(of: &[Self]) -> Vec<u8>;
 }
 
 macro_rules! numbers {
     ($($t:ty)*) => {
         $(impl Number for $t {
-            fn write(self, out: &mut Vec<u8>) {
-                out.extend(self.to_le_bytes());
+            fn bytes(of: &[Self]) -> Vec<u8> {
+                let mut bytes = vec![0; size_of_val(of)];
+                let (places, _) = bytes.as_chunks_mut();
+                places.iter_mut().zip(of).for_each(|(place, v)| *place = v.to_le_bytes());
+                bytes
             }
         })*
     };

@@ -56,6 +56,9 @@ pub fn offsets(weights: &mut [i64], a_channel: usize) -> Option<Vec<i64>> {
 /// Weights less their zero points, in row-major order.
 pub fn centred(tensor: &Tensor) -> Result<Vec<i64>> {
     let quant = tensor.ty().quant()?;
+    if quant.zero_point.iter().all(|z| *z == 0) {
+        return tensor.ints();
+    }
     let large =
         || Error::new(format!("expected weights that stay 64 bits less their zero points, found {}", tensor.ty()));
     let dims = tensor.dims();
