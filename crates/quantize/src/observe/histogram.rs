@@ -38,6 +38,15 @@ pub(crate) struct Parts {
     pub negative: Vec<(usize, u64)>,
 }
 
+/// So many values are worth tables of their own.
+const MANY: usize = 4 * BINS;
+
+/// Tables that are counted in by turns.
+const TABLES: usize = 4;
+
+/// So many values at once that no count leaves 32 bits.
+const MOST_AT_ONCE: usize = 1 << 31;
+
 /// More values than this are in no histogram that is read: sums of thousands of such do not overflow, and floats hold
 /// every count exactly.
 const MOST: u64 = 1 << 53;
@@ -59,12 +68,12 @@ impl Histogram {
     /// Counts these values; NaN and infinities are errors.
     pub fn add(&mut self, data: &[f32]) -> Result<()> {
         check_finite(data)?;
-        let (mut min, mut max) = (f32::INFINITY, f32::NEG_INFINITY);
-        for x in data {
-            min = min.min(*x);
-            max = max.max(*x);
-        }
+        let (min, max) = ends(data);
         self.cover(min, max);
+        if data.len() >= MANY {
+            data.chunks(MOST_AT_ONCE).for_each(|part| self.count_many(part));
+            return Ok(());
+        }
         let inverse = power(-self.exponent);
         for x in data {
             // A product with a power of two is exact, and the bins cover the range, so the casts are exact.
@@ -78,6 +87,30 @@ impl Histogram {
             }
         }
         Ok(())
+    }
+
+    /// As the loop of [`Self::add`], of values that the bins cover already: in tables that have a slot for every bin and
+    /// one for zero between the two sides, so that no branch asks for the sign of a value, and in turn in several, so
+    /// that equal neighbours, as zeros mostly are, do not wait for each other.
+    fn count_many(&mut self, data: &[f32]) {
+        let (below, slots) = (self.negative.len(), self.negative.len() + 1 + self.positive.len());
+        let mut tables = vec![[0u32; TABLES]; slots];
+        // Exact, or so small that the bin is the first one anyway.
+        let inverse = power(-self.exponent) as f32;
+        let slot = |x: f32| (x * inverse) as i32 + i32::from(x > 0.0) - i32::from(x < 0.0) + below as i32;
+        let mut block = [0i32; 64 * TABLES];
+        for part in data.chunks(block.len()) {
+            block.iter_mut().zip(part).for_each(|(place, x)| *place = slot(*x));
+            for (i, at) in block.iter().take(part.len()).enumerate() {
+                tables[*at as usize][i % TABLES] += 1;
+            }
+        }
+        let count = |of: &[u32; TABLES]| of.iter().map(|n| u64::from(*n)).sum::<u64>();
+        let (negative, others) = tables.split_at(below);
+        let (zeros, positive) = others.split_at(1);
+        self.negative.iter_mut().zip(negative.iter().rev()).for_each(|(bin, n)| *bin += count(n));
+        self.positive.iter_mut().zip(positive).for_each(|(bin, n)| *bin += count(n));
+        self.zeros += zeros.iter().map(count).sum::<u64>();
     }
 
     /// Adds what another histogram counted.
@@ -217,6 +250,20 @@ impl Histogram {
     }
 }
 
+/// The least and the greatest of finite values; of none infinities.
+fn ends(data: &[f32]) -> (f32, f32) {
+    // Several side by side: a single one would wait for itself at every value.
+    const LANES: usize = 16;
+    let (mut least, mut greatest) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    for part in data.chunks(LANES) {
+        for ((least, greatest), x) in least.iter_mut().zip(&mut greatest).zip(part) {
+            *least = if *x < *least { *x } else { *least };
+            *greatest = if *x > *greatest { *x } else { *greatest };
+        }
+    }
+    (least.into_iter().fold(f32::INFINITY, f32::min), greatest.into_iter().fold(f32::NEG_INFINITY, f32::max))
+}
+
 /// Refuses NaN and infinities.
 pub fn check_finite(data: &[f32]) -> Result<()> {
     // Without a branch for each element, since nearly always all are finite.
@@ -279,6 +326,18 @@ mod tests {
                 let near = h.bins().any(|(c, _)| (c - f64::from(*x)).abs() <= h.width());
                 prop_assert!(near, "{x} is in no bin of width {}", h.width());
             }
+        }
+    }
+
+    #[test]
+    fn many_values_are_counted_like_few() {
+        for scale in [1e-44f32, 1e-36, 1.0, 3e34] {
+            let of_place = |i: usize| ((i * 7919) % 10_007) as f32 - 2000.0;
+            let data: Vec<f32> =
+                (0..MANY + 5).map(|i| (of_place(i) * scale).max(if i % 3 == 0 { 0.0 } else { -1e30 })).collect();
+            let mut few = Histogram::default();
+            data.chunks(100).for_each(|part| few.add(part).unwrap());
+            assert_eq!(of(&data), few, "{scale}");
         }
     }
 
