@@ -1,6 +1,6 @@
 //! A type with bytes. Cloning a tensor shares its bytes.
 
-use crate::{DType, Error, Quant, Result, Type};
+use crate::{DType, Error, Granularity, Quant, Result, Type};
 use bytes::Bytes;
 use std::borrow::Cow;
 
@@ -223,6 +223,11 @@ pub fn entries<'a>(q: &'a Quant, dims: &'a [usize]) -> Box<dyn Iterator<Item = u
     if q.is_per_tensor() {
         return Box::new(std::iter::repeat(0));
     }
+    if let Granularity::Channel { axis } = q.granularity {
+        let channels = dims.get(axis).copied().unwrap_or(0);
+        let inner = dims.iter().skip(axis + 1).product::<usize>().max(1);
+        return Box::new((0..channels).cycle().flat_map(move |channel| std::iter::repeat_n(channel, inner)));
+    }
     let mut coords = vec![0; dims.len()];
     Box::new(std::iter::from_fn(move || {
         let entry = q.entry(dims, &coords);
@@ -295,7 +300,7 @@ mod tests {
             zero_point: vec![0; 4].into(),
             qmin: -8,
             qmax: 7,
-            granularity: crate::Granularity::Block { axis: 1, size: 2 },
+            granularity: Granularity::Block { axis: 1, size: 2 },
         };
         let found: Vec<usize> = entries(&q, &[2, 3]).take(6).collect();
         assert_eq!(found, [0, 0, 1, 2, 2, 3]);
