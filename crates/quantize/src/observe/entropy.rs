@@ -43,16 +43,25 @@ fn search(seen: &Histogram, request: &Request) -> Range {
         let share = LEAST + (1.0 - LEAST) * f64::from(i) / f64::from(THRESHOLDS);
         let range = Range { low: (f64::from(min) * share) as f32, high: (f64::from(max) * share) as f32 };
         let cut = Cut::new(range, request);
-        if bins.iter().filter(|(x, _)| cut.keeps(*x)).count() < cut.integers() {
+        let places = cut.places(&bins);
+        if places.iter().filter(|p| p.kept).count() < cut.integers() {
             break;
         }
-        let divergence = divergence(&bins, &cut);
+        let divergence = divergence(&places);
         // Of equal ones the widest, which cuts off the least.
         if divergence < best.0 {
             best = (divergence, range);
         }
     }
     best.1
+}
+
+/// What a range makes of a bin.
+struct Place {
+    integer: f64,
+    /// Whether it is not cut off.
+    kept: bool,
+    count: f64,
 }
 
 /// What the integers of a range make of reals.
@@ -71,14 +80,25 @@ impl Cut {
         (x / f64::from(self.affine.scale)).round_ties_even() + f64::from(self.affine.zero_point)
     }
 
-    fn integer(&self, x: f64) -> f64 {
-        self.unlimited(x).clamp(f64::from(self.affine.qmin), f64::from(self.affine.qmax))
+    fn limited(&self, integer: f64) -> f64 {
+        integer.clamp(f64::from(self.affine.qmin), f64::from(self.affine.qmax))
     }
 
-    /// Whether a real is not cut off. A symmetric range, or a scale that is a power of two, has room beyond the range; a
-    /// zero point is rounded, which costs the ends half a step and no more.
-    fn keeps(&self, x: f64) -> bool {
-        (f64::from(self.range.low)..=f64::from(self.range.high)).contains(&x) || self.unlimited(x) == self.integer(x)
+    fn integer(&self, x: f64) -> f64 {
+        self.limited(self.unlimited(x))
+    }
+
+    /// Where bins come to lie. One is not cut off within the range, nor beyond it where there are integers: a symmetric
+    /// range, or a scale that is a power of two, has room there. A zero point is rounded, which costs the ends half a step
+    /// and no more.
+    fn places(&self, bins: &[(f64, u64)]) -> Vec<Place> {
+        let within = f64::from(self.range.low)..=f64::from(self.range.high);
+        let place = |(x, n): &(f64, u64)| {
+            let unlimited = self.unlimited(*x);
+            let integer = self.limited(unlimited);
+            Place { integer, kept: within.contains(x) || unlimited == integer, count: *n as f64 }
+        };
+        bins.iter().map(place).collect()
     }
 
     /// How many integers there are for the range.
@@ -89,17 +109,17 @@ impl Cut {
 
 /// How far the distribution that these integers can tell is from the one that was seen: they tell the sum of the bins of
 /// an integer, of which each that is not cut off is taken for an equal part.
-fn divergence(bins: &[(f64, u64)], cut: &Cut) -> f64 {
-    let total: f64 = bins.iter().map(|(_, n)| *n as f64).sum();
+fn divergence(bins: &[Place]) -> f64 {
+    let total: f64 = bins.iter().map(|bin| bin.count).sum();
     let anywhere = SMOOTHING / bins.len() as f64;
     let mut sum = 0.0;
-    for shared in bins.chunk_by(|(a, _), (b, _)| cut.integer(*a) == cut.integer(*b)) {
-        let all: f64 = shared.iter().map(|(_, n)| *n as f64).sum();
-        let kept = shared.iter().filter(|(x, _)| cut.keeps(*x)).count();
+    for shared in bins.chunk_by(|a, b| a.integer == b.integer) {
+        let all: f64 = shared.iter().map(|bin| bin.count).sum();
+        let kept = shared.iter().filter(|bin| bin.kept).count();
         let told = (1.0 - SMOOTHING) * all / total / kept.max(1) as f64;
-        for (x, n) in shared {
-            let p = *n as f64 / total;
-            let q = anywhere + if cut.keeps(*x) { told } else { 0.0 };
+        for bin in shared {
+            let p = bin.count / total;
+            let q = anywhere + if bin.kept { told } else { 0.0 };
             // The logarithm that is the same on every machine.
             sum += p * f64::from(elementary::ln((p / q) as f32));
         }
@@ -182,7 +202,7 @@ mod tests {
         let bins: Vec<(f64, u64)> = (1..16).map(|i| (f64::from(i), 1 + i as u64)).collect();
         let of = |bits: u8, high: f32| {
             let request = Spec::bits(bits).unsigned().asymmetric().request(Kind::Input, 0, 0);
-            divergence(&bins, &Cut::new(Range { low: 0.0, high }, &request))
+            divergence(&Cut::new(Range { low: 0.0, high }, &request).places(&bins))
         };
         assert!(of(4, 15.0).abs() < 1e-4);
         // Half the integers: pairs of neighbours are taken for equal.
