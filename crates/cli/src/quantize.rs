@@ -249,7 +249,7 @@ fn preprocess_of(stats: &Shard, model: &mut Model, arguments: &Arguments) -> Res
 struct Programs {
     /// None where nothing says for which sizes.
     integer: Option<Arc<Program>>,
-    /// What is timed, if there is a sample.
+    /// What is timed, if there is a sample and a report.
     timed: Option<Timed>,
 }
 
@@ -285,9 +285,12 @@ impl Programs {
         let inputs: Vec<Tensor> = data.sample(0)?.inputs.into_iter().map(|(_, tensor)| tensor).collect();
         let sized = |g| sized_for(g, &inputs, &Customs::default());
         let integer = compile_watched(&sized(&quantized.integer)?, &target, watch)?;
-        let float = compile(&sized(&quantized.float)?, &target)?;
-        let integers = entering(&quantized.integer, &inputs)?.into_owned();
-        let timed = Some(Timed { float, inputs, integers });
+        let timed = || -> Result<Timed> {
+            let float = compile(&sized(&quantized.float)?, &target)?;
+            let integers = entering(&quantized.integer, &inputs)?.into_owned();
+            Ok(Timed { float, inputs: inputs.clone(), integers })
+        };
+        let timed = (!arguments.no_report).then(timed).transpose()?;
         Ok(integer.map(|integer| Programs { integer: Some(integer), timed }))
     }
 
