@@ -26,12 +26,9 @@ impl Constants {
         if shared && let Some(place) = self.known.get(bytes) {
             return *place;
         }
-        // Kernels may read a little beyond an entry; keeping that within the constants costs nothing.
-        let at = self.bytes.len().next_multiple_of(ALIGN);
-        self.bytes.resize(at, 0);
+        let at = self.next();
         self.bytes.extend_from_slice(bytes);
-        self.ends.insert(at, self.bytes.len());
-        let place = Place::Const(at);
+        let place = self.end(at);
         if shared {
             self.known.insert(bytes.to_vec(), place);
         }
@@ -40,7 +37,30 @@ impl Constants {
 
     /// Stores numbers.
     pub fn numbers<T: Number>(&mut self, data: &[T]) -> Place {
-        self.add(&T::bytes(data))
+        let size = size_of_val(data);
+        if size <= SHARED {
+            let mut bytes = vec![0; size];
+            T::write(data, &mut bytes);
+            return self.add(&bytes);
+        }
+        let at = self.next();
+        self.bytes.resize(at + size, 0);
+        T::write(data, self.bytes.get_mut(at..).unwrap_or_default());
+        self.end(at)
+    }
+
+    /// Where the next entry starts.
+    fn next(&mut self) -> usize {
+        // Kernels may read a little beyond an entry; keeping that within the constants costs nothing.
+        let at = self.bytes.len().next_multiple_of(ALIGN);
+        self.bytes.resize(at, 0);
+        at
+    }
+
+    /// Ends the entry that starts there.
+    fn end(&mut self, at: usize) -> Place {
+        self.ends.insert(at, self.bytes.len());
+        Place::Const(at)
     }
 
     /// Bytes so far.
@@ -68,18 +88,16 @@ impl Constants {
 
 /// A number as it lies in memory.
 pub trait Number: Copy + Default {
-    /// Bytes of many.
-    fn bytes(of: &[Self]) -> Vec<u8>;
+    /// Writes the bytes of many, for which there is room.
+    fn write(of: &[Self], to: &mut [u8]);
 }
 
 macro_rules! numbers {
     ($($t:ty)*) => {
         $(impl Number for $t {
-            fn bytes(of: &[Self]) -> Vec<u8> {
-                let mut bytes = vec![0; size_of_val(of)];
-                let (places, _) = bytes.as_chunks_mut();
+            fn write(of: &[Self], to: &mut [u8]) {
+                let (places, _) = to.as_chunks_mut();
                 places.iter_mut().zip(of).for_each(|(place, v)| *place = v.to_le_bytes());
-                bytes
             }
         })*
     };

@@ -39,6 +39,12 @@ pub fn width(g: &Graph, w: ValueId) -> Option<Width> {
     }
 }
 
+/// Weights as they are stored, where these are bytes without zero points.
+pub fn plain_bytes(tensor: &Tensor) -> Option<&[i8]> {
+    let quant = tensor.ty().quant.as_ref()?;
+    tensor.i8s().filter(|_| quant.zero_point.iter().all(|z| *z == 0))
+}
+
 /// Takes the middle of what each channel's weights need from them, where i8 does not hold them: what is left it holds,
 /// if they span no more than 8 bits. What was taken, if anything was.
 pub fn offsets(weights: &mut [i64], a_channel: usize) -> Option<Vec<i64>> {

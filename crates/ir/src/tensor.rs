@@ -3,6 +3,7 @@
 use crate::{DType, Error, Granularity, Quant, Result, Type};
 use bytes::Bytes;
 use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 /// Constant data: little-endian elements in row-major order, packed types padded to whole bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,6 +11,18 @@ pub struct Tensor {
     ty: Type,
     dims: Vec<usize>,
     bytes: Bytes,
+    ends: Ends,
+}
+
+/// The least and the greatest integer, once somebody has asked: whoever checks a graph does so after every pass, and most
+/// tensors go through all of them. Clones share it, and it says nothing that the bytes do not.
+#[derive(Debug, Clone, Default)]
+struct Ends(Arc<OnceLock<Option<(i64, i64)>>>);
+
+impl PartialEq for Ends {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// Lets `Bytes` own a typed vector, so that making a tensor copies nothing.
@@ -37,7 +50,7 @@ impl Tensor {
                 bytes.len()
             )));
         }
-        Ok(Tensor { ty, dims, bytes })
+        Ok(Tensor { ty, dims, bytes, ends: Ends::default() })
     }
 
     /// An f32 tensor that takes over `data`.
@@ -57,7 +70,7 @@ impl Tensor {
 
     /// An f32 scalar.
     pub fn scalar(x: f32) -> Self {
-        Tensor { ty: Type::f32(Vec::new()), dims: Vec::new(), bytes: owned(vec![x]) }
+        Tensor { ty: Type::f32(Vec::new()), dims: Vec::new(), bytes: owned(vec![x]), ends: Ends::default() }
     }
 
     /// A tensor of any integer type or bool from wide integers, each checked against the storage type's range.
@@ -121,6 +134,11 @@ impl Tensor {
             DType::F32 => Ok(view(&self.bytes)),
             _ => Err(Error::new(format!("expected f32 data, found {}", self.ty))),
         }
+    }
+
+    /// The elements of an i8 tensor.
+    pub fn i8s(&self) -> Option<&[i8]> {
+        (self.ty.dtype == DType::I8).then(|| bytemuck::cast_slice(&self.bytes))
     }
 
     /// The elements of any float tensor, widened to f32.
@@ -187,12 +205,23 @@ impl Tensor {
         if self.ty.dtype.range().is_some_and(|(lo, hi)| low <= lo && hi <= high) {
             return Ok(None);
         }
-        Ok(match self.ty.dtype {
-            // Weights are mostly single bytes, and large: no widened copy of them.
-            DType::I8 => first_outside(view::<i8>(&self.bytes).as_ref(), low, high),
-            DType::U8 => first_outside(&self.bytes, low, high),
-            _ => first_outside(&self.ints()?, low, high),
-        })
+        let ends = match self.ends.0.get() {
+            Some(ends) => *ends,
+            None => {
+                // Weights are mostly single bytes, and large: no widened copy of them.
+                let ends = match self.ty.dtype {
+                    DType::I8 => ends(view::<i8>(&self.bytes).as_ref()),
+                    DType::U8 => ends(&self.bytes),
+                    _ => ends(&self.ints()?),
+                };
+                *self.ends.0.get_or_init(|| ends)
+            }
+        };
+        let outside = |v: &i64| !(low..=high).contains(v);
+        match ends.is_some_and(|(least, greatest)| outside(&least) || outside(&greatest)) {
+            true => Ok(self.ints()?.into_iter().find(outside)),
+            false => Ok(None),
+        }
     }
 
     /// The same bytes under another shape of as many elements.
@@ -206,16 +235,11 @@ impl Tensor {
     }
 }
 
-/// The first of these integers outside `low..=high`, if there is one.
-fn first_outside<T: Copy + Ord + Into<i64>>(all: &[T], low: i64, high: i64) -> Option<i64> {
-    // Nearly always none is, which the ends of all tell without a branch for each.
+/// The least and the greatest of these integers; none of none.
+fn ends<T: Copy + Ord + Into<i64>>(all: &[T]) -> Option<(i64, i64)> {
     let first = *all.first()?;
-    let (least, greatest) = all.iter().fold((first, first), |(least, greatest), v| (least.min(*v), greatest.max(*v)));
-    let outside = |v: &i64| !(low..=high).contains(v);
-    match [least, greatest].into_iter().map(Into::into).any(|end| outside(&end)) {
-        true => all.iter().map(|v| (*v).into()).find(outside),
-        false => None,
-    }
+    let (least, greatest) = (all.iter().copied().fold(first, T::min), all.iter().copied().fold(first, T::max));
+    Some((least.into(), greatest.into()))
 }
 
 /// For each element in row-major order, the entry of `q.scale` that it uses.

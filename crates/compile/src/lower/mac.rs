@@ -127,11 +127,11 @@ fn conv(cx: &mut Lower<'_>, chain: &Chain, c: &Conv) -> Result<()> {
         Geometry { window, elem, groups: c.group, k: wd[1], channels: wd[0], layout: Layout::ChannelsLast, depthwise };
     // Weights are [out, in / group, taps...].
     let taps = kernel[0] * kernel[1];
-    let at = move |channel: usize, tap: usize, k: usize| (channel * wd[1] + k) * taps + tap;
+    let order = Order { channel: wd[1] * taps, tap: 1, k: taps };
     match plan {
-        Plan::Integer => integer(cx, chain, geometry, at),
-        Plan::Wide(operands) => wide(cx, chain, geometry, operands, at),
-        Plan::Float => float(cx, chain, geometry, at),
+        Plan::Integer => integer(cx, chain, geometry, order),
+        Plan::Wide(operands) => wide(cx, chain, geometry, operands, order),
+        Plan::Float => float(cx, chain, geometry, order),
         Plan::Reference => cx.reference_chain(chain.mac, &chain.nodes),
     }
 }
@@ -147,11 +147,14 @@ fn matmul(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     let rows = ad[..ad.len() - 1].iter().product();
     let window = Window::dense(rows, k * elem);
     let geometry = Geometry { window, elem, groups: 1, k, channels: n, layout: Layout::Plain, depthwise: false };
-    let at = move |channel: usize, _: usize, i: usize| if m.trans_b { channel * k + i } else { i * n + channel };
+    let order = match m.trans_b {
+        true => Order { channel: k, tap: 0, k: 1 },
+        false => Order { channel: 1, tap: 0, k: n },
+    };
     match plan(cx.g, chain) {
-        Plan::Integer => integer(cx, chain, geometry, at),
-        Plan::Wide(operands) => wide(cx, chain, geometry, operands, at),
-        Plan::Float => float(cx, chain, geometry, at),
+        Plan::Integer => integer(cx, chain, geometry, order),
+        Plan::Wide(operands) => wide(cx, chain, geometry, operands, order),
+        Plan::Float => float(cx, chain, geometry, order),
         Plan::Reference => batched(cx, chain, m),
     }
 }
@@ -303,8 +306,8 @@ fn step<A, D, W: Number, B: Number, E>(
     let panel = row.packed(row.nr, taps, geo.k);
     let mut packed = vec![W::default(); panel * panels.len()];
     for (p, out) in panels.iter().zip(packed.chunks_exact_mut(panel.max(1))) {
-        let of = |c: usize, t: usize, k: usize| weights[((p.channel + c) * taps + t) * geo.k + k];
-        row.pack(of, p.cols, taps, geo.k, out);
+        let from = weights.get(p.channel * taps * geo.k..).unwrap_or_default();
+        row.pack(from, p.cols, taps, geo.k, out);
     }
     let w = cx.out.constants.numbers(&packed);
     let bias = cx.out.constants.numbers(&by_entry(&entries, &bias));
@@ -337,28 +340,32 @@ fn by_entry<B: Number>(entries: &[Option<usize>], of: &[B]) -> Vec<B> {
     entries.iter().map(|c| c.and_then(|c| of.get(c).copied()).unwrap_or_default()).collect()
 }
 
+/// How weights lie in the model: elements from one to the next of another channel, tap or k.
+#[derive(Debug, Clone, Copy)]
+struct Order {
+    channel: usize,
+    tap: usize,
+    k: usize,
+}
+
 /// Weights in the order `[channel][tap][k]`.
-fn in_order<W: Copy>(geo: &Geometry, weights: &[W], at: impl Fn(usize, usize, usize) -> usize) -> Vec<W> {
-    let mut out = Vec::with_capacity(weights.len());
-    for channel in 0..geo.channels {
-        for tap in 0..geo.window.taps() {
-            out.extend((0..geo.k).map(|k| weights[at(channel, tap, k)]));
+fn in_order<W: Copy + Default>(geo: &Geometry, weights: &[W], order: Order) -> Vec<W> {
+    let mut out = vec![W::default(); geo.channels * geo.window.taps() * geo.k];
+    let rows = out.chunks_exact_mut(geo.k.max(1));
+    for (i, row) in rows.enumerate() {
+        let (channel, tap) = (i / geo.window.taps(), i % geo.window.taps());
+        let from = weights.get(channel * order.channel + tap * order.tap..).unwrap_or_default();
+        match order.k {
+            1 => row.iter_mut().zip(from).for_each(|(slot, w)| *slot = *w),
+            step => row.iter_mut().zip(from.iter().step_by(step.max(1))).for_each(|(slot, w)| *slot = *w),
         }
     }
     out
 }
 
-/// The weights and the bias of an integer layer, with the input's zero point folded in: of sum (x - z) * w =
-/// sum x * w - z * sum w the second part joins the bias. Modulo 2^64; where kernels sum modulo 2^32, that follows.
-/// Weights are less their own zero points.
-fn integers(
-    cx: &Lower<'_>,
-    chain: &Chain,
-    geo: &Geometry,
-    at: impl Fn(usize, usize, usize) -> usize,
-) -> Result<(Vec<i64>, Vec<i64>)> {
-    let centred = weights::centred(constant(cx.g, cx.input(chain.mac, 1)?)?)?;
-    let weights = in_order(geo, &centred, at);
+/// The bias with the input's zero point folded in: of sum (x - z) * w = sum x * w - z * sum w the second part joins the
+/// bias. Modulo 2^64; where kernels sum modulo 2^32, that follows. `sums` are those of the weights, a channel each.
+fn folded_bias(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, sums: impl Iterator<Item = i64>) -> Result<Vec<i64>> {
     let mut bias = match cx.g.node(chain.mac).input(2) {
         Some(v) => constant(cx.g, v)?.ints()?,
         None => Vec::new(),
@@ -367,12 +374,31 @@ fn integers(
     // Where zero points differ, every output channel reads one input channel: group by group the same number of them.
     let zeros = zero_points(cx.g.ty(cx.input(chain.mac, 0)?), geo.groups * geo.k)?;
     let share = geo.channels / geo.groups;
-    let rows = weights.chunks_exact((geo.window.taps() * geo.k).max(1));
-    for (channel, (bias, w)) in bias.iter_mut().zip(rows).enumerate() {
-        let sum: i64 = w.iter().sum();
+    for (channel, (bias, sum)) in bias.iter_mut().zip(sums).enumerate() {
         let zero = zeros.get(channel / share.max(1) * geo.k).copied().unwrap_or(0);
         *bias = bias.wrapping_sub(i64::from(zero).wrapping_mul(sum));
     }
+    Ok(bias)
+}
+
+/// Weights that are bytes without zero points, which most are, and the bias: they are many, so no wider copy is made.
+fn plain_bytes(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, order: Order) -> Result<Option<(Vec<i8>, Vec<i64>)>> {
+    let Some(bytes) = weights::plain_bytes(constant(cx.g, cx.input(chain.mac, 1)?)?) else { return Ok(None) };
+    let weights = in_order(geo, bytes, order);
+    // So many bytes keep to 32 bits, which vectors add faster.
+    let part = |w: &[i8]| i64::from(w.iter().map(|w| i32::from(*w)).sum::<i32>());
+    let sum = |row: &[i8]| row.chunks(1 << 16).map(part).sum();
+    let sums = weights.chunks_exact((geo.window.taps() * geo.k).max(1)).map(sum);
+    let bias = folded_bias(cx, chain, geo, sums)?;
+    Ok(Some((weights, bias)))
+}
+
+/// The weights, less their own zero points, and the bias of an integer layer.
+fn integers(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, order: Order) -> Result<(Vec<i64>, Vec<i64>)> {
+    let centred = weights::centred(constant(cx.g, cx.input(chain.mac, 1)?)?)?;
+    let weights = in_order(geo, &centred, order);
+    let rows = weights.chunks_exact((geo.window.taps() * geo.k).max(1));
+    let bias = folded_bias(cx, chain, geo, rows.map(|w| w.iter().sum()))?;
     Ok((weights, bias))
 }
 
@@ -395,13 +421,18 @@ fn zero_points(x: &Type, elements: usize) -> Result<Vec<i32>> {
     }
 }
 
-fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, usize, usize) -> usize) -> Result<()> {
+fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, order: Order) -> Result<()> {
     let x = cx.input(chain.mac, 0)?;
-    let (mut weights, bias) = integers(cx, chain, &geo, at)?;
     let low_bits = |of: Vec<i64>| -> Vec<i32> { of.into_iter().map(|b| b as i32).collect() };
-    let bias = low_bits(bias);
-    let offsets = weights::offsets(&mut weights, geo.window.taps() * geo.k).map(low_bits);
-    let weights = fitting(cx, chain, weights)?;
+    let (weights, bias, offsets) = match plain_bytes(cx, chain, &geo, order)? {
+        Some((weights, bias)) => (weights, bias, None),
+        None => {
+            let (mut weights, bias) = integers(cx, chain, &geo, order)?;
+            let offsets = weights::offsets(&mut weights, geo.window.taps() * geo.k);
+            (fitting(cx, chain, weights)?, bias, offsets)
+        }
+    };
+    let (bias, offsets) = (low_bits(bias), offsets.map(low_bits));
     let mut zeros: Vec<u8> = zero_points(cx.g.ty(x), geo.window.pixel)?.into_iter().map(|z| z as u8).collect();
     let alike = cx.g.ty(x).quant()?.common_zero_point();
     let x = cx.place(x, geo.layout)?;
@@ -541,29 +572,23 @@ fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, other: Features) -> Op
 }
 
 /// As [`integer`], for activations or weights of 16 bits: 64-bit accumulators.
-fn wide(
-    cx: &mut Lower<'_>,
-    chain: &Chain,
-    geo: Geometry,
-    operands: Operands,
-    at: impl Fn(usize, usize, usize) -> usize,
-) -> Result<()> {
+fn wide(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, operands: Operands, order: Order) -> Result<()> {
     let tile = 1 << 19;
     match operands {
         Operands::WordsByBytes => {
             let (gemm, depthwise) = (cx.row_for(gemm::Q16, |row| (row.suits)(geo.sizes()))?, cx.row(dwconv::Q16)?);
             let (gemm_step, depthwise_step) = (Kind::QGemm16, Kind::QDw16);
-            wide_step::<_, _, i8>(cx, chain, geo, Family { gemm, depthwise, gemm_step, depthwise_step, tile }, at)
+            wide_step::<_, _, i8>(cx, chain, geo, Family { gemm, depthwise, gemm_step, depthwise_step, tile }, order)
         }
         Operands::WordsByWords => {
             let (gemm, depthwise) = (cx.row(gemm::Q16_W16)?, cx.row(dwconv::Q16_W16)?);
             let (gemm_step, depthwise_step) = (Kind::QGemm16W16, Kind::QDw16W16);
-            wide_step::<_, _, i16>(cx, chain, geo, Family { gemm, depthwise, gemm_step, depthwise_step, tile }, at)
+            wide_step::<_, _, i16>(cx, chain, geo, Family { gemm, depthwise, gemm_step, depthwise_step, tile }, order)
         }
         Operands::BytesByWords => {
             let (gemm, depthwise) = (cx.row(gemm::Q8_W16)?, cx.row(dwconv::Q8_W16)?);
             let (gemm_step, depthwise_step) = (Kind::QGemm8W16, Kind::QDw8W16);
-            wide_step::<_, _, i16>(cx, chain, geo, Family { gemm, depthwise, gemm_step, depthwise_step, tile }, at)
+            wide_step::<_, _, i16>(cx, chain, geo, Family { gemm, depthwise, gemm_step, depthwise_step, tile }, order)
         }
     }
 }
@@ -573,10 +598,10 @@ fn wide_step<A, D, W: Number + TryFrom<i64>>(
     chain: &Chain,
     geo: Geometry,
     family: Family<A, D, W, Option<Requant16>>,
-    at: impl Fn(usize, usize, usize) -> usize,
+    order: Order,
 ) -> Result<()> {
     let x = cx.input(chain.mac, 0)?;
-    let (weights, bias) = integers(cx, chain, &geo, at)?;
+    let (weights, bias) = integers(cx, chain, &geo, order)?;
     let weights = fitting(cx, chain, weights)?;
     let zeros = zero_points(cx.g.ty(x), geo.window.pixel / geo.elem)?;
     let x = cx.place(x, geo.layout)?;
@@ -603,12 +628,12 @@ fn requant16(cx: &mut Lower<'_>, chain: &Chain, entries: &[Option<usize>]) -> Re
     }
 }
 
-fn float(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, at: impl Fn(usize, usize, usize) -> usize) -> Result<()> {
+fn float(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, order: Order) -> Result<()> {
     let Tail::Float { clamp, add } = chain.tail else {
         return Err(Error::new("expected a float tail: a defect of the compiler"));
     };
     let (x, w) = (cx.input(chain.mac, 0)?, cx.input(chain.mac, 1)?);
-    let weights = in_order(&geo, &constant(cx.g, w)?.f32s()?, at);
+    let weights = in_order(&geo, &constant(cx.g, w)?.f32s()?, order);
     let bias = match cx.g.node(chain.mac).input(2) {
         Some(v) => constant(cx.g, v)?.f32s()?.into_owned(),
         None => Vec::new(),

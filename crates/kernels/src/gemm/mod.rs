@@ -491,29 +491,23 @@ impl<A> Gemm<A> {
         }
     }
 
-    /// Packs the weight of each (channel, tap, k) into as many elements as [`Gemm::packed`] says.
-    pub fn pack<T: Default>(
-        &self,
-        w: impl Fn(usize, usize, usize) -> T,
-        channels: usize,
-        taps: usize,
-        k: usize,
-        out: &mut [T],
-    ) {
-        let mut slots = out.iter_mut();
+    /// Packs weights given as `w[(channel * taps + tap) * k + i]` into as many elements as [`Gemm::packed`] says.
+    pub fn pack<T: Copy + Default>(&self, w: &[T], channels: usize, taps: usize, k: usize, out: &mut [T]) {
         let (steps, depth) = self.depth(taps, k);
-        // In planes the channels of all taps follow each other.
-        let at = |tap: usize, i: usize| if self.planes > 0 { (i / k, i % k) } else { (tap, i) };
+        // In planes the channels of all taps follow each other, as they do in `w`.
+        let run = taps * k / steps.max(1);
+        let mut groups = out.chunks_exact_mut(self.group);
         for panel in (0..channels).step_by(self.nr) {
             for step in 0..steps {
                 for first in (0..depth).step_by(self.group) {
                     for channel in panel..panel + self.nr {
-                        for i in first..first + self.group {
-                            let Some(slot) = slots.next() else { return };
-                            let (tap, i) = at(step, i);
-                            let here = channel < channels && tap < taps && i < k;
-                            *slot = if here { w(channel, tap, i) } else { T::default() };
-                        }
+                        let Some(group) = groups.next() else { return };
+                        let n = if channel < channels { run.saturating_sub(first).min(self.group) } else { 0 };
+                        let at = (channel * steps + step) * run + first;
+                        let from = w.get(at..at + n).unwrap_or_default();
+                        let (used, rest) = group.split_at_mut(from.len());
+                        used.copy_from_slice(from);
+                        rest.fill(T::default());
                     }
                 }
             }

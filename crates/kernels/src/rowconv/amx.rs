@@ -80,13 +80,17 @@ pub fn packed(shape: &Shape) -> usize {
 
 /// Packs `[panel][chunk][half of the channels][k / 4][channel][4]`.
 pub fn pack(shape: &Shape, w: &[i8], out: &mut [i8]) {
-    let (window, panel) = (shape.taps() * shape.channels, panel_bytes(shape).max(1));
-    for (i, slot) in out.iter_mut().enumerate() {
-        let (first, i) = (i / panel * COLS, i % panel);
-        let (chunk, half, group, channel, byte) = (i / (2 * TILE), i / TILE % 2, i / ROW % SIDE, i / 4 % SIDE, i % 4);
-        let (output, k) = (first + half * SIDE + channel, chunk * ROW + group * 4 + byte);
-        let here = output < shape.outputs && k < window;
-        *slot = if here { w.get(output * window + k).copied().unwrap_or(0) } else { 0 };
+    let (window, chunks) = (shape.taps() * shape.channels, chunks(shape).max(1));
+    for (tile, out) in out.chunks_exact_mut(TILE).enumerate() {
+        let (panel, chunk, half) = (tile / 2 / chunks, tile / 2 % chunks, tile % 2);
+        for (i, four) in out.chunks_exact_mut(4).enumerate() {
+            let (output, first) = (panel * COLS + half * SIDE + i % SIDE, chunk * ROW + i / SIDE * 4);
+            let n = if output < shape.outputs { window.saturating_sub(first).min(4) } else { 0 };
+            let from = w.get(output * window + first..).and_then(|w| w.get(..n)).unwrap_or_default();
+            let (used, rest) = four.split_at_mut(from.len());
+            used.copy_from_slice(from);
+            rest.fill(0);
+        }
     }
 }
 

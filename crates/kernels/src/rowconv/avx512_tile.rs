@@ -46,13 +46,17 @@ pub fn packed<const P: usize>(shape: &Shape) -> usize {
 
 /// Packs `[panel of channels][kernel row][group of its bytes][channel][4]`.
 pub fn pack<const P: usize>(shape: &Shape, w: &[i8], out: &mut [i8]) {
-    let (row, groups, panel) = (shape.run(), row_groups(shape), panel_bytes::<P>(shape).max(1));
-    for (i, slot) in out.iter_mut().enumerate() {
-        let (first, i) = (i / panel * (NR / P), i % panel);
-        let (byte, output, group) = (i % 4, first + i / 4 % (NR / P), i / 4 / (NR / P));
-        let (ky, at) = (group / groups, group % groups * 4 + byte);
-        let from = (output * shape.kernel[0] + ky) * row + at;
-        *slot = if output < shape.outputs && at < row { w.get(from).copied().unwrap_or(0) } else { 0 };
+    let (row, groups, channels) = (shape.run(), row_groups(shape), NR / P);
+    let rows = shape.kernel[0];
+    for (i, out) in out.chunks_exact_mut(channels * 4).enumerate() {
+        let (panel, ky, first) = (i / (rows * groups), i / groups % rows, i % groups * 4);
+        for (output, four) in (panel * channels..).zip(out.chunks_exact_mut(4)) {
+            let n = if output < shape.outputs { row.saturating_sub(first).min(4) } else { 0 };
+            let from = w.get((output * rows + ky) * row + first..).and_then(|w| w.get(..n)).unwrap_or_default();
+            let (used, rest) = four.split_at_mut(from.len());
+            used.copy_from_slice(from);
+            rest.fill(0);
+        }
     }
 }
 

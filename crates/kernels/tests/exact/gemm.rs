@@ -83,7 +83,7 @@ fn integers() {
             let plain = random.weights(cols * taps * k);
             let weight = |channel: usize, tap: usize, k_: usize| plain[(channel * taps + tap) * k + k_];
             let mut w = vec![1; row.packed(cols, taps, k)];
-            row.pack(weight, cols, taps, k, &mut w);
+            row.pack(&plain, cols, taps, k, &mut w);
             let mut bias = random.bias(cols);
             bias.resize(row.nr, 0);
             let offsets = random.offsets(cols, row.nr);
@@ -167,7 +167,7 @@ fn words_of(narrow: bool) {
             let plain = random.weights(cols * taps * k);
             let weight = |channel: usize, tap: usize, k_: usize| plain[(channel * taps + tap) * k + k_];
             let mut w = vec![1; row.packed(cols, taps, k)];
-            row.pack(weight, cols, taps, k, &mut w);
+            row.pack(&plain, cols, taps, k, &mut w);
             let bias: Vec<i64> =
                 (0..row.nr).map(|_| if narrow { random.int(-(1 << 30), 1 << 30) } else { random.wide() }).collect();
             let case = Case16::of(random, row.nr, narrow);
@@ -227,7 +227,7 @@ fn floats() {
             let x = inputs(random, &data, row.mr, rows, taps, k);
             let weight = |channel: usize, tap: usize, k_: usize| plain[(channel * taps + tap) * k + k_];
             let mut w = vec![1.0; row.packed(cols, taps, k)];
-            row.pack(weight, cols, taps, k, &mut w);
+            row.pack(&plain, cols, taps, k, &mut w);
             let case = FloatCase::random(random, rows, cols, odd);
             let y_stride = cols + random.below(7);
             let mut y = vec![-7.25f32; rows * y_stride + 16];
@@ -275,7 +275,7 @@ fn words_at_their_largest() {
             let data = vec![x_value; k + SLACK];
             let x = vec![data.as_ptr(); row.mr];
             let mut w = vec![0; row.packed(row.nr, 1, k)];
-            row.pack(|_, _, _| weight, row.nr, 1, k, &mut w);
+            row.pack(&vec![weight; row.nr * k], row.nr, 1, k, &mut w);
             let bias = vec![-3i64; row.nr];
             let mut y = vec![0i64; row.mr * row.nr];
             let (_planes, of_planes) = planes(&x, row, row.mr, 1, k);
@@ -367,7 +367,7 @@ fn weights_of_words<X: Copy + Into<i64>>(table: &'static [Words<X>], data: impl 
             let x = inputs(random, &data, row.mr, rows, taps, k);
             let weight = |channel: usize, tap: usize, i: usize| plain[(channel * taps + tap) * k + i];
             let mut w = vec![1i16; row.packed(cols, taps, k)];
-            row.pack(weight, cols, taps, k, &mut w);
+            row.pack(&plain, cols, taps, k, &mut w);
             let case = Case16::random(random, row.nr);
             let size = case.size();
             let mut y = vec![0xa5u8; rows * cols * size + 64];
