@@ -3,8 +3,9 @@
 
 Reads a JSON object from standard input: {"rounds": N, "cases": [{"name": ..., "command": [...]}, ...]}. Every command
 prints one JSON object with `median_ms` and `min_ms`; with `time` another key than `median_ms` can be named, and with
-`foreign` another share of the cores, or null, than the usual one. What is printed as `peak_mb` is kept too. Every second round goes backwards, so that a machine that slows
-down slows all alike. A run during which other processes took more than a share of the cores is repeated, and left out
+`foreign` another share of the cores, or null, than the usual one. What is printed as `peak_mb` is kept too.
+
+Every second round goes backwards, so that a machine that slows down slows all alike. A run during which other processes took more than a share of the cores is repeated, and left out
 if it stays so. Prints a JSON object: per case the medians of its clean rounds (by round) and their least.
 """
 import json

@@ -66,13 +66,9 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
 
 fn measure(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let progress = Progress::new();
-    let mut begun = false;
-    let step = |of| {
-        if !begun {
-            progress.stage("measure", Some(of));
-            begun = true;
-        }
-        progress.step();
+    let step = |of, done| match done {
+        0 => progress.stage("measure", Some(of)),
+        _ => progress.step(),
     };
     let isa = arguments.isa.unwrap_or_else(Isa::host);
     let found = contests::contests(isa, arguments.only.as_deref().unwrap_or_default(), step)?;
@@ -110,7 +106,12 @@ fn contests_text(found: &Contests, paper: &Paper) -> String {
             "\nall {}: no kernel is faster than the one that programs get by over 5 %",
             found.contests.len()
         ),
-        n => writeln!(out, "\n{} of {}: a kernel is faster than the one that programs get:", n, found.contests.len()),
+        n => writeln!(
+            out,
+            "\n{} of {}: a kernel is faster than the one that programs get by over 5 %:",
+            n,
+            found.contests.len()
+        ),
     };
     for case in wrong {
         let _ = writeln!(out, "  {} ({:.0} % slower)", case.case, 100.0 * (case.ratio - 1.0));

@@ -286,7 +286,7 @@ fn rows(op: &Op, w: &Tensor, axis: usize) -> Result<Vec<Row>> {
     }
     let byte = q.zero_point.iter().all(|zero| (-128..=255).contains(zero));
     match w.dtype() {
-        DType::I8 if byte => rows_of::<i8>(op, bytemuck::cast_slice(w.bytes()), w, axis),
+        DType::I8 if byte => rows_of::<i8>(op, w.i8s().unwrap_or_default(), w, axis),
         DType::U8 if byte => rows_of::<u8>(op, w.bytes(), w, axis),
         _ => rows_of::<i64>(op, &w.ints()?, w, axis),
     }

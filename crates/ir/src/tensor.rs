@@ -210,7 +210,7 @@ impl Tensor {
             None => {
                 // Weights are mostly single bytes, and large: no widened copy of them.
                 let ends = match self.ty.dtype {
-                    DType::I8 => ends(view::<i8>(&self.bytes).as_ref()),
+                    DType::I8 => ends(self.i8s().unwrap_or_default()),
                     DType::U8 => ends(&self.bytes),
                     _ => ends(&self.ints()?),
                 };

@@ -314,7 +314,7 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
             let apart = gemm::apart(k);
             for row in 0..mr {
                 let planes = planes.wrapping_add(row * apart);
-                // SAFETY: the scratch holds mr pointers behind taps * mr, which are room for more than taps runs, and behind
+                // SAFETY: the scratch holds mr pointers behind taps * mr, which are room for a run a tap (Gemm::check), and behind
                 // these the planes of as many rows (Gemm::scratch); the group's channels lie within a pixel (Kind::check).
                 unsafe {
                     *behind.add(row) = planes;

@@ -220,6 +220,9 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
         }
         fits(self.split.is_some() == (self.row.planes > 0), "planes for a kernel that wants them")?;
         fits(self.split.is_none() || (self.offset.is_none() && size_of::<X>() == 2), "planes of words")?;
+        // Runs, of which there are no more than taps, take the place of the pointers to a tile's taps.
+        let room = self.row.mr * size_of::<*const u8>() >= size_of::<gemm::Run>();
+        fits(self.split.is_none() || room, "room for the runs of a row")?;
         if let Some(split) = self.split {
             self::row(split, gemm::SPLIT, isa)?;
         }

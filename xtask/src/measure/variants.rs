@@ -37,7 +37,10 @@ static VARIANTS: &[Variant] = &[
         &["--set", "requantize=shift", "--set", "input.scale=power-of-two", "--set", "weight.scale=power-of-two"],
     ),
     choice("4-bit weights", &["--set", "weight.bits=4"]),
-    choice("16-bit activations", &["--set", "input.bits=16", "--set", "accumulator_limit=widen"]),
+    choice(
+        "16-bit activations, accumulators as wide as they must be",
+        &["--set", "input.bits=16", "--set", "accumulator_limit=widen"],
+    ),
     isa("avx512vnni"),
     isa("avxvnni"),
     isa("avx2"),

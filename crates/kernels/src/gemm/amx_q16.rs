@@ -44,7 +44,10 @@ pub unsafe fn q16(a: &Q16Args) {
     unsafe {
         match &a.epilogue {
             Epilogue16::Requant { how, narrow: true } => {
-                sums(a, 0, a.k, &mut both);
+                // Of no products there is not even a step.
+                if a.k > 0 {
+                    sums(a, 0, a.k, &mut both);
+                }
                 narrow(a, how, &both);
             }
             Epilogue16::Accumulator | Epilogue16::Requant { .. } => wide(a, &mut both),

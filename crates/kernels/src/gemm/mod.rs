@@ -133,10 +133,10 @@ const fn quarters(sizes: Sizes) -> bool {
     sizes.outputs <= 16 && sizes.pixels > avx512::MR
 }
 
-/// Of tiles whose steps are as deep as some layers.
+/// Of AMX, a step of which takes 64 products of a channel: those that have as many.
 #[cfg(target_arch = "x86_64")]
 const fn deep(sizes: Sizes) -> bool {
-    sizes.depth >= 32
+    sizes.depth >= 64
 }
 
 /// The sizes of a layer by which a row is chosen.

@@ -25,6 +25,8 @@ fn shapes(random: &mut Random, mr: usize, nr: usize) -> Vec<(usize, usize, usize
         shapes.push((mr, nr, taps, 3));
     }
     shapes.push((mr, nr, 9, 515));
+    // Nothing to sum up but the bias.
+    shapes.extend([(mr, nr, 1, 0), (1, 1, 3, 0)]);
     shapes
 }
 

@@ -1,9 +1,9 @@
 //! Layers of bytes: `gemm`, `rowconv` and `dwconv`, between which the compiler chooses, and `gemm`'s row sums.
 
-use super::{Allowed, Call, Contest, Method, Multipliers, Numbers, SUM, Unit, bytes};
+use super::{Allowed, Call, Contest, Method, Multipliers, Numbers, Unit, bytes, sum};
 use crate::point;
 use crate::program::Window;
-use lowbit_ir::Result;
+use lowbit_ir::{Error, Result};
 use lowbit_kernels::gemm::{Gemm, SumsArgs};
 use lowbit_kernels::requant::{Epilogue, Requant, Residual};
 use lowbit_kernels::rowconv::Shape;
@@ -138,7 +138,7 @@ impl Layer {
     }
 }
 
-/// Layers with the default requantize, one with the others, and those whose accumulators are stored.
+/// Layers with the default requantize, some with the others, and those whose accumulators are stored.
 pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
     let ways = |layer: &'static Layer| {
         let others = matches!(layer.width, 56 | 112) && matches!(layer.shape.channels, 16 | 64 | 144);
@@ -228,7 +228,7 @@ fn requantized(layer: &Layer, method: Method) -> Result<impl Fn(usize, usize) ->
         let requant = Requant { scales: requant.scales.from(channel), ..requant };
         let r = other.ptr().wrapping_add(pixel * outputs + channel);
         match residual {
-            true => Epilogue::RequantAdd(requant, Residual { r, r_stride: outputs, add: SUM }),
+            true => Epilogue::RequantAdd(requant, Residual { r, r_stride: outputs, add: sum(method) }),
             false => Epilogue::Requant(requant),
         }
     })
@@ -249,7 +249,11 @@ pub fn products<X: Copy + 'static, W: Copy + 'static, B: Copy + 'static, Y: 'sta
     let w = Numbers::of(row.packed(outputs, taps, k), weight)?;
     let bias = Numbers::of(outputs.next_multiple_of(row.nr), bias)?;
     let y: Numbers<u8> = Numbers::of(pixels * outputs * stored, |_| 0)?;
-    let split = (row.planes > 0).then(|| pick(gemm::SPLIT, allowed.features, |_| true)).flatten();
+    let missing = || Error::new("expected a row that splits the words that a kernel wants as planes, found none");
+    let split = match row.planes {
+        0 => None,
+        _ => Some(pick(gemm::SPLIT, allowed.features, |_| true).filter(|_| size_of::<X>() == 2).ok_or_else(missing)?),
+    };
     let window = layer.window(size_of::<X>());
     let (seen, depth) = row.depth(taps, k);
     let apart = gemm::apart(depth);
@@ -356,7 +360,7 @@ fn lines(row: &'static rowconv::QRow, layer: &Layer, method: Method) -> Result<C
             offset: std::ptr::null(),
             y: y.out(),
             requant: multipliers.requant(255),
-            residual: shape.residual.then_some(Residual { r: other.ptr(), r_stride: shape.outputs, add: SUM }),
+            residual: shape.residual.then_some(Residual { r: other.ptr(), r_stride: shape.outputs, add: sum(method) }),
             scratch: scratch.out(),
         };
         // SAFETY: as above; the row suits the shape, or computes any.

@@ -7,7 +7,13 @@ use lowbit_kernels::gemm::{Args, Epilogue16, Gemm};
 use lowbit_kernels::requant::Requant;
 use lowbit_kernels::{dwconv, gemm};
 
-static FULL: &[Layer] = &[Layer::plain(64, 64, 3), Layer::plain(256, 256, 1), Layer::plain(16, 96, 1)];
+static FULL: &[Layer] = &[
+    Layer::plain(64, 64, 3),
+    Layer::plain(256, 256, 1),
+    Layer::plain(16, 96, 1),
+    Layer::plain(32, 192, 1),
+    Layer::plain(64, 384, 1),
+];
 static DEPTHWISE: &[Layer] = &[Layer::depthwise(32), Layer::depthwise(144)];
 
 /// The three tables of `gemm` and those of `dwconv`.
