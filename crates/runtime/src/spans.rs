@@ -291,8 +291,7 @@ impl QRow {
     }
 
     fn scratch(&self) -> usize {
-        let pixels = product([self.tile.lines, self.tile.pixels]);
-        self.copied_bytes().saturating_add((self.row.scratch)(&self.shape(), pixels))
+        self.copied_bytes().saturating_add((self.row.scratch)(&self.shape(), self.tile.lines, self.tile.pixels))
     }
 
     fn check(&self, isa: Features) -> Result<()> {

@@ -97,17 +97,29 @@ pub unsafe fn products<D: Dot, const R: usize, const V: usize>(a: &QArgs) -> [[_
                 from += n;
             }
         }
-        if !a.offset.is_null() {
-            // What each weight lacks is the same for all of a channel, so it meets the sum of what a row reads.
-            unroll!(V, v => {
-                let offset = _mm256_loadu_si256(a.offset.add(8 * v).cast());
-                unroll!(R, r => {
-                    let sum = _mm256_set1_epi32(*a.sums.add(r));
-                    acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_mullo_epi32(offset, sum));
-                });
-            });
-        }
+        add_offsets(&mut acc, a);
         acc
+    }
+}
+
+/// Adds what each weight lacks, which is the same for all of a channel, so that it meets the sum of what a row reads.
+///
+/// # Safety
+/// As [`super::Gemm::run`], with `a.rows == R`; AVX2 is enabled.
+#[inline(always)]
+pub unsafe fn add_offsets<const R: usize, const V: usize>(acc: &mut [[__m256i; V]; R], a: &QArgs) {
+    if a.offset.is_null() {
+        return;
+    }
+    // SAFETY: offsets have an entry for each channel of a panel, and there is a sum for each row.
+    unsafe {
+        unroll!(V, v => {
+            let offset = _mm256_loadu_si256(a.offset.add(8 * v).cast());
+            unroll!(R, r => {
+                let sum = _mm256_set1_epi32(*a.sums.add(r));
+                acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_mullo_epi32(offset, sum));
+            });
+        });
     }
 }
 
@@ -180,7 +192,7 @@ macro_rules! rescale {
 ///
 /// # Safety
 /// As [`super::Gemm::run`], with `a.rows == R` and `a.cols` in the last of `V` vectors.
-#[inline]
+#[inline(never)]
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn finish<const R: usize, const V: usize>(mut acc: [[__m256i; V]; R], a: &QArgs) {
     // SAFETY: the caller's promise, passed on; multipliers have an entry for each channel of a panel, and the output is

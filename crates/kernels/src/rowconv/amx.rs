@@ -63,8 +63,8 @@ fn apart(shape: &Shape) -> usize {
 }
 
 /// Bytes of the windows of so many pixels, if they may be copied. The last may be copied in whole registers.
-pub fn scratch(shape: &Shape, pixels: usize) -> usize {
-    let window = apart(shape);
+pub fn scratch(shape: &Shape, lines: usize, pixels: usize) -> usize {
+    let (window, pixels) = (apart(shape), lines.saturating_mul(pixels));
     if copies(shape, 1) { pixels.saturating_mul(window).saturating_add(ROW) } else { 0 }
 }
 

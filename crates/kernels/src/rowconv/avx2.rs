@@ -1,98 +1,266 @@
-//! AVX2 rows.
+//! The AVX2 row.
 //!
-//! Few input channels: the bytes under a kernel row are one run, so that a layer is a matrix product of as many taps as
-//! there are kernel rows, with pointers that need no table. `gemm`'s tiles compute it.
+//! AVX2 has no exact product of bytes (see `x86::dot`), so that activations are multiplied as words. A byte becomes a word
+//! once a call, not once for each tap and panel of channels that reads it: the call's input lines are widened to its
+//! scratch, and the words under a kernel row are one run there.
+//!
+//! The tile is 6 pixels by 16 channels: 12 accumulators, 2 registers of weights, one of pixels and one of products fit the
+//! 16 registers. A step multiplies pairs of words. Weights stay bytes in memory and are widened as they are loaded, which
+//! is one instruction in thirteen; as words they would be twice as many bytes to fetch.
+//!
+//! Panels of channels are the outer loop: a panel is read again for every block of pixels and stays in the nearest cache,
+//! lines in the next one.
 
+use super::scalar::window_sums;
 use super::{QArgs, Shape};
 use crate::gemm::{self, avx2::MR, avx2::NR};
-use crate::requant::{Epilogue, Requant};
+use crate::requant::{Epilogue, Requant, Residual};
+use crate::x86::unroll;
+use core::arch::x86_64::*;
 
-/// The most kernel rows.
-const ROWS: usize = 8;
-
-/// Layers for [`full`]. With more channels `gemm` is faster, for which nothing is copied.
-pub fn full_suits(shape: &Shape) -> bool {
-    !shape.depthwise && !shape.residual && shape.channels < 16 && shape.kernel[0] <= ROWS && shape.taps() > 1
+/// Layers that it computes.
+pub fn suits(shape: &Shape) -> bool {
+    !shape.depthwise && shape.taps() > 0 && shape.channels > 0
 }
 
-/// Bytes of input under a kernel row.
-fn k(shape: &Shape) -> usize {
-    shape.kernel[1] * shape.channels
+/// Steps of a kernel row: pairs of words, the last filled up with a weight of zero.
+fn pairs(shape: &Shape) -> usize {
+    shape.run().div_ceil(2)
 }
 
-/// Bytes of packed weights: panels of `gemm`.
-pub fn full_packed(shape: &Shape) -> usize {
-    shape.outputs.next_multiple_of(NR) * shape.kernel[0] * k(shape).next_multiple_of(4)
+/// Bytes of a panel's packed weights.
+fn panel_bytes(shape: &Shape) -> usize {
+    shape.kernel[0] * pairs(shape) * 2 * NR
 }
 
-/// Packs `[panel][kernel row][group of its bytes][channel][4]`.
-pub fn full_pack(shape: &Shape, w: &[i8], out: &mut [i8]) {
-    let (rows, k) = (shape.kernel[0], k(shape));
-    let mut slots = out.iter_mut();
-    for first in (0..shape.outputs).step_by(NR) {
-        for ky in 0..rows {
-            for group in (0..k).step_by(4) {
-                for output in first..first + NR {
-                    for i in group..group + 4 {
-                        let Some(slot) = slots.next() else { return };
-                        let at = (output * rows + ky) * k + i;
-                        *slot = if output < shape.outputs && i < k { w.get(at).copied().unwrap_or(0) } else { 0 };
+/// Bytes of packed weights: whole panels.
+pub fn packed(shape: &Shape) -> usize {
+    shape.outputs.div_ceil(NR) * panel_bytes(shape)
+}
+
+/// Packs `[panel][kernel row][pair][channel][2]`.
+pub fn pack(shape: &Shape, w: &[i8], out: &mut [i8]) {
+    let (rows, run, pairs) = (shape.kernel[0], shape.run(), pairs(shape).max(1));
+    for (step, out) in out.chunks_exact_mut(2 * NR).enumerate() {
+        let (line, pair) = (step / pairs, step % pairs);
+        let (panel, ky) = (line / rows, line % rows);
+        for (channel, out) in out.chunks_exact_mut(2).enumerate() {
+            let output = panel * NR + channel;
+            let from = match output < shape.outputs {
+                true => w.get((output * rows + ky) * run + 2 * pair..(output * rows + ky + 1) * run),
+                false => None,
+            };
+            let from = from.unwrap_or_default();
+            out.iter_mut().enumerate().for_each(|(i, out)| *out = from.get(i).copied().unwrap_or(0));
+        }
+    }
+}
+
+/// Words from a widened line to the next: whole registers, with a word behind the last for a pair that is filled up.
+fn line_words(shape: &Shape, pixels: usize) -> usize {
+    shape.row_bytes(pixels).saturating_add(1).next_multiple_of(WORDS)
+}
+
+/// Words a register.
+const WORDS: usize = 16;
+
+/// Bytes of widened lines, and of the sums of what each pixel reads.
+pub fn scratch(shape: &Shape, lines: usize, pixels: usize) -> usize {
+    let input = (lines.saturating_sub(1)).saturating_mul(shape.strides[0]).saturating_add(shape.kernel[0]);
+    let words = input.saturating_mul(line_words(shape, pixels)).saturating_mul(2);
+    words.saturating_add(sums_bytes(lines, pixels))
+}
+
+/// Bytes of a sum for every pixel of a call.
+pub fn sums_bytes(lines: usize, pixels: usize) -> usize {
+    lines.saturating_mul(pixels).saturating_add(MR).saturating_mul(4)
+}
+
+/// # Safety
+/// As [`super::QRow::run`], on a CPU with AVX2.
+pub unsafe fn run(a: &QArgs) {
+    static TILES: [[Tile; NR / 8]; MR] = [
+        [tile::<1, 1>, tile::<1, 2>],
+        [tile::<2, 1>, tile::<2, 2>],
+        [tile::<3, 1>, tile::<3, 2>],
+        [tile::<4, 1>, tile::<4, 2>],
+        [tile::<5, 1>, tile::<5, 2>],
+        [tile::<6, 1>, tile::<6, 2>],
+    ];
+    let shape = &a.shape;
+    let (step, down, all) = (shape.step(), line_words(shape, a.pixels), a.lines * a.pixels);
+    let lines = (a.lines - 1) * shape.strides[0] + shape.kernel[0];
+    let words = a.scratch.cast::<u16>();
+    // SAFETY: the caller's promise: lines may be read to the end of their last register, as there is slack behind them; the
+    // scratch has room for all lines as words and for a sum of every pixel; there are as many weights and biases as `pack`
+    // and the contract say, and outputs lie within the pixels and channels.
+    unsafe {
+        widen(a, lines, words);
+        let sums = words.add(lines * down).cast::<i32>();
+        let offset = sum_up(a, sums);
+        for channel in (a.first..a.last).step_by(NR) {
+            let cols = (a.last - channel).min(NR);
+            let (mut line, mut pixel) = (0, 0);
+            for first in (0..all).step_by(MR) {
+                let rows = (all - first).min(MR);
+                let mut x = [words.cast_const(); MR];
+                for x in x.iter_mut().take(rows) {
+                    *x = words.add(line * shape.strides[0] * down + pixel * step);
+                    pixel += 1;
+                    if pixel == a.pixels {
+                        (line, pixel) = (line + 1, 0);
                     }
+                }
+                let product = Product {
+                    x,
+                    rows: shape.kernel[0],
+                    down,
+                    pairs: pairs(shape),
+                    w: a.w.add(channel / NR * panel_bytes(shape)),
+                    bias: a.bias.add(channel),
+                };
+                let end = end(a, first, rows, channel, cols, if offset { sums.add(first) } else { core::ptr::null() });
+                if let Some(tile) = TILES.get(rows.wrapping_sub(1)).and_then(|tiles| tiles.get((cols - 1) / 8)) {
+                    tile(&product, &end);
                 }
             }
         }
     }
 }
 
-/// # Safety
-/// As [`super::QRow::run`], on a CPU with AVX2.
-pub unsafe fn full(a: &QArgs) {
-    // SAFETY: the caller's promise.
-    unsafe { by_tiles(a, gemm::avx2::q8) }
-}
-
-/// A layer by tiles of a matrix product.
+/// Sums up what each pixel of a call reads, if weights have offsets, which is told.
 ///
 /// # Safety
-/// As [`super::QRow::run`]; the tile has `MR` rows of `NR` channels and may be called.
-pub unsafe fn by_tiles(a: &QArgs, tile: unsafe fn(&gemm::QArgs)) {
-    let shape = &a.shape;
-    let (taps, k, step) = (shape.kernel[0], k(shape), shape.step());
-    let mut x = [core::ptr::null(); ROWS * MR];
-    let blocks = || (0..a.pixels).step_by(MR);
-    for (line, first) in (0..a.lines).flat_map(|line| blocks().map(move |first| (line, first))) {
-        let rows = (a.pixels - first).min(MR);
-        for (ky, x) in x.chunks_exact_mut(MR).enumerate().take(taps) {
-            for (row, x) in x.iter_mut().enumerate() {
-                // SAFETY: there is an input line for every kernel row, and it has every pixel; the last stands for those beyond.
-                *x = unsafe { a.row(line, ky).add((first + row.min(rows - 1)) * step) };
+/// As [`super::QRow::run`]; there is room for a sum of every pixel.
+pub unsafe fn sum_up(a: &QArgs, sums: *mut i32) -> bool {
+    if a.offset.is_null() {
+        return false;
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        let all = a.lines * a.pixels;
+        sums.write_bytes(0, all + MR);
+        window_sums(a, 0, core::slice::from_raw_parts_mut(sums, all));
+    }
+    true
+}
+
+/// What becomes of the sums of the tile at pixel `first` and `channel`.
+///
+/// # Safety
+/// As [`super::QRow::run`], with the tile within the call; `sums` are those of its pixels, or null without offsets.
+pub unsafe fn end(a: &QArgs, first: usize, rows: usize, channel: usize, cols: usize, sums: *const i32) -> gemm::QArgs {
+    let requant = Requant { scales: a.requant.scales.from(channel), ..a.requant };
+    let at = first * a.shape.outputs + channel;
+    gemm::QArgs {
+        rows,
+        cols,
+        x: core::ptr::null(),
+        taps: 0,
+        k: 0,
+        w: a.w,
+        bias: a.bias,
+        offset: match sums.is_null() {
+            true => core::ptr::null(),
+            // SAFETY: offsets are padded as biases are.
+            false => unsafe { a.offset.add(channel) },
+        },
+        sums,
+        // SAFETY: the caller's promise: the output has this pixel and channel.
+        y: unsafe { a.y.add(at) },
+        y_stride: a.shape.outputs,
+        epilogue: match a.residual {
+            None => Epilogue::Requant(requant),
+            Some(other) => {
+                // SAFETY: the other tensor has the output's pixels and channels.
+                let r = unsafe { other.r.add(first * other.r_stride + channel) };
+                Epilogue::RequantAdd(requant, Residual { r, ..other })
             }
-        }
-        let mut sums = [0i32; MR.next_multiple_of(4)];
-        if !a.offset.is_null() {
-            let (x, sums) = (x.as_ptr(), sums.as_mut_ptr());
-            // SAFETY: the CPU has what this row needs, there are pointers for all taps, and room for whole fours.
-            unsafe { gemm::sums::avx2(&gemm::SumsArgs { rows, x, taps, apart: MR, k, sums }) };
-        }
-        for channel in (0..shape.outputs).step_by(NR) {
-            // SAFETY: what a kernel row reads is as long as the tile's k, with slack behind it. Weights are whole panels,
-            // bias and multipliers are padded to them, and outputs lie within the pixels and channels.
+        },
+    }
+}
+
+/// Widens the call's input lines to words.
+///
+/// # Safety
+/// The CPU has AVX2; as many lines are readable to the end of their last register, and `words` has room for them.
+#[target_feature(enable = "avx2")]
+unsafe fn widen(a: &QArgs, lines: usize, words: *mut u16) {
+    let down = line_words(&a.shape, a.pixels);
+    for line in 0..lines {
+        for at in (0..down).step_by(WORDS) {
+            // SAFETY: the caller's promise.
             unsafe {
-                tile(&gemm::QArgs {
-                    rows,
-                    cols: (shape.outputs - channel).min(NR),
-                    x: x.as_ptr(),
-                    taps,
-                    k,
-                    w: a.w.add(channel * taps * k.next_multiple_of(4)),
-                    bias: a.bias.add(channel),
-                    offset: if a.offset.is_null() { a.offset } else { a.offset.add(channel) },
-                    sums: sums.as_ptr(),
-                    y: a.y.add((line * a.pixels + first) * shape.outputs + channel),
-                    y_stride: shape.outputs,
-                    epilogue: Epilogue::Requant(Requant { scales: a.requant.scales.from(channel), ..a.requant }),
-                });
+                let bytes = _mm_loadu_si128(a.x.add(line * a.line + at).cast());
+                _mm256_storeu_si256(words.add(line * down + at).cast(), _mm256_cvtepu8_epi16(bytes));
             }
         }
+    }
+}
+
+/// The products of a tile.
+pub struct Product {
+    /// Where each row's words start.
+    pub x: [*const u16; MR],
+    /// Kernel rows.
+    pub rows: usize,
+    /// Words from a kernel row to the next.
+    pub down: usize,
+    /// Steps of a kernel row.
+    pub pairs: usize,
+    /// The panel's weights.
+    pub w: *const i8,
+    /// What sums start from.
+    pub bias: *const i32,
+}
+
+/// A tile with what becomes of it.
+type Tile = unsafe fn(&Product, &gemm::QArgs);
+
+/// # Safety
+/// The CPU has AVX2; all that the product reads is there for `R` rows and `V` vectors of channels, and so is all that
+/// the end reads and writes, as in [`gemm`](crate::gemm).
+#[target_feature(enable = "avx2,fma")]
+unsafe fn tile<const R: usize, const V: usize>(product: &Product, end: &gemm::QArgs) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut acc = products::<1, R, V>(product);
+        gemm::avx2::add_offsets(&mut acc, end);
+        gemm::avx2::finish(acc, end);
+    }
+}
+
+/// The sums of `R` rows by `V` vectors of channels of a panel of [`NR`], whose weights have `W` bytes: words, or bytes that
+/// become words.
+///
+/// # Safety
+/// As [`tile`].
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub unsafe fn products<const W: usize, const R: usize, const V: usize>(p: &Product) -> [[__m256i; V]; R] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut acc = [[_mm256_setzero_si256(); V]; R];
+        unroll!(V, v => {
+            let bias = _mm256_loadu_si256(p.bias.add(8 * v).cast());
+            unroll!(R, r => acc[r][v] = bias);
+        });
+        let (mut x, mut w) = (p.x, p.w);
+        for _ in 0..p.rows {
+            for pair in 0..p.pairs {
+                let mut weights = [_mm256_setzero_si256(); V];
+                unroll!(V, v => weights[v] = match W {
+                    1 => _mm256_cvtepi8_epi16(_mm_loadu_si128(w.add(16 * v).cast())),
+                    _ => _mm256_loadu_si256(w.add(32 * v).cast()),
+                });
+                unroll!(R, r => {
+                    let x = _mm256_set1_epi32(x[r].add(2 * pair).cast::<i32>().read_unaligned());
+                    unroll!(V, v => acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_madd_epi16(x, weights[v])));
+                });
+                w = w.add(2 * NR * W);
+            }
+            unroll!(R, r => x[r] = x[r].add(p.down));
+        }
+        acc
     }
 }

@@ -20,6 +20,8 @@ mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_winograd;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_tile;
@@ -47,25 +49,37 @@ pub static Q8: &[QRow] = &[
     QRow {
         name: "u8i8_rowconv_6x16__avx2",
         needs: crate::x86::AVX2,
-        suits: avx2::full_suits,
+        suits: avx2::suits,
         least: 1,
-        panel: usize::MAX,
-        scratch: none,
-        packed: avx2::full_packed,
-        pack: avx2::full_pack,
-        run: avx2::full,
+        panel: crate::gemm::avx2::NR,
+        scratch: avx2::scratch,
+        packed: avx2::packed,
+        pack: avx2::pack,
+        run: avx2::run,
+    },
+    #[cfg(target_arch = "x86_64")]
+    QRow {
+        name: "u8i8_winograd_6x16__avx2",
+        needs: crate::x86::AVX2,
+        suits: avx2_winograd::suits,
+        least: 1,
+        panel: crate::gemm::avx2::NR,
+        scratch: avx2_winograd::scratch,
+        packed: avx2_winograd::packed,
+        pack: avx2_winograd::pack,
+        run: avx2_winograd::run,
     },
     #[cfg(target_arch = "x86_64")]
     QRow {
         name: "u8i8_rowconv_6x16__avxvnni",
         needs: crate::x86::AVX_VNNI,
-        suits: avx2::full_suits,
+        suits: avxvnni::suits,
         least: 1,
         panel: usize::MAX,
         scratch: none,
-        packed: avx2::full_packed,
-        pack: avx2::full_pack,
-        run: avxvnni::full,
+        packed: avxvnni::packed,
+        pack: avxvnni::pack,
+        run: avxvnni::run,
     },
     #[cfg(target_arch = "x86_64")]
     QRow {
@@ -142,7 +156,7 @@ pub static Q8: &[QRow] = &[
 ];
 
 /// [`QRow::scratch`] of a row that needs none.
-fn none(_: &Shape, _: usize) -> usize {
+fn none(_: &Shape, _: usize, _: usize) -> usize {
     0
 }
 
@@ -251,8 +265,8 @@ pub struct QRow {
     pub least: usize,
     /// A call's channels may start at, and end before, multiples of this.
     pub panel: usize,
-    /// Bytes that a call for so many output pixels needs for itself.
-    pub scratch: fn(&Shape, usize) -> usize,
+    /// Bytes that a call for so many output lines of so many pixels needs for itself.
+    pub scratch: fn(&Shape, usize, usize) -> usize,
     /// Bytes that packed weights take.
     pub packed: fn(&Shape) -> usize,
     /// Packs weights given as `w[(output * taps + tap) * k + i]` into a slice of `packed` bytes.

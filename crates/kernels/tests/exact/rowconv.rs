@@ -92,7 +92,7 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, [lines, pixels]: [usize;
         true => (from * row.panel, outputs.min(to.saturating_mul(row.panel))),
         false => (0, outputs),
     };
-    let mut scratch = Aligned::new(&vec![0xc3; (row.scratch)(&shape, lines * pixels)]);
+    let mut scratch = Aligned::new(&vec![0xc3; (row.scratch)(&shape, lines, pixels)]);
     let plain = random.weights(outputs * taps * k);
     let mut w = vec![1; (row.packed)(&shape)];
     (row.pack)(&shape, &plain, &mut w);

@@ -345,7 +345,7 @@ fn lines(row: &'static rowconv::QRow, layer: &Layer, method: Method) -> Result<C
     let w = Numbers::of((row.packed)(&shape), |i| i as i8)?;
     let (bias, multipliers) = (Numbers::of(padded(&shape), |i| i as i32)?, Multipliers::of(method, padded(&shape))?);
     let (y, other) = (bytes(layer.pixels() * shape.outputs)?, bytes(layer.pixels() * shape.outputs)?);
-    let scratch = bytes((row.scratch)(&shape, layer.pixels()))?;
+    let scratch = bytes((row.scratch)(&shape, layer.lines, layer.width))?;
     Ok(Box::new(move || {
         let args = rowconv::QArgs {
             shape,
