@@ -5,11 +5,10 @@
 //! scratch, and the words under a kernel row are one run there.
 //!
 //! The tile is 6 pixels by 16 channels: 12 accumulators, 2 registers of weights, one of pixels and one of products fit the
-//! 16 registers. A step multiplies pairs of words. Weights stay bytes in memory and are widened as they are loaded, which
-//! is one instruction in thirteen; as words they would be twice as many bytes to fetch.
-//!
-//! Panels of channels are the outer loop: a panel is read again for every block of pixels and stays in the nearest cache,
-//! lines in the next one.
+//! 16 registers. A step multiplies pairs of words. Weights stay bytes in memory, as words they would be twice as many to
+//! fetch. Panels of channels are the outer loop: a panel is widened to the scratch too, read again for every block of
+//! pixels, and stays in the nearest cache, lines in the next one. For few blocks its bytes are widened as they are loaded,
+//! which is one instruction in thirteen.
 
 use super::scalar::window_sums;
 use super::{QArgs, Shape};
@@ -63,12 +62,14 @@ fn line_words(shape: &Shape, pixels: usize) -> usize {
 
 /// Words a register.
 const WORDS: usize = 16;
+/// Blocks of pixels for more of which a panel is widened in memory.
+const BLOCKS: usize = 2;
 
-/// Bytes of widened lines, and of the sums of what each pixel reads.
+/// Bytes of a panel and of lines as words, and of the sums of what each pixel reads.
 pub fn scratch(shape: &Shape, lines: usize, pixels: usize) -> usize {
     let input = (lines.saturating_sub(1)).saturating_mul(shape.strides[0]).saturating_add(shape.kernel[0]);
     let words = input.saturating_mul(line_words(shape, pixels)).saturating_mul(2);
-    words.saturating_add(sums_bytes(lines, pixels))
+    words.saturating_add(sums_bytes(lines, pixels)).saturating_add(panel_bytes(shape).saturating_mul(2))
 }
 
 /// Bytes of a sum for every pixel of a call.
@@ -79,27 +80,45 @@ pub fn sums_bytes(lines: usize, pixels: usize) -> usize {
 /// # Safety
 /// As [`super::QRow::run`], on a CPU with AVX2.
 pub unsafe fn run(a: &QArgs) {
-    static TILES: [[Tile; NR / 8]; MR] = [
-        [tile::<1, 1>, tile::<1, 2>],
-        [tile::<2, 1>, tile::<2, 2>],
-        [tile::<3, 1>, tile::<3, 2>],
-        [tile::<4, 1>, tile::<4, 2>],
-        [tile::<5, 1>, tile::<5, 2>],
-        [tile::<6, 1>, tile::<6, 2>],
+    static TILES: [[[Tile; NR / 8]; MR]; 2] = [
+        [
+            [tile::<1, 1, 1>, tile::<1, 1, 2>],
+            [tile::<1, 2, 1>, tile::<1, 2, 2>],
+            [tile::<1, 3, 1>, tile::<1, 3, 2>],
+            [tile::<1, 4, 1>, tile::<1, 4, 2>],
+            [tile::<1, 5, 1>, tile::<1, 5, 2>],
+            [tile::<1, 6, 1>, tile::<1, 6, 2>],
+        ],
+        [
+            [tile::<2, 1, 1>, tile::<2, 1, 2>],
+            [tile::<2, 2, 1>, tile::<2, 2, 2>],
+            [tile::<2, 3, 1>, tile::<2, 3, 2>],
+            [tile::<2, 4, 1>, tile::<2, 4, 2>],
+            [tile::<2, 5, 1>, tile::<2, 5, 2>],
+            [tile::<2, 6, 1>, tile::<2, 6, 2>],
+        ],
     ];
     let shape = &a.shape;
     let (step, down, all) = (shape.step(), line_words(shape, a.pixels), a.lines * a.pixels);
     let lines = (a.lines - 1) * shape.strides[0] + shape.kernel[0];
-    let words = a.scratch.cast::<u16>();
+    let panel = panel_bytes(shape);
+    let widened = a.scratch.cast::<i16>();
+    let tiles = if all > BLOCKS * MR { &TILES[1] } else { &TILES[0] };
     // SAFETY: the caller's promise: lines may be read to the end of their last register, as there is slack behind them; the
     // scratch has room for all lines as words and for a sum of every pixel; there are as many weights and biases as `pack`
     // and the contract say, and outputs lie within the pixels and channels.
     unsafe {
-        widen(a, lines, words);
+        let words = widened.add(panel).cast::<u16>();
+        widen_lines(a, lines, words);
         let sums = words.add(lines * down).cast::<i32>();
         let offset = sum_up(a, sums);
         for channel in (a.first..a.last).step_by(NR) {
             let cols = (a.last - channel).min(NR);
+            let mut w = a.w.add(channel / NR * panel);
+            if all > BLOCKS * MR {
+                widen_panel(w, panel, widened);
+                w = widened.cast::<i8>().cast_const();
+            }
             let (mut line, mut pixel) = (0, 0);
             for first in (0..all).step_by(MR) {
                 let rows = (all - first).min(MR);
@@ -111,16 +130,10 @@ pub unsafe fn run(a: &QArgs) {
                         (line, pixel) = (line + 1, 0);
                     }
                 }
-                let product = Product {
-                    x,
-                    rows: shape.kernel[0],
-                    down,
-                    pairs: pairs(shape),
-                    w: a.w.add(channel / NR * panel_bytes(shape)),
-                    bias: a.bias.add(channel),
-                };
+                let product =
+                    Product { x, rows: shape.kernel[0], down, pairs: pairs(shape), w, bias: a.bias.add(channel) };
                 let end = end(a, first, rows, channel, cols, if offset { sums.add(first) } else { core::ptr::null() });
-                if let Some(tile) = TILES.get(rows.wrapping_sub(1)).and_then(|tiles| tiles.get((cols - 1) / 8)) {
+                if let Some(tile) = tiles.get(rows.wrapping_sub(1)).and_then(|tiles| tiles.get((cols - 1) / 8)) {
                     tile(&product, &end);
                 }
             }
@@ -185,7 +198,7 @@ pub unsafe fn end(a: &QArgs, first: usize, rows: usize, channel: usize, cols: us
 /// # Safety
 /// The CPU has AVX2; as many lines are readable to the end of their last register, and `words` has room for them.
 #[target_feature(enable = "avx2")]
-unsafe fn widen(a: &QArgs, lines: usize, words: *mut u16) {
+unsafe fn widen_lines(a: &QArgs, lines: usize, words: *mut u16) {
     let down = line_words(&a.shape, a.pixels);
     for line in 0..lines {
         for at in (0..down).step_by(WORDS) {
@@ -194,6 +207,21 @@ unsafe fn widen(a: &QArgs, lines: usize, words: *mut u16) {
                 let bytes = _mm_loadu_si128(a.x.add(line * a.line + at).cast());
                 _mm256_storeu_si256(words.add(line * down + at).cast(), _mm256_cvtepu8_epi16(bytes));
             }
+        }
+    }
+}
+
+/// Widens a panel of weights, which is a multiple of [`NR`] bytes.
+///
+/// # Safety
+/// The CPU has AVX2; the panel is readable, and there is room for it.
+#[target_feature(enable = "avx2")]
+unsafe fn widen_panel(w: *const i8, bytes: usize, words: *mut i16) {
+    for at in (0..bytes).step_by(WORDS) {
+        // SAFETY: the caller's promise; a register of words is as many as a panel has channels.
+        unsafe {
+            let bytes = _mm_loadu_si128(w.add(at).cast());
+            _mm256_storeu_si256(words.add(at).cast(), _mm256_cvtepi8_epi16(bytes));
         }
     }
 }
@@ -221,10 +249,10 @@ type Tile = unsafe fn(&Product, &gemm::QArgs);
 /// The CPU has AVX2; all that the product reads is there for `R` rows and `V` vectors of channels, and so is all that
 /// the end reads and writes, as in [`gemm`](crate::gemm).
 #[target_feature(enable = "avx2,fma")]
-unsafe fn tile<const R: usize, const V: usize>(product: &Product, end: &gemm::QArgs) {
+unsafe fn tile<const W: usize, const R: usize, const V: usize>(product: &Product, end: &gemm::QArgs) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut acc = products::<1, R, V>(product);
+        let mut acc = products::<W, R, V>(product);
         gemm::avx2::add_offsets(&mut acc, end);
         gemm::avx2::finish(acc, end);
     }

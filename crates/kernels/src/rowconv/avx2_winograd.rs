@@ -82,13 +82,17 @@ struct Walk {
     down: usize,
     across: usize,
     held: usize,
+    /// Words from a tile's window at a point to the next tile's: a cache line more than it has channels, so that neighbours
+    /// do not meet in a set of the cache.
+    window: usize,
 }
 
 impl Walk {
     fn new(shape: &Shape, lines: usize, pixels: usize) -> Walk {
         let (down, across) = (lines.div_ceil(SIDE), pixels.div_ceil(SIDE));
-        let line = across.saturating_mul(shape.channels).saturating_mul(POINTS * 2).max(1);
-        Walk { down, across, held: (HELD / line).clamp(1, down.max(1)) }
+        let window = shape.channels.saturating_add(2 * WORDS);
+        let line = across.saturating_mul(window).saturating_mul(POINTS * 2).max(1);
+        Walk { down, across, held: (HELD / line).clamp(1, down.max(1)), window }
     }
 
     /// Tiles at a time.
@@ -106,7 +110,7 @@ impl Walk {
 /// each pixel reads.
 pub fn scratch(shape: &Shape, lines: usize, pixels: usize) -> usize {
     let walk = Walk::new(shape, lines, pixels);
-    let windows = walk.tiles().saturating_mul(shape.channels).saturating_mul(POINTS * 2);
+    let windows = walk.tiles().saturating_mul(walk.window).saturating_mul(POINTS * 2);
     let points = walk.apart().saturating_mul(POINTS * NR * 4);
     let sums = walk.tiles().saturating_mul(SIDE * SIDE * NR * 4);
     windows.saturating_add(points).saturating_add(sums).saturating_add(sums_bytes(lines, pixels))
@@ -125,11 +129,11 @@ struct Room {
 /// As [`super::QRow::run`], on a CPU with AVX2.
 pub unsafe fn run(a: &QArgs) {
     let walk = Walk::new(&a.shape, a.lines, a.pixels);
-    let (tiles, channels) = (walk.tiles(), a.shape.channels);
+    let tiles = walk.tiles();
     // SAFETY: the caller's promise; the scratch has room for the parts, in this order.
     unsafe {
         let windows = a.scratch.cast::<i16>();
-        let points = windows.add(tiles * channels * POINTS).cast::<i32>();
+        let points = windows.add(tiles * walk.window * POINTS).cast::<i32>();
         let sums = points.add(walk.apart() * POINTS * NR);
         let read = sums.add(tiles * SIDE * SIDE * NR);
         let read = if sum_up(a, read) { read.cast_const() } else { core::ptr::null() };
@@ -174,7 +178,7 @@ unsafe fn at_points(d: [__m256i; 4]) -> [__m256i; 4] {
 /// As [`super::QRow::run`], on a CPU with AVX2; `windows` has room for the held lines of tiles.
 #[target_feature(enable = "avx2")]
 unsafe fn transform(a: &QArgs, walk: &Walk, line: usize, to: usize, windows: *mut i16) {
-    let (channels, point) = (a.shape.channels, walk.tiles() * a.shape.channels);
+    let (channels, point) = (a.shape.channels, walk.tiles() * walk.window);
     let lines = [0, 1, 2, 3].map(|y| (line * SIDE + y).min(a.lines + 1));
     // SAFETY: the caller's promise: a call reads two lines and two pixels more than it computes, and channels are whole
     // registers.
@@ -188,7 +192,7 @@ unsafe fn transform(a: &QArgs, walk: &Walk, line: usize, to: usize, windows: *mu
             let (mut first, mut second) = (column(0, c), column(1, c));
             for tile in 0..walk.across {
                 let (third, fourth) = (column(tile * SIDE + 2, c), column(tile * SIDE + 3, c));
-                let out = windows.add((to * walk.across + tile) * channels + c);
+                let out = windows.add((to * walk.across + tile) * walk.window + c);
                 unroll!(4, y => {
                     let row = at_points([first[y], second[y], third[y], fourth[y]]);
                     unroll!(4, x => _mm256_storeu_si256(out.add((y * 4 + x) * point).cast(), row[x]));
@@ -218,12 +222,12 @@ unsafe fn multiply(a: &QArgs, walk: &Walk, room: &Room, tiles: usize, channel: u
     unsafe {
         let weights = a.w.add(channel / NR * POINTS * point_bytes(&a.shape));
         for point in 0..POINTS {
-            let windows = room.windows.add(point * walk.tiles() * channels).cast::<u16>();
+            let windows = room.windows.add(point * walk.tiles() * walk.window).cast::<u16>();
             let out = room.points.add(point * walk.apart() * NR);
             for first in (0..tiles).step_by(MR) {
                 let rows = (tiles - first).min(MR);
                 let product = Product {
-                    x: core::array::from_fn(|r| windows.add((first + r.min(rows - 1)) * channels).cast_const()),
+                    x: core::array::from_fn(|r| windows.add((first + r.min(rows - 1)) * walk.window).cast_const()),
                     rows: 1,
                     down: 0,
                     pairs: channels / 2,
