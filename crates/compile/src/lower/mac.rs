@@ -529,15 +529,17 @@ fn line_tile(window: &Window, shape: &rowconv::Shape, row: &rowconv::QRow) -> Li
     let wanted = ((macs / 256.0 / LINE_CYCLES) as usize).clamp(LINE_TILES.0, LINE_TILES.1);
     let tile = |parts: usize, cuts: usize| {
         let channels = panels.div_ceil(parts).saturating_mul(row.panel).min(shape.outputs).max(1);
+        let up = |n: usize, block: usize| n.div_ceil(cuts).next_multiple_of(block.max(1)).min(n);
         match height == 1 && within {
-            true => LineTile { lines: 1, pixels: width.div_ceil(cuts), channels },
-            false => LineTile { lines: height.div_ceil(cuts), pixels: width, channels },
+            true => LineTile { lines: 1, pixels: up(width, row.pace.block[1]), channels },
+            false => LineTile { lines: up(height, row.pace.block[0]), pixels: width, channels },
         }
     };
-    // Cycles: of computing, of copying lines, which windows share, for each part of the channels, of streaming weights for
-    // each part of the image, and of fetching from other cores what they computed of the same pixels: the steps before and
-    // behind are mostly cut by pixels. An odd tile leaves one of two threads idle.
+    // Cycles: of computing, of copying lines, which windows share, and making them ready for each part of the channels, of
+    // streaming weights for each part of the image, and of fetching from other cores what they computed of the same pixels:
+    // the steps before and behind are mostly cut by pixels. An odd tile leaves one of two threads idle.
     let activations = window.pixels() * (window.pixel * window.strides[0] * window.strides[1] + shape.outputs);
+    let pace = &row.pace;
     let cost = |tile: &LineTile| {
         let parts = shape.outputs.div_ceil(tile.channels);
         let cuts = batch * height.div_ceil(tile.lines) * width.div_ceil(tile.pixels);
@@ -547,7 +549,13 @@ fn line_tile(window: &Window, shape: &rowconv::Shape, row: &rowconv::QRow) -> Li
         let fetched = if parts > 1 { activations / 3 } else { 0 };
         let tiles = parts * cuts;
         let idle = tiles.next_multiple_of(2) as f64 / tiles as f64;
-        (macs / 256.0 + (copied + fetched + cuts * weights / 32) as f64) * idle + 600.0 * tiles as f64
+        let ends = |n: usize, tile: usize| (0..n).step_by(tile).map(move |at| tile.min(n - at));
+        let pixels =
+            |lines: usize| ends(width, tile.pixels).map(move |pixels| pace.whole(lines, pixels)).sum::<usize>();
+        let whole = batch * ends(height, tile.lines).map(pixels).sum::<usize>();
+        let computed = macs / pace.macs * whole as f64 / window.pixels().max(1) as f64;
+        let ready = lines as f64 / pace.input + (cuts * weights) as f64 / pace.weights;
+        (computed + ready + (copied + fetched) as f64) * idle + 600.0 * tiles as f64
     };
     let fits = |tile: &LineTile| height == 1 || tile.lines <= most.max(1);
     let parts = [1, 2, 4, 8].into_iter().filter(|parts| *parts <= panels);

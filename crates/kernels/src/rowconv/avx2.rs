@@ -11,11 +11,14 @@
 //! which is one instruction in thirteen.
 
 use super::scalar::window_sums;
-use super::{QArgs, Shape};
+use super::{Pace, QArgs, Shape};
 use crate::gemm::{self, avx2::MR, avx2::NR};
-use crate::requant::{Epilogue, Requant, Residual};
+use crate::requant::{Epilogue, Requant};
 use crate::x86::unroll;
 use core::arch::x86_64::*;
+
+/// As measured on a Zen 3.
+pub const PACE: Pace = Pace { macs: 26.0, block: [1, MR], input: 10.0, weights: 12.0 };
 
 /// Layers that it computes.
 pub fn suits(shape: &Shape) -> bool {
@@ -111,7 +114,7 @@ pub unsafe fn run(a: &QArgs) {
         let words = widened.add(panel).cast::<u16>();
         widen_lines(a, lines, words);
         let sums = words.add(lines * down).cast::<i32>();
-        let offset = sum_up(a, sums);
+        let sums = sum_up(a, sums);
         for channel in (a.first..a.last).step_by(NR) {
             let cols = (a.last - channel).min(NR);
             let mut w = a.w.add(channel / NR * panel);
@@ -119,35 +122,40 @@ pub unsafe fn run(a: &QArgs) {
                 widen_panel(w, panel, widened);
                 w = widened.cast::<i8>().cast_const();
             }
+            let mut product = Product {
+                x: [words.cast_const(); MR],
+                rows: shape.kernel[0],
+                down,
+                pairs: pairs(shape),
+                w,
+                bias: a.bias.add(channel),
+            };
+            let mut end = End::new(a, channel, sums);
             let (mut line, mut pixel) = (0, 0);
             for first in (0..all).step_by(MR) {
                 let rows = (all - first).min(MR);
-                let mut x = [words.cast_const(); MR];
-                for x in x.iter_mut().take(rows) {
+                for x in product.x.iter_mut().take(rows) {
                     *x = words.add(line * shape.strides[0] * down + pixel * step);
                     pixel += 1;
                     if pixel == a.pixels {
                         (line, pixel) = (line + 1, 0);
                     }
                 }
-                let product =
-                    Product { x, rows: shape.kernel[0], down, pairs: pairs(shape), w, bias: a.bias.add(channel) };
-                let end = end(a, first, rows, channel, cols, if offset { sums.add(first) } else { core::ptr::null() });
                 if let Some(tile) = tiles.get(rows.wrapping_sub(1)).and_then(|tiles| tiles.get((cols - 1) / 8)) {
-                    tile(&product, &end);
+                    tile(&product, end.at(first, rows));
                 }
             }
         }
     }
 }
 
-/// Sums up what each pixel of a call reads, if weights have offsets, which is told.
+/// The sums of what each pixel of a call reads, if weights have offsets; null if not.
 ///
 /// # Safety
 /// As [`super::QRow::run`]; there is room for a sum of every pixel.
-pub unsafe fn sum_up(a: &QArgs, sums: *mut i32) -> bool {
+pub unsafe fn sum_up(a: &QArgs, sums: *mut i32) -> *const i32 {
     if a.offset.is_null() {
-        return false;
+        return core::ptr::null();
     }
     // SAFETY: the caller's promise.
     unsafe {
@@ -155,41 +163,58 @@ pub unsafe fn sum_up(a: &QArgs, sums: *mut i32) -> bool {
         sums.write_bytes(0, all + MR);
         window_sums(a, 0, core::slice::from_raw_parts_mut(sums, all));
     }
-    true
+    sums
 }
 
-/// What becomes of the sums of the tile at pixel `first` and `channel`.
-///
-/// # Safety
-/// As [`super::QRow::run`], with the tile within the call; `sums` are those of its pixels, or null without offsets.
-pub unsafe fn end(a: &QArgs, first: usize, rows: usize, channel: usize, cols: usize, sums: *const i32) -> gemm::QArgs {
-    let requant = Requant { scales: a.requant.scales.from(channel), ..a.requant };
-    let at = first * a.shape.outputs + channel;
-    gemm::QArgs {
-        rows,
-        cols,
-        x: core::ptr::null(),
-        taps: 0,
-        k: 0,
-        w: a.w,
-        bias: a.bias,
-        offset: match sums.is_null() {
-            true => core::ptr::null(),
-            // SAFETY: offsets are padded as biases are.
-            false => unsafe { a.offset.add(channel) },
-        },
-        sums,
-        // SAFETY: the caller's promise: the output has this pixel and channel.
-        y: unsafe { a.y.add(at) },
-        y_stride: a.shape.outputs,
-        epilogue: match a.residual {
+/// What becomes of the sums of tiles of some channels.
+pub struct End {
+    args: gemm::QArgs,
+    y: *mut u8,
+    sums: *const i32,
+    other: *const u8,
+}
+
+impl End {
+    /// Of a panel, in a call that [`sum_up`] gave these sums of.
+    ///
+    /// # Safety
+    /// As [`super::QRow::run`]; `channel` is the first of a panel of the call.
+    pub unsafe fn new(a: &QArgs, channel: usize, sums: *const i32) -> End {
+        let requant = Requant { scales: a.requant.scales.from(channel), ..a.requant };
+        // SAFETY: the caller's promise: output and other tensor have this channel, and offsets are padded as biases are.
+        let (y, offset, other) = unsafe {
+            let offset = if sums.is_null() { core::ptr::null() } else { a.offset.add(channel) };
+            let other = a.residual.map_or(core::ptr::null(), |other| other.r.add(channel));
+            (a.y.add(channel), offset, other)
+        };
+        let epilogue = match a.residual {
             None => Epilogue::Requant(requant),
-            Some(other) => {
-                // SAFETY: the other tensor has the output's pixels and channels.
-                let r = unsafe { other.r.add(first * other.r_stride + channel) };
-                Epilogue::RequantAdd(requant, Residual { r, ..other })
+            Some(other) => Epilogue::RequantAdd(requant, other),
+        };
+        let cols = (a.last - channel).min(NR);
+        let (x, y_stride) = (core::ptr::null(), a.shape.outputs);
+        let args =
+            gemm::QArgs { rows: 0, cols, x, taps: 0, k: 0, w: a.w, bias: a.bias, offset, sums, y, y_stride, epilogue };
+        End { args, y, sums, other }
+    }
+
+    /// Of the tile of so many pixels from `first` on.
+    ///
+    /// # Safety
+    /// The call has these pixels.
+    pub unsafe fn at(&mut self, first: usize, rows: usize) -> &gemm::QArgs {
+        self.args.rows = rows;
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.args.y = self.y.add(first * self.args.y_stride);
+            if !self.sums.is_null() {
+                self.args.sums = self.sums.add(first);
             }
-        },
+            if let Epilogue::RequantAdd(_, other) = &mut self.args.epilogue {
+                other.r = self.other.add(first * other.r_stride);
+            }
+        }
+        &self.args
     }
 }
 

@@ -40,6 +40,7 @@ pub static Q8: &[QRow] = &[
         suits: |_| false,
         least: 1,
         panel: usize::MAX,
+        pace: Pace::WIDE,
         scratch: none,
         packed: scalar::packed,
         pack: scalar::pack,
@@ -52,6 +53,7 @@ pub static Q8: &[QRow] = &[
         suits: avx2::suits,
         least: 1,
         panel: crate::gemm::avx2::NR,
+        pace: avx2::PACE,
         scratch: avx2::scratch,
         packed: avx2::packed,
         pack: avx2::pack,
@@ -64,6 +66,7 @@ pub static Q8: &[QRow] = &[
         suits: avx2_winograd::suits,
         least: 1,
         panel: crate::gemm::avx2::NR,
+        pace: avx2_winograd::PACE,
         scratch: avx2_winograd::scratch,
         packed: avx2_winograd::packed,
         pack: avx2_winograd::pack,
@@ -76,6 +79,7 @@ pub static Q8: &[QRow] = &[
         suits: avxvnni::suits,
         least: 1,
         panel: usize::MAX,
+        pace: Pace::WIDE,
         scratch: none,
         packed: avxvnni::packed,
         pack: avxvnni::pack,
@@ -88,6 +92,7 @@ pub static Q8: &[QRow] = &[
         suits: avx512::depthwise_suits,
         least: 1,
         panel: usize::MAX,
+        pace: Pace::WIDE,
         scratch: none,
         packed: avx512::depthwise_packed,
         pack: avx512::depthwise_pack,
@@ -100,6 +105,7 @@ pub static Q8: &[QRow] = &[
         suits: avx512_tile::suits::<1>,
         least: 8,
         panel: avx512_tile::panel::<1>(),
+        pace: Pace::WIDE,
         scratch: none,
         packed: avx512_tile::packed::<1>,
         pack: avx512_tile::pack::<1>,
@@ -112,6 +118,7 @@ pub static Q8: &[QRow] = &[
         suits: avx512_tile::suits::<2>,
         least: 8,
         panel: avx512_tile::panel::<2>(),
+        pace: Pace::WIDE,
         scratch: none,
         packed: avx512_tile::packed::<2>,
         pack: avx512_tile::pack::<2>,
@@ -124,6 +131,7 @@ pub static Q8: &[QRow] = &[
         suits: avx512_tile::suits::<4>,
         least: 16,
         panel: avx512_tile::panel::<4>(),
+        pace: Pace::WIDE,
         scratch: none,
         packed: avx512_tile::packed::<4>,
         pack: avx512_tile::pack::<4>,
@@ -136,6 +144,7 @@ pub static Q8: &[QRow] = &[
         suits: avx512::full_suits,
         least: 1,
         panel: usize::MAX,
+        pace: Pace::WIDE,
         scratch: none,
         packed: avx512::full_packed,
         pack: avx512::full_pack,
@@ -148,6 +157,7 @@ pub static Q8: &[QRow] = &[
         suits: amx::suits,
         least: 4,
         panel: amx::COLS,
+        pace: Pace::WIDE,
         scratch: amx::scratch,
         packed: amx::packed,
         pack: amx::pack,
@@ -251,6 +261,31 @@ impl QArgs {
     }
 }
 
+/// What a row does in a cycle, about.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Multiply-accumulates.
+    pub macs: f64,
+    /// Output lines, and pixels of them, that are computed together: fewer take the time of all.
+    pub block: [usize; 2],
+    /// Bytes of input lines that a call makes ready, once for all of its channels.
+    pub input: f64,
+    /// Bytes of weights that a call fetches, or makes ready.
+    pub weights: f64,
+}
+
+impl Pace {
+    /// Of rows that read lines where they are, and weights as they are.
+    const WIDE: Pace = Pace { macs: 256.0, block: [1, 1], input: f64::INFINITY, weights: 32.0 };
+
+    /// Pixels that so many lines of so many pixels take the time of.
+    pub fn whole(&self, lines: usize, pixels: usize) -> usize {
+        let [down, all] = self.block.map(|n| n.max(1));
+        let square = |n: usize| n.checked_next_multiple_of(down).unwrap_or(n);
+        square(lines).saturating_mul(square(pixels)).checked_next_multiple_of(all).unwrap_or(usize::MAX)
+    }
+}
+
 /// A row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct QRow {
@@ -265,6 +300,8 @@ pub struct QRow {
     pub least: usize,
     /// A call's channels may start at, and end before, multiples of this.
     pub panel: usize,
+    /// How fast it is, by which tiles are cut.
+    pub pace: Pace,
     /// Bytes that a call for so many output lines of so many pixels needs for itself.
     pub scratch: fn(&Shape, usize, usize) -> usize,
     /// Bytes that packed weights take.
