@@ -28,8 +28,9 @@ Commands:
 
 {measures}
 The measurements, which take minutes to hours, write the tables of docs/accuracy.md and the README; for chosen models
-they print them. Real models are looked for in the folder that LOWBIT_SHARED names, else in `../shared`; PYTHON names a
-Python that has onnx, onnxruntime and numpy.
+they print them. Those named bench-... update the rows of what they measure, and of this machine, in docs/performance.md.
+Real models are looked for in the folder that LOWBIT_SHARED names, else in `../shared`; PYTHON names a Python that has
+onnx, onnxruntime and numpy.
 The exit code is 0 for success, 1 for findings and failures, 2 for a command line that is not understood.
 ";
 

@@ -1,18 +1,23 @@
-//! Measured tables of docs/accuracy.md and the README: real models, from the folder that `LOWBIT_SHARED` names.
+//! Measured tables of docs/accuracy.md, docs/performance.md and the README: real models, from the folder that
+//! `LOWBIT_SHARED` names.
 //!
 //! Every figure comes out of the command line that users have, `lowbit quantize`, `evaluate`, `compare`, `verify` and so
 //! on; this room only calls it, model by model, and writes what it says between the markers of the page. For models that
-//! are named it prints the rows and leaves the page, which has all models.
+//! are named it prints the rows and leaves the page, which has all models; the page of times has a block for each machine
+//! instead, in which the rows of what is measured are replaced.
 //!
 //! [`accuracy`] and [`choices`] are about what quantization costs, [`integers`] about what the integers are, [`cost`] about
-//! time and memory, [`peers`], [`variants`] and [`start`] about the same beside other runtimes and choices.
+//! time and memory, [`peers`], [`variants`] and [`start`] about the same beside other runtimes and choices. [`table`] writes
+//! the tables, [`machine`] says where times were measured.
 
 mod accuracy;
 mod choices;
 mod cost;
 mod integers;
+mod machine;
 mod peers;
 mod start;
+mod table;
 mod variants;
 
 use serde_json::Value;
@@ -22,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::{Result, cargo};
+use table::Table;
 
 /// A measurement: its name, what it does with models or files of these names (all, if none), and a line for the help.
 pub struct Measure {
@@ -357,68 +363,5 @@ fn chosen(names: &[&str]) -> Result<Vec<&'static Subject>> {
             Err(format!("no model is named {unknown}; there are {}", known.join(", ")))
         }
         None => Ok(SUBJECTS.iter().filter(|s| names.is_empty() || names.contains(&s.model)).collect()),
-    }
-}
-
-/// A table of a page, row by row: shown while it grows, and written when it is whole.
-struct Table {
-    name: &'static str,
-    rows: Vec<String>,
-}
-
-impl Table {
-    fn new(name: &'static str, titles: &[&str]) -> Table {
-        let rule = format!("|---|{}", "--:|".repeat(titles.len().saturating_sub(1)));
-        Table { name, rows: vec![format!("| {} |", titles.join(" | ")), rule] }
-    }
-
-    fn row(&mut self, cells: &[String]) {
-        let row = format!("| {} |", cells.join(" | "));
-        eprintln!("{row}");
-        self.rows.push(row);
-    }
-
-    /// Puts it between a page's markers `<!-- NAME -->` and `<!-- /NAME -->`; of chosen models it is printed.
-    fn write(&self, root: &Path, page: &str, names: &[&str]) -> Result<()> {
-        if !names.is_empty() {
-            println!("{}", self.rows.join("\n"));
-            return Ok(());
-        }
-        self.put(root, page, "")
-    }
-
-    /// Puts it between the page's markers, below a line that says under what circumstances it was made. Under the same
-    /// ones, rows of other names than those of `order` that it has stay; all are in that order.
-    fn update(&mut self, root: &Path, page: &str, circumstances: &str, order: &[&str]) -> Result<()> {
-        let (text, from, to) = self.place(root, page)?;
-        let old = text[from..to].strip_prefix(circumstances).unwrap_or_default();
-        let name = |row: &str| row.split('|').nth(1).map(|cell| cell.trim().to_string()).unwrap_or_default();
-        let mine: Vec<String> = self.rows.iter().map(|row| name(row)).collect();
-        let kept = old.lines().filter(|row| order.contains(&name(row).as_str()) && !mine.contains(&name(row)));
-        let mut rows: Vec<String> = self.rows.split_off(2).into_iter().chain(kept.map(String::from)).collect();
-        // Stable: the rows of one name keep their order.
-        rows.sort_by_key(|row| order.iter().position(|n| *n == name(row)));
-        self.rows.extend(rows);
-        self.put(root, page, circumstances)
-    }
-
-    /// A page, and where in it the table's place starts and ends.
-    fn place(&self, root: &Path, page: &str) -> Result<(String, usize, usize)> {
-        let text = fs::read_to_string(root.join(page)).map_err(|e| format!("{page}: {e}"))?;
-        let (open, close) = (format!("<!-- {} -->\n", self.name), format!("<!-- /{} -->", self.name));
-        let found = text.find(&open).map(|i| i + open.len()).zip(text.find(&close));
-        match found.filter(|(from, to)| from <= to) {
-            Some((from, to)) => Ok((text, from, to)),
-            None => Err(format!("{page} has no markers named {}", self.name)),
-        }
-    }
-
-    fn put(&self, root: &Path, page: &str, head: &str) -> Result<()> {
-        let (text, from, to) = self.place(root, page)?;
-        let path = root.join(page);
-        let changed = format!("{}{head}{}\n{}", &text[..from], self.rows.join("\n"), &text[to..]);
-        // Beside the page first: it stays as it was if the disk is full.
-        let half = path.with_extension("md.part");
-        fs::write(&half, changed).and_then(|()| fs::rename(&half, &path)).map_err(|e| format!("{page}: {e}"))
     }
 }

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::machine::Machine;
 use super::{Bench, PERFORMANCE, Table, figure, output, python};
 use crate::Result;
 
@@ -201,9 +202,13 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
+/// The networks in the order of the tables.
+pub fn names_in_order() -> Vec<&'static str> {
+    NETWORKS.iter().map(|n| n.name).collect()
+}
+
 fn unknown(name: &str) -> String {
-    let all: Vec<&str> = NETWORKS.iter().map(|n| n.name).collect();
-    format!("no network is named {name}; there are {}", all.join(", "))
+    format!("no network is named {name}; there are {}", names_in_order().join(", "))
 }
 
 /// Times of every network in every runtime.
@@ -220,17 +225,17 @@ pub fn peers(root: &Path, names: &[&str]) -> Result<()> {
         "1 thread",
         "least",
         "ratio",
-        "% of VNNI peak",
+        "% of peak",
         "2 threads",
         "least",
         "ratio",
         "batch 8, 1 thread",
         "batch 8, 2 threads",
     ];
-    let order: Vec<&str> = NETWORKS.iter().map(|n| n.name).collect();
+    let machine = Machine::here(root, &bench)?;
     for network in NETWORKS.iter().filter(|n| names.is_empty() || names.contains(&n.name)) {
         let models = models(&bench, &peers, network)?;
-        let known = before(&bench, &models)?;
+        let at_peak = at_peak(&bench, &machine, &models)?;
         let mut table = Table::new("peers", &titles);
         let found: Vec<Value> = LOADS
             .iter()
@@ -254,7 +259,7 @@ pub fn peers(root: &Path, names: &[&str]) -> Result<()> {
                 |load: usize| ratio(of(load), &found[load][BASELINE]).map_or("-".into(), |r| format!("{r:.2}"));
             // Of a float program there are no products of bytes.
             let peak = match (median_of(of(0)), model.is_float()) {
-                (Some(ms), false) => format!("{:.0}", 100.0 * known.least_ms / ms),
+                (Some(ms), false) => format!("{:.0}", 100.0 * at_peak / ms),
                 (None, _) | (_, true) => "-".into(),
             };
             let name = network.name.to_string();
@@ -263,30 +268,26 @@ pub fn peers(root: &Path, names: &[&str]) -> Result<()> {
             table.row(&[name, model.name.into()].into_iter().chain(cells).collect::<Vec<_>>());
         }
         // Network by network: what is measured stays, whatever becomes of the rest.
-        table.update(root, PERFORMANCE, &format!("Measured on {}.\n\n", known.machine), &order)?;
+        table.update(root, PERFORMANCE, &machine, &names_in_order())?;
     }
     Ok(())
 }
 
-/// What is known of a network before it is timed.
-struct Known {
-    /// The processor and its cores.
-    machine: String,
-    /// What its multiply-accumulates would take as nothing but products of bytes by AVX-512 VNNI.
-    least_ms: f64,
-}
+/// The instruction set whose products of bytes are the peak, where a machine has it.
+const PEAK: &str = "avx512vnni";
 
-fn before(bench: &Bench, models: &[Case]) -> Result<Known> {
+/// The milliseconds that a network's multiply-accumulates would take as nothing but products of bytes on one core, by
+/// [`PEAK`], or by the best instruction set of a machine that lacks it.
+fn at_peak(bench: &Bench, machine: &Machine, models: &[Case]) -> Result<f64> {
     let integer = models.iter().find(|m| m.name == OURS).ok_or("lowbit made no model")?;
     let mut command = Command::new(&bench.lowbit);
-    command.arg("bench").arg(&integer.model).args(["--threads", "1", "--isa", "avx512vnni", "--seconds", "0.05"]);
+    command.arg("bench").arg(&integer.model).args(["--threads", "1", "--seconds", "0.05"]);
+    if machine.has(PEAK) {
+        command.args(["--isa", PEAK]);
+    }
     let found = bench.json(&mut command)?;
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let number = |name: &str| found[name].as_f64().unwrap_or(f64::NAN);
-    Ok(Known {
-        machine: format!("{} ({cores} cores)", found["cpu"].as_str().unwrap_or_default()),
-        least_ms: number("macs") / number("peak_gmacs") / 1e6,
-    })
+    let number = |name: &str| found[name].as_f64().ok_or_else(|| format!("no {name} in {found}"));
+    Ok(number("macs")? / number("peak_gmacs")? / 1e6)
 }
 
 /// The median of a case's clean rounds.

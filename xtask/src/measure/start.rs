@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::machine::Machine;
 use super::peers::{Case, Peers, median_of, models_by_name, peak_of};
 use super::{Bench, PERFORMANCE, Table, output};
 use crate::Result;
@@ -25,6 +26,8 @@ struct Subject {
 
 /// The network that is quantized, and whose memory is told.
 const NETWORK: &str = "resnet18";
+/// The networks whose first result is timed.
+const FIRST: &[&str] = &[NETWORK, "resnet8_tiny"];
 /// Samples that are calibrated with.
 const SAMPLES: usize = 100;
 /// The ways to quantize: what the table calls them, and what `lowbit quantize` is told.
@@ -47,13 +50,38 @@ pub fn start(root: &Path, names: &[&str]) -> Result<()> {
     }
     let bench = Bench::new(root)?;
     let subject = Subject { peers: Peers::new(root, &bench)?, bench };
-    let mut table = Table::new("start", &["what", "program", "ms", "MB"]);
+    let machine = Machine::here(root, &subject.bench)?;
+    let order = order();
+    let order: Vec<&str> = order.iter().map(String::as_str).collect();
     for (name, part) in PARTS.iter().filter(|(name, _)| names.is_empty() || names.contains(name)) {
         eprintln!("{name}");
+        let mut table = Table::new("start", &["what", "program", "ms", "MB"]);
         part(&subject, &mut table)?;
+        // Part by part: what is measured stays, whatever becomes of the rest.
+        table.update(root, PERFORMANCE, &machine, &order)?;
     }
-    table.write(root, PERFORMANCE, names)
+    Ok(())
 }
+
+/// What the rows of all parts are about, in the order of the table.
+fn order() -> Vec<String> {
+    let first = FIRST.iter().map(|network| first_result_of(network));
+    [quantizing()].into_iter().chain(first).chain([loading(), PROGRAM_FILE.into()]).collect()
+}
+
+fn quantizing() -> String {
+    format!("quantizing {NETWORK} with {SAMPLES} samples")
+}
+
+fn first_result_of(network: &str) -> String {
+    format!("first result of {network}")
+}
+
+fn loading() -> String {
+    format!("loading {NETWORK} and running it once")
+}
+
+const PROGRAM_FILE: &str = "program file, stripped";
 
 /// The whole process of quantizing a network on two threads.
 fn quantize(s: &Subject, table: &mut Table) -> Result<()> {
@@ -81,14 +109,13 @@ fn quantize(s: &Subject, table: &mut Table) -> Result<()> {
         ("NNCF", "nncf", &[]),
     ];
     let cases: Vec<_> = RECIPES.iter().map(ours).chain(others.map(theirs)).collect();
-    let what = format!("quantizing {NETWORK} with {SAMPLES} samples");
-    rows(table, &what, &cases, &s.processes(&cases)?);
+    rows(table, &quantizing(), &cases, &s.processes(&cases)?);
     Ok(())
 }
 
 /// From the file to the first result, in a process that is already up.
 fn first_result(s: &Subject, table: &mut Table) -> Result<()> {
-    for network in [NETWORK, "resnet8_tiny"] {
+    for network in FIRST {
         let command = |case: Case| {
             let command = match case.runtime {
                 "lowbit" => {
@@ -102,7 +129,7 @@ fn first_result(s: &Subject, table: &mut Table) -> Result<()> {
         };
         let cases: Vec<_> = s.integer_models(network)?.into_iter().map(command).collect();
         let found = s.peers.rounds_with(&cases, json!({"time": "first_ms"}))?;
-        rows(table, &format!("first result of {network}"), &cases, &found);
+        rows(table, &first_result_of(network), &cases, &found);
     }
     Ok(())
 }
@@ -121,7 +148,7 @@ fn memory(s: &Subject, table: &mut Table) -> Result<()> {
         runtime => (format!("{}, with Python", case.name), s.first(runtime, &case.model)),
     };
     let cases: Vec<_> = s.integer_models(NETWORK)?.into_iter().map(command).collect();
-    rows(table, &format!("loading {NETWORK} and running it once"), &cases, &s.processes(&cases)?);
+    rows(table, &loading(), &cases, &s.processes(&cases)?);
     Ok(())
 }
 
@@ -130,7 +157,7 @@ fn program_file(s: &Subject, table: &mut Table) -> Result<()> {
     let stripped = s.bench.work.join("lowbit.stripped");
     output(Command::new("strip").arg("-o").arg(&stripped).arg(&s.bench.lowbit))?;
     let bytes = fs::metadata(&stripped).map_err(|e| format!("{}: {e}", stripped.display()))?.len();
-    table.row(&["program file, stripped".into(), "lowbit".into(), "-".into(), format!("{:.1}", bytes as f64 / 1e6)]);
+    table.row(&[PROGRAM_FILE.into(), "lowbit".into(), "-".into(), format!("{:.1}", bytes as f64 / 1e6)]);
     Ok(())
 }
 

@@ -5,7 +5,8 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::peers::{Peers, median_of, ratio};
+use super::machine::Machine;
+use super::peers::{Peers, median_of, names_in_order, ratio};
 use super::{Bench, PERFORMANCE, Table, output};
 use crate::Result;
 
@@ -49,14 +50,20 @@ static VARIANTS: &[Variant] = &[
 /// Networks that are timed unless others are named.
 const NETWORKS: &[&str] = &["resnet18", "resnet50", "mobilenet_v1", "mobilenet_v2"];
 
-/// Times of every variant.
+/// Times of every variant that the machine can run.
 pub fn variants(root: &Path, names: &[&str]) -> Result<()> {
     let bench = Bench::new(root)?;
     let peers = Peers::new(root, &bench)?;
-    let mut table = Table::new("variants", &["network", "variant", "1 thread", "ratio", "2 threads", "ratio"]);
+    let machine = Machine::here(root, &bench)?;
+    let can_run = |v: &&Variant| v.isa.is_none_or(|isa| machine.has(isa));
+    let (here, lacking): (Vec<&Variant>, Vec<&Variant>) = VARIANTS.iter().partition(can_run);
+    for v in lacking {
+        eprintln!("{} is left out: this CPU lacks what it needs", v.name);
+    }
     for name in if names.is_empty() { NETWORKS } else { names } {
+        let mut table = Table::new("variants", &["network", "variant", "1 thread", "ratio", "2 threads", "ratio"]);
         let models: Vec<(&Variant, PathBuf)> =
-            VARIANTS.iter().map(|v| Ok((v, model(&bench, &peers, name, v)?))).collect::<Result<_>>()?;
+            here.iter().map(|v| Ok((*v, model(&bench, &peers, name, v)?))).collect::<Result<_>>()?;
         let found: Vec<Value> = ["1", "2"]
             .into_iter()
             .map(|threads| {
@@ -71,15 +78,17 @@ pub fn variants(root: &Path, names: &[&str]) -> Result<()> {
                 peers.rounds(&models.iter().map(case).collect::<Vec<_>>())
             })
             .collect::<Result<_>>()?;
-        for v in VARIANTS {
+        for v in &here {
             let cells = found.iter().flat_map(|found| {
                 let digits = |x: Option<f64>, n: usize| x.map_or("-".into(), |x| format!("{x:.n$}"));
                 [digits(median_of(&found[v.name]), 3), digits(ratio(&found[v.name], &found[DEFAULT]), 2)]
             });
             table.row(&[name.to_string(), v.name.into()].into_iter().chain(cells).collect::<Vec<_>>());
         }
+        // Network by network: what is measured stays, whatever becomes of the rest.
+        table.update(root, PERFORMANCE, &machine, &names_in_order())?;
     }
-    table.write(root, PERFORMANCE, names)
+    Ok(())
 }
 
 /// The integer model of a variant, made anew.
