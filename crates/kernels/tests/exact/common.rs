@@ -229,7 +229,42 @@ impl Random {
         let rounding = self.rounding(method.default_rounding());
         AddParams { rescale, rounding, z1: self.range(max).0, z2: self.range(max).0, zero_point, lo, hi }
     }
+    /// As [`Random::add_params`], by multipliers and a shift at the edges of what sums of bytes in 32 bits take.
+    pub fn edge_add_params(&mut self, max: i32) -> AddParams {
+        let (m1, m2) = (self.pick(&EDGE_MULTIPLIERS), self.pick(&EDGE_MULTIPLIERS));
+        // The first and the last that are taken, and their neighbours, or any.
+        let shift = if self.chance(2) { self.pick(&[16, 17, 46, 47]) } else { self.pick(&EDGE_SHIFTS) };
+        let rescale = AddRescale::Fixed { m1, m2, shift };
+        AddParams { rescale, rounding: self.rounding(Rounding::HalfUp), ..self.add_params(max) }
+    }
 }
+
+/// Multipliers of sums around where a word of theirs, both of which have signs, changes: 0x7fff_7fff is the largest whose
+/// upper word fits.
+pub const EDGE_MULTIPLIERS: [i32; 15] = [
+    0,
+    1,
+    0x7fff,
+    0x8000,
+    0xffff,
+    0x1_0000,
+    1 << 30,
+    (1 << 30) + 0x7fff,
+    (1 << 30) + 0x8000,
+    3 << 29,
+    0x7fff_7ffe,
+    0x7fff_7fff,
+    0x7fff_8000,
+    0x7fff_8001,
+    i32::MAX,
+];
+
+/// Shifts of sums: around 17 and 46, within which sums of bytes are taken in 32 bits, around those at which large sums
+/// become small ones, and around the ends of integers.
+pub const EDGE_SHIFTS: [i32; 31] = [
+    -70, -17, -16, -15, -1, 0, 1, 2, 15, 16, 17, 18, 29, 30, 31, 32, 33, 37, 38, 39, 40, 41, 42, 45, 46, 47, 48, 61,
+    62, 63, 64,
+];
 
 trait Exp2 {
     fn exp2(self) -> f32;
@@ -298,10 +333,10 @@ impl Case {
         case.epilogue = match random.below(5) {
             0 => Epilogue::Accumulator,
             1 | 2 => Epilogue::Requant(requant),
-            _ => Epilogue::RequantAdd(
-                requant,
-                Residual { r: case.other.as_ptr(), r_stride: other_stride, add: random.add_params(255) },
-            ),
+            _ => {
+                let add = if random.chance(3) { random.edge_add_params(255) } else { random.add_params(255) };
+                Epilogue::RequantAdd(requant, Residual { r: case.other.as_ptr(), r_stride: other_stride, add })
+            }
         };
         case
     }

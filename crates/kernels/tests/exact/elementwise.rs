@@ -1,6 +1,6 @@
 //! Element by element.
 
-use crate::common::{METHODS, Random, ScaleTable, default, runnable, same, sum};
+use crate::common::{EDGE_MULTIPLIERS, EDGE_SHIFTS, METHODS, Random, ScaleTable, default, runnable, same, sum};
 use lowbit_arithmetic::pool::max2;
 use lowbit_arithmetic::{
     AddRescale, Affine, Rounding, dequantize, dequantize_wide, elementary, quantize, requantize, round_f64,
@@ -105,6 +105,47 @@ fn pairs_of_words_at_the_edges() {
             let mut expected = vec![9; n + 3];
             (0..n).for_each(|i| expected[i] = product(i32::from(a[i]), i32::from(b[i]), &how) as u16);
             assert_eq!(expected, y, "{} {n} {how:?}", row.name);
+        }
+    }
+}
+
+/// Every pair of multipliers and every shift at the edges, and bytes whose sums and differences are small, large or cancel
+/// each other.
+#[test]
+fn sums_of_bytes_at_the_edges() {
+    let random = &mut Random(29);
+    let rows: Vec<_> = runnable(elementwise::QADD).collect();
+    let rescales = EDGE_MULTIPLIERS.iter().flat_map(|m1| {
+        EDGE_MULTIPLIERS.iter().flat_map(move |m2| {
+            EDGE_SHIFTS.iter().map(move |shift| AddRescale::Fixed { m1: *m1, m2: *m2, shift: *shift })
+        })
+    });
+    for rescale in rescales {
+        let n = 1 + random.below(70);
+        let mut bytes = |n: usize| -> Vec<u8> {
+            (0..n)
+                .map(|_| match random.below(3) {
+                    0 => random.pick(&[0, 1, 2, 127, 128, 129, 254, 255]),
+                    1 => 128 + random.below(5) as u8,
+                    _ => random.next() as u8,
+                })
+                .collect()
+        };
+        let (a, b) = (bytes(n + SLACK), bytes(n + SLACK));
+        let zero = |random: &mut Random| random.pick(&[0, 128, 130, 255]);
+        let (z1, z2) = (zero(random), zero(random));
+        // The one that sums in 32 bits are rounded by, and another.
+        for rounding in [Rounding::HalfUp, random.rounding(Rounding::HalfEven)] {
+            let (zero_point, lo, hi) = random.range(255);
+            let how = AddParams { rescale, rounding, z1, z2, zero_point, lo, hi };
+            for row in &rows {
+                let mut y = vec![9; n + 3];
+                // SAFETY: as above.
+                unsafe { (row.run)(n, a.as_ptr(), b.as_ptr(), y.as_mut_ptr(), &how) };
+                let mut expected = vec![9; n + 3];
+                (0..n).for_each(|i| expected[i] = sum(i32::from(a[i]), i32::from(b[i]), &how) as u8);
+                assert_eq!(expected, y, "{} {n} {how:?}", row.name);
+            }
         }
     }
 }
