@@ -52,12 +52,12 @@ pub struct Timed {
 /// contests there are, and how many are done.
 ///
 /// # Errors
-/// No kernel's name has the part.
+/// No kernel's name has the part, or there is no memory for what is timed.
 pub fn contests(isa: Isa, only: &str, mut watch: impl FnMut(usize, usize)) -> Result<Contests> {
     let allowed = Allowed::of(isa);
     let mut all: Vec<Contest> = Vec::new();
     for (_, make) in GROUPS {
-        all.extend(make(&allowed)?);
+        all.extend(make(&allowed));
     }
     let chosen: Vec<&Contest> = all.iter().filter(|c| c.kernels().any(|name| name.contains(only))).collect();
     if chosen.is_empty() {
@@ -71,11 +71,11 @@ pub fn contests(isa: Isa, only: &str, mut watch: impl FnMut(usize, usize)) -> Re
     }
     watch(chosen.len(), 0);
     let run = |(i, contest): (usize, &&Contest)| {
-        let case = Case::of(contest.run());
+        let case = Case::of(contest.run()?);
         watch(chosen.len(), i + 1);
-        case
+        Ok(case)
     };
-    let contests: Vec<Case> = chosen.iter().enumerate().map(run).collect();
+    let contests: Vec<Case> = chosen.iter().enumerate().map(run).collect::<Result<_>>()?;
     Ok(Contests { cpu: cpu_name(), isa: isa.name, right: contests.iter().all(|c| c.right), contests })
 }
 

@@ -20,12 +20,8 @@ const AFFINE: Affine = Affine { scale: 0.02, zero_point: 3, qmin: 0, qmax: 255 }
 const AFFINE16: Affine = Affine { scale: 0.0002, zero_point: 3, qmin: 0, qmax: 65535 };
 
 /// All tables of integers but those of layers.
-pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
-    let mut all = pairs(allowed)?;
-    all.extend(edges(allowed)?);
-    all.extend(any(allowed)?);
-    all.extend(pools(allowed)?);
-    Ok(all)
+pub fn contests(allowed: &Allowed) -> Vec<Contest> {
+    [pairs(allowed), edges(allowed), any(allowed), pools(allowed)].into_iter().flatten().collect()
 }
 
 fn words(n: usize) -> Result<Numbers<u16>> {
@@ -37,7 +33,7 @@ fn accumulators(n: usize) -> Result<Numbers<i32>> {
 }
 
 /// Sums, products and tables.
-fn pairs(allowed: &Allowed) -> Result<Vec<Contest>> {
+fn pairs(allowed: &Allowed) -> Vec<Contest> {
     let rescale = AddRescale::Fixed { m1: 1 << 30, m2: 1 << 29, shift: 31 };
     let fixed = AddParams { rescale, rounding: Rounding::HalfUp, ..SUM };
     let mut all = Vec::new();
@@ -48,12 +44,12 @@ fn pairs(allowed: &Allowed) -> Result<Vec<Contest>> {
             WORK,
             elementwise::QADD,
             |_| true,
-            |row| {
+            move |row| {
                 let (a, b, y) = (bytes(RUN)?, bytes(RUN)?, bytes(RUN)?);
                 // SAFETY: rows enter only what the CPU can run, and the runs have their elements; so below.
                 Ok(Box::new(move || unsafe { (row.run)(RUN, a.ptr(), b.ptr(), y.out(), black_box(&sum)) }))
             },
-        )?);
+        ));
         let sum = AddParams { hi: 65535, ..sum };
         all.push(Contest::of(
             allowed,
@@ -61,12 +57,12 @@ fn pairs(allowed: &Allowed) -> Result<Vec<Contest>> {
             WORK,
             elementwise::QADD16,
             |_| true,
-            |row| {
+            move |row| {
                 let (a, b, y) = (words(RUN)?, words(RUN)?, words(RUN)?);
                 // SAFETY: as above.
                 Ok(Box::new(move || unsafe { (row.run)(RUN, a.ptr(), b.ptr(), y.out(), black_box(&sum)) }))
             },
-        )?);
+        ));
     }
     all.push(Contest::of(
         allowed,
@@ -79,7 +75,7 @@ fn pairs(allowed: &Allowed) -> Result<Vec<Contest>> {
             // SAFETY: as above.
             Ok(Box::new(move || unsafe { (row.run)(RUN, a.ptr(), b.ptr(), y.out(), black_box(&PRODUCT)) }))
         },
-    )?);
+    ));
     all.push(Contest::of(
         allowed,
         "u16 product".into(),
@@ -92,7 +88,7 @@ fn pairs(allowed: &Allowed) -> Result<Vec<Contest>> {
             // SAFETY: as above.
             Ok(Box::new(move || unsafe { (row.run)(RUN, a.ptr(), b.ptr(), y.out(), black_box(&product)) }))
         },
-    )?);
+    ));
     all.push(Contest::of(
         allowed,
         "u8 table".into(),
@@ -104,7 +100,7 @@ fn pairs(allowed: &Allowed) -> Result<Vec<Contest>> {
             // SAFETY: as above; the table has an entry for each byte.
             Ok(Box::new(move || unsafe { (row.run)(black_box(RUN), x.ptr(), table.ptr(), y.out()) }))
         },
-    )?);
+    ));
     all.push(Contest::of(
         allowed,
         "u16 table".into(),
@@ -116,12 +112,12 @@ fn pairs(allowed: &Allowed) -> Result<Vec<Contest>> {
             // SAFETY: as above; the table has an entry for each 16 bits.
             Ok(Box::new(move || unsafe { (row.run)(black_box(RUN), x.ptr(), table.ptr(), y.out()) }))
         },
-    )?);
-    Ok(all)
+    ));
+    all
 }
 
 /// Between floats and integers, and from accumulators.
-fn edges(allowed: &Allowed) -> Result<Vec<Contest>> {
+fn edges(allowed: &Allowed) -> Vec<Contest> {
     let scales = || Numbers::of(RUN, |i| 0.01 + i as f32 * 1e-6);
     let mut all = vec![
         Contest::of(
@@ -135,7 +131,7 @@ fn edges(allowed: &Allowed) -> Result<Vec<Contest>> {
                 // SAFETY: as above.
                 Ok(Box::new(move || unsafe { (row.run)(RUN, x.ptr(), y.out(), black_box(&AFFINE)) }))
             },
-        )?,
+        ),
         Contest::of(
             allowed,
             "quantize to u16".into(),
@@ -147,7 +143,7 @@ fn edges(allowed: &Allowed) -> Result<Vec<Contest>> {
                 // SAFETY: as above.
                 Ok(Box::new(move || unsafe { (row.run)(RUN, x.ptr(), y.out(), black_box(&AFFINE16)) }))
             },
-        )?,
+        ),
         Contest::of(
             allowed,
             "dequantize u8".into(),
@@ -159,7 +155,7 @@ fn edges(allowed: &Allowed) -> Result<Vec<Contest>> {
                 // SAFETY: as above.
                 Ok(Box::new(move || unsafe { (row.run)(RUN, x.ptr(), y.out(), black_box(&AFFINE)) }))
             },
-        )?,
+        ),
         Contest::of(
             allowed,
             "dequantize u16".into(),
@@ -171,31 +167,31 @@ fn edges(allowed: &Allowed) -> Result<Vec<Contest>> {
                 // SAFETY: as above.
                 Ok(Box::new(move || unsafe { (row.run)(RUN, x.ptr(), y.out(), black_box(&AFFINE16)) }))
             },
-        )?,
+        ),
         Contest::of(
             allowed,
             "dequantize i32".into(),
             WORK,
             elementwise::DEQUANTIZE_ACC,
             |_| true,
-            |row| {
+            move |row| {
                 let (x, scale, y) = (accumulators(RUN)?, scales()?, floats(RUN)?);
                 // SAFETY: as above.
                 Ok(Box::new(move || unsafe { (row.run)(black_box(RUN), x.ptr(), scale.ptr(), 1, y.out()) }))
             },
-        )?,
+        ),
         Contest::of(
             allowed,
             "dequantize i64".into(),
             WORK,
             elementwise::DEQUANTIZE_WIDE,
             |_| true,
-            |row| {
+            move |row| {
                 let (x, scale, y) = (Numbers::of(RUN, |i| i as i64)?, scales()?, floats(RUN)?);
                 // SAFETY: as above.
                 Ok(Box::new(move || unsafe { (row.run)(black_box(RUN), x.ptr(), scale.ptr(), 1, y.out()) }))
             },
-        )?,
+        ),
     ];
     for method in [Method::Float32, Method::Fixed, Method::Shift] {
         let case = format!("requantize i32 to u8, {}", method.name());
@@ -205,18 +201,18 @@ fn edges(allowed: &Allowed) -> Result<Vec<Contest>> {
             WORK,
             elementwise::REQUANT_ACC,
             |_| true,
-            |row| {
+            move |row| {
                 let (x, y, by) = (accumulators(RUN)?, bytes(RUN)?, Multipliers::of(method, RUN)?);
                 // SAFETY: as above.
                 Ok(Box::new(move || unsafe { (row.run)(RUN, x.ptr(), y.out(), black_box(&by.requant(255))) }))
             },
-        )?);
+        ));
     }
-    Ok(all)
+    all
 }
 
 /// The tables of any rounding.
-fn any(allowed: &Allowed) -> Result<Vec<Contest>> {
+fn any(allowed: &Allowed) -> Vec<Contest> {
     let rounding = Rounding::HalfAway;
     let requant = Contest::of(
         allowed,
@@ -224,7 +220,7 @@ fn any(allowed: &Allowed) -> Result<Vec<Contest>> {
         WORK,
         elementwise::REQUANT_ANY,
         |_| true,
-        |row| {
+        move |row| {
             let (x, y) = (accumulators(RUN)?, bytes(RUN)?);
             Ok(Box::new(move || {
                 let args = RequantAny {
@@ -252,7 +248,7 @@ fn any(allowed: &Allowed) -> Result<Vec<Contest>> {
         WORK,
         elementwise::QUANTIZE_ANY,
         |_| true,
-        |row| {
+        move |row| {
             let (x, y) = (floats(RUN)?, bytes(RUN)?);
             Ok(Box::new(move || {
                 let y = Stored::U8(y.out());
@@ -268,7 +264,7 @@ fn any(allowed: &Allowed) -> Result<Vec<Contest>> {
         WORK,
         elementwise::PAIR_ANY,
         |_| true,
-        |row| {
+        move |row| {
             let (a, b, y) = (bytes(RUN)?, bytes(RUN)?, bytes(RUN)?);
             let how = Pair::Add(AddParams { rounding, ..SUM });
             Ok(Box::new(move || {
@@ -278,14 +274,14 @@ fn any(allowed: &Allowed) -> Result<Vec<Contest>> {
             }))
         },
     );
-    [requant, quantize, pair].into_iter().collect()
+    vec![requant, quantize, pair]
 }
 
 /// Channels of a pool.
 const CHANNELS: usize = 256;
 
 /// Maxima and averages.
-fn pools(allowed: &Allowed) -> Result<Vec<Contest>> {
+fn pools(allowed: &Allowed) -> Vec<Contest> {
     let average = AvgAny {
         channels: CHANNELS,
         taps: 49,
@@ -298,18 +294,18 @@ fn pools(allowed: &Allowed) -> Result<Vec<Contest>> {
     };
     let work = |taps: usize| (taps * CHANNELS, Unit::Elements);
     let of = |what: &str, taps: usize| format!("{what} of {taps}, {CHANNELS} channels");
-    Ok(vec![
-        maximum(allowed, of("u8 maximum", 9), pool::MAX_U8)?,
-        maximum(allowed, of("u16 maximum", 9), pool::MAX_U16)?,
-        averages(allowed, of("u8 average", 49), pool::AVG_U8, AVERAGE)?,
-        averages(allowed, of("u16 average", 49), pool::AVG_U16, QAverage { hi: 65535, ..AVERAGE })?,
+    vec![
+        maximum(allowed, of("u8 maximum", 9), pool::MAX_U8),
+        maximum(allowed, of("u16 maximum", 9), pool::MAX_U16),
+        averages(allowed, of("u8 average", 49), pool::AVG_U8, AVERAGE),
+        averages(allowed, of("u16 average", 49), pool::AVG_U16, QAverage { hi: 65535, ..AVERAGE }),
         Contest::of(
             allowed,
             of("average, any rounding,", 49),
             work(49),
             pool::AVG_ANY,
             |_| true,
-            |row| {
+            move |row| {
                 let (x, y) = (bytes(CHANNELS)?, bytes(CHANNELS)?);
                 let taps = vec![x.ptr(); 49];
                 Ok(Box::new(move || {
@@ -319,15 +315,15 @@ fn pools(allowed: &Allowed) -> Result<Vec<Contest>> {
                     unsafe { (row.run)(black_box(&args)) };
                 }))
             },
-        )?,
-    ])
+        ),
+    ]
 }
 
 fn maximum<T: Copy + From<u8> + 'static>(
     allowed: &Allowed,
     case: String,
     table: &'static [lowbit_kernels::Kernel<pool::MaxFn<T>>],
-) -> Result<Contest> {
+) -> Contest {
     Contest::of(
         allowed,
         case,
@@ -347,10 +343,10 @@ fn averages<T: Copy + From<u8> + 'static>(
     case: String,
     table: &'static [Average<T>],
     by: QAverage,
-) -> Result<Contest> {
+) -> Contest {
     // The sum of 49 words of 16 bits.
     let fits = |row: &Average<T>| row.sum_bits >= 24;
-    Contest::of(allowed, case, (49 * CHANNELS, Unit::Elements), table, fits, |row| {
+    Contest::of(allowed, case, (49 * CHANNELS, Unit::Elements), table, fits, move |row| {
         let pixels = Pixels::of(49)?;
         // SAFETY: as above.
         Ok(Box::new(move || unsafe { (row.run)(black_box(&pixels.args()), &by) }))

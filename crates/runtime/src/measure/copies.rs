@@ -1,7 +1,6 @@
 //! What moves data.
 
 use super::{Allowed, Contest, Unit, bytes};
-use lowbit_ir::Result;
 use lowbit_kernels::copy;
 
 /// Transpositions: bytes an element, rows, columns.
@@ -9,7 +8,7 @@ const MATRICES: [(usize, usize, usize); 7] =
     [(1, 128, 128), (4, 128, 128), (2, 128, 128), (4, 3, 1024), (1, 3, 1024), (4, 1024, 3), (1, 64, 49)];
 
 /// Transpositions of matrices.
-pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
+pub fn contests(allowed: &Allowed) -> Vec<Contest> {
     let transpose = |(size, height, width): (usize, usize, usize)| {
         let case = format!("transpose {height}x{width} of {size} bytes");
         Contest::of(
@@ -18,7 +17,7 @@ pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
             (height * width, Unit::Elements),
             copy::TRANSPOSE,
             |_| true,
-            |row| {
+            move |row| {
                 let (x, y) = (bytes(size * height * width)?, bytes(size * height * width)?);
                 // SAFETY: rows enter only what the CPU can run; both matrices have their bytes.
                 Ok(Box::new(move || unsafe {

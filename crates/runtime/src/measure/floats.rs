@@ -2,7 +2,6 @@
 
 use super::layers::{Layer, channels, products};
 use super::{Allowed, Contest, Numbers, Unit, floats};
-use lowbit_ir::Result;
 use lowbit_kernels::elementwise::{BinaryFn, UnaryFn};
 use lowbit_kernels::requant::FloatEpilogue;
 use lowbit_kernels::{dwconv, elementwise, gemm, pool, rows};
@@ -19,7 +18,8 @@ const BINARY: [BinaryFn; 3] = [BinaryFn::Add, BinaryFn::Max, BinaryFn::Pow];
 const RUN: usize = 2048;
 
 /// All tables of floats.
-pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
+pub fn contests(allowed: &Allowed) -> Vec<Contest> {
+    let here = *allowed;
     let full = FULL.iter().map(|layer| {
         let case = format!("f32, {}", layer.name());
         Contest::of(
@@ -28,7 +28,9 @@ pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
             layer.macs(),
             gemm::F32,
             |row| (row.suits)(layer.sizes()),
-            |row| products(allowed, row, layer, 4, floats(layer.input())?, (|i| i as f32, |i| i as f32), |_, _| STORED),
+            move |row| {
+                products(&here, row, layer, 4, floats(layer.input())?, (|i| i as f32, |i| i as f32), |_, _| STORED)
+            },
         )
     });
     let by_channel = DEPTHWISE.iter().map(|layer| {
@@ -39,7 +41,7 @@ pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
             layer.macs(),
             dwconv::F32,
             |_| true,
-            |row| channels(row, layer, 4, floats(layer.input())?, (|i| i as f32, |i| i as f32), |_, _| STORED),
+            move |row| channels(row, layer, 4, floats(layer.input())?, (|i| i as f32, |i| i as f32), |_, _| STORED),
         )
     });
     full.chain(by_channel).chain(elements(allowed)).chain(by_rows(allowed)).chain(pools(allowed)).collect()
@@ -47,7 +49,7 @@ pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
 
 const STORED: FloatEpilogue = FloatEpilogue { clamp: (0.0, 6.0), add: None };
 
-fn elements(allowed: &Allowed) -> impl Iterator<Item = Result<Contest>> {
+fn elements(allowed: &Allowed) -> impl Iterator<Item = Contest> {
     let work = (RUN, Unit::Elements);
     let unary = UNARY.map(|f| {
         Contest::of(
@@ -56,7 +58,7 @@ fn elements(allowed: &Allowed) -> impl Iterator<Item = Result<Contest>> {
             work,
             elementwise::UNARY,
             |_| true,
-            |row| {
+            move |row| {
                 let (x, y) = (floats(RUN)?, floats(RUN)?);
                 // SAFETY: rows enter only what the CPU can run, and the runs have their elements; so below.
                 Ok(Box::new(move || unsafe { (row.run)(black_box(f), RUN, x.ptr(), y.out()) }))
@@ -70,7 +72,7 @@ fn elements(allowed: &Allowed) -> impl Iterator<Item = Result<Contest>> {
             work,
             elementwise::BINARY,
             |_| true,
-            |row| {
+            move |row| {
                 let (a, b, y) = (floats(RUN)?, floats(RUN)?, floats(RUN)?);
                 // SAFETY: as above.
                 Ok(Box::new(move || unsafe { (row.run)(black_box(f), RUN, a.ptr(), 1, b.ptr(), 1, y.out()) }))
@@ -92,7 +94,7 @@ fn elements(allowed: &Allowed) -> impl Iterator<Item = Result<Contest>> {
     unary.into_iter().chain(binary).chain([clamp])
 }
 
-fn by_rows(allowed: &Allowed) -> impl Iterator<Item = Result<Contest>> {
+fn by_rows(allowed: &Allowed) -> impl Iterator<Item = Contest> {
     [128usize, 384].into_iter().flat_map(move |n| {
         let work = (n, Unit::Elements);
         let softmax = Contest::of(
@@ -101,7 +103,7 @@ fn by_rows(allowed: &Allowed) -> impl Iterator<Item = Result<Contest>> {
             work,
             rows::SOFTMAX,
             |_| true,
-            |row| {
+            move |row| {
                 let (x, y) = (floats(n)?, floats(n)?);
                 // SAFETY: as above.
                 Ok(Box::new(move || unsafe { (row.run)(black_box(n), x.ptr(), y.out()) }))
@@ -113,7 +115,7 @@ fn by_rows(allowed: &Allowed) -> impl Iterator<Item = Result<Contest>> {
             work,
             rows::LAYER_NORM,
             |_| true,
-            |row| {
+            move |row| {
                 let (x, scale, bias, y) = (floats(n)?, floats(n)?, floats(n)?, floats(n)?);
                 // SAFETY: as above.
                 Ok(Box::new(move || unsafe {
@@ -125,7 +127,7 @@ fn by_rows(allowed: &Allowed) -> impl Iterator<Item = Result<Contest>> {
     })
 }
 
-fn pools(allowed: &Allowed) -> [Result<Contest>; 2] {
+fn pools(allowed: &Allowed) -> [Contest; 2] {
     let (channels, taps) = (256, 9);
     let args = move |pixels: &[*const f32], y: &Numbers<f32>| pool::Args {
         channels,
@@ -139,7 +141,7 @@ fn pools(allowed: &Allowed) -> [Result<Contest>; 2] {
         (taps * channels, Unit::Elements),
         pool::MAX_F32,
         |_| true,
-        |row| {
+        move |row| {
             let (x, y) = (floats(channels)?, floats(channels)?);
             let pixels = vec![x.ptr(); taps];
             Ok(Box::new(move || {
@@ -155,7 +157,7 @@ fn pools(allowed: &Allowed) -> [Result<Contest>; 2] {
         (49 * channels, Unit::Elements),
         pool::AVG_F32,
         |_| true,
-        |row| {
+        move |row| {
             let (x, y) = (floats(channels)?, floats(channels)?);
             let pixels = vec![x.ptr(); 49];
             Ok(Box::new(move || {

@@ -75,6 +75,9 @@ static DEPTHWISE: &[Layer] = &[
     depthwise(5, 1, 128, 14),
 ];
 
+/// Those whose accumulators are stored.
+static ACCUMULATORS: &[Layer] = &[dense(512, 1000), dense(64, 10), layer(1, 1, 64, 64, 16)];
+
 impl Layer {
     pub const fn plain(channels: usize, outputs: usize, kernel: usize) -> Layer {
         layer(kernel, 1, channels, outputs, 14)
@@ -139,7 +142,7 @@ impl Layer {
 }
 
 /// Layers with the default requantize, some with the others, and those whose accumulators are stored.
-pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
+pub fn contests(allowed: &Allowed) -> Vec<Contest> {
     let ways = |layer: &'static Layer| {
         let others = matches!(layer.width, 56 | 112) && matches!(layer.shape.channels, 16 | 64 | 144);
         let methods = if others { &[Method::Float32, Method::Fixed, Method::Shift][..] } else { &[Method::Float32] };
@@ -147,12 +150,12 @@ pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
     };
     let full = FULL.iter().flat_map(ways).map(|(layer, method)| full(allowed, layer, method));
     let depthwise = DEPTHWISE.iter().flat_map(ways).map(|(layer, method)| by_channel(allowed, layer, method));
-    let accumulators = [dense(512, 1000), dense(64, 10), layer(1, 1, 64, 64, 16)];
-    let accumulators = accumulators.iter().map(|layer| {
+    let here = *allowed;
+    let accumulators = ACCUMULATORS.iter().map(|layer| {
         let case = format!("{}, accumulators", layer.name());
         let fits = |row: &gemm::QGemm| (row.suits)(layer.sizes());
-        Contest::of(allowed, case, layer.macs(), gemm::Q8, fits, |row| {
-            products(allowed, row, layer, 4, bytes(layer.input())?, (|i| i as i8, |i| i as i32), |_, _| {
+        Contest::of(allowed, case, layer.macs(), gemm::Q8, fits, move |row| {
+            products(&here, row, layer, 4, bytes(layer.input())?, (|i| i as i8, |i| i as i32), |_, _| {
                 Epilogue::Accumulator
             })
         })
@@ -161,38 +164,39 @@ pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
 }
 
 /// Stored bytes: rows of `gemm`, and those of `rowconv` that are said to be faster.
-fn full(allowed: &Allowed, layer: &'static Layer, method: Method) -> Result<Contest> {
+fn full(allowed: &Allowed, layer: &'static Layer, method: Method) -> Contest {
     let (work, unit) = layer.macs();
     let mut contest = Contest { case: case(layer, method), work, unit, entries: Vec::new() };
+    let here = *allowed;
     contest.enter(
         allowed,
         gemm::Q8,
         |_| true,
-        |row| {
+        move |row| {
             let epilogue = requantized(layer, method)?;
-            products(allowed, row, layer, 1, bytes(layer.input())?, (|i| i as i8, |i| i as i32), epilogue)
+            products(&here, row, layer, 1, bytes(layer.input())?, (|i| i as i8, |i| i as i32), epilogue)
         },
-    )?;
+    );
     let other = pick(gemm::Q8, allowed.features, |row| (row.suits)(layer.sizes()));
-    by_lines(&mut contest, allowed, layer, method, other)?;
-    Ok(contest)
+    by_lines(&mut contest, allowed, layer, method, other);
+    contest
 }
 
 /// Depthwise: rows of `dwconv`, and those of `rowconv` that are said to be faster.
-fn by_channel(allowed: &Allowed, layer: &'static Layer, method: Method) -> Result<Contest> {
+fn by_channel(allowed: &Allowed, layer: &'static Layer, method: Method) -> Contest {
     let (work, unit) = layer.macs();
     let mut contest = Contest { case: case(layer, method), work, unit, entries: Vec::new() };
     contest.enter(
         allowed,
         dwconv::Q8,
         |_| true,
-        |row| {
+        move |row| {
             let epilogue = requantized(layer, method)?;
             channels(row, layer, 1, bytes(layer.input())?, (|i| i as i8, |i| i as i32), epilogue)
         },
-    )?;
-    by_lines(&mut contest, allowed, layer, method, pick(dwconv::Q8, allowed.features, |_| true))?;
-    Ok(contest)
+    );
+    by_lines(&mut contest, allowed, layer, method, pick(dwconv::Q8, allowed.features, |_| true));
+    contest
 }
 
 fn case(layer: &Layer, method: Method) -> String {
@@ -209,14 +213,13 @@ fn by_lines<R: Row>(
     layer: &'static Layer,
     method: Method,
     other: Option<&'static R>,
-) -> Result<()> {
+) {
     let needs = other.map_or(Features::NONE, Row::needs);
     let beats = |row: &rowconv::QRow| row.beats(needs, &layer.shape, layer.width);
     // The scalar row is the reference of all, and no other need compute what it does not suit.
     let fits = |row: &rowconv::QRow| row.needs == Features::NONE || (row.suits)(&layer.shape);
-    contest.enter(allowed, rowconv::Q8, fits, |row| lines(row, layer, method))?;
+    contest.enter(allowed, rowconv::Q8, fits, move |row| lines(row, layer, method));
     contest.mark(pick(rowconv::Q8, allowed.features, beats).map(Row::name).or(other.map(Row::name)));
-    Ok(())
 }
 
 /// What is stored of a layer, as bytes: the epilogue of a tile that starts with a pixel and a channel.
@@ -379,7 +382,7 @@ const fn padded(shape: &Shape) -> usize {
 }
 
 /// Sums of what rows read.
-fn sums(allowed: &Allowed) -> Result<Contest> {
+fn sums(allowed: &Allowed) -> Contest {
     let layer = Layer::plain(64, 1, 3);
     let (taps, k, rows) = (layer.shape.taps(), layer.shape.channels, 12);
     let work = (rows * taps * k, Unit::Elements);
@@ -389,7 +392,7 @@ fn sums(allowed: &Allowed) -> Result<Contest> {
         work,
         gemm::SUMS,
         |_| true,
-        |row| {
+        move |row| {
             let (x, sums) = (bytes(layer.input())?, Numbers::of(rows.next_multiple_of(4), |_| 0i32)?);
             let pointers: Vec<*const u8> = (0..taps * rows).map(|i| x.ptr().wrapping_add(i / rows * k)).collect();
             Ok(Box::new(move || {
@@ -403,7 +406,7 @@ fn sums(allowed: &Allowed) -> Result<Contest> {
 }
 
 /// Planes of what rows read.
-fn split(allowed: &Allowed) -> Result<Contest> {
+fn split(allowed: &Allowed) -> Contest {
     let (count, n) = (3, 192);
     let case = format!("split {count} runs of {n}");
     Contest::of(
@@ -412,7 +415,7 @@ fn split(allowed: &Allowed) -> Result<Contest> {
         (count * n, Unit::Elements),
         gemm::SPLIT,
         |_| true,
-        |row| {
+        move |row| {
             let x: Numbers<u16> = Numbers::of(n, |i| (i * 373 % 65521) as u16)?;
             let planes: Numbers<u8> = Numbers::of(gemm::apart(count * n), |_| 0)?;
             let runs = vec![gemm::Run { x: x.ptr(), n }; count];

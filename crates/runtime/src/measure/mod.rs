@@ -5,7 +5,8 @@
 //! fastest: [`Found::is_right`].
 //!
 //! Rows take turns, and of many short trials the least time counts, so that other work on the machine disturbs little.
-//! Buffers are small enough to stay in the caches: it is the row that is timed, not the memory.
+//! Buffers are small enough to stay in the caches: it is the row that is timed, not the memory. They are made when a contest
+//! is run, so that a contest that nobody runs costs no more than its name.
 //!
 //! One file for each kind of work; [`GROUPS`] lists them.
 
@@ -22,9 +23,10 @@ use lowbit_ir::Result;
 use lowbit_kernels::requant::{AddParams, Requant, Scales};
 use lowbit_kernels::{Features, Row, SLACK, pick};
 use std::marker::PhantomData;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// The kinds of work: a name and what makes the contests.
+/// The kinds of work: a name and what lists the contests.
 pub static GROUPS: &[(&str, Make)] = &[
     ("layers", layers::contests),
     ("wide layers", wide::contests),
@@ -33,8 +35,8 @@ pub static GROUPS: &[(&str, Make)] = &[
     ("copies", copies::contests),
 ];
 
-/// Makes the contests of a group.
-type Make = fn(&Allowed) -> Result<Vec<Contest>>;
+/// Names the contests of a group.
+type Make = fn(&Allowed) -> Vec<Contest>;
 
 /// How much slower than the fastest row the picked one may be.
 pub const TOLERANCE: f64 = 1.05;
@@ -91,11 +93,11 @@ pub struct Contest {
     entries: Vec<Entry>,
 }
 
-/// A row that does the work when it is called.
+/// A row, and what makes its work.
 struct Entry {
     kernel: &'static str,
     picked: bool,
-    call: Call,
+    make: Box<dyn Fn() -> Result<Call>>,
 }
 
 /// Does the work once.
@@ -133,13 +135,13 @@ impl Contest {
         (work, unit): (usize, Unit),
         table: &'static [R],
         suits: impl Fn(&R) -> bool,
-        call: impl Fn(&'static R) -> Result<Call>,
-    ) -> Result<Contest> {
+        make: impl Fn(&'static R) -> Result<Call> + 'static,
+    ) -> Contest {
         let picked = pick(table, allowed.features, suits).map(Row::name);
         let mut contest = Contest { case, work, unit, entries: Vec::new() };
-        contest.enter(allowed, table, |_| true, call)?;
+        contest.enter(allowed, table, |_| true, make);
         contest.mark(picked);
-        Ok(contest)
+        contest
     }
 
     /// Adds the rows of a table that may run and fit.
@@ -148,12 +150,13 @@ impl Contest {
         allowed: &Allowed,
         table: &'static [R],
         fits: impl Fn(&R) -> bool,
-        call: impl Fn(&'static R) -> Result<Call>,
-    ) -> Result<()> {
+        make: impl Fn(&'static R) -> Result<Call> + 'static,
+    ) {
+        let make = Rc::new(make);
         for row in table.iter().filter(|row| allowed.features.has(row.needs()) && fits(row)) {
-            self.entries.push(Entry { kernel: row.name(), picked: false, call: call(row)? });
+            let make = make.clone();
+            self.entries.push(Entry { kernel: row.name(), picked: false, make: Box::new(move || make(row)) });
         }
-        Ok(())
     }
 
     /// Marks the row that a program would get.
@@ -167,23 +170,32 @@ impl Contest {
     }
 
     /// Times them.
-    pub fn run(&self) -> Found {
+    ///
+    /// # Errors
+    /// There is no memory for what they read and write.
+    pub fn run(&self) -> Result<Found> {
+        let calls = self.calls()?;
         let mut clocks: Vec<Clock> = self.entries.iter().map(|_| Clock::default()).collect();
-        let mut found = self.round(&mut clocks);
+        let mut found = self.round(&calls, &mut clocks);
         for _ in 0..APPEALS {
             if found.is_right() {
                 break;
             }
             clocks.iter_mut().for_each(Clock::again);
-            found = self.round(&mut clocks);
+            found = self.round(&calls, &mut clocks);
         }
-        found
+        Ok(found)
     }
 
-    fn round(&self, clocks: &mut [Clock]) -> Found {
+    /// The work of every row, with buffers of its own.
+    fn calls(&self) -> Result<Vec<Call>> {
+        self.entries.iter().map(|entry| (entry.make)()).collect()
+    }
+
+    fn round(&self, calls: &[Call], clocks: &mut [Clock]) -> Found {
         while clocks.iter().any(|c| !c.is_done()) {
-            for (clock, entry) in clocks.iter_mut().zip(&self.entries).filter(|(c, _)| !c.is_done()) {
-                clock.trial(&entry.call);
+            for (clock, call) in clocks.iter_mut().zip(calls).filter(|(c, _)| !c.is_done()) {
+                clock.trial(call);
             }
         }
         let timed = |(entry, clock): (&Entry, &Clock)| Timed {
@@ -360,14 +372,17 @@ const fn sum(method: Method) -> AddParams {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
     use std::collections::BTreeSet;
 
     #[test]
     fn every_row_that_may_run_is_timed_and_one_of_each_contest_is_picked() {
         for isa in Isa::available() {
             let allowed = Allowed::of(isa);
-            let contests: Vec<Contest> = GROUPS.iter().flat_map(|(_, make)| make(&allowed).unwrap()).collect();
+            let contests: Vec<Contest> = GROUPS.iter().flat_map(|(_, make)| make(&allowed)).collect();
             for contest in &contests {
+                let calls = contest.calls().unwrap();
+                assert_eq!(calls.len(), contest.entries.len(), "{}: {}", isa.name, contest.case);
                 let picked = contest.entries.iter().filter(|e| e.picked).count();
                 assert_eq!(picked, 1, "{}: {}", isa.name, contest.case);
             }
@@ -382,12 +397,38 @@ mod tests {
     #[test]
     fn a_slow_pick_is_found() {
         let pause = |micros| -> Call { Box::new(move || std::thread::sleep(Duration::from_micros(micros))) };
-        let entry = |kernel, picked, micros| Entry { kernel, picked, call: pause(micros) };
+        let entry = |kernel, picked, micros| Entry { kernel, picked, make: Box::new(move || Ok(pause(micros))) };
         let contest = |entries| Contest { case: "rest".into(), work: 1, unit: Unit::Elements, entries };
-        let found = contest(vec![entry("short", false, 50), entry("long", true, 2000)]).run();
+        let found = contest(vec![entry("short", false, 50), entry("long", true, 2000)]).run().unwrap();
         assert!(!found.is_right() && found.ratio().unwrap() > 2.0, "{found:?}");
-        let found = contest(vec![entry("short", true, 50), entry("long", false, 2000)]).run();
+        let found = contest(vec![entry("short", true, 50), entry("long", false, 2000)]).run().unwrap();
         assert!(found.is_right() && found.ratio() == Some(1.0), "{found:?}");
-        assert_eq!(contest(vec![entry("short", false, 50)]).run().ratio(), None);
+        assert_eq!(contest(vec![entry("short", false, 50)]).run().unwrap().ratio(), None);
+    }
+
+    #[test]
+    fn the_work_of_a_row_is_made_when_it_is_timed_and_not_before() {
+        let made = Rc::new(Cell::new(0));
+        let count = made.clone();
+        let allowed = Allowed::of(Isa::named("scalar").unwrap());
+        let table = lowbit_kernels::elementwise::TABLE8;
+        let work = (1, Unit::Elements);
+        let contest = Contest::of(
+            &allowed,
+            "rest".into(),
+            work,
+            table,
+            |_| true,
+            move |_| {
+                count.set(count.get() + 1);
+                Ok(Box::new(|| std::thread::sleep(Duration::from_micros(50))))
+            },
+        );
+        assert_eq!((contest.kernels().count(), made.get()), (1, 0));
+        contest.run().unwrap();
+        assert_eq!(made.get(), 1);
+        let refused = |_: &_| Err(lowbit_ir::Error::new("no memory"));
+        let contest = Contest::of(&allowed, "rest".into(), work, table, |_| true, refused);
+        assert!(contest.run().unwrap_err().to_string().contains("no memory"));
     }
 }

@@ -17,19 +17,19 @@ static FULL: &[Layer] = &[
 static DEPTHWISE: &[Layer] = &[Layer::depthwise(32), Layer::depthwise(144)];
 
 /// The three tables of `gemm` and those of `dwconv`.
-pub fn contests(allowed: &Allowed) -> Result<Vec<Contest>> {
+pub fn contests(allowed: &Allowed) -> Vec<Contest> {
     let mut all = Vec::new();
     for layer in FULL {
-        all.push(full(allowed, "u16 by i8", gemm::Q16, layer)?);
-        all.push(full(allowed, "u16 by i16", gemm::Q16_W16, layer)?);
-        all.push(full(allowed, "u8 by i16", gemm::Q8_W16, layer)?);
+        all.push(full(allowed, "u16 by i8", gemm::Q16, layer));
+        all.push(full(allowed, "u16 by i16", gemm::Q16_W16, layer));
+        all.push(full(allowed, "u8 by i16", gemm::Q8_W16, layer));
     }
     for layer in DEPTHWISE {
-        all.push(by_channel(allowed, "u16 by i8", dwconv::Q16, layer)?);
-        all.push(by_channel(allowed, "u16 by i16", dwconv::Q16_W16, layer)?);
-        all.push(by_channel(allowed, "u8 by i16", dwconv::Q8_W16, layer)?);
+        all.push(by_channel(allowed, "u16 by i8", dwconv::Q16, layer));
+        all.push(by_channel(allowed, "u16 by i16", dwconv::Q16_W16, layer));
+        all.push(by_channel(allowed, "u8 by i16", dwconv::Q8_W16, layer));
     }
-    Ok(all)
+    all
 }
 
 /// A row of `gemm` of these types.
@@ -37,29 +37,25 @@ type Full<X, W> = Gemm<Args<X, W, i64, u8, Epilogue16>>;
 /// A row of `dwconv` of these types.
 type ByChannel<X, W> = dwconv::Dw<dwconv::Args<X, W, i64, u8, Epilogue16>, W>;
 
-fn full<X, W>(allowed: &Allowed, types: &str, table: &'static [Full<X, W>], layer: &'static Layer) -> Result<Contest>
+fn full<X, W>(allowed: &Allowed, types: &str, table: &'static [Full<X, W>], layer: &'static Layer) -> Contest
 where
     X: Copy + From<u8> + 'static,
     W: Copy + From<i8> + 'static,
 {
+    let here = *allowed;
     Contest::of(
         allowed,
         format!("{types}, {}", layer.name()),
         layer.macs(),
         table,
         |row| (row.suits)(layer.sizes()),
-        |row| {
-            products(allowed, row, layer, 2, input(layer)?, (|i| W::from(i as i8), |i| i as i64), requantized(layer)?)
+        move |row| {
+            products(&here, row, layer, 2, input(layer)?, (|i| W::from(i as i8), |i| i as i64), requantized(layer)?)
         },
     )
 }
 
-fn by_channel<X, W>(
-    allowed: &Allowed,
-    types: &str,
-    table: &'static [ByChannel<X, W>],
-    layer: &'static Layer,
-) -> Result<Contest>
+fn by_channel<X, W>(allowed: &Allowed, types: &str, table: &'static [ByChannel<X, W>], layer: &'static Layer) -> Contest
 where
     X: Copy + From<u8> + 'static,
     W: Copy + From<i8> + 'static,
@@ -70,7 +66,7 @@ where
         layer.macs(),
         table,
         |_| true,
-        |row| channels(row, layer, 2, input(layer)?, (|i| W::from(i as i8), |i| i as i64), requantized(layer)?),
+        move |row| channels(row, layer, 2, input(layer)?, (|i| W::from(i as i8), |i| i as i64), requantized(layer)?),
     )
 }
 
