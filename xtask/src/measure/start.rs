@@ -211,3 +211,35 @@ fn rows(table: &mut Table, what: &str, cases: &[(String, Vec<String>)], found: &
 fn words(of: &[&Path]) -> Vec<String> {
     of.iter().map(|word| word.display().to_string()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_tell_medians_and_a_dash_for_what_was_not_found() {
+        let cases = ["lowbit", "other", "broken"].map(|name| (name.to_string(), Vec::new()));
+        let found = json!({
+            "lowbit": {"by_round": {"0": 3.04, "1": 1.0, "2": 9.0}, "peaks": {"0": 46.94, "1": 46.9, "2": 47.5}},
+            "other": {"by_round": {"1": 12.0}, "peaks": {}},
+            "broken": {"by_round": {}, "peaks": {}, "error": "no such file"},
+        });
+        let mut table = Table::new("start", &["what", "program", "ms", "MB"]);
+        rows(&mut table, &loading(), &cases, &found);
+        let what = "loading resnet18 and running it once";
+        let told = |cells: &str| format!("| {what} | {cells} |");
+        assert_eq!(table.rows(), ["lowbit | 3.0 | 46.9", "other | 12.0 | -", "broken | - | -"].map(told));
+    }
+
+    #[test]
+    fn every_row_of_the_page_has_its_place_in_the_order() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace");
+        let page = fs::read_to_string(root.join(PERFORMANCE)).unwrap();
+        let order = order();
+        let place = page.split("<!-- start -->").nth(1).and_then(|rest| rest.split("<!-- /start -->").next()).unwrap();
+        let rows = place.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| what |"));
+        let unknown: Vec<&str> =
+            rows.filter(|row| !order.iter().any(|o| row.starts_with(&format!("| {o} |")))).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+}

@@ -32,6 +32,12 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// Its rows.
+    #[cfg(test)]
+    pub fn rows(&self) -> &[String] {
+        &self.rows
+    }
+
     /// Puts it between the page's markers; of chosen models it is printed, since the page has all.
     pub fn write(&self, root: &Path, page: &str, names: &[&str]) -> Result<()> {
         if !names.is_empty() {
