@@ -12,7 +12,7 @@ use crate::requant::{Epilogue, Requant, Scales};
 use crate::x86::dot::{Dot, Words};
 use crate::x86::lanes8::Ymm;
 use crate::x86::rescale::Aim;
-use crate::x86::rescale8::{Bytes8, Fixed8, Float8, Joined8, Rescale8, Rounded8, Shift8, Wide8, store_bytes8};
+use crate::x86::rescale8::{Bytes8, Fixed8, Float8, Joined8, Rescale8, Rounded8, Shift8, Sum8, Wide8, store_bytes8};
 use crate::x86::unroll;
 use core::arch::x86_64::*;
 
@@ -317,7 +317,7 @@ unsafe fn requantized<const P: usize, S: Rescale8>(
         ];
         match &a.epilogue {
             Epilogue::RequantAdd(_, residual) => {
-                let joined = Joined8::new(how, &residual.add);
+                let joined = Joined8::new(how, &residual.add, Sum8::new(&residual.add));
                 let bytes = Bytes8::new(residual.add.zero_point, residual.add.lo, residual.add.hi);
                 blocks::<P>(a, first, w, sums, |pixel, acc| {
                     let row = |p: usize| residual.r.add(p.min(a.pixels - 1) * residual.r_stride + first);

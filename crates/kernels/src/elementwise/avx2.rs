@@ -6,7 +6,7 @@ use crate::requant::{AddParams, Requant, Scales};
 use crate::x86::lanes8::Ymm;
 use crate::x86::rescale::Aim;
 use crate::x86::rescale8::{
-    Bytes8, Fixed8, Float8, Rescale8, Rounded8, Shift8, Sum8, Wide8, bounded, store_bytes8, with_rescale8,
+    Add8, Bytes8, Fixed8, Float8, Rescale8, Rounded8, Shift8, Wide8, bounded, store_bytes8, with_rescale8, with_sum8,
 };
 use core::arch::x86_64::*;
 use lowbit_arithmetic::{Affine, Rounding, elementary};
@@ -27,18 +27,19 @@ unsafe fn widen(x: *const u8) -> __m256i {
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn add_u8(n: usize, a: *const u8, b: *const u8, y: *mut u8, how: &AddParams) {
     let bytes = Bytes8::new(how.zero_point, how.lo, how.hi);
-    let sum = Sum8::new(how);
     let (z1, z2) = (_mm256_set1_epi32(how.z1), _mm256_set1_epi32(how.z2));
-    for i in (0..n).step_by(32) {
-        // SAFETY: inputs are readable for 32 bytes from any element on, the output is written within n.
-        unsafe {
-            let part = |j: usize| {
-                let a = _mm256_sub_epi32(widen(a.add(i + 8 * j)), z1);
-                let b = _mm256_sub_epi32(widen(b.add(i + 8 * j)), z2);
-                sum.apply(a, b)
-            };
-            store_bytes8(y.add(i), n - i, bytes.pack(part(0), part(1), part(2), part(3)));
-        }
+    // SAFETY: inputs are readable for 32 bytes from any element on, the output is written within n.
+    unsafe {
+        with_sum8!(how, sum => {
+            for i in (0..n).step_by(32) {
+                let part = |j: usize| {
+                    let a = _mm256_sub_epi32(widen(a.add(i + 8 * j)), z1);
+                    let b = _mm256_sub_epi32(widen(b.add(i + 8 * j)), z2);
+                    sum.apply(a, b)
+                };
+                store_bytes8(y.add(i), n - i, bytes.pack(part(0), part(1), part(2), part(3)));
+            }
+        });
     }
 }
 

@@ -14,7 +14,7 @@ use crate::x86::dot::{Dot, Room, Words};
 use crate::x86::lanes8::Ymm;
 use crate::x86::rescale::Aim;
 use crate::x86::rescale8::{
-    Bytes8, Fixed8, Float8, Joined8, Rescale8, Rounded8, Shift8, Wide8, store_bytes8, store_ints8,
+    Bytes8, Fixed8, Float8, Joined8, Rescale8, Rounded8, Shift8, Wide8, store_bytes8, store_ints8, with_sum8,
 };
 use crate::x86::unroll;
 use core::arch::x86_64::*;
@@ -260,14 +260,16 @@ unsafe fn join<const R: usize, const V: usize>(
 ) {
     // SAFETY: the caller's promise; rows of the other tensor are readable for whole registers.
     unsafe {
-        let joined = Joined8::new(how, &residual.add);
-        for (r, acc) in acc.iter_mut().enumerate() {
-            let other = residual.r.add(r * residual.r_stride);
-            unroll!(V, v => {
-                let other = _mm256_cvtepu8_epi32(_mm_loadl_epi64(other.add(8 * v).cast()));
-                acc[v] = joined.apply(acc[v], other);
-            });
-        }
+        with_sum8!(&residual.add, sum => {
+            let joined = Joined8::new(how, &residual.add, sum);
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let other = residual.r.add(r * residual.r_stride);
+                unroll!(V, v => {
+                    let other = _mm256_cvtepu8_epi32(_mm_loadl_epi64(other.add(8 * v).cast()));
+                    acc[v] = joined.apply(acc[v], other);
+                });
+            }
+        });
         store(&acc, a, Bytes8::new(residual.add.zero_point, residual.add.lo, residual.add.hi));
     }
 }

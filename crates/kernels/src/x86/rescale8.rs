@@ -373,6 +373,93 @@ fn half_of(shift: [__m256i; 2]) -> [__m256i; 2] {
 }
 
 /// An addition of two tensors, for eight pairs.
+pub trait Add8: Copy {
+    /// The rescaled sums of operands without zero points: saturating i32 without zero point.
+    ///
+    /// # Safety
+    /// AVX2 and FMA are enabled.
+    unsafe fn apply(self, a: __m256i, b: __m256i) -> __m256i;
+}
+
+/// By float multipliers of which no product of a stored value is infinite, so that no sum is a NaN, rounded to the nearest:
+/// what [`Sum8`] does, without a question an element.
+#[derive(Clone, Copy)]
+pub struct FloatSum8 {
+    m1: __m256,
+    m2: __m256,
+    top: __m256,
+}
+
+impl FloatSum8 {
+    /// If the addition is of this kind.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    pub fn of(how: &AddParams) -> Option<FloatSum8> {
+        let AddRescale::Float32 { m1, m2 } = how.rescale else { return None };
+        let plain = m1 < 1e30 && m2 < 1e30 && how.rounding == Rounding::HalfEven;
+        let top = _mm256_set1_ps((how.hi - how.zero_point) as f32);
+        plain.then_some(FloatSum8 { m1: _mm256_set1_ps(m1), m2: _mm256_set1_ps(m2), top })
+    }
+}
+
+impl Add8 for FloatSum8 {
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn apply(self, a: __m256i, b: __m256i) -> __m256i {
+        let a = _mm256_mul_ps(_mm256_cvtepi32_ps(a), self.m1);
+        let b = _mm256_mul_ps(_mm256_cvtepi32_ps(b), self.m2);
+        _mm256_cvtps_epi32(_mm256_min_ps(_mm256_add_ps(a, b), self.top))
+    }
+}
+
+/// `AddRescale::Fixed` in 32 bits: see [`byte_sum`].
+#[derive(Clone, Copy)]
+pub struct ByteSum8 {
+    high: __m256i,
+    low: __m256i,
+    half: __m256i,
+    right: __m128i,
+}
+
+impl ByteSum8 {
+    /// If the addition is of this kind.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    pub fn of(how: &AddParams) -> Option<ByteSum8> {
+        let ByteSum { high, low, half, right } = byte_sum(how)?;
+        let all = |x: i32| _mm256_set1_epi32(x);
+        Some(ByteSum8 { high: all(high), low: all(low), half: all(half), right: _mm_cvtsi32_si128(right) })
+    }
+}
+
+impl Add8 for ByteSum8 {
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn apply(self, a: __m256i, b: __m256i) -> __m256i {
+        let pairs = _mm256_blend_epi16::<0xaa>(a, _mm256_slli_epi32::<16>(b));
+        let low = _mm256_srai_epi32::<16>(_mm256_madd_epi16(pairs, self.low));
+        let high = _mm256_add_epi32(_mm256_madd_epi16(pairs, self.high), self.half);
+        _mm256_sra_epi32(_mm256_add_epi32(high, low), self.right)
+    }
+}
+
+/// `with_sum8!(how, sum => body)`: the body with `sum`, the [`Add8`] of an addition.
+macro_rules! with_sum8 {
+    ($how:expr, $sum:ident => $body:expr) => {{
+        use $crate::x86::rescale8::{ByteSum8, FloatSum8, Sum8};
+        if let Some($sum) = FloatSum8::of($how) {
+            $body
+        } else if let Some($sum) = ByteSum8::of($how) {
+            $body
+        } else {
+            let $sum = Sum8::new($how);
+            $body
+        }
+    }};
+}
+pub(crate) use with_sum8;
+
+/// Any addition.
 #[derive(Clone, Copy)]
 pub enum Sum8 {
     /// `AddRescale::Float32`.
@@ -385,17 +472,6 @@ pub enum Sum8 {
         top: __m256,
         /// Any but the one by chance.
         rounding: Rounding,
-    },
-    /// `AddRescale::Fixed` in 32 bits: see [`byte_sum`].
-    Bytes {
-        /// As in [`ByteSum`], like the rest.
-        high: __m256i,
-        /// Lower words.
-        low: __m256i,
-        /// Half.
-        half: __m256i,
-        /// To the right.
-        right: __m128i,
     },
     /// `AddRescale::Fixed`.
     Fixed(FixedSum),
@@ -422,10 +498,6 @@ impl Sum8 {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     pub fn new(how: &AddParams) -> Self {
-        if let Some(ByteSum { high, low, half, right }) = byte_sum(how) {
-            let all = |x: i32| _mm256_set1_epi32(x);
-            return Sum8::Bytes { high: all(high), low: all(low), half: all(half), right: _mm_cvtsi32_si128(right) };
-        }
         match how.rescale {
             AddRescale::Float32 { m1, m2 } => Sum8::Float {
                 m1: _mm256_set1_ps(m1),
@@ -452,22 +524,17 @@ impl Sum8 {
             }
         }
     }
+}
 
-    /// The rescaled sums of operands without zero points: saturating i32 without zero point.
+impl Add8 for Sum8 {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    pub fn apply(self, a: __m256i, b: __m256i) -> __m256i {
+    unsafe fn apply(self, a: __m256i, b: __m256i) -> __m256i {
         match self {
             Sum8::Float { m1, m2, top, rounding } => {
                 let a = _mm256_mul_ps(_mm256_cvtepi32_ps(a), m1);
                 let b = _mm256_mul_ps(_mm256_cvtepi32_ps(b), m2);
                 bounded(_mm256_add_ps(a, b), top, rounding)
-            }
-            Sum8::Bytes { high, low, half, right } => {
-                let pairs = _mm256_blend_epi16::<0xaa>(a, _mm256_slli_epi32::<16>(b));
-                let low = _mm256_srai_epi32::<16>(_mm256_madd_epi16(pairs, low));
-                let high = _mm256_add_epi32(_mm256_madd_epi16(pairs, high), half);
-                _mm256_sra_epi32(_mm256_add_epi32(high, low), right)
             }
             Sum8::Fixed(by) => {
                 let of_even = |a, b| saturate(by.right.apply(_mm256_add_epi64(by.sums(a, b), by.half)));
@@ -502,25 +569,25 @@ pub fn bounded(x: __m256, top: __m256, rounding: Rounding) -> __m256i {
 
 /// Requantized accumulators joined by another tensor.
 #[derive(Clone, Copy)]
-pub struct Joined8 {
+pub struct Joined8<S> {
     lo: __m256i,
     hi: __m256i,
     offset: __m256i,
     z2: __m256i,
-    sum: Sum8,
+    sum: S,
 }
 
-impl Joined8 {
+impl<S: Add8> Joined8<S> {
     /// The parameters in registers.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    pub fn new(how: &Requant, add: &AddParams) -> Self {
+    pub fn new(how: &Requant, add: &AddParams, sum: S) -> Self {
         Joined8 {
             lo: _mm256_set1_epi32(how.lo - how.zero_point),
             hi: _mm256_set1_epi32(how.hi - how.zero_point),
             offset: _mm256_set1_epi32(how.zero_point - add.z1),
             z2: _mm256_set1_epi32(add.z2),
-            sum: Sum8::new(add),
+            sum,
         }
     }
 
@@ -530,7 +597,8 @@ impl Joined8 {
     pub fn apply(&self, rescaled: __m256i, r: __m256i) -> __m256i {
         // Bounded before the zero point is added, which so cannot overflow.
         let q = _mm256_min_epi32(_mm256_max_epi32(rescaled, self.lo), self.hi);
-        self.sum.apply(_mm256_add_epi32(q, self.offset), _mm256_sub_epi32(r, self.z2))
+        // SAFETY: what the sum needs is enabled.
+        unsafe { self.sum.apply(_mm256_add_epi32(q, self.offset), _mm256_sub_epi32(r, self.z2)) }
     }
 }
 
