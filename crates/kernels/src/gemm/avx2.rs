@@ -64,7 +64,7 @@ pub unsafe fn f32(a: &FArgs) {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn q8_tile<const R: usize, const V: usize>(a: &QArgs) {
     // SAFETY: the caller's promise, and AVX2 is enabled.
-    unsafe { finish(products::<Words, R, V>(a), a) }
+    unsafe { finish_here(products::<Words, R, V>(a), a) }
 }
 
 /// The sums of `R` rows by `V` vectors of channels of a tile of `MR` by `NR`.
@@ -214,6 +214,31 @@ pub unsafe fn finish<const R: usize, const V: usize>(mut acc: [[__m256i; V]; R],
             Epilogue::Requant(_) | Epilogue::Accumulator => {
                 store(&acc, a, Bytes8::new(how.zero_point, how.lo, how.hi));
             }
+        }
+    }
+}
+
+/// [`finish`] of what is most often wanted, float multipliers rounded as is usual and no other tensor, without leaving
+/// registers; anything else is left to it. For tiles of few products the way there is a good part of the time.
+///
+/// # Safety
+/// As [`finish`].
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub unsafe fn finish_here<const R: usize, const V: usize>(mut acc: [[__m256i; V]; R], a: &QArgs) {
+    // SAFETY: the caller's promise, passed on; multipliers have an entry for each channel of a panel.
+    unsafe {
+        match &a.epilogue {
+            Epilogue::Requant(how @ Requant { scales: Scales::Float32(m), .. }) if how.is_default() => {
+                let aim = Aim::of(how);
+                unroll!(V, v => {
+                    let m = _mm256_loadu_si256(m.add(8 * v).cast());
+                    let by = Float8::new(m, m, aim);
+                    unroll!(R, r => acc[r][v] = by.apply(acc[r][v]));
+                });
+                store(&acc, a, Bytes8::new(how.zero_point, how.lo, how.hi));
+            }
+            _ => finish(acc, a),
         }
     }
 }

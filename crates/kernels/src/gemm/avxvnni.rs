@@ -1,7 +1,7 @@
 //! The AVX-VNNI row: as AVX2's, but for the dot product.
 
 use super::QArgs;
-use super::avx2::{MR, NR, finish, products};
+use super::avx2::{MR, NR, finish_here, products};
 use crate::x86::dot::Bytes4;
 
 /// # Safety
@@ -26,5 +26,5 @@ pub unsafe fn q8(a: &QArgs) {
 #[target_feature(enable = "avx2,fma,avxvnni")]
 unsafe fn tile<const R: usize, const V: usize>(a: &QArgs) {
     // SAFETY: the caller's promise, and AVX-VNNI is enabled.
-    unsafe { finish(products::<Bytes4, R, V>(a), a) }
+    unsafe { finish_here(products::<Bytes4, R, V>(a), a) }
 }

@@ -7,8 +7,9 @@
 //! The tile is 6 pixels by 16 channels: 12 accumulators, 2 registers of weights, one of pixels and one of products fit the
 //! 16 registers. A step multiplies pairs of words. Weights stay bytes in memory, as words they would be twice as many to
 //! fetch. Panels of channels are the outer loop: a panel is widened to the scratch too, read again for every block of
-//! pixels, and stays in the nearest cache, lines in the next one. For few blocks its bytes are widened as they are loaded,
-//! which is one instruction in thirteen.
+//! pixels, and stays in the nearest cache, lines in the next one. Where all panels are few bytes they are widened at once,
+//! and the outer loop is one of stretches of pixels, whose outputs stay in the nearest cache until they have all channels.
+//! For few blocks the bytes of a panel are widened as they are loaded, which is one instruction in thirteen.
 
 use super::scalar::window_sums;
 use super::{Pace, QArgs, Shape};
@@ -67,12 +68,24 @@ fn line_words(shape: &Shape, pixels: usize) -> usize {
 const WORDS: usize = 16;
 /// Blocks of pixels for more of which a panel is widened in memory.
 const BLOCKS: usize = 2;
+/// Bytes of all panels as words, with more of which one is held at a time.
+const HELD: usize = 24 << 10;
+/// Pixels of a stretch.
+const STRETCH: usize = 8 * MR;
 
-/// Bytes of a panel and of lines as words, and of the sums of what each pixel reads.
+/// Panels that are held as words: all, or one.
+fn held(shape: &Shape) -> usize {
+    let panels = shape.outputs.div_ceil(NR);
+    if panels.saturating_mul(panel_bytes(shape)) <= HELD / 2 { panels } else { 1 }
+}
+
+/// Bytes of the panels that are held and of lines as words, and of the sums of what each pixel reads.
 pub fn scratch(shape: &Shape, lines: usize, pixels: usize) -> usize {
     let input = (lines.saturating_sub(1)).saturating_mul(shape.strides[0]).saturating_add(shape.kernel[0]);
     let words = input.saturating_mul(line_words(shape, pixels)).saturating_mul(2);
-    words.saturating_add(sums_bytes(lines, pixels)).saturating_add(panel_bytes(shape).saturating_mul(2))
+    words
+        .saturating_add(sums_bytes(lines, pixels))
+        .saturating_add(held(shape).saturating_mul(panel_bytes(shape)).saturating_mul(2))
 }
 
 /// Bytes of a sum for every pixel of a call.
@@ -104,45 +117,46 @@ pub unsafe fn run(a: &QArgs) {
     let shape = &a.shape;
     let (step, down, all) = (shape.step(), line_words(shape, a.pixels), a.lines * a.pixels);
     let lines = (a.lines - 1) * shape.strides[0] + shape.kernel[0];
-    let panel = panel_bytes(shape);
-    let widened = a.scratch.cast::<i16>();
-    let tiles = if all > BLOCKS * MR { &TILES[1] } else { &TILES[0] };
+    let (panel, held, wide) = (panel_bytes(shape), held(shape), all > BLOCKS * MR);
+    let (tiles, stretch) = (&TILES[usize::from(wide)], if held > 1 { STRETCH } else { all });
     // SAFETY: the caller's promise: lines may be read to the end of their last register, as there is slack behind them; the
-    // scratch has room for all lines as words and for a sum of every pixel; there are as many weights and biases as `pack`
-    // and the contract say, and outputs lie within the pixels and channels.
+    // scratch has room for the panels that are held and all lines as words and for a sum of every pixel; there are as many
+    // weights and biases as `pack` and the contract say, and outputs lie within the pixels and channels.
     unsafe {
-        let words = widened.add(panel).cast::<u16>();
+        let widened = a.scratch.cast::<i16>();
+        let words = widened.add(held * panel).cast::<u16>();
         widen_lines(a, lines, words);
-        let sums = words.add(lines * down).cast::<i32>();
-        let sums = sum_up(a, sums);
-        for channel in (a.first..a.last).step_by(NR) {
-            let cols = (a.last - channel).min(NR);
-            let mut w = a.w.add(channel / NR * panel);
-            if all > BLOCKS * MR {
-                widen_panel(w, panel, widened);
-                w = widened.cast::<i8>().cast_const();
-            }
-            let mut product = Product {
-                x: [words.cast_const(); MR],
-                rows: shape.kernel[0],
-                down,
-                pairs: pairs(shape),
-                w,
-                bias: a.bias.add(channel),
-            };
-            let mut end = End::new(a, channel, sums);
-            let (mut line, mut pixel) = (0, 0);
-            for first in (0..all).step_by(MR) {
-                let rows = (all - first).min(MR);
-                for x in product.x.iter_mut().take(rows) {
-                    *x = words.add(line * shape.strides[0] * down + pixel * step);
-                    pixel += 1;
-                    if pixel == a.pixels {
-                        (line, pixel) = (line + 1, 0);
+        let sums = sum_up(a, words.add(lines * down).cast());
+        let weights = a.w.add(a.first / NR * panel);
+        if wide && held > 1 {
+            widen_panels(weights, (a.last - a.first).div_ceil(NR) * panel, widened);
+        }
+        for from in (0..all).step_by(stretch) {
+            for (i, channel) in (a.first..a.last).step_by(NR).enumerate() {
+                let w = match (wide, held) {
+                    (false, _) => weights.add(i * panel),
+                    (true, 1) => {
+                        widen_panels(weights.add(i * panel), panel, widened);
+                        widened.cast::<i8>().cast_const()
                     }
-                }
-                if let Some(tile) = tiles.get(rows.wrapping_sub(1)).and_then(|tiles| tiles.get((cols - 1) / 8)) {
-                    tile(&product, end.at(first, rows));
+                    (true, _) => widened.add(i * panel).cast::<i8>().cast_const(),
+                };
+                let (rows, pairs, bias) = (shape.kernel[0], pairs(shape), a.bias.add(channel));
+                let mut product = Product { x: [words.cast_const(); MR], rows, down, pairs, w, bias };
+                let (mut end, cols) = (End::new(a, channel, sums), (a.last - channel).min(NR));
+                let (mut line, mut pixel) = (from / a.pixels, from % a.pixels);
+                for first in (from..all.min(from + stretch)).step_by(MR) {
+                    let rows = (all - first).min(MR);
+                    for x in product.x.iter_mut().take(rows) {
+                        *x = words.add(line * shape.strides[0] * down + pixel * step);
+                        pixel += 1;
+                        if pixel == a.pixels {
+                            (line, pixel) = (line + 1, 0);
+                        }
+                    }
+                    if let Some(tile) = tiles.get(rows.wrapping_sub(1)).and_then(|tiles| tiles.get((cols - 1) / 8)) {
+                        tile(&product, end.at(first, rows));
+                    }
                 }
             }
         }
@@ -236,12 +250,12 @@ unsafe fn widen_lines(a: &QArgs, lines: usize, words: *mut u16) {
     }
 }
 
-/// Widens a panel of weights, which is a multiple of [`NR`] bytes.
+/// Widens panels of weights, which are a multiple of [`NR`] bytes.
 ///
 /// # Safety
-/// The CPU has AVX2; the panel is readable, and there is room for it.
+/// The CPU has AVX2; the panels are readable, and there is room for them.
 #[target_feature(enable = "avx2")]
-unsafe fn widen_panel(w: *const i8, bytes: usize, words: *mut i16) {
+unsafe fn widen_panels(w: *const i8, bytes: usize, words: *mut i16) {
     for at in (0..bytes).step_by(WORDS) {
         // SAFETY: the caller's promise; a register of words is as many as a panel has channels.
         unsafe {
@@ -279,7 +293,7 @@ unsafe fn tile<const W: usize, const R: usize, const V: usize>(product: &Product
     unsafe {
         let mut acc = products::<W, R, V>(product);
         gemm::avx2::add_offsets(&mut acc, end);
-        gemm::avx2::finish(acc, end);
+        gemm::avx2::finish_here(acc, end);
     }
 }
 

@@ -327,6 +327,6 @@ unsafe fn store<const R: usize, const V: usize>(sums: *const i32, end: &gemm::QA
         let mut acc = [[_mm256_setzero_si256(); V]; R];
         unroll!(R, r => unroll!(V, v => acc[r][v] = _mm256_loadu_si256(sums.add(r * NR + 8 * v).cast())));
         gemm::avx2::add_offsets(&mut acc, end);
-        gemm::avx2::finish(acc, end);
+        gemm::avx2::finish_here(acc, end);
     }
 }
