@@ -24,5 +24,7 @@ pub mod rows;
 pub use add::AddRescale;
 pub use float::{fma, sqrt};
 pub use lanes::Lanes;
-pub use requant::{Affine, Method, Rescale, ScaleError, dequantize, dequantize_wide, quantize, requantize};
+pub use requant::{
+    Affine, Method, Rescale, ScaleError, dequantize, dequantize_wide, quantize, quantize_to_bytes, requantize,
+};
 pub use rounding::{Rounding, round, round_f64, round_to_integer, shift_right, shift_right_wide};

@@ -62,6 +62,30 @@ pub fn quantize(x: f32, to: &Affine, r: Rounding, index: u64) -> i32 {
     offset_and_clamp(q, to.zero_point, to.qmin, to.qmax)
 }
 
+/// [`quantize`] of many, in its lowest byte; `index` is that of the first.
+pub fn quantize_to_bytes(data: &[f32], to: &Affine, r: Rounding, index: u64, out: &mut [u8]) {
+    // Integers of so few bits are exact as floats, and so are their sums with each other.
+    const FEW: i32 = 1 << 20;
+    let few = -FEW..=FEW;
+    if r != Rounding::HalfEven || [to.zero_point, to.qmin, to.qmax].iter().any(|q| !few.contains(q)) {
+        let one = |(i, (out, x)): (u64, (&mut u8, &f32))| *out = quantize(*x, to, r, index.wrapping_add(i)) as u8;
+        return (0u64..).zip(out.iter_mut().zip(data)).for_each(one);
+    }
+    // Floats around this number are whole numbers, one apart, so that a sum with it is rounded half to even.
+    const WHOLE: f32 = (3 << 22) as f32;
+    let most = (2 * FEW) as f32;
+    for (out, x) in out.iter_mut().zip(data) {
+        let q = x / to.scale;
+        let q = if q.is_nan() { 0.0 } else { q };
+        // What is beyond is beyond the integers too, whatever the zero point.
+        let q = if q < -most { -most } else { q };
+        let q = if q > most { most } else { q };
+        let q = (q + WHOLE).to_bits() as i32 - WHOLE.to_bits() as i32 + to.zero_point;
+        let q = if q < to.qmin { to.qmin } else { q };
+        *out = (if q > to.qmax { to.qmax } else { q }) as u8;
+    }
+}
+
 /// The real number that q stands for: one conversion, one multiplication.
 #[inline]
 pub fn dequantize(q: i32, from: &Affine) -> f32 {

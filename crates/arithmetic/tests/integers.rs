@@ -3,8 +3,8 @@
 use lowbit_arithmetic::requant::{dequantize_wide, offset_and_clamp};
 use lowbit_arithmetic::rounding::hash;
 use lowbit_arithmetic::{
-    AddRescale, Affine, Method, Rescale, Rounding, ScaleError, dequantize, quantize, requantize, round, round_f64,
-    round_to_integer, shift_right, shift_right_wide,
+    AddRescale, Affine, Method, Rescale, Rounding, ScaleError, dequantize, quantize, quantize_to_bytes, requantize,
+    round, round_f64, round_to_integer, shift_right, shift_right_wide,
 };
 
 const ROUNDINGS: [Rounding; 6] = [
@@ -396,5 +396,35 @@ fn names_parse_back() {
     }
     for wrong in ["", "half", "stochastic(", "stochastic(-1)", "stochastic(1) "] {
         assert!(wrong.parse::<Rounding>().is_err());
+    }
+}
+
+#[test]
+fn many_are_quantized_like_one() {
+    let mut data: Vec<f32> = (-4000..4000).map(|i| i as f32 / 16.0).collect();
+    data.extend([
+        0.0,
+        -0.0,
+        f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::MAX,
+        f32::MIN,
+        1e-45,
+        8388607.5,
+        -2097152.5,
+    ]);
+    for (zero_point, qmin, qmax) in [(0, -128, 127), (3, 0, 255), (-128, -128, 127), (1 << 24, 0, 255), (7, 5, -5)] {
+        for scale in [1e-18, 0.1, 0.5, 1.0, 3.7, 1e18] {
+            let to = Affine { scale, zero_point, qmin, qmax };
+            for r in ROUNDINGS {
+                let mut bytes = vec![0; data.len()];
+                quantize_to_bytes(&data, &to, r, 5, &mut bytes);
+                for (i, (x, found)) in data.iter().zip(&bytes).enumerate() {
+                    let index = 5 + i as u64;
+                    assert_eq!(*found, quantize(*x, &to, r, index) as u8, "{x} as {to:?}, {r}");
+                }
+            }
+        }
     }
 }
