@@ -227,50 +227,79 @@ impl Row {
 
     /// Adds weights as they are stored, with their zero point.
     fn add<T: Stored>(&mut self, weights: &[T], zero: i32) {
-        let ends = weights.iter().copied().reduce(Ord::min).zip(weights.iter().copied().reduce(Ord::max));
-        let Some((least, greatest)) = ends else { return };
-        let centred = |w: T| i128::from(w.into()) - i128::from(zero);
-        let ends = (centred(least), centred(greatest));
-        self.ends = Some(self.ends.map_or(ends, |found| join(found, ends)));
         for chunk in weights.chunks(CHUNK) {
-            let (all, positive) = T::sums(chunk, zero);
-            self.positive += i128::from(positive);
-            self.negative += i128::from(all - positive);
+            let part = T::part(chunk, zero);
+            let ends = (i128::from(part.least), i128::from(part.greatest));
+            self.ends = Some(self.ends.map_or(ends, |found| join(found, ends)));
+            self.positive += i128::from(part.positive);
+            self.negative += i128::from(part.all - part.positive);
         }
     }
 }
 
-/// So many differences of bytes from a zero point that is one keep to 32 bits, and of 32 bits to 64.
-const CHUNK: usize = 1 << 16;
+/// So many differences of 32 bits keep to 64, and a part of them for every lane of bytes to 16.
+const CHUNK: usize = 1 << 10;
+
+/// What counts of some weights less their zero point.
+struct Part {
+    all: i64,
+    /// Sum of those above zero.
+    positive: i64,
+    least: i64,
+    greatest: i64,
+}
 
 /// How weights are stored.
-trait Stored: Copy + Ord + Into<i64> {
-    /// Sums of all the weights less their zero point, and of those above zero.
-    fn sums(chunk: &[Self], zero: i32) -> (i64, i64) {
-        let centred = chunk.iter().map(|w| (*w).into() - i64::from(zero));
-        centred.fold((0, 0), |(all, positive), w| (all + w, positive + w.max(0)))
+trait Stored: Copy + Into<i64> {
+    /// What counts of a chunk, which is not empty.
+    fn part(chunk: &[Self], zero: i32) -> Part {
+        let none = Part { all: 0, positive: 0, least: i64::MAX, greatest: i64::MIN };
+        chunk.iter().map(|w| (*w).into() - i64::from(zero)).fold(none, |part, w| Part {
+            all: part.all + w,
+            positive: part.positive + w.max(0),
+            least: part.least.min(w),
+            greatest: part.greatest.max(w),
+        })
     }
 }
 
 impl Stored for i64 {}
 
 impl Stored for i8 {
-    fn sums(chunk: &[i8], zero: i32) -> (i64, i64) {
-        sums_of_bytes(chunk, zero)
+    fn part(chunk: &[i8], zero: i32) -> Part {
+        part_of_bytes(chunk, zero)
     }
 }
 
 impl Stored for u8 {
-    fn sums(chunk: &[u8], zero: i32) -> (i64, i64) {
-        sums_of_bytes(chunk, zero)
+    fn part(chunk: &[u8], zero: i32) -> Part {
+        part_of_bytes(chunk, zero)
     }
 }
 
-/// The same in 32 bits, of which vectors hold more.
-fn sums_of_bytes<T: Copy + Into<i32>>(chunk: &[T], zero: i32) -> (i64, i64) {
-    let centred = chunk.iter().map(|w| (*w).into() - zero);
-    let (all, positive) = centred.fold((0i32, 0i32), |(all, positive), w| (all + w, positive + w.max(0)));
-    (i64::from(all), i64::from(positive))
+/// The same in 16 bits, of which vectors hold most: a byte less a zero point that is one has 10, and a lane adds 64.
+fn part_of_bytes<T: Copy + Into<i16>>(chunk: &[T], zero: i32) -> Part {
+    const LANES: usize = 16;
+    let zero = zero as i16;
+    let (mut all, mut positive) = ([0i16; LANES], [0i16; LANES]);
+    let (mut least, mut greatest) = ([i16::MAX; LANES], [i16::MIN; LANES]);
+    let (whole, rest) = chunk.as_chunks::<LANES>();
+    let mut add = |(lane, w): (usize, &T)| {
+        let w = (*w).into() - zero;
+        all[lane] += w;
+        positive[lane] += w.max(0);
+        least[lane] = least[lane].min(w);
+        greatest[lane] = greatest[lane].max(w);
+    };
+    whole.iter().for_each(|part| part.iter().enumerate().for_each(&mut add));
+    rest.iter().enumerate().for_each(&mut add);
+    let sum = |lanes: [i16; LANES]| lanes.into_iter().map(i64::from).sum();
+    Part {
+        all: sum(all),
+        positive: sum(positive),
+        least: least.into_iter().map(i64::from).fold(i64::MAX, i64::min),
+        greatest: greatest.into_iter().map(i64::from).fold(i64::MIN, i64::max),
+    }
 }
 
 fn rows(op: &Op, w: &Tensor, axis: usize) -> Result<Vec<Row>> {
