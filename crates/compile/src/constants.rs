@@ -1,14 +1,14 @@
 //! The constants of a program while it is being built: one run of bytes, every entry aligned.
 
-use lowbit_ir::Result;
 use lowbit_kernels::SLACK;
 use lowbit_runtime::Place;
-use lowbit_runtime::memory::{ALIGN, Aligned};
+use lowbit_runtime::memory::{ALIGN, Aligned, LEAD};
 use std::collections::{BTreeMap, HashMap};
 
 /// Bytes so far. Equal entries are stored once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Constants {
+    /// All entries, behind [`LEAD`] bytes that count for nothing.
     bytes: Vec<u8>,
     known: HashMap<Vec<u8>, Place>,
     /// Where each entry ends, by where it starts.
@@ -17,6 +17,12 @@ pub struct Constants {
 
 /// Entries up to this size are looked up before they are stored again: zero pixels, biases, tables.
 const SHARED: usize = 4096;
+
+impl Default for Constants {
+    fn default() -> Self {
+        Constants { bytes: vec![0; LEAD], known: HashMap::new(), ends: BTreeMap::new() }
+    }
+}
 
 impl Constants {
     /// Stores bytes.
@@ -44,33 +50,33 @@ impl Constants {
             return self.add(&bytes);
         }
         let at = self.next();
-        self.bytes.resize(at + size, 0);
-        T::write(data, self.bytes.get_mut(at..).unwrap_or_default());
+        self.bytes.resize(LEAD + at + size, 0);
+        T::write(data, self.bytes.get_mut(LEAD + at..).unwrap_or_default());
         self.end(at)
     }
 
     /// Where the next entry starts.
     fn next(&mut self) -> usize {
         // Kernels may read a little beyond an entry; keeping that within the constants costs nothing.
-        let at = self.bytes.len().next_multiple_of(ALIGN);
-        self.bytes.resize(at, 0);
+        let at = self.len().next_multiple_of(ALIGN);
+        self.bytes.resize(LEAD + at, 0);
         at
     }
 
     /// Ends the entry that starts there.
     fn end(&mut self, at: usize) -> Place {
-        self.ends.insert(at, self.bytes.len());
+        self.ends.insert(at, self.len());
         Place::Const(at)
     }
 
     /// Bytes so far.
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() - LEAD
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
 
     /// Bytes from a place to the end of the entry that it lies in.
@@ -79,10 +85,10 @@ impl Constants {
     }
 
     /// All of them, aligned.
-    pub fn finish(self) -> Result<Aligned> {
-        let mut bytes = self.bytes;
-        bytes.resize(bytes.len().next_multiple_of(ALIGN) + SLACK, 0);
-        Aligned::copy_of(&bytes)
+    pub fn finish(mut self) -> Aligned {
+        let at = self.next();
+        self.bytes.resize(LEAD + at + SLACK, 0);
+        Aligned::taking(self.bytes)
     }
 }
 

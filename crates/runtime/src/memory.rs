@@ -8,11 +8,20 @@ use std::ptr::NonNull;
 /// Every buffer starts at a multiple of this many bytes: a cache line, and the widest vector.
 pub const ALIGN: usize = 64;
 
-/// Zeroed bytes, aligned to [`ALIGN`], readable [`SLACK`] bytes beyond their length.
+/// Bytes in front of those that [`Aligned::taking`] takes over: large vectors begin so many bytes before a multiple of
+/// [`ALIGN`] where the system's allocator is glibc's, and are then taken over without a copy.
+pub const LEAD: usize = 48;
+
+/// Bytes aligned to [`ALIGN`], readable [`SLACK`] bytes beyond their length.
 #[derive(Debug)]
 pub struct Aligned {
+    /// The first of them.
     ptr: NonNull<u8>,
     len: usize,
+    /// What was allocated begins so many bytes earlier: an allocator that is asked to align writes all zeros itself, and
+    /// one that is not takes pages from the system, which are zero and cost nothing until they are written.
+    before: usize,
+    allocated: usize,
 }
 
 // SAFETY: `Aligned` owns its bytes like a `Box<[u8]>`; shared access is read-only unless a caller argues otherwise.
@@ -23,24 +32,30 @@ unsafe impl Sync for Aligned {}
 impl Aligned {
     /// `len` zero bytes. An error, not an abort, if the machine has not got them.
     pub fn zeroed(len: usize) -> Result<Self> {
-        let layout = Self::layout(len)?;
+        let room = len.checked_add(SLACK + ALIGN).and_then(|n| Some((n, Layout::from_size_align(n, 1).ok()?)));
+        let (allocated, layout) = room
+            .ok_or_else(|| Error::new(format!("expected a buffer that fits the address space, found {len} bytes")))?;
         // SAFETY: the layout's size is at least SLACK, so not zero.
-        let ptr = NonNull::new(unsafe { alloc_zeroed(layout) })
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) })
             .ok_or_else(|| Error::new(format!("expected {len} bytes of memory, found less")))?;
-        Ok(Aligned { ptr, len })
+        let before = base.align_offset(ALIGN);
+        // SAFETY: less than ALIGN bytes, of which there are that many more than are asked for.
+        Ok(Aligned { ptr: unsafe { base.add(before) }, len, before, allocated })
     }
 
-    /// A copy of these bytes.
-    pub fn copy_of(bytes: &[u8]) -> Result<Self> {
-        let mut new = Self::zeroed(bytes.len())?;
-        new.as_mut_slice().copy_from_slice(bytes);
-        Ok(new)
-    }
-
-    fn layout(len: usize) -> Result<Layout> {
-        len.checked_add(SLACK)
-            .and_then(|n| Layout::from_size_align(n, ALIGN).ok())
-            .ok_or_else(|| Error::new(format!("expected a buffer that fits the address space, found {len} bytes")))
+    /// These bytes without the first [`LEAD`], in their own memory where its beginning is as it mostly is for so many.
+    pub fn taking(mut bytes: Vec<u8>) -> Self {
+        let len = bytes.len().saturating_sub(LEAD);
+        bytes.resize(LEAD + len + SLACK + ALIGN, 0);
+        let mut bytes = bytes.into_boxed_slice();
+        let before = bytes.as_ptr().align_offset(ALIGN);
+        if before != LEAD {
+            bytes.copy_within(LEAD..LEAD + len, before);
+        }
+        let allocated = bytes.len();
+        let base = NonNull::from(Box::leak(bytes)).cast::<u8>();
+        // SAFETY: less than ALIGN bytes, of which there are that many more than are asked for.
+        Aligned { ptr: unsafe { base.add(before) }, len, before, allocated }
     }
 
     /// Number of bytes, slack not counted.
@@ -78,9 +93,27 @@ impl Aligned {
 
 impl Drop for Aligned {
     fn drop(&mut self) {
-        if let Ok(layout) = Self::layout(self.len) {
-            // SAFETY: allocated in `zeroed` with the same layout.
-            unsafe { dealloc(self.ptr.as_ptr(), layout) }
+        if let Ok(layout) = Layout::from_size_align(self.allocated, 1) {
+            // SAFETY: allocated in `zeroed` with the same layout, or as a box of so many bytes that was taken over.
+            unsafe { dealloc(self.ptr.as_ptr().sub(self.before), layout) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_aligned_wherever_they_were() {
+        for len in [0, 1, 63, 64, 1000, 1 << 20] {
+            let bytes: Vec<u8> = (0..LEAD + len).map(|i| i as u8).collect();
+            let taken = Aligned::taking(bytes.clone());
+            assert_eq!(taken.as_slice(), &bytes[LEAD..]);
+            let zeroed = Aligned::zeroed(len).unwrap();
+            assert_eq!(zeroed.as_slice(), vec![0; len]);
+            assert!([taken, zeroed].iter().all(|a| a.as_ptr().align_offset(ALIGN) == 0));
+        }
+        assert!(Aligned::zeroed(usize::MAX).is_err() && Aligned::zeroed(usize::MAX / 2).is_err());
     }
 }
