@@ -494,6 +494,14 @@ impl<A> Gemm<A> {
     /// Packs weights given as `w[(channel * taps + tap) * k + i]` into as many elements as [`Gemm::packed`] says.
     pub fn pack<T: Copy + Default>(&self, w: &[T], channels: usize, taps: usize, k: usize, out: &mut [T]) {
         let (steps, depth) = self.depth(taps, k);
+        if (steps, depth) == (taps, k) && k.is_multiple_of(self.group) {
+            match self.group {
+                1 => return pack_whole::<T, 1>(w, channels, taps * k, self.nr, out),
+                2 => return pack_whole::<T, 2>(w, channels, taps * k, self.nr, out),
+                4 => return pack_whole::<T, 4>(w, channels, taps * k, self.nr, out),
+                _ => {}
+            }
+        }
         // In planes the channels of all taps follow each other, as they do in `w`.
         let run = taps * k / steps.max(1);
         let mut groups = out.chunks_exact_mut(self.group);
@@ -509,6 +517,26 @@ impl<A> Gemm<A> {
                         used.copy_from_slice(from);
                         rest.fill(T::default());
                     }
+                }
+            }
+        }
+    }
+}
+
+/// [`Gemm::pack`] where every channel is a run of whole groups.
+fn pack_whole<T: Copy + Default, const GROUP: usize>(w: &[T], channels: usize, run: usize, nr: usize, out: &mut [T]) {
+    // Groups of a channel that are written before those of the next one: what they go into stays in the nearest cache.
+    const NEAR: usize = 32;
+    let (groups, _) = out.as_chunks_mut::<GROUP>();
+    let panels = groups.chunks_exact_mut((run / GROUP * nr).max(1));
+    for (panel, first) in panels.zip((0..channels).step_by(nr)) {
+        for (i, near) in panel.chunks_mut(NEAR * nr).enumerate() {
+            for column in 0..nr {
+                let at = (first + column) * run + i * NEAR * GROUP;
+                let (from, _) = w.get(at..(first + column + 1) * run).unwrap_or_default().as_chunks::<GROUP>();
+                let mut from = from.iter();
+                for group in near.iter_mut().skip(column).step_by(nr) {
+                    *group = from.next().copied().unwrap_or([T::default(); GROUP]);
                 }
             }
         }
