@@ -11,6 +11,7 @@
 //! nothing. The search goes over hundreds of thresholds of a fine histogram, whatever the width, and keeps the two ends
 //! of an asymmetric range in proportion.
 
+use super::scale::nearest;
 use super::{Bounds, Histogram, Range, Row, choose};
 use lowbit_arithmetic::{Affine, elementary};
 use lowbit_ir::Request;
@@ -37,23 +38,68 @@ fn search(seen: &Histogram, request: &Request) -> Range {
     let (min, max) = seen.range();
     // Zero is exact in every quantization, and where many values are zero it would hide all else. The bins beside it
     // hold what the histogram cannot tell from zero.
-    let bins: Vec<(f64, u64)> = seen.bins().filter(|(x, _)| x.abs() >= seen.width()).collect();
+    let bins = Bins::new(seen.bins().filter(|(x, _)| x.abs() >= seen.width()).collect());
     let mut best = (f64::INFINITY, Range { low: min, high: max });
     for i in (0..=THRESHOLDS).rev() {
         let share = LEAST + (1.0 - LEAST) * f64::from(i) / f64::from(THRESHOLDS);
         let range = Range { low: (f64::from(min) * share) as f32, high: (f64::from(max) * share) as f32 };
         let cut = Cut::new(range, request);
-        let places = cut.places(&bins);
+        let places = cut.places(&bins.seen);
         if places.iter().filter(|p| p.kept).count() < cut.integers() {
             break;
         }
-        let divergence = divergence(&places);
+        let divergence = bins.divergence(&places);
         // Of equal ones the widest, which cuts off the least.
         if divergence < best.0 {
             best = (divergence, range);
         }
     }
     best.1
+}
+
+/// The bins, and what of them no threshold changes.
+struct Bins {
+    seen: Vec<(f64, u64)>,
+    /// How many values there are in all of them.
+    total: f64,
+    /// Of each its share of these.
+    shares: Vec<f64>,
+    /// Of each what it adds to the divergence where it is cut off.
+    lost: Vec<f64>,
+    /// The share of a bin that is cut off.
+    anywhere: f64,
+}
+
+impl Bins {
+    fn new(seen: Vec<(f64, u64)>) -> Bins {
+        let total: f64 = seen.iter().map(|(_, n)| *n as f64).sum();
+        let shares: Vec<f64> = seen.iter().map(|(_, n)| *n as f64 / total).collect();
+        let anywhere = SMOOTHING / seen.len() as f64;
+        let lost = shares.iter().map(|p| term(*p, anywhere)).collect();
+        Bins { seen, total, shares, lost, anywhere }
+    }
+
+    /// How far the distribution that these integers can tell is from the one that was seen: they tell the sum of the bins
+    /// of an integer, of which each that is not cut off is taken for an equal part.
+    fn divergence(&self, places: &[Place]) -> f64 {
+        let mut sum = 0.0;
+        let mut bins = self.shares.iter().zip(&self.lost);
+        for shared in places.chunk_by(|a, b| a.integer == b.integer) {
+            let all: f64 = shared.iter().map(|bin| bin.count).sum();
+            let kept = shared.iter().filter(|bin| bin.kept).count();
+            let told = (1.0 - SMOOTHING) * all / self.total / kept.max(1) as f64;
+            for (bin, (p, lost)) in shared.iter().zip(&mut bins) {
+                sum += if bin.kept { term(*p, self.anywhere + told) } else { *lost };
+            }
+        }
+        sum
+    }
+}
+
+/// What a bin of the share `p` adds to the divergence if integers tell the share `q`.
+fn term(p: f64, q: f64) -> f64 {
+    // The logarithm that is the same on every machine.
+    p * f64::from(elementary::ln((p / q) as f32))
 }
 
 /// What a range makes of a bin.
@@ -77,7 +123,7 @@ impl Cut {
 
     /// The integer of a real, if there were no least and no greatest.
     fn unlimited(&self, x: f64) -> f64 {
-        (x / f64::from(self.affine.scale)).round_ties_even() + f64::from(self.affine.zero_point)
+        nearest(x / f64::from(self.affine.scale)) + f64::from(self.affine.zero_point)
     }
 
     fn limited(&self, integer: f64) -> f64 {
@@ -105,26 +151,6 @@ impl Cut {
     fn integers(&self) -> usize {
         (self.integer(f64::from(self.range.high)) - self.integer(f64::from(self.range.low))) as usize + 1
     }
-}
-
-/// How far the distribution that these integers can tell is from the one that was seen: they tell the sum of the bins of
-/// an integer, of which each that is not cut off is taken for an equal part.
-fn divergence(bins: &[Place]) -> f64 {
-    let total: f64 = bins.iter().map(|bin| bin.count).sum();
-    let anywhere = SMOOTHING / bins.len() as f64;
-    let mut sum = 0.0;
-    for shared in bins.chunk_by(|a, b| a.integer == b.integer) {
-        let all: f64 = shared.iter().map(|bin| bin.count).sum();
-        let kept = shared.iter().filter(|bin| bin.kept).count();
-        let told = (1.0 - SMOOTHING) * all / total / kept.max(1) as f64;
-        for bin in shared {
-            let p = bin.count / total;
-            let q = anywhere + if bin.kept { told } else { 0.0 };
-            // The logarithm that is the same on every machine.
-            sum += p * f64::from(elementary::ln((p / q) as f32));
-        }
-    }
-    sum
 }
 
 #[cfg(test)]
@@ -199,10 +225,10 @@ mod tests {
 
     #[test]
     fn the_divergence_is_none_where_every_bin_has_an_integer() {
-        let bins: Vec<(f64, u64)> = (1..16).map(|i| (f64::from(i), 1 + i as u64)).collect();
+        let bins = Bins::new((1..16).map(|i| (f64::from(i), 1 + i as u64)).collect());
         let of = |bits: u8, high: f32| {
             let request = Spec::bits(bits).unsigned().asymmetric().request(Kind::Input, 0, 0);
-            divergence(&Cut::new(Range { low: 0.0, high }, &request).places(&bins))
+            bins.divergence(&Cut::new(Range { low: 0.0, high }, &request).places(&bins.seen))
         };
         assert!(of(4, 15.0).abs() < 1e-4);
         // Half the integers: pairs of neighbours are taken for equal.

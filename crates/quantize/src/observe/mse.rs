@@ -1,5 +1,6 @@
 //! The range with the least mean squared error: clipping the few against coarseness for the many.
 
+use super::scale::nearest;
 use super::{Bounds, Histogram, Range, Row, WeightRow, choose};
 use lowbit_ir::Request;
 
@@ -62,7 +63,7 @@ fn error(bins: &[(f64, u64)], range: Range, spec: &Request) -> f64 {
     let (low, high) = (f64::from(a.qmin), f64::from(a.qmax));
     let inverse = 1.0 / scale;
     let one = |(x, n): &(f64, u64)| {
-        let q = (x * inverse + zero).round_ties_even().clamp(low, high);
+        let q = nearest(x * inverse + zero).clamp(low, high);
         let e = x - (q - zero) * scale;
         e * e * *n as f64
     };

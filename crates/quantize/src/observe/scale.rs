@@ -116,6 +116,15 @@ fn overshoots(a: &Affine, bounds: Bounds) -> bool {
     barely(dequantize(a.qmax, a), bounds.high) || barely(-dequantize(a.qmin, a), -bounds.low)
 }
 
+/// The nearest whole number, of two the even one: where processors have no instruction for that, `round_ties_even` calls a
+/// function of the C library for every number.
+pub(super) fn nearest(x: f64) -> f64 {
+    // Doubles around this number are whole numbers, one apart, so that a sum with it is rounded half to even.
+    const WHOLE: f64 = (3u64 << 51) as f64;
+    const HALF_OF_IT: f64 = (1u64 << 51) as f64;
+    if x.abs() < HALF_OF_IT { (x + WHOLE) - WHOLE } else { x.round_ties_even() }
+}
+
 /// The least power of two that is no smaller.
 pub(super) fn power_of_two_above(x: f64) -> f32 {
     let e = x.max(f64::MIN_POSITIVE).log2().ceil();
@@ -167,6 +176,15 @@ mod tests {
             let a = choose(Range { low: -high, high }, Bounds::NONE, &spec);
             prop_assert_eq!(a.scale.to_bits() & 0x7f_ffff, 0);
             prop_assert!(a.scale * 127.0 >= high && a.scale * 127.0 < 2.0001 * high);
+        }
+    }
+
+    #[test]
+    fn halves_go_to_even_numbers() {
+        let halves = [0.0, 0.5, 1.5, 2.5, -0.5, -1.5, 7.0, 1e9 + 0.5];
+        let others = [0.49999999999999994, 2251799813685247.5, 2251799813685249.5, 1e16, -3e300, f64::INFINITY];
+        for x in halves.into_iter().chain(others) {
+            assert_eq!(nearest(x), x.round_ties_even(), "{x}");
         }
     }
 
