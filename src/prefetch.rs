@@ -15,7 +15,7 @@ const AHEAD: usize = 4;
 const AHEAD_BYTES: usize = 256 << 20;
 
 /// Bytes of samples that are kept for those who come back, however many samples there are: corrections read the same few
-/// again and again.
+/// again and again. Of arrays none, which are read as fast as they are copied.
 const KEPT_BYTES: usize = 40 << 20;
 
 /// A data set seen through a small window of decoded samples.
@@ -55,9 +55,10 @@ struct Window {
 }
 
 impl ReadAhead {
-    /// What is read ahead and kept takes a part of what is allowed, so that there is room for who reads.
-    pub(crate) fn within(max_memory: usize) -> Self {
-        let (ahead, kept) = ((max_memory / 4).min(AHEAD_BYTES), (max_memory / 8).min(KEPT_BYTES));
+    /// What is read ahead, and kept unless it lies `decoded` in its file, takes a part of what is allowed, so that there is room for who reads.
+    pub(crate) fn within(max_memory: usize, decoded: bool) -> Self {
+        let kept = if decoded { 0 } else { (max_memory / 8).min(KEPT_BYTES) };
+        let ahead = (max_memory / 4).min(AHEAD_BYTES);
         ReadAhead { window: Mutex::default(), ahead, kept }
     }
 
@@ -109,7 +110,8 @@ impl<'a> Prefetch<'a> {
     /// An even spread of `n` samples over the data set (0: all of them).
     pub fn new(data: &'a Dataset, n: usize) -> Self {
         let n = if n == 0 { data.len() } else { n };
-        Prefetch { data, order: data.spread(n), ahead: ReadAhead::within(data.max_memory), seen: Box::new(|| ()) }
+        let ahead = ReadAhead::within(data.max_memory, data.is_decoded());
+        Prefetch { data, order: data.spread(n), ahead, seen: Box::new(|| ()) }
     }
 
     /// Calls `seen` for every sample handed out, for progress.

@@ -76,6 +76,17 @@ enum Source {
     Random,
 }
 
+impl Source {
+    /// Whether samples lie in memory or in files as the model takes them.
+    fn is_decoded(&self) -> bool {
+        match self {
+            Source::Arrays { .. } => true,
+            // What looks random is computed, a number at a time.
+            Source::Images { .. } | Source::Idx { .. } | Source::Random => false,
+        }
+    }
+}
+
 /// The samples of one input.
 #[derive(Debug)]
 struct Array {
@@ -184,7 +195,8 @@ impl Dataset {
         if matches!(source, Source::Random) {
             random::check(inputs)?;
         }
-        Ok(Dataset { inputs: inputs.to_vec(), source, labels, len, max_memory, ahead: ReadAhead::within(max_memory) })
+        let ahead = ReadAhead::within(max_memory, source.is_decoded());
+        Ok(Dataset { inputs: inputs.to_vec(), source, labels, len, max_memory, ahead })
     }
 
     /// Whether what `spec` names goes through a preprocessing: images do, arrays and noise are taken as they are.
@@ -218,6 +230,11 @@ impl Dataset {
             Source::Images { preprocess, .. } | Source::Idx { preprocess, .. } => Some(preprocess),
             Source::Arrays { .. } | Source::Random => None,
         }
+    }
+
+    /// Whether samples need no work before the model takes them.
+    pub(crate) fn is_decoded(&self) -> bool {
+        self.source.is_decoded()
     }
 
     /// Whether this is noise, which a caller should say loudly.
