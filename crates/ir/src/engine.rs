@@ -12,8 +12,20 @@ pub trait Engine {
     /// A name for messages and reports, such as `interpreter` or `avx512vnni`.
     fn name(&self) -> String;
 
+    /// How many threads it computes on: whoever works between its runs keeps to these.
+    fn threads(&self) -> usize {
+        1
+    }
+
     /// Prepares `graph` for running; besides its outputs, the values `taps` are to be read out.
     fn load(&self, graph: &Graph, taps: &[ValueId]) -> Result<Box<dyn Run>>;
+
+    /// As [`Engine::load`], for several samples at a time, of which `inputs` is one: as many runs, at least one, as are
+    /// faster side by side on threads of their own than one after the other. They give the same bits.
+    fn load_side_by_side(&self, graph: &Graph, taps: &[ValueId], inputs: &[Tensor]) -> Result<Vec<Box<dyn Run>>> {
+        let _ = inputs;
+        Ok(vec![self.load(graph, taps)?])
+    }
 }
 
 /// A graph made ready by an [`Engine`].

@@ -128,6 +128,11 @@ impl Tensor {
         &self.bytes
     }
 
+    /// Its bytes, and nothing else of it.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
     /// The elements of an f32 tensor, borrowed where the bytes are aligned.
     pub fn f32s(&self) -> Result<Cow<'_, [f32]>> {
         match self.ty.dtype {

@@ -3,19 +3,25 @@
 use super::{Choice, Chosen, Parameters, insert, is_weight, spec};
 use crate::observe::{self, Affine, Bounds, Fit, Observers, Range};
 use crate::prepare::rewrite;
+use crate::share;
+use lowbit_arithmetic::quantize_to_bytes;
 use lowbit_ir::request::Sharing;
-use lowbit_ir::{DType, Error, Graph, NodeId, Op, Quant, Request, Result, Tensor, Type, ValueId, infer};
+use lowbit_ir::{DType, Error, Granularity, Graph, NodeId, Op, Quant, Request, Result, Tensor, Type, ValueId, infer};
+use std::borrow::Cow;
 
 /// Largest magnitude of an integer bias: half of what 32 bits hold, so that the products have room.
 const LARGEST_BIAS: f64 = (1u64 << 30) as f64;
 
-/// Chooses scales for all weights.
-pub fn choose_weights(g: &Graph, observers: &Observers, chosen: &mut Parameters) -> Result<()> {
-    for id in g.order().iter().copied().filter(|id| is_weight(g, *id)) {
-        let (Some(spec), Some(w)) = (spec(g, id), g.node(id).input(0)) else { continue };
-        let choice = choose_weight(g, (id, w), spec, observers, chosen).map_err(|e| e.at_value(&g.value(w).name))?;
-        chosen.of.insert(id, choice);
-    }
+/// Chooses scales for all weights, on so many threads.
+pub fn choose_weights(threads: usize, g: &Graph, observers: &Observers, chosen: &mut Parameters) -> Result<()> {
+    let weights: Vec<NodeId> = g.order().iter().copied().filter(|id| is_weight(g, *id)).collect();
+    let choose = |id: &NodeId| {
+        let (Some(spec), Some(w)) = (spec(g, *id), g.node(*id).input(0)) else { return Ok(None) };
+        let choice = choose_weight(g, (*id, w), spec, observers, chosen);
+        choice.map(|choice| Some((*id, choice))).map_err(|e| e.at_value(&g.value(w).name))
+    };
+    let choices = share::map(threads, &weights, &choose)?;
+    chosen.of.extend(choices.into_iter().flatten());
     Ok(())
 }
 
@@ -26,19 +32,23 @@ fn choose_weight(
     observers: &Observers,
     chosen: &Parameters,
 ) -> Result<Choice> {
-    let (data, dims) = (rewrite::floats(g, w).unwrap_or_default(), g.ty(w).shape.require()?);
-    if let Some((at, bad)) = data.iter().enumerate().find(|(_, x)| !x.is_finite()) {
-        return Err(Error::new(format!("expected finite weights, found {bad} (element {at})"))
-            .hint("the model is damaged or diverged in training"));
-    }
+    let dims = g.ty(w).shape.require()?;
+    let data = g.constant(w).filter(|t| t.dtype().is_float()).map(Tensor::floats).transpose()?.unwrap_or_default();
+    let not_finite = |_| match data.iter().enumerate().find(|(_, x)| !x.is_finite()) {
+        None => Error::new("expected finite weights, found others"),
+        Some((at, bad)) => Error::new(format!("expected finite weights, found {bad} (element {at})"))
+            .hint("the model is damaged or diverged in training"),
+    };
     let groups = insert::shares(&data, &dims, spec.sharing);
+    let extremes = groups.iter().map(|w| extremes(w)).collect::<Result<Vec<Range>>>().map_err(not_finite)?;
     let observer = observers.find_for_weights(&spec.observer)?;
-    let choose = |w: &Vec<f32>| Ok(observe::choose(observer.range_of_weights(w, spec)?, Bounds::NONE, spec));
+    let choose = |w: &Cow<[f32]>| Ok(observe::choose(observer.range_of_weights(w, spec)?, Bounds::NONE, spec));
     let mut affines = groups.iter().map(choose).collect::<Result<Vec<Affine>>>()?;
     // A channel of zeros takes any scale; one like its neighbours' keeps its bias precise.
-    let is_zero = |w: &Vec<f32>| w.iter().all(|x| *x == 0.0);
-    let largest = affines.iter().zip(&groups).filter(|(_, w)| !is_zero(w)).map(|(a, _)| a.scale).fold(0.0, f32::max);
-    for (a, _) in affines.iter_mut().zip(&groups).filter(|(_, w)| largest > 0.0 && is_zero(w)) {
+    let is_zero = |r: &Range| r.low == 0.0 && r.high == 0.0;
+    let of_others = affines.iter().zip(&extremes).filter(|(_, r)| !is_zero(r)).map(|(a, _)| a.scale);
+    let largest = of_others.fold(0.0, f32::max);
+    for (a, _) in affines.iter_mut().zip(&extremes).filter(|(_, r)| largest > 0.0 && is_zero(r)) {
         a.scale = largest;
     }
     let mut widened_for_bias = 0;
@@ -54,17 +64,14 @@ fn choose_weight(
             widened_for_bias += 1;
         }
     }
-    let too_small = |w: &&Vec<f32>| observe::fit(extremes(w), spec) == Fit::TooSmall;
-    let too_small = groups.iter().filter(too_small).count();
-    let all = groups.iter().map(|w| extremes(w));
-    let seen = all.fold((0.0f32, 0.0f32), |(low, high), r| (low.min(r.low), high.max(r.high)));
+    let too_small = extremes.iter().filter(|r| observe::fit(**r, spec) == Fit::TooSmall).count();
+    let seen = extremes.iter().fold((0.0f32, 0.0f32), |(low, high), r| (low.min(r.low), high.max(r.high)));
     Ok(Choice { affines, seen, limited_by: None, widened_for_bias, too_small })
 }
 
-/// Least and greatest weight, zero included.
-fn extremes(weights: &[f32]) -> Range {
-    let zero = Range { low: 0.0, high: 0.0 };
-    weights.iter().fold(zero, |r, w| Range { low: r.low.min(*w), high: r.high.max(*w) })
+/// Least and greatest weight, zero included; an error if one is not finite.
+fn extremes(weights: &[f32]) -> Result<Range> {
+    observe::ends(weights).map(|(least, greatest)| Range { low: least.min(0.0), high: greatest.max(0.0) })
 }
 
 /// For each channel the least weight scale with which every reader's bias fits its integer.
@@ -93,6 +100,16 @@ pub fn quantize_tensor(t: &Tensor, ty: &Type, spec: &Request) -> Result<Tensor> 
     let q = ty.quant()?;
     let (data, dims) = (t.floats()?, t.dims());
     let affines = (0..q.scale.len()).map(|i| q.affine_at(i)).collect::<Result<Vec<_>>>()?;
+    // Most constants are bytes whose entries have runs of them, which are quantized a run at a time.
+    if let (DType::I8 | DType::U8, Some(run)) = (ty.dtype, run_of_entry(q, dims).filter(|run| *run > 0)) {
+        let mut bytes = vec![0; data.len()];
+        for (i, (part, out)) in data.chunks(run).zip(bytes.chunks_mut(run)).enumerate() {
+            if let Some(a) = affines.get(i % affines.len().max(1)) {
+                quantize_to_bytes(part, a, spec.rounding, (i * run) as u64, out);
+            }
+        }
+        return Tensor::from_bytes(ty.clone(), bytes.into());
+    }
     let entries = lowbit_ir::tensor::entries(q, dims);
     let ints: Vec<i64> = data
         .iter()
@@ -104,6 +121,17 @@ pub fn quantize_tensor(t: &Tensor, ty: &Type, spec: &Request) -> Result<Tensor> 
         })
         .collect();
     Tensor::from_ints(ty.clone(), &ints)
+}
+
+/// How many neighbours have an entry of `q` in common, before those of the next one; none where that is not so simple.
+fn run_of_entry(q: &Quant, dims: &[usize]) -> Option<usize> {
+    match q.granularity {
+        _ if q.is_per_tensor() => Some(dims.iter().product()),
+        Granularity::Channel { axis } if dims.get(axis) == Some(&q.scale.len()) => {
+            Some(dims[axis + 1..].iter().product())
+        }
+        Granularity::Tensor | Granularity::Channel { .. } | Granularity::Block { .. } => None,
+    }
 }
 
 /// Makes the float biases of layers whose operands are quantized integers at the accumulator's scale.

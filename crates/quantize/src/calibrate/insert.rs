@@ -9,6 +9,7 @@ use lowbit_arithmetic::{Rounding, quantize};
 use lowbit_ir::request::Sharing;
 use lowbit_ir::tensor::entries;
 use lowbit_ir::{DType, Error, Granularity, Graph, Kind, NodeId, Op, Quant, Request, Result, Type, ValueId};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How integers as a spec asks are stored: weights of up to 4 bits two a byte, values in whole bytes.
@@ -75,9 +76,15 @@ fn base(name: &str) -> &str {
 }
 
 /// The elements that share each scale.
-pub fn shares(data: &[f32], dims: &[usize], sharing: Sharing) -> Vec<Vec<f32>> {
-    if sharing == Sharing::Tensor {
-        return vec![data.to_vec()];
+pub fn shares<'a>(data: &'a [f32], dims: &[usize], sharing: Sharing) -> Vec<Cow<'a, [f32]>> {
+    match sharing {
+        Sharing::Tensor => return vec![Cow::Borrowed(data)],
+        // Where channels are outermost, each lies in one piece.
+        Sharing::Channel(axis) if dims.iter().take(axis).all(|d| *d == 1) && !data.is_empty() => {
+            let channels = dims.get(axis).copied().unwrap_or(1).max(1);
+            return data.chunks((data.len() / channels).max(1)).map(Cow::Borrowed).collect();
+        }
+        Sharing::Channel(_) | Sharing::Block { .. } => {}
     }
     // Which elements an entry is for does not depend on what it says, but one entry would be for all.
     let (scale, zero_point) = ([1.0; 2].into(), [0; 2].into());
@@ -87,7 +94,7 @@ pub fn shares(data: &[f32], dims: &[usize], sharing: Sharing) -> Vec<Vec<f32>> {
         shares.resize_with(shares.len().max(entry + 1), Vec::new);
         shares[entry].push(*x);
     }
-    shares
+    shares.into_iter().map(Cow::Owned).collect()
 }
 
 fn granularity(sharing: Sharing) -> Granularity {

@@ -14,14 +14,20 @@ pub(crate) use constants::{integer_bias, source};
 pub use shard::{Fingerprint, Shard};
 
 use crate::Options;
-use crate::observe::{self, Affine, Bounds, Fit, Observers, Range, Seen};
+use crate::each_sample::{Work, each_sample};
+use crate::observe::{self, Affine, Bounds, Ends, Fit, Observers, Range, Seen};
 use crate::prepare::rewrite;
-use crate::samples::{Samples, spread};
+use crate::samples::Samples;
+use crate::share;
 use lowbit_ir::op::Unary;
 use lowbit_ir::request::Sharing;
-use lowbit_ir::{Engine, Error, Graph, Kind, NodeId, Op, Request, Result, ValueId, check_float_mode, memory};
+use lowbit_ir::{
+    Engine, Error, Graph, Kind, NodeId, Op, Outputs, Request, Result, Tensor, ValueId, check_float_mode, memory,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What was seen of the values of a graph, by name.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -86,7 +92,7 @@ pub fn calibrate(g: &mut Graph, options: &Options, engine: &dyn Engine, samples:
     let (limit, max_memory) = (options.config.samples, options.max_memory);
     let room = |bins: usize| within(bins, max_memory);
     let (stats, _) = observe_all(g, &wanted(g), engine, samples, limit, &room)?;
-    let chosen = apply(g, &stats, &options.observers)?;
+    let chosen = apply_on(engine.threads(), g, &stats, &options.observers)?;
     border::integers(g, options.config.io)?;
     Ok(chosen)
 }
@@ -129,7 +135,7 @@ fn observe_all(
     engine: &dyn Engine,
     samples: &dyn Samples,
     limit: usize,
-    room: &dyn Fn(usize) -> Result<()>,
+    room: &(dyn Fn(usize) -> Result<()> + Sync),
 ) -> Result<(Stats, BTreeMap<String, Sharing>)> {
     check_float_mode()?;
     let taps: Vec<ValueId> = wanted.iter().map(|(v, _)| *v).collect();
@@ -137,25 +143,34 @@ fn observe_all(
         return Err(Error::new("expected at least one sample to calibrate on, found none")
             .hint("give images, arrays or --data random"));
     }
-    let mut run = engine.load(&float_form(g), &taps)?;
-    let mut seen = vec![Seen::new(); taps.len()];
-    let mut stats = Stats::default();
-    let mut bins = 0;
-    for i in spread(samples.len(), limit) {
-        let at = |e: Error| e.context(format!("calibrating on sample {i}"));
-        let outputs = run.run(&samples.sample(i).map_err(at)?).map_err(at)?;
-        for ((seen, tensor), (v, sharing)) in seen.iter_mut().zip(&outputs.taps).zip(wanted) {
+    // Counting has no order, so whoever has run a sample counts, a value at a time; averages have one.
+    let seen: Vec<Mutex<Seen>> = taps.iter().map(|_| Mutex::new(Seen::new())).collect();
+    let bins = AtomicUsize::new(0);
+    let count = |_: &[Tensor], outputs: &Outputs| {
+        let count = |((seen, tensor), (v, sharing)): ((&Mutex<Seen>, &Tensor), &Wanted)| {
             let data = tensor.floats()?;
             let parts = match sharing {
                 Sharing::Tensor => Vec::new(),
-                Sharing::Channel(_) | Sharing::Block { .. } => insert::shares(&data, tensor.dims(), *sharing),
+                sharing => insert::shares(&data, tensor.dims(), *sharing),
             };
-            bins -= seen.bins();
-            seen.add_asking(&data, &parts, &|own| room(bins + own)).map_err(|e| at(e.at_value(source_name(g, *v))))?;
-            bins += seen.bins();
-        }
-        stats.samples += 1;
-    }
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = seen.bins();
+            let others = bins.load(Ordering::Relaxed).saturating_sub(before);
+            let ends = seen.count(&data, &parts, &|own| room(others + own));
+            // Wrapping: wider bins are fewer.
+            bins.fetch_add(seen.bins().wrapping_sub(before), Ordering::Relaxed);
+            ends.map_err(|e| e.at_value(source_name(g, *v)))
+        };
+        seen.iter().zip(&outputs.taps).zip(wanted).map(count).collect::<Result<Vec<Vec<Ends>>>>()
+    };
+    let mut average = |sample: Vec<Vec<Ends>>| {
+        let seen = seen.iter().map(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner));
+        seen.zip(&sample).for_each(|(mut seen, ends)| seen.average(ends));
+        Ok(())
+    };
+    let work = Work { engine, graph: &float_form(g), taps: &taps, samples, limit, doing: "calibrating on" };
+    let mut stats = Stats { samples: each_sample(&work, &count, &mut average)?, values: BTreeMap::new() };
+    let seen = seen.into_iter().map(|seen| seen.into_inner().unwrap_or_else(PoisonError::into_inner));
     let mut channels = BTreeMap::new();
     for ((v, sharing), seen) in wanted.iter().zip(seen) {
         // Of two who ask for one value, whoever also asks for its channels tells more.
@@ -184,12 +199,15 @@ pub fn float_form(g: &Graph) -> Graph {
 
 /// Chooses scales from statistics and makes the annotated graph a QDQ graph.
 pub fn apply(g: &mut Graph, stats: &Stats, observers: &Observers) -> Result<Vec<Chosen>> {
+    apply_on(1, g, stats, observers)
+}
+
+/// As [`apply`], on so many threads.
+fn apply_on(threads: usize, g: &mut Graph, stats: &Stats, observers: &Observers) -> Result<Vec<Chosen>> {
     check_float_mode()?;
-    let mut chosen = Parameters::default();
-    for group in ties::groups(g) {
-        chosen.choose_group(g, &group, stats, observers)?;
-    }
-    constants::choose_weights(g, observers, &mut chosen)?;
+    let choices = share::map(threads, &ties::groups(g), &|group| choose_group(g, group, stats, observers))?;
+    let mut chosen = Parameters { of: choices.into_iter().flatten().collect() };
+    constants::choose_weights(threads, g, observers, &mut chosen)?;
     let mut report = chosen.report(g);
     insert::replace_placeholders(g, &chosen)?;
     report.extend(constants::quantize_biases(g)?);
@@ -212,82 +230,83 @@ struct Choice {
     too_small: usize,
 }
 
-impl Parameters {
-    fn choose_group(&mut self, g: &Graph, group: &ties::Group, stats: &Stats, observers: &Observers) -> Result<()> {
-        let Some(first) = group.members.first() else { return Ok(()) };
-        let Some(spec) = spec(g, *first) else { return Ok(()) };
-        let name = || observed(g, *first).map(|v| source_name(g, v)).unwrap_or_default();
-        let observer = observers.find(&spec.observer).map_err(|e| e.at_value(name()))?;
-        let mut seen: Option<Seen> = None;
-        let mut bounds: Option<Bounds> = None;
-        let mut constant = true;
-        for v in group.roots.iter().filter_map(|id| observed(g, *id)) {
-            let value = g.value(v);
-            match rewrite::floats(g, v) {
-                Some(data) => {
-                    let mut own = Seen::new();
-                    let parts = match spec.sharing {
-                        Sharing::Tensor => Vec::new(),
-                        sharing => insert::shares(&data, &value.ty.shape.require()?, sharing),
-                    };
-                    own.add_with_channels(&data, &parts).map_err(|e| e.at_value(&value.name))?;
-                    join(&mut seen, &own);
-                }
-                None => {
-                    constant = false;
-                    let name = source_name(g, v);
-                    let own = stats.values.get(name).ok_or_else(|| {
-                        Error::new("the statistics know nothing of this value")
-                            .at_value(name)
-                            .hint("calibrate the same model with the same configuration")
-                    })?;
-                    join(&mut seen, own);
-                }
+/// What the members of a group become.
+fn choose_group(g: &Graph, group: &ties::Group, stats: &Stats, observers: &Observers) -> Result<Vec<(NodeId, Choice)>> {
+    let Some(first) = group.members.first() else { return Ok(Vec::new()) };
+    let Some(spec) = spec(g, *first) else { return Ok(Vec::new()) };
+    let name = || observed(g, *first).map(|v| source_name(g, v)).unwrap_or_default();
+    let observer = observers.find(&spec.observer).map_err(|e| e.at_value(name()))?;
+    let mut seen: Option<Seen> = None;
+    let mut bounds: Option<Bounds> = None;
+    let mut constant = true;
+    for v in group.roots.iter().filter_map(|id| observed(g, *id)) {
+        let value = g.value(v);
+        match rewrite::floats(g, v) {
+            Some(data) => {
+                let mut own = Seen::new();
+                let parts = match spec.sharing {
+                    Sharing::Tensor => Vec::new(),
+                    sharing => insert::shares(&data, &value.ty.shape.require()?, sharing),
+                };
+                own.add_with_channels(&data, &parts).map_err(|e| e.at_value(&value.name))?;
+                join(&mut seen, &own);
             }
-            let known = known_bounds(g, v);
-            bounds = Some(bounds.map_or(known, |b| Bounds { low: b.low.min(known.low), high: b.high.max(known.high) }));
-        }
-        let mut seen = seen.unwrap_or_default();
-        let (low, high) = seen.histogram.range();
-        if let Some(useful) = useful_range(g, group).filter(|_| observer.known()) {
-            seen.histogram = seen.histogram.limited(useful.low, useful.high);
-        }
-        // What a constant is, is known: nothing of it needs to be clipped.
-        let range = match constant && observer.known() {
-            true => Range { low, high },
-            false => observer.range(&seen, spec).map_err(|e| e.at_value(name()))?,
-        };
-        let too_small = match observe::fit(Range { low, high }, spec) {
-            Fit::Fits => 0,
-            Fit::TooSmall => 1,
-            Fit::TooLarge => return Err(too_large(g, group, stats, spec)),
-        };
-        let bounds = bounds.filter(|_| observer.known()).unwrap_or(Bounds::NONE);
-        let limited_by = match () {
-            () if range.low < bounds.low || range.high > bounds.high => Some("producer"),
-            () if seen.histogram.range() != (low, high) => Some("readers"),
-            () => None,
-        };
-        let affines = match spec.sharing {
-            Sharing::Tensor => vec![observe::choose(range, bounds, spec)],
-            Sharing::Channel(_) | Sharing::Block { .. } => {
-                let choose = |seen: &Seen| Ok(observe::choose(observer.range(seen, spec)?, bounds, spec));
-                let chosen = seen.channels.iter().map(choose).collect::<Result<Vec<Affine>>>();
-                chosen.map_err(|e| e.at_value(name()))?
+            None => {
+                constant = false;
+                let name = source_name(g, v);
+                let own = stats.values.get(name).ok_or_else(|| {
+                    Error::new("the statistics know nothing of this value")
+                        .at_value(name)
+                        .hint("calibrate the same model with the same configuration")
+                })?;
+                join(&mut seen, own);
             }
-        };
-        if affines.is_empty() {
-            return Err(Error::new("the statistics know nothing of the channels of this value")
-                .at_value(name())
-                .hint("calibrate with the same configuration"));
         }
-        for id in &group.members {
-            let affines = affines.clone();
-            self.of.insert(*id, Choice { affines, seen: (low, high), limited_by, widened_for_bias: 0, too_small });
-        }
-        Ok(())
+        let known = known_bounds(g, v);
+        bounds = Some(bounds.map_or(known, |b| Bounds { low: b.low.min(known.low), high: b.high.max(known.high) }));
     }
+    let mut seen = seen.unwrap_or_default();
+    let (low, high) = seen.histogram.range();
+    if let Some(useful) = useful_range(g, group).filter(|_| observer.known()) {
+        seen.histogram = seen.histogram.limited(useful.low, useful.high);
+    }
+    // What a constant is, is known: nothing of it needs to be clipped.
+    let range = match constant && observer.known() {
+        true => Range { low, high },
+        false => observer.range(&seen, spec).map_err(|e| e.at_value(name()))?,
+    };
+    let too_small = match observe::fit(Range { low, high }, spec) {
+        Fit::Fits => 0,
+        Fit::TooSmall => 1,
+        Fit::TooLarge => return Err(too_large(g, group, stats, spec)),
+    };
+    let bounds = bounds.filter(|_| observer.known()).unwrap_or(Bounds::NONE);
+    let limited_by = match () {
+        () if range.low < bounds.low || range.high > bounds.high => Some("producer"),
+        () if seen.histogram.range() != (low, high) => Some("readers"),
+        () => None,
+    };
+    let affines = match spec.sharing {
+        Sharing::Tensor => vec![observe::choose(range, bounds, spec)],
+        Sharing::Channel(_) | Sharing::Block { .. } => {
+            let choose = |seen: &Seen| Ok(observe::choose(observer.range(seen, spec)?, bounds, spec));
+            let chosen = seen.channels.iter().map(choose).collect::<Result<Vec<Affine>>>();
+            chosen.map_err(|e| e.at_value(name()))?
+        }
+    };
+    if affines.is_empty() {
+        return Err(Error::new("the statistics know nothing of the channels of this value")
+            .at_value(name())
+            .hint("calibrate with the same configuration"));
+    }
+    let choice = |id: &NodeId| {
+        let affines = affines.clone();
+        (*id, Choice { affines, seen: (low, high), limited_by, widened_for_bias: 0, too_small })
+    };
+    Ok(group.members.iter().map(choice).collect())
+}
 
+impl Parameters {
     fn report(&self, g: &Graph) -> Vec<Chosen> {
         let describe = |id: &NodeId| {
             let node = g.node(*id);

@@ -17,11 +17,14 @@
 mod groups;
 
 use crate::config::{Config, Per, Scopes, Spec};
+use crate::each_sample::{Work, each_sample};
 use crate::observe::check_finite;
 use crate::prepare::linear;
-use crate::samples::{Samples, spread};
+use crate::samples::Samples;
 use groups::Group;
-use lowbit_ir::{Engine, Error, Graph, Kind, Node, NodeId, Op, Result, ValueId, check_float_mode, meta};
+use lowbit_ir::{
+    Engine, Error, Graph, Kind, Node, NodeId, Op, Outputs, Result, Tensor, ValueId, check_float_mode, meta,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -101,27 +104,64 @@ struct Seen {
     count: f64,
 }
 
+/// Channels that are summed side by side: a sum alone would wait for itself at every element.
+const ABREAST: usize = 4;
+
 impl Seen {
     fn new(channels: usize) -> Self {
         Seen { largest: vec![0.0; channels], squares: vec![0.0; channels], count: 0.0 }
     }
 
-    /// Adds a tensor whose channels lie along `axis`.
-    fn add(&mut self, data: &[f32], dims: &[usize], axis: usize) {
-        let channels = self.largest.len();
+    /// What one sample shows: a tensor whose channels lie along `axis`. NaN and infinities are errors.
+    fn of(channels: usize, data: &[f32], dims: &[usize], axis: usize) -> Result<Self> {
+        let mut seen = Seen::new(channels);
         let inner = dims.iter().skip(axis + 1).product::<usize>().max(1);
-        for (i, row) in data.chunks_exact(inner).enumerate() {
-            let c = i % channels;
-            let largest = row.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-            self.largest[c] = self.largest[c].max(f64::from(largest));
-            self.squares[c] += row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
+        for all in data.chunks_exact((channels * inner).max(1)) {
+            let rows = all.chunks(ABREAST * inner);
+            let places = seen.largest.chunks_mut(ABREAST).zip(seen.squares.chunks_mut(ABREAST));
+            for (rows, (largest, squares)) in rows.zip(places) {
+                let (mut most, mut sums) = ([0.0f32; ABREAST], [0.0f64; ABREAST]);
+                let mut add = |row: usize, x: f32| {
+                    most[row] = if x.abs() > most[row] { x.abs() } else { most[row] };
+                    sums[row] += f64::from(x) * f64::from(x);
+                };
+                if let Some([a, b, c, d]) = abreast(rows, inner) {
+                    for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+                        [*a, *b, *c, *d].into_iter().enumerate().for_each(|(row, x)| add(row, x));
+                    }
+                } else {
+                    let rows = rows.chunks_exact(inner).enumerate();
+                    rows.for_each(|(row, data)| data.iter().for_each(|x| add(row, *x)));
+                }
+                largest.iter_mut().zip(most).for_each(|(l, m)| *l = l.max(f64::from(m)));
+                squares.iter_mut().zip(sums).for_each(|(s, sum)| *s += sum);
+            }
         }
-        self.count += (data.len() / channels.max(1)) as f64;
+        // Squares of floats are far within doubles, so that only what is not finite has a sum that is not.
+        if seen.squares.iter().any(|sum| !sum.is_finite()) {
+            check_finite(data)?;
+        }
+        seen.count = (data.len() / channels.max(1)) as f64;
+        Ok(seen)
+    }
+
+    /// Adds what another sample showed.
+    fn add(&mut self, other: &Seen) {
+        self.largest.iter_mut().zip(&other.largest).for_each(|(l, m)| *l = l.max(*m));
+        self.squares.iter_mut().zip(&other.squares).for_each(|(s, sum)| *s += sum);
+        self.count += other.count;
     }
 
     fn reach(&self) -> f64 {
         self.largest.iter().copied().fold(0.0, f64::max)
     }
+}
+
+/// Rows of equal length as many as are taken abreast, if there are so many.
+fn abreast(rows: &[f32], inner: usize) -> Option<[&[f32]; ABREAST]> {
+    let mut rows = rows.chunks_exact(inner);
+    let rows = [rows.next()?, rows.next()?, rows.next()?, rows.next()?];
+    Some(rows)
 }
 
 /// Values that were multiplied alike, as the metadata holds them.
@@ -188,21 +228,23 @@ fn observe(
     let taps: Vec<(ValueId, &Group)> = groups.iter().flat_map(|k| k.values.iter().map(move |v| (*v, k))).collect();
     let mut seen: Vec<Seen> = taps.iter().map(|(_, group)| Seen::new(group.channels)).collect();
     let values: Vec<ValueId> = taps.iter().map(|(v, _)| *v).collect();
-    let mut run = engine.load(g, &values)?;
-    for i in spread(samples.len(), limit) {
-        let at = |e: Error| e.context(format!("equalizing on sample {i}"));
-        let inputs = samples.sample(i).map_err(at)?;
+    let look = |inputs: &[Tensor], outputs: &Outputs| {
         // Data before what comes of it, so that the error names the cause.
         for (tensor, v) in inputs.iter().zip(&g.inputs).filter(|(t, _)| t.dtype().is_float()) {
-            check_finite(&tensor.floats()?).map_err(|e| at(e.at_value(&g.value(*v).name)))?;
+            check_finite(&tensor.floats()?).map_err(|e| e.at_value(&g.value(*v).name))?;
         }
-        let outputs = run.run(&inputs).map_err(at)?;
-        for ((seen, tensor), (v, group)) in seen.iter_mut().zip(&outputs.taps).zip(&taps) {
-            let data = tensor.floats()?;
-            check_finite(&data).map_err(|e| at(e.at_value(&g.value(*v).name)))?;
-            seen.add(&data, tensor.dims(), group.axis(tensor.dims().len()));
-        }
-    }
+        let of = |(tensor, (v, group)): (&Tensor, &(ValueId, &Group))| {
+            let (data, dims) = (tensor.floats()?, tensor.dims());
+            let seen = Seen::of(group.channels, &data, dims, group.axis(dims.len()));
+            seen.map_err(|e| e.at_value(&g.value(*v).name))
+        };
+        outputs.taps.iter().zip(&taps).map(of).collect::<Result<Vec<Seen>>>()
+    };
+    let mut add = |sample: Vec<Seen>| {
+        seen.iter_mut().zip(&sample).for_each(|(seen, of_sample)| seen.add(of_sample));
+        Ok(())
+    };
+    each_sample(&Work { engine, graph: g, taps: &values, samples, limit, doing: "equalizing on" }, &look, &mut add)?;
     Ok(values.into_iter().zip(seen).collect())
 }
 

@@ -44,6 +44,9 @@ const MANY: usize = 4 * BINS;
 /// Tables that are counted in by turns.
 const TABLES: usize = 4;
 
+/// Slots of each for zeros.
+const ZEROS: usize = 16;
+
 /// So many values at once that no count leaves 32 bits.
 const MOST_AT_ONCE: usize = 1 << 31;
 
@@ -67,12 +70,16 @@ impl Default for Histogram {
 impl Histogram {
     /// Counts these values; NaN and infinities are errors.
     pub fn add(&mut self, data: &[f32]) -> Result<()> {
-        check_finite(data)?;
-        let (min, max) = ends(data);
+        self.count_in(data).map(|_| ())
+    }
+
+    /// As [`Self::add`]; tells the least and the greatest of these values, infinities if there are none.
+    pub(crate) fn count_in(&mut self, data: &[f32]) -> Result<Ends> {
+        let (min, max) = ends(data)?;
         self.cover(min, max);
         if data.len() >= MANY {
             data.chunks(MOST_AT_ONCE).for_each(|part| self.count_many(part));
-            return Ok(());
+            return Ok((min, max));
         }
         let inverse = power(-self.exponent);
         for x in data {
@@ -86,28 +93,31 @@ impl Histogram {
                 self.zeros += 1;
             }
         }
-        Ok(())
+        Ok((min, max))
     }
 
-    /// As the loop of [`Self::add`], of values that the bins cover already: in tables that have a slot for every bin and
-    /// one for zero between the two sides, so that no branch asks for the sign of a value, and in turn in several, so
-    /// that equal neighbours, as zeros mostly are, do not wait for each other.
+    /// As the loop of [`Self::count_in`], of values that the bins cover already: in tables that have a slot for every bin,
+    /// so that no branch asks for the sign of a value, and in turn in several, so that equal neighbours do not wait for
+    /// each other. Zeros, of which there are whole runs, have many slots between the two sides.
     fn count_many(&mut self, data: &[f32]) {
-        let (below, slots) = (self.negative.len(), self.negative.len() + 1 + self.positive.len());
-        let mut tables = vec![[0u32; TABLES]; slots];
+        let (below, above) = (self.negative.len(), self.negative.len() + ZEROS);
+        let mut tables = vec![[0u32; TABLES]; above + self.positive.len()];
         // Exact, or so small that the bin is the first one anyway.
         let inverse = power(-self.exponent) as f32;
-        let slot = |x: f32| (x * inverse) as i32 + i32::from(x > 0.0) - i32::from(x < 0.0) + below as i32;
-        let mut block = [0i32; 64 * TABLES];
+        let mut block = [0i32; 16 * ZEROS];
         for part in data.chunks(block.len()) {
-            block.iter_mut().zip(part).for_each(|(place, x)| *place = slot(*x));
+            for (i, (place, x)) in block.iter_mut().zip(part).enumerate() {
+                let bin = whole(x.abs() * inverse);
+                let negative = if *x < 0.0 { below as i32 - 1 - bin } else { below as i32 + (i % ZEROS) as i32 };
+                *place = if *x > 0.0 { above as i32 + bin } else { negative };
+            }
             for (i, at) in block.iter().take(part.len()).enumerate() {
                 tables[*at as usize][i % TABLES] += 1;
             }
         }
         let count = |of: &[u32; TABLES]| of.iter().map(|n| u64::from(*n)).sum::<u64>();
         let (negative, others) = tables.split_at(below);
-        let (zeros, positive) = others.split_at(1);
+        let (zeros, positive) = others.split_at(ZEROS);
         self.negative.iter_mut().zip(negative.iter().rev()).for_each(|(bin, n)| *bin += count(n));
         self.positive.iter_mut().zip(positive).for_each(|(bin, n)| *bin += count(n));
         self.zeros += zeros.iter().map(count).sum::<u64>();
@@ -250,18 +260,30 @@ impl Histogram {
     }
 }
 
-/// The least and the greatest of finite values; of none infinities.
-fn ends(data: &[f32]) -> (f32, f32) {
+/// The least and the greatest of some values.
+pub(crate) type Ends = (f32, f32);
+
+/// The least and the greatest of values, of none infinities; NaN and infinities are errors.
+pub(crate) fn ends(data: &[f32]) -> Result<Ends> {
     // Several side by side: a single one would wait for itself at every value.
     const LANES: usize = 16;
     let (mut least, mut greatest) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-    for part in data.chunks(LANES) {
-        for ((least, greatest), x) in least.iter_mut().zip(&mut greatest).zip(part) {
+    // What is finite leaves nothing behind when it is multiplied by zero.
+    let mut left = [0.0f32; LANES];
+    let (whole, rest) = data.as_chunks::<LANES>();
+    for part in whole {
+        for (((least, greatest), left), x) in least.iter_mut().zip(&mut greatest).zip(&mut left).zip(part) {
             *least = if *x < *least { *x } else { *least };
             *greatest = if *x > *greatest { *x } else { *greatest };
+            *left += x * 0.0;
         }
     }
-    (least.into_iter().fold(f32::INFINITY, f32::min), greatest.into_iter().fold(f32::NEG_INFINITY, f32::max))
+    if left.iter().any(|left| *left != 0.0) || rest.iter().any(|x| !x.is_finite()) {
+        check_finite(data)?;
+    }
+    let least = rest.iter().chain(&least).copied().fold(f32::INFINITY, f32::min);
+    let greatest = rest.iter().chain(&greatest).copied().fold(f32::NEG_INFINITY, f32::max);
+    Ok((least, greatest))
 }
 
 /// Refuses NaN and infinities.
@@ -274,6 +296,16 @@ pub fn check_finite(data: &[f32]) -> Result<()> {
     let bad = data.get(at).copied().unwrap_or(f32::NAN);
     Err(Error::new(format!("expected finite values to calibrate on, found {bad} (element {at})"))
         .hint("check the calibration data and the model's preprocessing"))
+}
+
+/// The whole part of a number below a million that is not negative. A cast, which says of every float what it is, would be
+/// one number at a time.
+fn whole(x: f32) -> i32 {
+    // Floats from here to twice as much are whole numbers, one apart: a sum with it is rounded to one.
+    const WHOLE: f32 = (1 << 23) as f32;
+    let nearest = x + WHOLE;
+    let beyond = i32::from(nearest - WHOLE > x);
+    (nearest.to_bits() - WHOLE.to_bits()) as i32 - beyond
 }
 
 fn bin(x: f32, exponent: i32) -> usize {

@@ -14,16 +14,19 @@ mod percentile;
 mod power2;
 mod scale;
 
-pub(crate) use histogram::Parts;
 pub use histogram::{BINS, Histogram, check_finite};
+pub(crate) use histogram::{Ends, Parts, ends};
 pub use moving_average::Moving;
 pub use scale::{Affine, Bounds, Fit, Range, choose, fit, largest};
 
 use crate::config::{Config, KINDS};
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::{Error, Kind, Request, Result, catching};
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
+
+const NO_CHANNELS: &[Vec<f32>] = &[];
 
 /// What is known of the values of a tensor.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -44,11 +47,7 @@ impl Seen {
 
     /// Counts the values of a sample; NaN and infinities are errors.
     pub fn add(&mut self, data: &[f32]) -> Result<()> {
-        self.histogram.add(data)?;
-        if let Some(moving) = &mut self.moving {
-            moving.add(data);
-        }
-        Ok(())
+        self.add_with_channels(data, NO_CHANNELS)
     }
 
     /// Adds what other samples showed: the order does not matter, so averages that depend on it are forgotten.
@@ -71,28 +70,38 @@ impl Seen {
     }
 
     /// Counts the values of a sample, also of each of these parts of it.
-    pub fn add_with_channels(&mut self, data: &[f32], channels: &[Vec<f32>]) -> Result<()> {
-        self.add_asking(data, channels, &|_| Ok(()))
+    pub fn add_with_channels(&mut self, data: &[f32], channels: &[impl Borrow<[f32]>]) -> Result<()> {
+        let ends = self.count(data, channels, &|_| Ok(()))?;
+        self.average(&ends);
+        Ok(())
     }
 
-    /// As [`Seen::add_with_channels`], asking on the way whether there may be so many bins: there are thousands a channel.
-    pub(crate) fn add_asking(
+    /// The part of [`Seen::add_with_channels`] that has no order, and what [`Seen::average`] needs for the other; asks on
+    /// the way whether there may be so many bins: there are thousands a channel.
+    pub(crate) fn count(
         &mut self,
         data: &[f32],
-        channels: &[Vec<f32>],
+        channels: &[impl Borrow<[f32]>],
         ask: &dyn Fn(usize) -> Result<()>,
-    ) -> Result<()> {
-        self.add(data)?;
+    ) -> Result<Vec<Ends>> {
+        let mut ends = vec![self.histogram.count_in(data)?];
         self.channels.resize_with(self.channels.len().max(channels.len()), Seen::new);
         let mut bins = self.bins();
         ask(bins)?;
         for (seen, part) in self.channels.iter_mut().zip(channels) {
             bins -= seen.histogram.kept();
-            seen.add(part)?;
+            ends.push(seen.histogram.count_in(part.borrow())?);
             bins += seen.histogram.kept();
             ask(bins)?;
         }
-        Ok(())
+        Ok(ends)
+    }
+
+    /// Adds the ends of a sample to the averages: its own and those of its channels.
+    pub(crate) fn average(&mut self, ends: &[Ends]) {
+        let channels = self.channels.iter_mut().map(|channel| &mut channel.moving);
+        let all = std::iter::once(&mut self.moving).chain(channels);
+        all.zip(ends).filter_map(|(moving, ends)| Some((moving.as_mut()?, ends))).for_each(|(m, ends)| m.add(*ends));
     }
 
     /// Bins that are kept, of the channels too.

@@ -3,7 +3,7 @@
 //! Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
 //! 2018, section 3.1.
 
-use super::{Range, Row};
+use super::{Ends, Range, Row};
 use lowbit_ir::Error;
 
 pub const OBSERVER: Row = Row {
@@ -31,10 +31,9 @@ pub struct Moving {
 }
 
 impl Moving {
-    /// Adds a sample's values, all of them finite.
-    pub fn add(&mut self, data: &[f32]) {
-        let (low, high) = data.iter().fold((0.0f32, 0.0f32), |(low, high), x| (low.min(*x), high.max(*x)));
-        let (low, high) = (f64::from(low), f64::from(high));
+    /// Adds a sample by its least and its greatest value, both of them finite, or infinities if there is none.
+    pub(super) fn add(&mut self, (least, greatest): Ends) {
+        let (low, high) = (f64::from(least.min(0.0)), f64::from(greatest.max(0.0)));
         self.averages = Some(match self.averages {
             None => (low, high),
             Some((l, h)) => (l + WEIGHT * (low - l), h + WEIGHT * (high - h)),
@@ -66,11 +65,11 @@ mod tests {
     fn an_outlier_fades() {
         let mut moving = Moving::default();
         assert_eq!(moving.range(), Range { low: 0.0, high: 0.0 });
-        moving.add(&[-1.0, 100.0]);
+        moving.add((-1.0, 100.0));
         assert_eq!(moving.range(), Range { low: -1.0, high: 100.0 });
-        moving.add(&[0.0, 2.0]);
+        moving.add((0.0, 2.0));
         assert_eq!(moving.range(), Range { low: -0.99, high: 99.02 });
-        (0..2000).for_each(|_| moving.add(&[-1.0, 2.0]));
+        (0..2000).for_each(|_| moving.add((-1.0, 2.0)));
         let Range { low, high } = moving.range();
         assert!((low + 1.0).abs() < 1e-3 && (high - 2.0).abs() < 1e-3, "{low} {high}");
     }

@@ -7,9 +7,9 @@
 
 use super::{Correction, Refine, Refinement, pairs};
 use crate::calibrate::source;
+use crate::each_sample::{Work, each_sample};
 use crate::prepare::rewrite;
-use crate::samples::spread;
-use lowbit_ir::{Error, Graph, NodeId, Op, Result, Run, Type, ValueId};
+use lowbit_ir::{Error, Graph, NodeId, Op, Result, Tensor, Type, ValueId};
 
 pub const LOCAL: Refinement = Refinement {
     name: "bias-correction",
@@ -34,7 +34,7 @@ fn local(g: &mut Graph, cx: &Refine) -> Result<Vec<Correction>> {
         taps.push(pairs::mean_per_channel(&mut paired, &op, y)?);
         taps.push(pairs::mean_per_channel(&mut paired, &op, shadow)?);
     }
-    let means = means(&mut *cx.engine.load(&paired, &taps)?, taps.len(), cx)?;
+    let means = means(&paired, &taps, cx)?;
     layers
         .iter()
         .zip(means.chunks_exact(2))
@@ -67,11 +67,11 @@ fn add_shadow(paired: &mut Graph, pair: &pairs::Pair, quantized: &Graph) -> Resu
 fn sequential(g: &mut Graph, cx: &Refine) -> Result<Vec<Correction>> {
     let layers = pairs::layers(cx.float, g);
     let (float, taps) = with_means(cx.float, layers.iter().map(|p| p.float))?;
-    let targets = means(&mut *cx.engine.load(&float, &taps)?, taps.len(), cx)?;
+    let targets = means(&float, &taps, cx)?;
     let mut corrections = Vec::new();
     for (pair, target) in layers.iter().zip(&targets) {
         let (graph, taps) = with_means(g, std::iter::once(pair.quantized))?;
-        let found = means(&mut *cx.engine.load(&graph, &taps)?, taps.len(), cx)?;
+        let found = means(&graph, &taps, cx)?;
         for found in &found {
             corrections.push(correct(g, pair.quantized, target, found, SEQUENTIAL.name)?);
         }
@@ -92,13 +92,11 @@ fn with_means(g: &Graph, layers: impl Iterator<Item = NodeId>) -> Result<(Graph,
 }
 
 /// The mean of each tap over the samples, channel by channel; channels are a tap's last axis.
-fn means(run: &mut dyn Run, taps: usize, cx: &Refine) -> Result<Vec<Vec<f64>>> {
-    let mut sums: Vec<Vec<f64>> = vec![Vec::new(); taps];
-    let mut count = 0u32;
-    for i in spread(cx.samples.len(), cx.limit) {
-        let at = |e: Error| e.context(format!("correcting on sample {i}"));
-        let outputs = run.run(&cx.samples.sample(i).map_err(at)?).map_err(at)?;
-        for (sum, tap) in sums.iter_mut().zip(&outputs.taps) {
+fn means(graph: &Graph, taps: &[ValueId], cx: &Refine) -> Result<Vec<Vec<f64>>> {
+    let mut sums: Vec<Vec<f64>> = vec![Vec::new(); taps.len()];
+    let work = Work { engine: cx.engine, graph, taps, samples: cx.samples, limit: cx.limit, doing: "correcting on" };
+    let mut add = |taps: Vec<Tensor>| {
+        for (sum, tap) in sums.iter_mut().zip(&taps) {
             let data = tap.floats()?;
             let channels = tap.dims().last().copied().unwrap_or(1).max(1);
             let rows = (data.len() / channels) as f64;
@@ -107,12 +105,13 @@ fn means(run: &mut dyn Run, taps: usize, cx: &Refine) -> Result<Vec<Vec<f64>>> {
                 sum.iter_mut().zip(row).for_each(|(s, x)| *s += f64::from(*x) / rows);
             }
         }
-        count += 1;
-    }
+        Ok(())
+    };
+    let count = each_sample(&work, &|_, outputs| Ok(outputs.taps.clone()), &mut add)?;
     if count == 0 {
         return Err(Error::new("expected at least one sample to correct on, found none"));
     }
-    Ok(sums.into_iter().map(|sum| sum.into_iter().map(|s| s / f64::from(count)).collect()).collect())
+    Ok(sums.into_iter().map(|sum| sum.into_iter().map(|s| s / count as f64).collect()).collect())
 }
 
 fn correct(g: &mut Graph, layer: NodeId, target: &[f64], found: &[f64], refinement: &str) -> Result<Correction> {

@@ -3,8 +3,7 @@
 use super::Rule;
 use crate::annotate::{Annotator, Call, Decision};
 use crate::config::Spec;
-use crate::observe::{Fit, Range, fit};
-use crate::prepare::rewrite;
+use crate::observe::{Fit, Range, ends, fit};
 use lowbit_ir::{DType, Kind, Request, Result};
 
 pub const CONV: Rule = Rule {
@@ -55,9 +54,10 @@ fn constant_weights(call: &Call, cx: &mut Annotator) -> Result<Decision> {
 ///
 /// A channel that is too small among others is not worth a float layer; calibration counts it.
 fn beyond_scales(call: &Call, spec: &Request, cx: &Annotator) -> Option<Decision> {
-    let weights = rewrite::floats(cx.graph(), call.operand(1).ok()?)?;
+    let weights = cx.graph().constant(call.operand(1).ok()?)?.floats().ok()?;
     // What is not finite is an error, and calibration's to tell.
-    let largest = weights.iter().filter(|w| w.is_finite()).fold(0.0f32, |m, w| m.max(w.abs()));
+    let (least, greatest) = ends(&weights).unwrap_or((0.0, 0.0));
+    let largest = greatest.max(-least).max(0.0);
     match fit(Range { low: -largest, high: largest }, spec) {
         Fit::Fits => None,
         Fit::TooSmall => Some(Decision::Float(format!(
