@@ -56,8 +56,10 @@ impl Engine for Compiled {
         let program = entering(&loaded.graph, inputs).and_then(|inputs| loaded.compiled(&inputs));
         let Some(program) = program.ok().filter(|_| threads > 1) else { return Ok(vec![Box::new(loaded)]) };
         let results: usize = program.outputs().iter().map(|port| memory::bytes(&port.ty)).sum();
-        let room = SIDE_BY_SIDE.min(self.target.max_memory / 4);
-        let fit = room / (program.arena() + program.scratch() + results).max(1);
+        // Every thread has its own scratch, whichever run it belongs to.
+        let room =
+            SIDE_BY_SIDE.min(self.target.max_memory / 4).saturating_sub(threads.saturating_mul(program.scratch()));
+        let fit = room / (program.arena() + results).max(1);
         let runs = fit.clamp(1, threads);
         let run = |i: usize| -> Result<Box<dyn Run>> {
             // The first ones take what is left over.

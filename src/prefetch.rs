@@ -55,7 +55,8 @@ struct Window {
 }
 
 impl ReadAhead {
-    /// What is read ahead, and kept unless it lies `decoded` in its file, takes a part of what is allowed, so that there is room for who reads.
+    /// What is read ahead, and kept unless it lies `decoded` in its file, takes a part of what is allowed, so that there is
+    /// room for who reads.
     pub(crate) fn within(max_memory: usize, decoded: bool) -> Self {
         let kept = if decoded { 0 } else { (max_memory / 8).min(KEPT_BYTES) };
         let ahead = (max_memory / 4).min(AHEAD_BYTES);

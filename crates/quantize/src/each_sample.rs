@@ -39,6 +39,9 @@ pub(crate) fn each_sample<T: Send>(work: &Work, look: &Look<T>, take: &mut dyn F
     };
     let mut first = Some(work.sample(*first)?);
     let mut runs = work.engine.load_side_by_side(work.graph, work.taps, first.as_deref().unwrap_or_default())?;
+    if runs.is_empty() {
+        return Err(Error::new("expected at least one run of the engine, found none"));
+    }
     let mut sample = |i: usize| first.take().map_or_else(|| work.sample(i), Ok);
     if let [run] = runs.as_mut_slice() {
         for i in &numbers {
@@ -193,5 +196,7 @@ mod tests {
         }
         let panicked = echoed(3, &[0.0, f32::INFINITY]).unwrap_err().to_string();
         assert!(panicked.contains("the engine panicked: inf echoes"), "{panicked}");
+        let none = echoed(0, &data).unwrap_err().to_string();
+        assert!(none.contains("at least one run"), "{none}");
     }
 }

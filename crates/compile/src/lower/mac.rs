@@ -549,10 +549,11 @@ fn line_tile(window: &Window, shape: &rowconv::Shape, row: &rowconv::QRow) -> Li
         let fetched = if parts > 1 { activations / 3 } else { 0 };
         let tiles = parts * cuts;
         let idle = tiles.next_multiple_of(2) as f64 / tiles as f64;
-        let ends = |n: usize, tile: usize| (0..n).step_by(tile).map(move |at| tile.min(n - at));
-        let pixels =
-            |lines: usize| ends(width, tile.pixels).map(move |pixels| pace.whole(lines, pixels)).sum::<usize>();
-        let whole = batch * ends(height, tile.lines).map(pixels).sum::<usize>();
+        // All tiles along an axis are alike, but for the last.
+        let ends = |n: usize, tile: usize| [(n / tile, tile), (usize::from(!n.is_multiple_of(tile)), n % tile)];
+        let pairs = ends(height, tile.lines).map(|down| ends(width, tile.pixels).map(|along| (down, along)));
+        let pixels = |((down, lines), (along, pixels))| down * along * pace.whole(lines, pixels);
+        let whole = batch * pairs.into_iter().flatten().map(pixels).sum::<usize>();
         let computed = macs / pace.macs * whole as f64 / window.pixels().max(1) as f64;
         let ready = lines as f64 / pace.input + (cuts * weights) as f64 / pace.weights;
         (computed + ready + (copied + fetched) as f64) * idle + 600.0 * tiles as f64
@@ -560,11 +561,13 @@ fn line_tile(window: &Window, shape: &rowconv::Shape, row: &rowconv::QRow) -> Li
     let fits = |tile: &LineTile| height == 1 || tile.lines <= most.max(1);
     let parts = [1, 2, 4, 8].into_iter().filter(|parts| *parts <= panels);
     let tiles = parts.flat_map(|parts| {
-        let least = wanted.div_ceil(parts * batch);
+        // Of a flat layer there are no lines to cut between, and what a call makes ready stays in the caches too.
+        let cached = if height == 1 && within { line.div_ceil(LINES_OF_PANELS) } else { 1 };
+        let least = wanted.div_ceil(parts * batch).max(cached);
         (least..=least.max(height)).map(move |cuts| (parts, cuts))
     });
-    let tiles = tiles.map(|(parts, cuts)| tile(parts, cuts)).filter(fits);
-    tiles.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(tile(1, height))
+    let tiles = tiles.map(|(parts, cuts)| tile(parts, cuts)).filter(fits).map(|tile| (cost(&tile), tile));
+    tiles.min_by(|(a, _), (b, _)| a.total_cmp(b)).map_or(tile(1, height), |(_, tile)| tile)
 }
 
 /// The row that computes an integer layer by rows, where that is faster than a row that needs `other` of the CPU.
@@ -574,9 +577,12 @@ fn by_rows(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, other: Features) -> Op
     let w = &geo.window;
     let gapless = w.strides[0] <= w.kernel[0] && w.strides[1] <= w.kernel[1];
     let one_run = w.dilations == [1, 1] && (gapless || w.is_within());
+    // A line with padding is copied whole.
+    let short = w.is_within() || w.output[0] > 1 || w.input[1].saturating_mul(w.pixel) <= LINES_OF_PANELS;
     let ungrouped = geo.groups == 1 || geo.depthwise;
     let shape = geo.window.row_shape(geo.channels, geo.depthwise, add.is_some());
-    pick(rowconv::Q8, cx.features, |row| row.beats(other, &shape, w.output[1])).filter(|_| one_run && ungrouped)
+    pick(rowconv::Q8, cx.features, |row| row.beats(other, &shape, w.output[1]))
+        .filter(|_| one_run && short && ungrouped)
 }
 
 /// As [`integer`], for activations or weights of 16 bits: 64-bit accumulators.

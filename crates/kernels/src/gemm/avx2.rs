@@ -6,7 +6,7 @@
 //! Bytes become words on the way ([`Words`]): those of the pixels, which all channels share, once a tile in memory, from
 //! where they are broadcast for nothing.
 //!
-//! [`products`] and [`finish`] serve the AVX-VNNI row too.
+//! [`products`] serves the AVX-VNNI row too, and [`finish_here`] also the rows of `rowconv`.
 
 use super::{FArgs, QArgs};
 use crate::requant::{Epilogue, Requant, Residual, Scales};
@@ -194,7 +194,7 @@ macro_rules! rescale {
 /// As [`super::Gemm::run`], with `a.rows == R` and `a.cols` in the last of `V` vectors.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma")]
-pub unsafe fn finish<const R: usize, const V: usize>(mut acc: [[__m256i; V]; R], a: &QArgs) {
+unsafe fn finish<const R: usize, const V: usize>(mut acc: [[__m256i; V]; R], a: &QArgs) {
     // SAFETY: the caller's promise, passed on; multipliers have an entry for each channel of a panel, and the output is
     // writable for `a.cols` of each row.
     unsafe {

@@ -527,6 +527,7 @@ impl<A> Gemm<A> {
 fn pack_whole<T: Copy + Default, const GROUP: usize>(w: &[T], channels: usize, run: usize, nr: usize, out: &mut [T]) {
     // Groups of a channel that are written before those of the next one: what they go into stays in the nearest cache.
     const NEAR: usize = 32;
+    let w = w.get(..channels * run).unwrap_or(w);
     let (groups, _) = out.as_chunks_mut::<GROUP>();
     let panels = groups.chunks_exact_mut((run / GROUP * nr).max(1));
     for (panel, first) in panels.zip((0..channels).step_by(nr)) {

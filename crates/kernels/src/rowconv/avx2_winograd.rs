@@ -119,6 +119,11 @@ pub fn scratch(shape: &Shape, lines: usize, pixels: usize) -> usize {
     windows.saturating_add(points).saturating_add(sums).saturating_add(sums_bytes(lines, pixels))
 }
 
+/// The sums of a tile at a point.
+type Sums = unsafe fn(&Product, *mut i32);
+/// What becomes of the sums of neighbouring pixels.
+type Store = unsafe fn(*const i32, &gemm::QArgs);
+
 /// Where the parts of the scratch are.
 struct Room {
     windows: *mut i16,
@@ -210,7 +215,7 @@ unsafe fn transform(a: &QArgs, walk: &Walk, line: usize, to: usize, windows: *mu
 /// # Safety
 /// As [`super::QRow::run`], on a CPU with AVX2; the room's windows are those of so many tiles.
 unsafe fn multiply(a: &QArgs, walk: &Walk, room: &Room, tiles: usize, channel: usize) {
-    static TILES: [[unsafe fn(&Product, *mut i32); NR / 8]; MR] = [
+    static TILES: [[Sums; NR / 8]; MR] = [
         [sums::<1, 1>, sums::<1, 2>],
         [sums::<2, 1>, sums::<2, 2>],
         [sums::<3, 1>, sums::<3, 2>],
@@ -272,7 +277,7 @@ unsafe fn at_pixels([a, b, c, d]: [__m256i; 4]) -> [__m256i; 2] {
 /// As [`super::QRow::run`], on a CPU with AVX2; the room has the sums of the held lines of tiles from `top` on.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn back<const V: usize>(a: &QArgs, walk: &Walk, room: &Room, [top, held]: [usize; 2], channel: usize) {
-    static TILES: [[unsafe fn(*const i32, &gemm::QArgs); NR / 8]; MR] = [
+    static TILES: [[Store; NR / 8]; MR] = [
         [store::<1, 1>, store::<1, 2>],
         [store::<2, 1>, store::<2, 2>],
         [store::<3, 1>, store::<3, 2>],

@@ -302,7 +302,8 @@ pub struct QRow {
     pub panel: usize,
     /// How fast it is, by which tiles are cut.
     pub pace: Pace,
-    /// Bytes that a call for so many output lines of so many pixels needs for itself.
+    /// Bytes that a call for so many output lines of so many pixels needs for itself: no fewer than for fewer lines of as
+    /// many pixels, and for fewer pixels of a single line.
     pub scratch: fn(&Shape, usize, usize) -> usize,
     /// Bytes that packed weights take.
     pub packed: fn(&Shape) -> usize,

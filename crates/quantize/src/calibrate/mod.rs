@@ -25,6 +25,7 @@ use lowbit_ir::{
     Engine, Error, Graph, Kind, NodeId, Op, Outputs, Request, Result, Tensor, ValueId, check_float_mode, memory,
 };
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -154,11 +155,14 @@ fn observe_all(
                 sharing => insert::shares(&data, tensor.dims(), *sharing),
             };
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = seen.bins();
-            let others = bins.load(Ordering::Relaxed).saturating_sub(before);
-            let ends = seen.count(&data, &parts, &|own| room(others + own));
-            // Wrapping: wider bins are fewer.
-            bins.fetch_add(seen.bins().wrapping_sub(before), Ordering::Relaxed);
+            // What others count meanwhile must see what this one is about to take. Wrapping: wider bins are fewer.
+            let told = Cell::new(seen.bins());
+            let tell = |own: usize| {
+                let change = own.wrapping_sub(told.replace(own));
+                bins.fetch_add(change, Ordering::Relaxed).wrapping_add(change)
+            };
+            let ends = seen.count(&data, &parts, &|own| room(tell(own)));
+            tell(seen.bins());
             ends.map_err(|e| e.at_value(source_name(g, *v)))
         };
         seen.iter().zip(&outputs.taps).zip(wanted).map(count).collect::<Result<Vec<Vec<Ends>>>>()

@@ -136,8 +136,9 @@ impl Histogram {
 
     /// Makes the bins cover these values too.
     fn cover(&mut self, min: f32, max: f32) {
-        self.min = self.min.min(min);
-        self.max = self.max.max(max);
+        // One zero, whichever comes first.
+        self.min = self.min.min(min) + 0.0;
+        self.max = self.max.max(max) + 0.0;
         let reach = self.max.max(-self.min).max(0.0);
         let mut exponent = self.exponent;
         while bin(reach, exponent) >= BINS {
