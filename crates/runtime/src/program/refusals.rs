@@ -901,7 +901,9 @@ fn qrows() -> Vec<Case> {
         let step = move || {
             let window = window();
             let shape = window.row_shape(8, depthwise, false);
-            let row = rowconv::Q8.iter().find(|row| (row.suits)(&shape))?;
+            // A row for just such layers, which others do not suit.
+            let joined = rowconv::Shape { residual: true, ..shape };
+            let row = rowconv::Q8.iter().find(|row| (row.suits)(&shape) && !(row.suits)(&joined))?;
             let w_bytes = (row.packed)(&shape);
             let (x, w, bias, y) = (X, Place::Const(8192), Place::Const(4096), Y);
             let (channels, requant) = (8, requant());
@@ -962,8 +964,10 @@ fn qrows() -> Vec<Case> {
 }
 
 fn program(kind: Kind) -> Result<Arc<Program>> {
-    let features = [Features::AVX2, Features::AVX512, Features::AVX512_VNNI, Features::AVX512_VBMI, Features::AMX_INT8];
-    let features = features.into_iter().fold(Features::NONE, Features::and);
+    let narrow = [Features::AVX2, Features::AVX_VNNI];
+    let wide = [Features::AVX512, Features::AVX512_VNNI, Features::AVX512_VBMI, Features::AMX_INT8];
+    let features = narrow.into_iter().chain(wide);
+    let features = features.fold(Features::NONE, Features::and);
     let steps = vec![Step { name: "step".into(), kind, macs: 0 }];
     let isa = Isa { name: "all", features };
     Program::new(Parts {
