@@ -21,9 +21,13 @@ use core::arch::x86_64::*;
 /// As measured on a Zen 3.
 pub const PACE: Pace = Pace { macs: 26.0, block: [1, MR], input: 10.0, weights: 12.0 };
 
+/// Weights of a 1x1 kernel for fewer of which a call costs more than it saves, as `gemm` makes nothing ready.
+const FEW: usize = 1024;
+
 /// Layers that it computes.
 pub fn suits(shape: &Shape) -> bool {
-    !shape.depthwise && shape.taps() > 0 && shape.channels > 0
+    let few = shape.taps() == 1 && shape.channels.saturating_mul(shape.outputs) < FEW;
+    !shape.depthwise && shape.taps() > 0 && shape.channels > 0 && !few
 }
 
 /// Steps of a kernel row: pairs of words, the last filled up with a weight of zero.

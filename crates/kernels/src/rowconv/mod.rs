@@ -51,7 +51,7 @@ pub static Q8: &[QRow] = &[
         name: "u8i8_rowconv_6x16__avx2",
         needs: crate::x86::AVX2,
         suits: avx2::suits,
-        least: 2,
+        least: 1,
         panel: crate::gemm::avx2::NR,
         pace: avx2::PACE,
         scratch: avx2::scratch,
