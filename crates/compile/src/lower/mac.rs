@@ -175,7 +175,8 @@ fn batched(cx: &mut Lower<'_>, chain: &Chain, m: MatMul) -> Result<()> {
     }
     let (rank, k) = (yd.len(), ad[ad.len() - 1]);
     let (rows, n) = (yd[rank - 2], yd[rank - 1]);
-    let row = cx.row(gemm::F32)?;
+    let sizes = gemm::Sizes { outputs: n, pixels: rows, depth: k };
+    let row = cx.row_for(gemm::F32, |row| (row.suits)(sizes))?;
     let mut padded = vec![0.0; n.next_multiple_of(row.nr)];
     if let Some(tensor) = bias.and_then(|v| cx.g.constant(v)) {
         padded.iter_mut().zip(tensor.f32s()?.iter()).for_each(|(p, b)| *p = *b);
@@ -659,7 +660,7 @@ fn float(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, order: Order) -> Resu
         None => None,
     };
     let family = Family {
-        gemm: cx.row(gemm::F32)?,
+        gemm: cx.row_for(gemm::F32, |row| (row.suits)(geo.sizes()))?,
         depthwise: cx.row(dwconv::F32)?,
         gemm_step: Kind::FGemm,
         depthwise_step: Kind::FDw,

@@ -22,6 +22,8 @@ use core::arch::x86_64::*;
 pub const MR: usize = 6;
 /// Channels of a tile.
 pub const NR: usize = 64;
+/// How many weights ahead a tile of f32 asks for: 4 KB, a page, beyond which the processor does not ask by itself.
+const F32_AHEAD: usize = 1024;
 
 /// # Safety
 /// As [`super::Gemm::run`].
@@ -61,14 +63,28 @@ pub unsafe fn q8_narrow<const P: usize>(a: &QArgs) {
 /// # Safety
 /// As [`super::Gemm::run`].
 pub unsafe fn f32(a: &FArgs) {
-    static TILES: [[unsafe fn(&FArgs); NR / 16]; MR] = [
-        [f32_tile::<1, 1>, f32_tile::<1, 2>, f32_tile::<1, 3>, f32_tile::<1, 4>],
-        [f32_tile::<2, 1>, f32_tile::<2, 2>, f32_tile::<2, 3>, f32_tile::<2, 4>],
-        [f32_tile::<3, 1>, f32_tile::<3, 2>, f32_tile::<3, 3>, f32_tile::<3, 4>],
-        [f32_tile::<4, 1>, f32_tile::<4, 2>, f32_tile::<4, 3>, f32_tile::<4, 4>],
-        [f32_tile::<5, 1>, f32_tile::<5, 2>, f32_tile::<5, 3>, f32_tile::<5, 4>],
-        [f32_tile::<6, 1>, f32_tile::<6, 2>, f32_tile::<6, 3>, f32_tile::<6, 4>],
-    ];
+    macro_rules! tiles {
+        ($($r:literal)*) => {
+            [$([f32_tile::<$r, 1, MR, NR>, f32_tile::<$r, 2, MR, NR>, f32_tile::<$r, 3, MR, NR>, f32_tile::<$r, 4, MR, NR>]),*]
+        };
+    }
+    static TILES: [[unsafe fn(&FArgs); NR / 16]; MR] = tiles!(1 2 3 4 5 6);
+    if let Some(tile) = TILES.get(a.rows.wrapping_sub(1)).and_then(|tiles| tiles.get(a.cols.wrapping_sub(1) / 16)) {
+        // SAFETY: as in `q8`.
+        unsafe { tile(a) }
+    }
+}
+
+/// Tiles of 12 rows by 32 channels, for layers of so few: as many accumulators, where 6 rows would have a half or a
+/// quarter of them and wait for sums.
+///
+/// # Safety
+/// As [`super::Gemm::run`].
+pub unsafe fn f32_narrow(a: &FArgs) {
+    macro_rules! tiles {
+        ($($r:literal)*) => { [$([f32_tile::<$r, 1, { 2 * MR }, { NR / 2 }>, f32_tile::<$r, 2, { 2 * MR }, { NR / 2 }>]),*] };
+    }
+    static TILES: [[unsafe fn(&FArgs); NR / 32]; 2 * MR] = tiles!(1 2 3 4 5 6 7 8 9 10 11 12);
     if let Some(tile) = TILES.get(a.rows.wrapping_sub(1)).and_then(|tiles| tiles.get(a.cols.wrapping_sub(1) / 16)) {
         // SAFETY: as in `q8`.
         unsafe { tile(a) }
@@ -325,11 +341,11 @@ unsafe fn q8_join<const G: usize, const V: usize, const P: usize, J: Join16>(
 }
 
 /// # Safety
-/// As [`super::Gemm::run`], with `a.rows == R` and `a.cols` in the last of `V` vectors.
+/// As [`super::Gemm::run`] of a row of `M` by `N`, with `a.rows == R` and `a.cols` in the last of `V` vectors.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn f32_tile<const R: usize, const V: usize>(a: &FArgs) {
-    // SAFETY: by the contract each of the `taps * MR` pointers leads to `k` elements; the panel has NR weights a step,
-    // the bias NR entries; outputs and the other tensor are accessed within `a.cols`.
+unsafe fn f32_tile<const R: usize, const V: usize, const M: usize, const N: usize>(a: &FArgs) {
+    // SAFETY: by the contract each of the `taps * M` pointers leads to `k` elements; the panel has N weights a step,
+    // the bias N entries; outputs and the other tensor are accessed within `a.cols`. Prefetching reads nothing.
     unsafe {
         let mut acc = [[_mm512_setzero_ps(); V]; R];
         for v in 0..V {
@@ -342,12 +358,13 @@ unsafe fn f32_tile<const R: usize, const V: usize>(a: &FArgs) {
         let mut x = [a.w; R];
         for tap in 0..a.taps {
             for (r, x) in x.iter_mut().enumerate() {
-                *x = *a.x.add(tap * MR + r);
+                *x = *a.x.add(tap * M + r);
             }
             for k in 0..a.k {
                 let mut weights = [_mm512_setzero_ps(); V];
                 for (v, weights) in weights.iter_mut().enumerate() {
                     *weights = _mm512_loadu_ps(w.add(16 * v));
+                    _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(16 * v + F32_AHEAD).cast());
                 }
                 for r in 0..R {
                     let x = _mm512_set1_ps(*x[r].add(k));
@@ -355,7 +372,7 @@ unsafe fn f32_tile<const R: usize, const V: usize>(a: &FArgs) {
                         acc[r][v] = _mm512_fmadd_ps(x, weights[v], acc[r][v]);
                     }
                 }
-                w = w.add(NR);
+                w = w.add(N);
             }
         }
         let bounds = |(lo, hi): (f32, f32)| (_mm512_set1_ps(lo), _mm512_set1_ps(hi));

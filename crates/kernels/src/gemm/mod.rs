@@ -184,6 +184,17 @@ pub static F32: &[FGemm] = &[
         planes: 0,
         run: avx512::f32,
     },
+    #[cfg(target_arch = "x86_64")]
+    FGemm {
+        name: "f32_gemm_12x32__avx512",
+        needs: crate::x86::AVX512,
+        mr: 2 * avx512::MR,
+        nr: avx512::NR / 2,
+        group: 1,
+        suits: halves,
+        planes: 0,
+        run: avx512::f32_narrow,
+    },
 ];
 
 /// u16 activations by i8 weights, 64-bit accumulators.

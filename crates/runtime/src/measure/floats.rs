@@ -7,7 +7,8 @@ use lowbit_kernels::requant::FloatEpilogue;
 use lowbit_kernels::{dwconv, elementwise, gemm, pool, rows};
 use std::hint::black_box;
 
-static FULL: &[Layer] = &[Layer::plain(64, 64, 3), Layer::plain(256, 256, 1), Layer::plain(16, 96, 1)];
+static FULL: &[Layer] =
+    &[Layer::plain(64, 64, 3), Layer::plain(256, 256, 1), Layer::plain(16, 96, 1), Layer::plain(16, 32, 3)];
 static DEPTHWISE: &[Layer] = &[Layer::depthwise(32), Layer::depthwise(144)];
 
 const UNARY: [UnaryFn; 7] =
