@@ -577,6 +577,8 @@ pub struct ByteSum {
 /// A multiplier is 2^16 h + l with words h and l that have signs. So the sum is 2^16 (h1 a + h2 b) + (l1 a + l2 b), both
 /// sums below 2^25 in magnitude for operands below 256. Of a shift by 16 + s the floor is that of the shift by s of the
 /// first sum and the floor of the second by 2^16; half of the shift's power, from a shift of 17 on, joins the first sum.
+/// Multipliers that are words themselves, as those of scales that are powers of two, need the first sum alone: it is 2^24
+/// at most, to which half of a shift up to 30 can be added.
 pub fn byte_sum(add: &AddParams) -> Option<ByteSum> {
     let AddRescale::Fixed { m1, m2, shift } = add.rescale else { return None };
     let words = |m: i32| {
@@ -585,8 +587,13 @@ pub fn byte_sum(add: &AddParams) -> Option<ByteSum> {
         Some((i32::from(high), i32::from(low)))
     };
     let pair = |first: i32, second: i32| first & 0xffff | second << 16;
+    let half_up = matches!(add.rounding, Rounding::HalfUp);
+    if let (Ok(m1), Ok(m2), 0..=30) = (i16::try_from(m1), i16::try_from(m2), shift) {
+        let high = pair(i32::from(m1), i32::from(m2));
+        return half_up.then_some(ByteSum { high, low: 0, half: (1 << shift) >> 1, right: shift });
+    }
     let ((high1, low1), (high2, low2)) = (words(m1)?, words(m2)?);
-    let usual = matches!(add.rounding, Rounding::HalfUp) && (17..=46).contains(&shift);
+    let usual = half_up && (17..=46).contains(&shift);
     usual.then(|| ByteSum {
         high: pair(high1, high2),
         low: pair(low1, low2),
