@@ -3,7 +3,7 @@
 use super::{Build, Case, Random, one_pixel, rescale};
 use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::op::{Binary, Pad, PadMode, Unary};
-use lowbit_ir::{DType, Op, Tensor, Type, ValueId};
+use lowbit_ir::{Op, Tensor, Type, ValueId};
 
 /// Element by element, on integers and floats, with broadcasting.
 pub fn elementwise(out: &mut Vec<Case>) {
@@ -94,11 +94,10 @@ pub fn elementwise(out: &mut Vec<Case>) {
         q8.qmin = i64::from(q8.zero_point[0]);
         let entries = (q8.qmax - q8.qmin + 1) as usize;
         let product = b.op_as("product", Op::QMul(rescale(method)), &[sum, q], t);
-        let table: Vec<i64> =
-            (0..entries).map(|_| r.int(if signed { -128 } else { 0 }, if signed { 127 } else { 255 })).collect();
-        let dtype = if signed { DType::I8 } else { DType::U8 };
-        let table = b.g.add_const("table", Tensor::from_ints(Type::plain(dtype, vec![entries]), &table).unwrap());
         let t = r.narrow(&dims, signed);
+        let (low, high) = t.quant.as_ref().map_or((0, 0), |q| (q.qmin, q.qmax));
+        let table: Vec<i64> = (0..entries).map(|_| r.int(low, high)).collect();
+        let table = b.g.add_const("table", Tensor::from_ints(Type::plain(t.dtype, vec![entries]), &table).unwrap());
         let looked = b.op_as("looked", Op::Table, &[product, table], t);
         let joined = b.op("joined", Op::Concat { axis: 1 }, &[q, clip]);
         let pad = Pad { begins: vec![0, 1, 2, 0], ends: vec![0, 0, 1, 3], mode: PadMode::Constant(0.1) };

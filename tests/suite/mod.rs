@@ -100,6 +100,10 @@ impl Random {
     pub fn narrow(&mut self, dims: &[usize], signed: bool) -> Type {
         let scale = 0.01 + 0.05 * self.below(100) as f32 / 100.0;
         match signed {
+            // Never negative, so that the compiler may store it as it is.
+            true if self.below(4) == 0 => {
+                Type::quantized(DType::I8, dims.to_vec(), Quant::per_tensor(scale, self.int(0, 20) as i32, 0, 127))
+            }
             true => {
                 Type::quantized(DType::I8, dims.to_vec(), Quant::per_tensor(scale, self.int(-20, 20) as i32, -128, 127))
             }

@@ -25,5 +25,5 @@ fn passes_rewrite_as_written() {
             ("unsign", |g| run("unsign", g)),
         ],
     );
-    assert_eq!(checked.unwrap(), 7);
+    assert_eq!(checked.unwrap(), 8);
 }

@@ -39,7 +39,7 @@ pub static PASSES: &[Pass<Context>] = &[
     },
     Pass {
         name: "unsign",
-        summary: "signed activations are stored as unsigned ones, 128 or 32768 higher",
+        summary: "signed activations are stored as unsigned ones: 128 or 32768 higher, or as they are if none is negative",
         run: unsign::run,
     },
     Pass {

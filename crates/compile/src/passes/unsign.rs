@@ -1,6 +1,9 @@
 //! Signed activations become unsigned ones: q + 128 with zero point + 128 stands for the same real, and the instructions
 //! that multiply bytes want one side unsigned. Weights stay signed. What crosses the graph's edge keeps its type, behind
 //! a Requantize that only relabels.
+//!
+//! Activations none of which is negative, as those after a Relu, are unsigned already: they keep their numbers, for
+//! products of small bytes cost a processor less than those of large ones.
 
 use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::op::Rescale;
@@ -10,7 +13,7 @@ use std::collections::HashMap;
 /// Runs the pass.
 pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
     let mut changed = false;
-    let edges: Vec<Option<DType>> = g.outputs.iter().map(|v| signed_result(g, *v)).collect();
+    let edges: Vec<Option<Type>> = g.outputs.iter().map(|v| signed_result(g, *v)).collect();
     for input in g.inputs.clone() {
         if let Some(ty) = unsigned(g.ty(input))? {
             relabel_input(g, input, ty);
@@ -22,7 +25,7 @@ pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
         for v in g.node(id).outputs.clone() {
             if let Some(ty) = unsigned(g.ty(v))? {
                 if matches!(g.node(id).op, Op::Table) {
-                    relabel_table(g, id, ty.dtype)?;
+                    relabel_table(g, id, ty.dtype, shift(g.ty(v)).unwrap_or(0))?;
                 }
                 g.set_ty(v, ty);
                 changed = true;
@@ -38,20 +41,21 @@ pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
             }
         }
     }
-    for (i, dtype) in edges.into_iter().enumerate() {
-        if let Some(dtype) = dtype {
-            relabel_output(g, i, dtype)?;
+    for (i, ty) in edges.into_iter().enumerate() {
+        if let Some(ty) = ty {
+            relabel_output(g, i, ty)?;
         }
     }
     Ok(g.sweep() || changed)
 }
 
-/// The unsigned twin of a signed 8- or 16-bit quantized type.
-fn unsigned(ty: &Type) -> Result<Option<Type>> {
-    let Some(q) = &ty.quant else { return Ok(None) };
-    let (dtype, shift) = match ty.dtype {
-        DType::I8 => (DType::U8, 128),
-        DType::I16 => (DType::U16, 32768),
+/// How much higher a signed 8- or 16-bit quantized value is stored. Operators that hand integers on have one quantization
+/// on both sides, so that it is the same on both.
+fn shift(ty: &Type) -> Option<i32> {
+    let q = ty.quant.as_ref()?;
+    let most = match ty.dtype {
+        DType::I8 => 128,
+        DType::I16 => 32768,
         DType::F32
         | DType::F16
         | DType::BF16
@@ -63,28 +67,23 @@ fn unsigned(ty: &Type) -> Result<Option<Type>> {
         | DType::I4
         | DType::U4
         | DType::I2
-        | DType::U2 => return Ok(None),
+        | DType::U2 => return None,
     };
+    let negative = q.qmin < 0 || q.zero_point.iter().any(|z| *z < 0);
+    Some(if negative { most } else { 0 })
+}
+
+/// The unsigned twin of a signed 8- or 16-bit quantized type.
+fn unsigned(ty: &Type) -> Result<Option<Type>> {
+    let (Some(shift), Some(q)) = (shift(ty), &ty.quant) else { return Ok(None) };
     let quant = Quant {
         zero_point: q.zero_point.iter().map(|z| z + shift).collect(),
         qmin: q.qmin + i64::from(shift),
         qmax: q.qmax + i64::from(shift),
         ..q.clone()
     };
+    let dtype = if ty.dtype == DType::I8 { DType::U8 } else { DType::U16 };
     Ok(Some(Type { dtype, shape: ty.shape.clone(), quant: Some(quant) }))
-}
-
-/// The signed twin, to give an output back its type.
-fn signed(ty: &Type, dtype: DType) -> Result<Type> {
-    let q = ty.quant()?;
-    let shift = if dtype == DType::I8 { 128 } else { 32768 };
-    let quant = Quant {
-        zero_point: q.zero_point.iter().map(|z| z - shift).collect(),
-        qmin: q.qmin - i64::from(shift),
-        qmax: q.qmax - i64::from(shift),
-        ..q.clone()
-    };
-    Ok(Type { dtype, shape: ty.shape.clone(), quant: Some(quant) })
 }
 
 /// Same scale on both sides: any method gives the same integers.
@@ -109,17 +108,15 @@ fn relabel_input(g: &mut Graph, input: ValueId, ty: Type) {
     }
 }
 
-/// The dtype of an output that a node computes and that is about to become unsigned.
-fn signed_result(g: &Graph, output: ValueId) -> Option<DType> {
+/// The type of an output that a node computes and that is about to become unsigned.
+fn signed_result(g: &Graph, output: ValueId) -> Option<Type> {
     let ty = g.ty(output);
-    let computed = g.producer(output).is_some();
-    (computed && ty.is_quantized() && matches!(ty.dtype, DType::I8 | DType::I16)).then_some(ty.dtype)
+    (g.producer(output).is_some() && shift(ty).is_some()).then(|| ty.clone())
 }
 
-fn relabel_output(g: &mut Graph, i: usize, dtype: DType) -> Result<()> {
+fn relabel_output(g: &mut Graph, i: usize, ty: Type) -> Result<()> {
     let value = g.outputs[i];
     let Some(producer) = g.producer(value) else { return Ok(()) };
-    let ty = signed(g.ty(value), dtype)?;
     let name = g.value(value).name.clone();
     let node = g.add_node_after(producer, &format!("{name}/sign"), relabel(), vec![Some(value)], &[(&name, ty)]);
     let new = g.node(node).outputs[0];
@@ -135,26 +132,26 @@ fn relabel_constant(g: &mut Graph, v: ValueId, done: &mut HashMap<ValueId, Value
     let Some(tensor) = g.constant(v).cloned() else { return Ok(None) };
     let Some(ty) = unsigned(tensor.ty())? else { return Ok(None) };
     let name = format!("{}/unsign", g.value(v).name);
-    let new = g.add_const(&name, shifted(&tensor, ty)?);
+    let new = g.add_const(&name, shifted(&tensor, ty, shift(tensor.ty()).unwrap_or(0))?);
     done.insert(v, new);
     Ok(Some(new))
 }
 
-/// A table's entries are integers of its output's type: they move with it.
-fn relabel_table(g: &mut Graph, node: lowbit_ir::NodeId, dtype: DType) -> Result<()> {
+/// A table's entries are integers of its output's type: they move with it. Which entry stands for which number of the
+/// operand counts from the lowest one, wherever that is.
+fn relabel_table(g: &mut Graph, node: lowbit_ir::NodeId, dtype: DType, shift: i32) -> Result<()> {
     let table = g.node(node).input(1).ok_or_else(|| Error::new("expected a table"))?;
     let Some(tensor) = g.constant(table).cloned() else {
         return Err(Error::new("expected a constant table").at_node(g.node(node).name.clone()));
     };
-    let new = shifted(&tensor, Type { dtype, shape: tensor.ty().shape.clone(), quant: None })?;
+    let new = shifted(&tensor, Type { dtype, shape: tensor.ty().shape.clone(), quant: None }, shift)?;
     let name = format!("{}/unsign", g.value(table).name);
     let new = g.add_const(&name, new);
     g.set_input(node, 1, Some(new));
     Ok(())
 }
 
-fn shifted(tensor: &Tensor, ty: Type) -> Result<Tensor> {
-    let shift = if ty.dtype == DType::U8 { 128 } else { 32768 };
-    let ints: Vec<i64> = tensor.ints()?.into_iter().map(|v| v + shift).collect();
+fn shifted(tensor: &Tensor, ty: Type, shift: i32) -> Result<Tensor> {
+    let ints: Vec<i64> = tensor.ints()?.into_iter().map(|v| v + i64::from(shift)).collect();
     Tensor::from_ints(ty, &ints)
 }
