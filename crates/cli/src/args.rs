@@ -208,7 +208,8 @@ impl MachineArguments {
 
     /// What programs are compiled for.
     pub fn target(&self) -> Target {
-        Target { isa: self.isa(), max_memory: self.memory.max_memory, ..Target::host() }
+        let memory = self.memory.max_memory;
+        Target { isa: self.isa(), threads: self.threads(), max_memory: memory, ..Target::host() }
     }
 
     /// What runs graphs.

@@ -51,7 +51,7 @@ pub fn compile_watched(graph: &Graph, target: &Target, watch: &mut dyn Watch) ->
         isa: target.isa,
         steps: lowered.steps,
         arena: plan.arena,
-        consts: lowered.constants.finish(),
+        consts: lowered.constants.finish(target.threads)?,
         inputs: lowered.inputs.into_iter().map(port).collect(),
         outputs: lowered.outputs.into_iter().map(port).collect(),
         customs: target.customs.clone(),

@@ -2,6 +2,7 @@
 
 use lowbit_ir::{Customs, Result, memory};
 use lowbit_runtime::Isa;
+use std::num::NonZero;
 
 /// A machine kind.
 #[derive(Debug, Clone)]
@@ -10,6 +11,8 @@ pub struct Target {
     pub isa: Isa,
     /// The user's operators.
     pub customs: Customs,
+    /// Threads that pack weights; the program is the same whatever their number.
+    pub threads: usize,
     /// Bytes that a program may need beyond its model: activations, scratch, and constants that the model lacks.
     pub max_memory: usize,
 }
@@ -26,13 +29,20 @@ impl Target {
     }
 
     fn of(isa: Isa) -> Target {
-        Target { isa, customs: Customs::default(), max_memory: memory::MAX_MEMORY }
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Target { isa, customs: Customs::default(), threads, max_memory: memory::MAX_MEMORY }
     }
 
     /// The same with another limit to the memory that a program may need beyond its model.
     #[must_use]
     pub fn max_memory(self, max_memory: usize) -> Target {
         Target { max_memory, ..self }
+    }
+
+    /// The same with another number of threads that pack weights; all cores' unless said otherwise.
+    #[must_use]
+    pub fn threads(self, threads: usize) -> Target {
+        Target { threads, ..self }
     }
 
     /// The same with operators of the user's.

@@ -215,9 +215,10 @@ impl Tensor {
             None => {
                 // Weights are mostly single bytes, and large: no widened copy of them.
                 let ends = match self.ty.dtype {
-                    DType::I8 => ends(self.i8s().unwrap_or_default()),
-                    DType::U8 => ends(&self.bytes),
-                    _ => ends(&self.ints()?),
+                    // 128 higher they have no signs, and every processor finds the least of many of those at once.
+                    DType::I8 => ends(self.bytes.iter().map(|b| b ^ 0x80)).map(|(low, high)| (low - 128, high - 128)),
+                    DType::U8 => ends(self.bytes.iter().copied()),
+                    _ => ends(self.ints()?.into_iter()),
                 };
                 *self.ends.0.get_or_init(|| ends)
             }
@@ -241,9 +242,9 @@ impl Tensor {
 }
 
 /// The least and the greatest of these integers; none of none.
-fn ends<T: Copy + Ord + Into<i64>>(all: &[T]) -> Option<(i64, i64)> {
-    let first = *all.first()?;
-    let (least, greatest) = (all.iter().copied().fold(first, T::min), all.iter().copied().fold(first, T::max));
+fn ends<T: Copy + Ord + Into<i64>>(mut all: impl Iterator<Item = T>) -> Option<(i64, i64)> {
+    let first = all.next()?;
+    let (least, greatest) = all.fold((first, first), |(low, high), v| (low.min(v), high.max(v)));
     Some((least.into(), greatest.into()))
 }
 

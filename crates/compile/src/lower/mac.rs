@@ -258,7 +258,7 @@ struct Numbers<W, B> {
     /// A pixel of zero points.
     zero: Place,
     /// `[channel][tap][k]`.
-    weights: Vec<W>,
+    weights: Weights<W>,
     /// One a channel, with the input offset folded in.
     bias: Vec<B>,
     /// What is added to the weights of each channel.
@@ -289,15 +289,14 @@ fn step<A, D, W: Number, B: Number, E>(
     let macs = macs(cx.g, chain.mac);
     if geo.depthwise {
         let row = family.depthwise;
-        let mut packed = vec![W::default(); (row.packed)(channels, taps)];
-        (row.pack)(&weights, channels, taps, &mut packed);
+        let count = (row.packed)(channels, taps);
+        let w = cx.out.constants.later(count, move |out| weights.lay(|w| (row.pack)(w, channels, taps, out)));
         let entries = entries(channels, dwconv::padded(channels));
-        let w = cx.out.constants.numbers(&packed);
         let bias = cx.out.constants.numbers(&by_entry(&entries, &bias));
         let offset = offsets.map(|o| cx.out.constants.numbers(&by_entry(&entries, &o)));
         let epilogue = epilogue(cx, &entries)?;
         let y = cx.define(chain.output, geo.layout)?;
-        let (window, w_bytes) = (geo.window, size_of_val(packed.as_slice()));
+        let (window, w_bytes) = (geo.window, count * size_of::<W>());
         let dw = Dw { row, window, x, zero, channels, w, w_bytes, bias, offset, y, epilogue };
         cx.step(&chain.nodes, (family.depthwise_step)(dw), macs);
         return Ok(());
@@ -305,12 +304,14 @@ fn step<A, D, W: Number, B: Number, E>(
     let row = family.gemm;
     let (panels, entries) = panels(&geo, row.nr);
     let panel = row.packed(row.nr, taps, geo.k);
-    let mut packed = vec![W::default(); panel * panels.len()];
-    for (p, out) in panels.iter().zip(packed.chunks_exact_mut(panel.max(1))) {
-        let from = weights.get(p.channel * taps * geo.k..).unwrap_or_default();
-        row.pack(from, p.cols, taps, geo.k, out);
-    }
-    let w = cx.out.constants.numbers(&packed);
+    let (k, of) = (geo.k, panels.clone());
+    let w = cx.out.constants.later(panel * panels.len(), move |out| {
+        weights.lay(|w| {
+            for (p, out) in of.iter().zip(out.chunks_exact_mut(panel.max(1))) {
+                row.pack(w.get(p.channel * taps * k..).unwrap_or_default(), p.cols, taps, k, out);
+            }
+        });
+    });
     let bias = cx.out.constants.numbers(&by_entry(&entries, &bias));
     let offset = match offsets {
         Some(of) => {
@@ -324,7 +325,7 @@ fn step<A, D, W: Number, B: Number, E>(
     let y = cx.define(chain.output, geo.layout)?;
     let panel_bytes = panel * size_of::<W>();
     let cut = cut(geo.window.pixels(), panels.len(), row.mr, row.nr, taps * geo.k, panel_bytes, family.tile);
-    let (window, k) = (geo.window, geo.k);
+    let window = geo.window;
     let gemm =
         Gemm { row, window, x, zero, k, w, panel_bytes, panels, bias, offset, split, y, channels, epilogue, cut };
     cx.step(&chain.nodes, (family.gemm_step)(gemm), macs);
@@ -349,12 +350,65 @@ struct Order {
     k: usize,
 }
 
+/// The sizes of a layer's weights.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    channels: usize,
+    taps: usize,
+    k: usize,
+}
+
+impl Extent {
+    fn of(geo: &Geometry) -> Extent {
+        Extent { channels: geo.channels, taps: geo.window.taps(), k: geo.k }
+    }
+
+    /// Weights of a channel.
+    fn channel(&self) -> usize {
+        self.taps * self.k
+    }
+
+    /// Whether this order is that of kernels.
+    fn is_kept(&self, order: Order) -> bool {
+        let tap = self.taps == 1 || order.tap == self.k;
+        let k = self.k == 1 || order.k == 1;
+        tap && k && (self.channels == 1 || order.channel == self.channel())
+    }
+}
+
+/// What is read when a layer is packed, which may be later and elsewhere.
+enum Weights<W> {
+    /// As kernels walk them.
+    Ordered(Vec<W>),
+    /// As the model has them.
+    Stored(Extent, Order, Box<dyn FnOnce(&mut dyn FnMut(&[W])) + Send>),
+}
+
+impl<W: Copy + Default> Weights<W> {
+    /// Gives them in the order `[channel][tap][k]`.
+    fn lay(self, pack: impl FnOnce(&[W])) {
+        match self {
+            Weights::Ordered(weights) => pack(&weights),
+            Weights::Stored(extent, order, read) => {
+                let mut pack = Some(pack);
+                read(&mut |stored| {
+                    let Some(pack) = pack.take() else { return };
+                    match extent.is_kept(order) {
+                        true => pack(stored),
+                        false => pack(&in_order(extent, stored, order)),
+                    }
+                });
+            }
+        }
+    }
+}
+
 /// Weights in the order `[channel][tap][k]`.
-fn in_order<W: Copy + Default>(geo: &Geometry, weights: &[W], order: Order) -> Vec<W> {
-    let mut out = vec![W::default(); geo.channels * geo.window.taps() * geo.k];
-    let rows = out.chunks_exact_mut(geo.k.max(1));
+fn in_order<W: Copy + Default>(extent: Extent, weights: &[W], order: Order) -> Vec<W> {
+    let mut out = vec![W::default(); extent.channels * extent.channel()];
+    let rows = out.chunks_exact_mut(extent.k.max(1));
     for (i, row) in rows.enumerate() {
-        let (channel, tap) = (i / geo.window.taps(), i % geo.window.taps());
+        let (channel, tap) = (i / extent.taps, i % extent.taps);
         let from = weights.get(channel * order.channel + tap * order.tap..).unwrap_or_default();
         match order.k {
             1 => row.iter_mut().zip(from).for_each(|(slot, w)| *slot = *w),
@@ -383,21 +437,30 @@ fn folded_bias(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, sums: impl Iterato
 }
 
 /// Weights that are bytes without zero points, which most are, and the bias: they are many, so no wider copy is made.
-fn plain_bytes(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, order: Order) -> Result<Option<(Vec<i8>, Vec<i64>)>> {
-    let Some(bytes) = weights::plain_bytes(constant(cx.g, cx.input(chain.mac, 1)?)?) else { return Ok(None) };
-    let weights = in_order(geo, bytes, order);
+fn plain_bytes(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, order: Order) -> Result<Option<(Weights<i8>, Vec<i64>)>> {
+    let tensor = constant(cx.g, cx.input(chain.mac, 1)?)?;
+    let Some(bytes) = weights::plain_bytes(tensor) else { return Ok(None) };
     // So many bytes keep to 32 bits, which vectors add faster.
     let part = |w: &[i8]| i64::from(w.iter().map(|w| i32::from(*w)).sum::<i32>());
     let sum = |row: &[i8]| row.chunks(1 << 16).map(part).sum();
-    let sums = weights.chunks_exact((geo.window.taps() * geo.k).max(1)).map(sum);
-    let bias = folded_bias(cx, chain, geo, sums)?;
-    Ok(Some((weights, bias)))
+    let extent = Extent::of(geo);
+    let channel = extent.channel().max(1);
+    if order.channel != channel {
+        let weights = in_order(extent, bytes, order);
+        let bias = folded_bias(cx, chain, geo, weights.chunks_exact(channel).map(sum))?;
+        return Ok(Some((Weights::Ordered(weights), bias)));
+    }
+    // A channel's weights lie together, in whichever order, which their sum does not need.
+    let bias = folded_bias(cx, chain, geo, bytes.chunks_exact(channel).map(sum))?;
+    let stored = tensor.clone();
+    let read = move |pack: &mut dyn FnMut(&[i8])| pack(stored.i8s().unwrap_or_default());
+    Ok(Some((Weights::Stored(extent, order, Box::new(read)), bias)))
 }
 
 /// The weights, less their own zero points, and the bias of an integer layer.
 fn integers(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, order: Order) -> Result<(Vec<i64>, Vec<i64>)> {
     let centred = weights::centred(constant(cx.g, cx.input(chain.mac, 1)?)?)?;
-    let weights = in_order(geo, &centred, order);
+    let weights = in_order(Extent::of(geo), &centred, order);
     let rows = weights.chunks_exact((geo.window.taps() * geo.k).max(1));
     let bias = folded_bias(cx, chain, geo, rows.map(|w| w.iter().sum()))?;
     Ok((weights, bias))
@@ -430,7 +493,7 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, order: Order) -> Re
         None => {
             let (mut weights, bias) = integers(cx, chain, &geo, order)?;
             let offsets = weights::offsets(&mut weights, geo.window.taps() * geo.k);
-            (fitting(cx, chain, weights)?, bias, offsets)
+            (Weights::Ordered(fitting(cx, chain, weights)?), bias, offsets)
         }
     };
     let (bias, offsets) = (low_bits(bias), offsets.map(low_bits));
@@ -447,7 +510,7 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, order: Order) -> Re
     };
     let other = if geo.depthwise { family.depthwise.needs } else { family.gemm.needs };
     if let (Some(row), Some(fill)) = (by_rows(cx, chain, &geo, other), alike) {
-        return rows(cx, chain, geo, row, x, fill as u8, &weights, &bias, offsets.as_deref());
+        return rows(cx, chain, geo, row, x, fill as u8, weights, &bias, offsets.as_deref());
     }
     zeros.resize(geo.window.pixel + SLACK, zeros.last().copied().unwrap_or(0));
     let zero = cx.out.constants.add(&zeros);
@@ -464,17 +527,16 @@ fn rows(
     row: &'static rowconv::QRow,
     x: Place,
     fill: u8,
-    weights: &[i8],
+    weights: Weights<i8>,
     bias: &[i32],
     offsets: Option<&[i32]>,
 ) -> Result<()> {
     let residual = matches!(chain.tail, Tail::Requant { add: Some(_), .. });
     let shape = geo.window.row_shape(geo.channels, geo.depthwise, residual);
     let w_bytes = (row.packed)(&shape);
-    let mut packed = vec![0i8; w_bytes];
-    (row.pack)(&shape, weights, &mut packed);
+    let of = shape;
+    let w = cx.out.constants.later(w_bytes, move |out| weights.lay(|w| (row.pack)(&of, w, out)));
     let entries = entries(geo.channels, rowconv::padded(geo.channels));
-    let w = cx.out.constants.numbers(&packed);
     let bias = cx.out.constants.numbers(&by_entry(&entries, bias));
     let offset = offsets.map(|o| cx.out.constants.numbers(&by_entry(&entries, o)));
     let (requant, residual) = match epilogue(cx, chain, &entries, geo.layout)? {
@@ -617,7 +679,7 @@ fn wide_step<A, D, W: Number + TryFrom<i64>>(
 ) -> Result<()> {
     let x = cx.input(chain.mac, 0)?;
     let (weights, bias) = integers(cx, chain, &geo, order)?;
-    let weights = fitting(cx, chain, weights)?;
+    let weights = Weights::Ordered(fitting(cx, chain, weights)?);
     let zeros = zero_points(cx.g.ty(x), geo.window.pixel / geo.elem)?;
     let x = cx.place(x, geo.layout)?;
     let pixel: Vec<u8> = zeros.into_iter().flat_map(|z| z.to_le_bytes().into_iter().take(geo.elem)).collect();
@@ -648,7 +710,11 @@ fn float(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, order: Order) -> Resu
         return Err(Error::new("expected a float tail: a defect of the compiler"));
     };
     let (x, w) = (cx.input(chain.mac, 0)?, cx.input(chain.mac, 1)?);
-    let weights = in_order(&geo, &constant(cx.g, w)?.f32s()?, order);
+    let stored = constant(cx.g, w)?.clone();
+    // Whether these are floats is asked here, where it can be told.
+    drop(stored.f32s()?);
+    let read = move |pack: &mut dyn FnMut(&[f32])| pack(&stored.f32s().unwrap_or_default());
+    let weights = Weights::Stored(Extent::of(&geo), order, Box::new(read));
     let bias = match cx.g.node(chain.mac).input(2) {
         Some(v) => constant(cx.g, v)?.f32s()?.into_owned(),
         None => Vec::new(),

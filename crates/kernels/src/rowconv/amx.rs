@@ -83,13 +83,21 @@ pub fn pack(shape: &Shape, w: &[i8], out: &mut [i8]) {
     let (window, chunks) = (shape.taps() * shape.channels, chunks(shape).max(1));
     for (tile, out) in out.chunks_exact_mut(TILE).enumerate() {
         let (panel, chunk, half) = (tile / 2 / chunks, tile / 2 % chunks, tile % 2);
-        for (i, four) in out.chunks_exact_mut(4).enumerate() {
-            let (output, first) = (panel * COLS + half * SIDE + i % SIDE, chunk * ROW + i / SIDE * 4);
-            let n = if output < shape.outputs { window.saturating_sub(first).min(4) } else { 0 };
-            let from = w.get(output * window + first..).and_then(|w| w.get(..n)).unwrap_or_default();
-            let (used, rest) = four.split_at_mut(from.len());
-            used.copy_from_slice(from);
-            rest.fill(0);
+        let (rows, _) = out.as_chunks_mut::<ROW>();
+        let count = window.saturating_sub(chunk * ROW).min(ROW);
+        for channel in 0..SIDE {
+            let output = panel * COLS + half * SIDE + channel;
+            let from = w.get(output * window + chunk * ROW..).and_then(|w| w.get(..count));
+            let from = from.filter(|_| output < shape.outputs).unwrap_or_default();
+            let (fours, rest) = from.as_chunks::<4>();
+            let mut last = [0; 4];
+            last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            let zeros = core::iter::repeat(&[0; 4]);
+            for (row, four) in rows.iter_mut().zip(fours.iter().chain([&last]).chain(zeros)) {
+                if let Some(to) = row.get_mut(4 * channel..4 * channel + 4) {
+                    to.copy_from_slice(four);
+                }
+            }
         }
     }
 }
