@@ -33,6 +33,7 @@ def samples(args, shape):
 
 def by_onnxruntime(args):
     import onnx
+    import onnx.version_converter
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -47,8 +48,13 @@ def by_onnxruntime(args):
     weights = {t.name for t in onnx.load(args.model).graph.initializer}
     port = next(i for i in onnx.load(args.model).graph.input if i.name not in weights)
     with tempfile.TemporaryDirectory() as folder:
-        prepared = str(pathlib.Path(folder) / "prepared.onnx")
-        quant_pre_process(args.model, prepared, skip_symbolic_shape=True)
+        prepared, newer = (str(pathlib.Path(folder) / name) for name in ("prepared.onnx", "newer.onnx"))
+        model = onnx.load(args.model)
+        # Biases of one scale a channel came with opset 13; of older models it writes files that it cannot load.
+        if next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")) < 13:
+            model = onnx.version_converter.convert_version(model, 13)
+        onnx.save(model, newer)
+        quant_pre_process(newer, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             args.out,

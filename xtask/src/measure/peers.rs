@@ -172,7 +172,15 @@ impl Peers {
         let text = text.to_string();
         child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(text.as_bytes())).map_err(failed)?;
         let out = child.wait_with_output().map_err(failed)?;
-        serde_json::from_slice(&out.stdout).map_err(|e| format!("unreadable JSON from the rounds: {e}"))
+        let found: Value =
+            serde_json::from_slice(&out.stdout).map_err(|e| format!("unreadable JSON from the rounds: {e}"))?;
+        // A table shows nothing where a case has no figures; why is told here.
+        for (name, case) in found.as_object().into_iter().flatten() {
+            if let Some(why) = case["error"].as_str() {
+                eprintln!("{name} did not run: {why}");
+            }
+        }
+        Ok(found)
     }
 }
 
