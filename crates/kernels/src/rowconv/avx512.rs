@@ -294,6 +294,8 @@ pub fn full_pack(shape: &Shape, w: &[i8], out: &mut [i8]) {
 /// As [`super::QRow::run`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 pub unsafe fn full(a: &QArgs) {
+    // SAFETY: the caller's promise: there is a shift for each channel.
+    let all = |shift: *const i32, least: i32| unsafe { (0..a.shape.outputs).all(|c| *shift.add(c) >= least) };
     // SAFETY: passed on.
     unsafe {
         match a.requant.scales {
@@ -306,8 +308,9 @@ pub unsafe fn full(a: &QArgs) {
                 full_with::<Rounded16>(a, m, shift);
             }
             Scales::Float32(m) => full_with::<Float16>(a, m.cast(), m.cast()),
-            // These also do what the faster ones for ordinary multipliers do, which a first layer hardly gains from.
+            Scales::Fixed(m, shift) if all(shift, Fixed16::LEAST) => full_with::<Fixed16>(a, m, shift),
             Scales::Fixed(m, shift) => full_with::<Wide16>(a, m, shift),
+            Scales::Shift(shift) if all(shift, Shift16::LEAST) => full_with::<Shift16>(a, core::ptr::null(), shift),
             Scales::Shift(shift) => full_with::<Wide16>(a, core::ptr::null(), shift),
         }
     }

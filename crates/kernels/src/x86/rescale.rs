@@ -77,11 +77,14 @@ pub struct Fixed16 {
 }
 
 impl Fixed16 {
+    /// The least shift that suits this type.
+    pub const LEAST: i32 = 31;
+
     /// Whether these shifts suit this type.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub fn fits(shift: __m512i) -> bool {
-        _mm512_cmplt_epi32_mask(shift, _mm512_set1_epi32(31)) == 0
+        _mm512_cmplt_epi32_mask(shift, _mm512_set1_epi32(Self::LEAST)) == 0
     }
 }
 
@@ -111,11 +114,14 @@ pub struct Shift16 {
 }
 
 impl Shift16 {
+    /// The least shift that suits this type.
+    pub const LEAST: i32 = 1;
+
     /// Whether these shifts suit this type.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub fn fits(shift: __m512i) -> bool {
-        _mm512_cmplt_epi32_mask(shift, _mm512_set1_epi32(1)) == 0
+        _mm512_cmplt_epi32_mask(shift, _mm512_set1_epi32(Self::LEAST)) == 0
     }
 }
 
