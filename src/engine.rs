@@ -19,7 +19,7 @@ impl Compiled {
     /// An engine for a target on this many threads.
     pub fn new(target: Target, threads: usize) -> Result<Compiled> {
         let pool = Pool::new(threads).map_err(|e| Error::new(format!("cannot start {threads} threads: {e}")))?;
-        Ok(Compiled { target, pool: Arc::new(pool) })
+        Ok(Compiled { target: target.threads(threads), pool: Arc::new(pool) })
     }
 
     /// The best this machine has, on all its cores.

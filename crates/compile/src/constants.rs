@@ -10,6 +10,7 @@ use lowbit_runtime::memory::{ALIGN, Aligned};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 /// Writes an entry, all of whose bytes are zero before.
 type Fill = Box<dyn FnOnce(&mut [u8]) + Send>;
@@ -40,7 +41,8 @@ pub struct Constants {
     len: usize,
 }
 
-/// Entries up to this size are looked up before they are stored again: zero pixels, biases, tables.
+/// Entries up to this size, of those that are known, are looked up before they are stored again: zero pixels, biases,
+/// tables.
 const SHARED: usize = 4096;
 
 impl Constants {
@@ -128,7 +130,8 @@ impl Constants {
             }
         };
         std::thread::scope(|scope| {
-            (1..count).for_each(|_| drop(scope.spawn(work)));
+            // A thread that the system refuses is not missed: this one takes what is left.
+            (1..count).for_each(|_| drop(Builder::new().spawn_scoped(scope, work)));
             work();
         });
         Ok(all)

@@ -1,8 +1,9 @@
 //! From a graph to a [`Program`]: optimize -> lower -> pack -> plan.
 //!
 //! [`compile`] is the pipeline. `passes` rewrites the graph (still checked by its verifier), [`lower`] turns nodes into
-//! steps over unplanned buffers, packing weights as it goes, and [`plan`] gives every buffer its place in one arena.
-//! What that takes is compared with what is allowed ([`memory`]) before it is asked for.
+//! steps over unplanned buffers and says where packed weights will lie, and [`plan`] gives every buffer its place in one
+//! arena. What that takes is compared with what is allowed ([`memory`]) before it is asked for; then weights are packed
+//! ([`constants`]).
 #![forbid(unsafe_code)]
 
 pub mod constants;

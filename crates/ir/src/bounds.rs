@@ -249,6 +249,9 @@ struct Part {
     greatest: i64,
 }
 
+/// Lines of a matrix whose columns are gathered at a time.
+const LINES: usize = 64;
+
 /// How weights are stored.
 trait Stored: Copy + Into<i64> {
     /// What counts of a chunk, which is not empty.
@@ -353,9 +356,15 @@ fn rows_of<T: Stored>(op: &Op, data: &[T], w: &Tensor, axis: usize) -> Result<Ve
             return (0..columns).map(|n| contiguous(n, start + n * k, k)).collect();
         }
         let mut rows: Vec<Row> = (0..columns).map(Row::new).collect();
-        for k_at in 0..k {
-            let line = part(start + k_at * columns, columns);
-            rows.iter_mut().zip(line).for_each(|(row, w)| row.add(std::slice::from_ref(w), zero(row.channel)));
+        // A few lines at a time, which stay in the nearest cache while their columns are gathered.
+        let mut column: Vec<T> = Vec::with_capacity(LINES);
+        for first in (0..k).step_by(LINES) {
+            let lines = part(start + first * columns, LINES.min(k - first) * columns);
+            for row in &mut rows {
+                column.clear();
+                column.extend(lines.iter().skip(row.channel).step_by(columns).copied());
+                row.add(&column, zero(row.channel));
+            }
         }
         rows
     };

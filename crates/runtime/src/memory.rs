@@ -8,10 +8,6 @@ use std::ptr::NonNull;
 /// Every buffer starts at a multiple of this many bytes: a cache line, and the widest vector.
 pub const ALIGN: usize = 64;
 
-/// Bytes in front of those that [`Aligned::taking`] takes over: large vectors begin so many bytes before a multiple of
-/// [`ALIGN`] where the system's allocator is glibc's, and are then taken over without a copy.
-pub const LEAD: usize = 48;
-
 /// Bytes aligned to [`ALIGN`], readable [`SLACK`] bytes beyond their length.
 #[derive(Debug)]
 pub struct Aligned {
@@ -41,21 +37,6 @@ impl Aligned {
         let before = base.align_offset(ALIGN);
         // SAFETY: less than ALIGN bytes, of which there are that many more than are asked for.
         Ok(Aligned { ptr: unsafe { base.add(before) }, len, before, allocated })
-    }
-
-    /// These bytes without the first [`LEAD`], in their own memory where its beginning is as it mostly is for so many.
-    pub fn taking(mut bytes: Vec<u8>) -> Self {
-        let len = bytes.len().saturating_sub(LEAD);
-        bytes.resize(LEAD + len + SLACK + ALIGN, 0);
-        let mut bytes = bytes.into_boxed_slice();
-        let before = bytes.as_ptr().align_offset(ALIGN);
-        if before != LEAD {
-            bytes.copy_within(LEAD..LEAD + len, before);
-        }
-        let allocated = bytes.len();
-        let base = NonNull::from(Box::leak(bytes)).cast::<u8>();
-        // SAFETY: less than ALIGN bytes, of which there are that many more than are asked for.
-        Aligned { ptr: unsafe { base.add(before) }, len, before, allocated }
     }
 
     /// Number of bytes, slack not counted.
@@ -94,7 +75,7 @@ impl Aligned {
 impl Drop for Aligned {
     fn drop(&mut self) {
         if let Ok(layout) = Layout::from_size_align(self.allocated, 1) {
-            // SAFETY: allocated in `zeroed` with the same layout, or as a box of so many bytes that was taken over.
+            // SAFETY: allocated in `zeroed` with the same layout.
             unsafe { dealloc(self.ptr.as_ptr().sub(self.before), layout) }
         }
     }
@@ -107,12 +88,9 @@ mod tests {
     #[test]
     fn bytes_are_aligned_wherever_they_were() {
         for len in [0, 1, 63, 64, 1000, 1 << 20] {
-            let bytes: Vec<u8> = (0..LEAD + len).map(|i| i as u8).collect();
-            let taken = Aligned::taking(bytes.clone());
-            assert_eq!(taken.as_slice(), &bytes[LEAD..]);
             let zeroed = Aligned::zeroed(len).unwrap();
             assert_eq!(zeroed.as_slice(), vec![0; len]);
-            assert!([taken, zeroed].iter().all(|a| a.as_ptr().align_offset(ALIGN) == 0));
+            assert_eq!(zeroed.as_ptr().align_offset(ALIGN), 0);
         }
         assert!(Aligned::zeroed(usize::MAX).is_err() && Aligned::zeroed(usize::MAX / 2).is_err());
     }

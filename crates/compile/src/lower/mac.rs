@@ -406,6 +406,10 @@ impl<W: Copy + Default> Weights<W> {
 /// Weights in the order `[channel][tap][k]`.
 fn in_order<W: Copy + Default>(extent: Extent, weights: &[W], order: Order) -> Vec<W> {
     let mut out = vec![W::default(); extent.channels * extent.channel()];
+    if extent.taps == 1 && order.channel == 1 {
+        turn(extent, weights, order.k, &mut out);
+        return out;
+    }
     let rows = out.chunks_exact_mut(extent.k.max(1));
     for (i, row) in rows.enumerate() {
         let (channel, tap) = (i / extent.taps, i % extent.taps);
@@ -416,6 +420,18 @@ fn in_order<W: Copy + Default>(extent: Extent, weights: &[W], order: Order) -> V
         }
     }
     out
+}
+
+/// Weights that lie channel by channel for each k, `step` apart, turned so that they lie by k for each channel: a few k at
+/// a time, whose rows stay in the nearest cache.
+fn turn<W: Copy>(extent: Extent, weights: &[W], step: usize, out: &mut [W]) {
+    const ROWS: usize = 64;
+    for first in (0..extent.k).step_by(ROWS) {
+        for (channel, row) in out.chunks_exact_mut(extent.k.max(1)).enumerate() {
+            let column = weights.get(first * step + channel..).unwrap_or_default().iter().step_by(step.max(1));
+            row.iter_mut().skip(first).take(ROWS).zip(column).for_each(|(slot, w)| *slot = *w);
+        }
+    }
 }
 
 /// The bias with the input's zero point folded in: of sum (x - z) * w = sum x * w - z * sum w the second part joins the
@@ -445,13 +461,19 @@ fn plain_bytes(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, order: Order) -> R
     let sum = |row: &[i8]| row.chunks(1 << 16).map(part).sum();
     let extent = Extent::of(geo);
     let channel = extent.channel().max(1);
-    if order.channel != channel {
-        let weights = in_order(extent, bytes, order);
-        let bias = folded_bias(cx, chain, geo, weights.chunks_exact(channel).map(sum))?;
-        return Ok(Some((Weights::Ordered(weights), bias)));
-    }
-    // A channel's weights lie together, in whichever order, which their sum does not need.
-    let bias = folded_bias(cx, chain, geo, bytes.chunks_exact(channel).map(sum))?;
+    let sums: Vec<i64> = match order.channel {
+        // A channel's weights lie together, in whichever order, which their sum does not need.
+        n if n == channel => bytes.chunks_exact(channel).map(sum).collect(),
+        // Or those of all channels for one k do.
+        1 if extent.taps == 1 => {
+            let mut sums = vec![0; extent.channels];
+            let rows = bytes.chunks_exact(order.k.max(1));
+            rows.for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, w)| *sum += i64::from(*w)));
+            sums
+        }
+        _ => in_order(extent, bytes, order).chunks_exact(channel).map(sum).collect(),
+    };
+    let bias = folded_bias(cx, chain, geo, sums.into_iter())?;
     let stored = tensor.clone();
     let read = move |pack: &mut dyn FnMut(&[i8])| pack(stored.i8s().unwrap_or_default());
     Ok(Some((Weights::Stored(extent, order, Box::new(read)), bias)))
