@@ -56,6 +56,10 @@ fn main() -> ExitCode {
             print!("{}", help());
             Ok(true)
         }
+        [name, "--help" | "-h"] if measure(name).is_some() => {
+            print!("{}", help());
+            Ok(true)
+        }
         ["tidy"] => workspace_root().and_then(|root| tidy::run(&root)),
         ["test"] => workspace_root().and_then(|root| test::run(&root)),
         ["docs"] => workspace_root().and_then(|root| docs::write(&root)).map(|()| true),

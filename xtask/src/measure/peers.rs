@@ -185,7 +185,7 @@ impl Peers {
 }
 
 /// The Python of an environment with these packages, made if it is not there with just these.
-fn environment(folder: &Path, packages: &Path) -> Result<PathBuf> {
+pub fn environment(folder: &Path, packages: &Path) -> Result<PathBuf> {
     let wanted = fs::read_to_string(packages).map_err(|e| format!("{}: {e}", packages.display()))?;
     let (python_path, stamp) = (folder.join("bin/python"), folder.join("packages.txt"));
     if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
@@ -219,12 +219,15 @@ fn unknown(name: &str) -> String {
     format!("no network is named {name}; there are {}", names_in_order().join(", "))
 }
 
+/// Refuses names that no network has, before anything is made for those that are known.
+pub fn known(names: &[&str]) -> Result<()> {
+    let is_known = |name: &str| NETWORKS.iter().any(|n| n.name == name);
+    names.iter().find(|name| !is_known(name)).map_or(Ok(()), |name| Err(unknown(name)))
+}
+
 /// Times of every network in every runtime.
 pub fn peers(root: &Path, names: &[&str]) -> Result<()> {
-    let known = |name: &&&str| NETWORKS.iter().any(|n| n.name == **name);
-    if let Some(unknown) = names.iter().find(|n| !known(n)) {
-        return Err(self::unknown(unknown));
-    }
+    known(names)?;
     let bench = Bench::new(root)?;
     let peers = Peers::new(root, &bench)?;
     let titles = [

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::machine::Machine;
-use super::peers::{Peers, median_of, names_in_order, ratio};
+use super::peers::{Peers, known, median_of, names_in_order, ratio};
 use super::{Bench, PERFORMANCE, Table, output};
 use crate::Result;
 
@@ -52,6 +52,7 @@ const NETWORKS: &[&str] = &["resnet18", "resnet50", "mobilenet_v1", "mobilenet_v
 
 /// Times of every variant that the machine can run.
 pub fn variants(root: &Path, names: &[&str]) -> Result<()> {
+    known(names)?;
     let bench = Bench::new(root)?;
     let peers = Peers::new(root, &bench)?;
     let machine = Machine::here(root, &bench)?;

@@ -381,8 +381,11 @@ enum Weights<W> {
     /// As kernels walk them.
     Ordered(Vec<W>),
     /// As the model has them.
-    Stored(Extent, Order, Box<dyn FnOnce(&mut dyn FnMut(&[W])) + Send>),
+    Stored(Extent, Order, Read<W>),
 }
+
+/// Reads weights where they are stored, and gives them to what packs them.
+type Read<W> = Box<dyn FnOnce(&mut dyn FnMut(&[W])) + Send>;
 
 impl<W: Copy + Default> Weights<W> {
     /// Gives them in the order `[channel][tap][k]`.
