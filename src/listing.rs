@@ -34,6 +34,7 @@ pub fn all() -> Vec<Listing> {
     vec![
         ops::listing(),
         onnx(),
+        mxnet(),
         rules(),
         passes(),
         observers(),
@@ -93,6 +94,16 @@ pub fn markdown() -> String {
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn mxnet() -> Listing {
+    let row = |op: &frontend::mxnet::ops::OpRow| vec![op.op.to_string(), op.note.to_string()];
+    Listing {
+        name: "mxnet",
+        summary: "The MXNet operators that are read, and what of them.",
+        columns: vec!["operator", "note"],
+        rows: frontend::mxnet::OPS.iter().map(row).collect(),
+    }
 }
 
 fn onnx() -> Listing {

@@ -143,9 +143,14 @@ impl Model {
     /// As [`Model::load_with`], with at most this many bytes for what is made of the model besides it: constants that the
     /// file only says how to compute, statistics, and what runs in calibration.
     pub fn load_within(path: impl AsRef<Path>, shapes: &[(String, Vec<usize>)], max_memory: usize) -> Result<Model> {
-        let options = ImportOptions { shapes: shapes.to_vec(), max_memory };
-        let (graph, remarks) = lowbit_frontend::load_with_remarks(path.as_ref(), &options)?;
-        Ok(Model { remarks: lowbit_frontend::remark_lines(&remarks), max_memory, ..Model::from(graph) })
+        Model::read(path, &ImportOptions { shapes: shapes.to_vec(), max_memory, ..ImportOptions::default() })
+    }
+
+    /// Loads a model file with all that may be said about it: sizes, memory, where an MXNet symbol's parameters are.
+    pub fn read(path: impl AsRef<Path>, options: &ImportOptions) -> Result<Model> {
+        let (graph, remarks) = lowbit_frontend::load_with_remarks(path.as_ref(), options)?;
+        let remarks = lowbit_frontend::remark_lines(&remarks);
+        Ok(Model { remarks, max_memory: options.max_memory, ..Model::from(graph) })
     }
 
     /// The same with operators of the user's.

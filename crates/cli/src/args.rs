@@ -7,7 +7,7 @@ use clap::builder::RangedU64ValueParser;
 use lowbit::bench::{self, ReferenceStep};
 use lowbit::compiler::compile;
 use lowbit::data::{Channels, Dataset, InputSpec, Overrides, PRESETS, Preprocess, preprocess};
-use lowbit::frontend::files;
+use lowbit::frontend::{ImportOptions, files};
 use lowbit::ir::memory;
 use lowbit::ir::suggest::did_you_mean;
 use lowbit::left::{Left, left_float};
@@ -25,9 +25,13 @@ const MOST_THREADS: u64 = 256;
 /// A model and the sizes that it leaves open.
 #[derive(Debug, Args)]
 pub struct ModelArguments {
-    /// The model, an ONNX file
+    /// The model: an ONNX file, or the -symbol.json file of an MXNet model
     #[arg(value_name = "MODEL")]
     pub path: PathBuf,
+
+    /// The parameters of an MXNet model; looked for beside it unless given
+    #[arg(long, value_name = "FILE.params")]
+    pub params: Option<PathBuf>,
 
     /// Sizes of an input that the model leaves open, as name=1x3x224x224; may be given for every input
     #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
@@ -37,14 +41,17 @@ pub struct ModelArguments {
 impl ModelArguments {
     /// Reads it, and says on standard error what was read differently than the file says it.
     pub fn load(&self, memory: &MemoryArguments) -> Result<Model> {
-        self.check_shapes()?;
-        load(&self.path, &self.shapes, memory)
+        let model = self.load_silently(memory)?;
+        tell_remarks(&self.path, &model);
+        Ok(model)
     }
 
     /// Reads it for a verb that tells the remarks itself.
     pub fn load_silently(&self, memory: &MemoryArguments) -> Result<Model> {
         self.check_shapes()?;
-        Model::load_within(&self.path, &self.shapes, memory.max_memory)
+        let options =
+            ImportOptions { shapes: self.shapes.clone(), max_memory: memory.max_memory, params: self.params.clone() };
+        Model::read(&self.path, &options)
     }
 
     /// Refuses two sizes for one input.
@@ -61,11 +68,15 @@ impl ModelArguments {
     }
 }
 
-/// Reads a model, and says on standard error what was read differently than the file says it.
+/// Reads another model than the verb's own, and says on standard error what was read differently than the file says it.
 pub fn load(path: &Path, shapes: &[(String, Vec<usize>)], memory: &MemoryArguments) -> Result<Model> {
     let model = Model::load_within(path, shapes, memory.max_memory)?;
-    model.remarks().iter().for_each(|line| tell(&format!("note: '{}': {line}", path.display())));
+    tell_remarks(path, &model);
     Ok(model)
+}
+
+fn tell_remarks(path: &Path, model: &Model) {
+    model.remarks().iter().for_each(|line| tell(&format!("note: '{}': {line}", path.display())));
 }
 
 /// The graph that is compiled; and, of a quantized model, what stays float.

@@ -1,17 +1,20 @@
 //! Model files in and out of the lowbit graph.
 //!
 //! [`load`] reads a model, [`load_with_remarks`] says too what was read differently than the file says it, and [`save`]
-//! writes one; the format's own room is [`onnx`], and [`files`] is how files are read and written.
+//! writes one. Each format has a room of its own, [`onnx`] and [`mxnet`]; [`build`] is what both build with, and [`files`]
+//! is how files are read and written.
 #![forbid(unsafe_code)]
 
+pub mod build;
 pub mod files;
+pub mod mxnet;
 pub mod onnx;
 
+pub use build::remarks::{Remark, lines as remark_lines};
 use bytes::Bytes;
-use lowbit_ir::{Graph, Result, memory};
-pub use onnx::remarks::{Remark, lines as remark_lines};
+use lowbit_ir::{Error, Graph, Result, memory};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a user may decide while a model is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,15 +23,18 @@ pub struct ImportOptions {
     pub shapes: Vec<(String, Vec<usize>)>,
     /// Bytes that constants may take which the file only says how to compute.
     pub max_memory: usize,
+    /// The parameters of an MXNet symbol; without it they are looked for beside the symbol.
+    pub params: Option<PathBuf>,
 }
 
 impl Default for ImportOptions {
     fn default() -> Self {
-        ImportOptions { shapes: Vec::new(), max_memory: memory::MAX_MEMORY }
+        ImportOptions { shapes: Vec::new(), max_memory: memory::MAX_MEMORY, params: None }
     }
 }
 
-/// Reads a model file; external data files are looked for beside it.
+/// Reads a model file: ONNX, with external data files beside it, or the symbol of an MXNet model, with its parameters
+/// beside it (`NAME-symbol.json` and `NAME-0000.params`).
 pub fn load(path: &Path, options: &ImportOptions) -> Result<Graph> {
     load_with_remarks(path, options).map(|(graph, _)| graph)
 }
@@ -39,16 +45,43 @@ pub fn load_with_remarks(path: &Path, options: &ImportOptions) -> Result<(Graph,
     let bytes = files::read(path).map_err(|e| e.context(doing()))?;
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
-    let (mut graph, remarks) = onnx::import(bytes.into(), folder, options).map_err(|e| e.context(doing()))?;
+    let beside = || mxnet::beside(path);
+    let (mut graph, remarks) = import(bytes.into(), folder, &beside, options).map_err(|e| e.context(doing()))?;
     if graph.name.is_empty() {
-        graph.name = stem;
+        graph.name = stem.strip_suffix("-symbol").unwrap_or(&stem).to_string();
     }
     Ok((graph, remarks))
 }
 
-/// Reads a model from bytes, which its weights then share; `base_dir` is where external data files are.
+/// Reads a model from bytes, which its weights then share; `base_dir` is where external data files are. A symbol's
+/// parameters must be named by the options.
 pub fn load_bytes(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) -> Result<Graph> {
-    onnx::import(bytes, base_dir, options).map(|(graph, _)| graph)
+    let beside = || Err(Error::new("expected the parameters of the symbol, found none").hint("name their file"));
+    import(bytes, base_dir, &beside, options).map(|(graph, _)| graph)
+}
+
+/// Reads a model of either format, told apart by its first bytes.
+fn import(
+    bytes: Bytes,
+    folder: Option<&Path>,
+    beside: &dyn Fn() -> Result<PathBuf>,
+    options: &ImportOptions,
+) -> Result<(Graph, Vec<Remark>)> {
+    if mxnet::is_params(&bytes) {
+        return Err(Error::new("expected a model, found the parameters of an MXNet model")
+            .hint("name its symbol, the file that ends in -symbol.json"));
+    }
+    if !mxnet::is_symbol(&bytes) {
+        return match &options.params {
+            None => onnx::import(bytes, folder, options),
+            Some(_) => {
+                Err(Error::new("expected the symbol of an MXNet model, whose parameters are named, found another file"))
+            }
+        };
+    }
+    let path = options.params.clone().map_or_else(beside, Ok)?;
+    let parameters = files::read(&path).map_err(|e| e.context(format!("reading '{}'", path.display())))?;
+    mxnet::import(&bytes, Some(parameters.into()), options)
 }
 
 /// The bytes of an ONNX file for a float or QDQ graph: the same graph gives the same bytes.

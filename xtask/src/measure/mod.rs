@@ -15,6 +15,7 @@ mod choices;
 mod cost;
 mod integers;
 mod machine;
+mod mxnet;
 mod peers;
 mod start;
 mod table;
@@ -51,6 +52,12 @@ pub static MEASURES: &[Measure] = &[
         names: "MODEL",
         about: "the same of choices that other tools' tables have too",
         run: choices::choices,
+    },
+    Measure {
+        name: "mxnet",
+        names: "CASE",
+        about: "operators and models of MXNet against MXNet (Python)",
+        run: mxnet::compare,
     },
     Measure {
         name: "verify",

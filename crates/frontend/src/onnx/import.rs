@@ -1,19 +1,31 @@
 //! The walk over a model file: checks, order, one import function after the other, and one report of all that failed.
 
-use super::builder::{Builder, Item};
+use super::external::External;
 use super::node::Site;
 use super::notes::{Notes, standin};
 use super::ops::{self, OpRow};
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_shape_proto::dimension, type_proto};
-use super::remarks::{Place, Remark};
 use super::{NEWEST_OPSET, OLDEST_OPSET, standard, tensor};
 use crate::ImportOptions;
+use crate::build;
+use crate::build::failures::{self, Failure};
+use crate::build::remarks::{Place, Remark};
+use crate::build::{Builder, Item};
 use bytes::Bytes;
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::{Dim, Error, Graph, Metadata, Op, Result, Shape, Type, bail, check_float_mode, infer, verify};
+use lowbit_ir::{Dim, Error, Graph, Metadata, Op, Result, Shape, Type, bail, check_float_mode, verify};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
+
+/// What a file says beyond its graph.
+#[derive(Debug)]
+pub struct File {
+    /// What ONNX cannot say.
+    pub notes: Notes,
+    /// The data files beside the model.
+    pub external: External,
+}
 
 /// The graph of a model file, and what was read differently than the file says it. Weights share the file's bytes.
 pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) -> Result<(Graph, Vec<Remark>)> {
@@ -28,18 +40,18 @@ pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) ->
     let mut meta = metadata(&model)?;
     let mut notes = Notes::take(&mut meta.properties)?;
     notes.prune(&graph.node.iter().map(|n| (n.name(), n.op_type())).collect());
-    let mut builder = Builder::new(base_dir, options.max_memory);
+    let mut file = File { notes, external: External::new(base_dir, options.max_memory) };
+    let mut builder = Builder::new(options.max_memory);
     builder.graph = Graph::new(graph.name());
     builder.graph.meta = meta;
     builder.reserved = all_names(graph);
     builder.results = graph.output.iter().map(|o| o.name().to_string()).collect();
-    builder.notes = notes;
     graph.output.iter().chain(&graph.value_info).try_for_each(check_sizes)?;
     builder.remarks.extend(shared_names(graph));
-    initializers(graph, &mut builder)?;
+    initializers(graph, &mut builder, &mut file.external)?;
     inputs(graph, &mut builder, options)?;
-    let plan = plan(graph, &builder)?;
-    walk(&model, graph, opset, &plan, &mut builder)?;
+    let plan = plan(graph, &builder, &file.notes)?;
+    walk(&model, graph, opset, &plan, &mut builder, &mut file)?;
     outputs(graph, &mut builder)?;
     output_shapes(graph, &mut builder, options);
     let (mut graph, mut remarks) = (builder.graph, builder.remarks);
@@ -109,14 +121,14 @@ fn shared_names(graph: &GraphProto) -> Vec<Remark> {
     shared.map(|(name, count)| Remark::Name { name: name.to_string(), count }).collect()
 }
 
-fn initializers(graph: &GraphProto, builder: &mut Builder) -> Result<()> {
+fn initializers(graph: &GraphProto, builder: &mut Builder, external: &mut External) -> Result<()> {
     if let Some(sparse) = graph.sparse_initializer.first() {
         let name = sparse.values.as_ref().map_or("", |t| t.name());
         return Err(Error::new("sparse initializers are not supported").at_value(name));
     }
     for proto in &graph.initializer {
-        let tensor = tensor::import(proto, &mut builder.external)?;
-        builder.remark(Place::Constant, proto.name(), proto.data_type());
+        let tensor = tensor::import(proto, external)?;
+        tensor::remark(builder, Place::Constant, proto.name(), proto.data_type());
         if proto.name().is_empty() {
             bail!("expected initializers with names, found one without");
         }
@@ -133,33 +145,13 @@ fn inputs(graph: &GraphProto, builder: &mut Builder, options: &ImportOptions) ->
     let open: Vec<_> = graph.input.iter().filter(|i| !builder.items.contains_key(i.name())).collect();
     for info in open {
         let ty = value_type(info).map_err(|e| e.at_value(info.name()))?;
-        if info.name().is_empty() || given.iter().any(|(name, _)| *name == info.name()) {
+        if info.name().is_empty() || given.iter().any(|(name, _)| name == info.name()) {
             return Err(Error::new("expected inputs with names of their own").at_value(info.name()));
         }
-        builder.remark(Place::Input, info.name(), element_code(info));
-        given.push((info.name(), ty));
+        tensor::remark(builder, Place::Input, info.name(), element_code(info));
+        given.push((info.name().to_string(), ty));
     }
-    let mut symbols = infer::Bindings::new();
-    for (name, dims) in &options.shapes {
-        let Some((_, ty)) = given.iter_mut().find(|(n, _)| n == name) else {
-            let names: Vec<&str> = given.iter().map(|(n, _)| *n).collect();
-            let near = did_you_mean(name, names.iter().copied());
-            return Err(Error::new(format!("no input is named '{name}'{near}"))
-                .hint(format!("the inputs are {}", names.join(", "))));
-        };
-        infer::bind_dims(ty, dims, true, &mut symbols).map_err(|e| e.at_value(name))?;
-        ty.shape = Shape::known(dims);
-    }
-    for (name, ty) in given {
-        let bound = |d: Dim| match &d {
-            Dim::Symbol(s) => symbols.get(s).map_or(d.clone(), |n| Dim::Known(*n)),
-            Dim::Known(_) => d,
-        };
-        let shape = Shape(ty.shape.0.into_iter().map(bound).collect());
-        let v = builder.graph.add_input(name, Type { shape, ..ty });
-        builder.items.insert(name.to_string(), Item::Value(v));
-    }
-    Ok(())
+    build::inputs::add(builder, given, &options.shapes)
 }
 
 /// Remarks on outputs whose sizes are others than the file declares: what is computed holds, but whoever made the file
@@ -198,7 +190,7 @@ fn value_type(info: &ValueInfoProto) -> Result<Type> {
     let shape = tensor.shape.as_ref().ok_or_else(|| {
         Error::new("expected a shape, found none").hint("run onnx.shape_inference, or export the model with shapes")
     })?;
-    let own = |i: usize| Dim::Symbol(format!("{}_{i}", info.name()).into());
+    let own = |i: usize| build::inputs::symbol(info.name(), i);
     let dims = shape.dim.iter().enumerate().map(|(i, d)| match &d.value {
         // Writers mark an open size by 0, by -1 or by nothing.
         Some(dimension::Value::DimValue(-1 | 0)) | None => Ok(own(i)),
@@ -245,7 +237,7 @@ impl Planned<'_> {
 }
 
 /// The nodes that the outputs need, in topological order (the file's where it is one).
-fn plan<'a>(graph: &'a GraphProto, builder: &Builder) -> Result<Vec<Planned<'a>>> {
+fn plan<'a>(graph: &'a GraphProto, builder: &Builder, notes: &Notes) -> Result<Vec<Planned<'a>>> {
     let mut all: Vec<Option<Planned>> = Vec::with_capacity(graph.node.len());
     let mut makers: HashMap<&str, usize> = HashMap::new();
     for (i, node) in graph.node.iter().enumerate() {
@@ -260,7 +252,7 @@ fn plan<'a>(graph: &'a GraphProto, builder: &Builder) -> Result<Vec<Planned<'a>>
                     .at_value(output));
             }
         }
-        let note = builder.notes.nodes.get(node.name()).and_then(|n| n.stands_for.as_ref());
+        let note = notes.nodes.get(node.name()).and_then(|n| n.stands_for.as_ref());
         let task = match note.and_then(|n| standin(&n.op).map(|op| Task::StandIn(op, n.inputs.clone()))) {
             Some(task) => task,
             None => task(node),
@@ -354,15 +346,15 @@ fn sort<'a>(
     }
 }
 
-/// A node that could not be read.
-struct Failure {
-    domain: String,
-    op_type: String,
-    error: Error,
-}
-
 /// Reads node by node. After a failure it goes on, as far as the file itself states the types of what is missing.
-fn walk(model: &ModelProto, graph: &GraphProto, opset: i64, plan: &[Planned<'_>], builder: &mut Builder) -> Result<()> {
+fn walk(
+    model: &ModelProto,
+    graph: &GraphProto,
+    opset: i64,
+    plan: &[Planned<'_>],
+    builder: &mut Builder,
+    file: &mut File,
+) -> Result<()> {
     let used: HashSet<&str> =
         plan.iter().flat_map(|p| p.reads()).chain(graph.output.iter().map(|o| o.name())).collect();
     let stated: HashMap<&str, &ValueInfoProto> =
@@ -379,15 +371,12 @@ fn walk(model: &ModelProto, graph: &GraphProto, opset: i64, plan: &[Planned<'_>]
             Task::Refuse(why) => Err(Error::new(why.clone())),
             // It reads what an earlier failure did not give: nothing can be said about it.
             Task::Read(_) | Task::StandIn(..) if !readable => continue,
-            Task::Read(row) => read(planned, row, opset, &used, builder),
-            Task::StandIn(op, inputs) => emit_stand_in(planned, op, inputs, builder),
+            Task::Read(row) => read(planned, row, opset, &used, builder, file),
+            Task::StandIn(op, inputs) => emit_stand_in(planned, op, inputs, builder, &file.notes),
         };
         if let Err(error) = result {
-            failures.push(Failure {
-                domain: planned.node.domain().to_string(),
-                op_type: planned.node.op_type().to_string(),
-                error: error.at_node(&planned.name),
-            });
+            let kind = qualified(planned.node.domain(), planned.node.op_type());
+            failures.push(Failure { kind, error: error.at_node(&planned.name) });
             for name in planned.makes() {
                 if let Some(ty) = stated.get(name).and_then(|info| value_type(info).ok()) {
                     let v = builder.graph.add_input(name, ty);
@@ -395,17 +384,24 @@ fn walk(model: &ModelProto, graph: &GraphProto, opset: i64, plan: &[Planned<'_>]
                 }
             }
         } else if let (Some(note), Some(made)) = (
-            builder.notes.nodes.get(planned.node.name()).and_then(|n| n.rule.clone()),
+            file.notes.nodes.get(planned.node.name()).and_then(|n| n.rule.clone()),
             planned.makes().next().and_then(|n| builder.graph.find(n)).and_then(|v| builder.graph.producer(v)),
         ) {
             builder.graph.node_mut(made).rule = Some(note.into());
         }
     }
-    report(failures)
+    failures::report(failures)
 }
 
-fn read(planned: &Planned<'_>, row: &OpRow, opset: i64, used: &HashSet<&str>, builder: &mut Builder) -> Result<()> {
-    let mut site = Site::new(planned.node, planned.name.clone(), opset, builder);
+fn read(
+    planned: &Planned<'_>,
+    row: &OpRow,
+    opset: i64,
+    used: &HashSet<&str>,
+    builder: &mut Builder,
+    file: &mut File,
+) -> Result<()> {
+    let mut site = Site::new(planned.node, planned.name.clone(), opset, builder, file);
     (row.import)(&mut site)?;
     site.all_read()?;
     match planned.makes().find(|n| used.contains(n) && !builder.items.contains_key(*n)) {
@@ -416,54 +412,23 @@ fn read(planned: &Planned<'_>, row: &OpRow, opset: i64, used: &HashSet<&str>, bu
     }
 }
 
-fn emit_stand_in(planned: &Planned<'_>, op: &Op, inputs: &[String], builder: &mut Builder) -> Result<()> {
+fn emit_stand_in(
+    planned: &Planned<'_>,
+    op: &Op,
+    inputs: &[String],
+    builder: &mut Builder,
+    notes: &Notes,
+) -> Result<()> {
     let operands: Vec<Option<Item>> =
         inputs.iter().map(|n| (!n.is_empty()).then(|| builder.find(n)).transpose()).collect::<Result<_>>()?;
     let outputs: Vec<String> = planned.makes().map(String::from).collect();
     let items = match op {
-        Op::Quantize { .. } => ops::quantize_stand_in(builder, &planned.name, &operands, &outputs)?,
-        Op::Dequantize => ops::dequantize_stand_in(builder, &planned.name, inputs, &operands, &outputs)?,
+        Op::Quantize { .. } => ops::quantize_stand_in(builder, notes, &planned.name, &operands, &outputs)?,
+        Op::Dequantize => ops::dequantize_stand_in(builder, notes, &planned.name, inputs, &operands, &outputs)?,
         other => builder.emit(&planned.name, other.clone(), &operands, &outputs, &[])?,
     };
     builder.items.extend(outputs.into_iter().zip(items));
     Ok(())
-}
-
-/// Most node names listed for one reason.
-const NAMES_SHOWN: usize = 5;
-
-/// All failures as one error: one line a kind of node and reason, most frequent first.
-fn report(mut failures: Vec<Failure>) -> Result<()> {
-    if failures.len() < 2 {
-        return match failures.pop() {
-            None => Ok(()),
-            Some(f) => Err(f.error.context(format!("reading a node of type {}", qualified(&f.domain, &f.op_type)))),
-        };
-    }
-    let mut groups: BTreeMap<(String, String), Vec<&Failure>> = BTreeMap::new();
-    for f in &failures {
-        groups.entry((qualified(&f.domain, &f.op_type), f.error.message().to_string())).or_default().push(f);
-    }
-    let mut lines: Vec<(usize, String)> = Vec::new();
-    for ((kind, why), members) in groups {
-        let names: Vec<String> =
-            members.iter().take(NAMES_SHOWN).map(|f| format!("'{}'", f.error.node().unwrap_or_default())).collect();
-        let more = match members.len().saturating_sub(NAMES_SHOWN) {
-            0 => String::new(),
-            n => format!(" and {n} more"),
-        };
-        lines.push((members.len(), format!("{} x {kind}: {why} (node {}{more})", members.len(), names.join(", "))));
-    }
-    lines.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
-    let lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
-    let open = failures.iter().any(|f| f.error.to_string().contains("--shape"));
-    let error =
-        Error::new(format!("{} nodes of the model cannot be read:\n    {}", failures.len(), lines.join("\n    ")));
-    Err(if open {
-        error.hint("bind the open dimensions of the inputs, for instance --shape name=1x3x224x224")
-    } else {
-        error
-    })
 }
 
 fn qualified(domain: &str, op_type: &str) -> String {
@@ -486,7 +451,7 @@ fn outputs(graph: &GraphProto, builder: &mut Builder) -> Result<()> {
         let item = builder.find(name).map_err(|e| e.context("looking for the outputs"))?;
         let v = builder.value(&item).map_err(|e| e.at_value(name))?;
         builder.graph.outputs.push(v);
-        builder.remark(Place::Output, name, element_code(info));
+        tensor::remark(builder, Place::Output, name, element_code(info));
     }
     Ok(())
 }

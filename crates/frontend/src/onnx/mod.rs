@@ -1,12 +1,9 @@
 //! ONNX: opsets 7 to 28, IR versions 3 and later.
 //!
-//! Reading order: [`proto`] (the messages, generated), [`tensor`] (their tensors), [`sizes`] (integers computed from
-//! open dimensions), [`builder`] (the graph under construction), [`node`] (one node as an import function sees it),
-//! [`ops`] (the table of import functions), [`import`](mod@import) (the walk over a model), [`remarks`] (what was read
-//! differently than the file says it), [`notes`] (what ONNX cannot say, kept in its metadata), [`export`](mod@export)
-//! (the way back).
+//! Reading order: [`proto`] (the messages, generated), [`tensor`] (their tensors), [`node`] (one node as an import
+//! function sees it), [`ops`] (the table of import functions), [`import`](mod@import) (the walk over a model), [`notes`]
+//! (what ONNX cannot say, kept in its metadata), [`export`](mod@export) (the way back).
 
-pub mod builder;
 pub mod export;
 pub mod external;
 pub mod import;
@@ -14,8 +11,6 @@ pub mod node;
 pub mod notes;
 pub mod ops;
 pub mod proto;
-pub mod remarks;
-pub mod sizes;
 pub mod standard;
 pub mod tensor;
 

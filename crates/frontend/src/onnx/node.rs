@@ -1,12 +1,13 @@
 //! One node of a file, as an import function sees it: attributes, operands, results.
 
-use super::builder::{Builder, Item};
+use super::import::File;
 use super::proto::{AttributeProto, NodeProto, attribute_proto::AttributeType};
-use super::remarks::Place;
-use super::sizes::{Size, Sizes, open_error, reshape_dims};
 use super::tensor;
+use crate::build::remarks::Place;
+use crate::build::sizes::{Size, Sizes, open_error};
+use crate::build::{Builder, Item};
 use lowbit_arithmetic::dequantize;
-use lowbit_ir::{DType, Dim, Error, Op, Quant, Result, Shape, Tensor, Type, bail};
+use lowbit_ir::{DType, Error, Op, Quant, Result, Shape, Tensor, Type, bail};
 use std::cell::Cell;
 use std::collections::HashSet;
 
@@ -18,6 +19,8 @@ pub struct Site<'a> {
     pub opset: i64,
     /// The graph it goes to.
     pub builder: &'a mut Builder,
+    /// What the file says beyond its graph.
+    pub file: &'a mut File,
     node: &'a NodeProto,
     read: HashSet<&'a str>,
     /// How many operands were looked at, the last one and all before it.
@@ -26,8 +29,8 @@ pub struct Site<'a> {
 
 impl<'a> Site<'a> {
     /// A view of `node`.
-    pub fn new(node: &'a NodeProto, name: String, opset: i64, builder: &'a mut Builder) -> Self {
-        Site { name, opset, builder, node, read: HashSet::new(), reached: Cell::new(0) }
+    pub fn new(node: &'a NodeProto, name: String, opset: i64, builder: &'a mut Builder, file: &'a mut File) -> Self {
+        Site { name, opset, builder, file, node, read: HashSet::new(), reached: Cell::new(0) }
     }
 
     /// The kind of node, as the file names it.
@@ -93,8 +96,8 @@ impl<'a> Site<'a> {
         let Some(a) = self.attribute(name, AttributeType::Tensor)? else { return Ok(None) };
         let t =
             a.t.as_ref().ok_or_else(|| Error::new(format!("expected a tensor in attribute '{name}', found none")))?;
-        let tensor = tensor::import(t, &mut self.builder.external).map_err(|e| e.at_value(self.first_output()))?;
-        self.builder.remark(Place::Constant, self.first_output(), t.data_type());
+        let tensor = tensor::import(t, &mut self.file.external).map_err(|e| e.at_value(self.first_output()))?;
+        tensor::remark(self.builder, Place::Constant, self.first_output(), t.data_type());
         Ok(Some(tensor))
     }
 
@@ -106,7 +109,7 @@ impl<'a> Site<'a> {
     /// The type of an attribute that holds an element type's code, to which this node converts.
     pub fn converts_to(&mut self, code: i64) -> Result<DType> {
         let code = i32::try_from(code).map_err(|_| Error::new(format!("expected an element type, found {code}")))?;
-        self.builder.remark(Place::Conversion, self.first_output(), code);
+        tensor::remark(self.builder, Place::Conversion, self.first_output(), code);
         tensor::dtype(code)
     }
 
@@ -239,17 +242,12 @@ impl<'a> Site<'a> {
 
     /// A constant of our own.
     pub fn known(&mut self, suffix: &str, tensor: Tensor) -> Item {
-        let name = self.builder.fresh(&format!("{}.{suffix}", self.name));
-        Item::Const(name.into(), tensor)
+        self.builder.known(&self.name, suffix, tensor)
     }
 
     /// An operator on the way to the result.
     pub fn step(&mut self, suffix: &str, op: Op, operands: &[&Item]) -> Result<Item> {
-        let node = format!("{}.{suffix}", self.name);
-        let output = self.builder.fresh(&node);
-        let operands: Vec<Option<Item>> = operands.iter().map(|i| Some((*i).clone())).collect();
-        let mut items = self.builder.emit(&node, op, &operands, &[output], &[])?;
-        items.pop().ok_or_else(|| Error::new("expected one output"))
+        self.builder.step(&self.name, suffix, op, operands)
     }
 
     /// The operator that makes output 0 from operands all of which are given.
@@ -280,8 +278,7 @@ impl<'a> Site<'a> {
 
     /// Reshapes on the way to the result.
     pub fn reshape(&mut self, suffix: &str, item: &Item, target: &[Size]) -> Result<Item> {
-        let dims = reshape_dims(target, &self.shape(item))?;
-        self.step(suffix, Op::Reshape { dims }, &[item])
+        self.builder.reshape(&self.name, suffix, item, target)
     }
 }
 
@@ -302,10 +299,4 @@ pub fn sizes_of(name: &str, list: &[i64]) -> Result<Vec<usize>> {
             .map_err(|_| Error::new(format!("expected '{name}' without negative entries, found {list:?}")))
     };
     list.iter().map(size).collect()
-}
-
-/// The known sizes from axis `from` on, or an error with a hint.
-pub fn known_from(shape: &Shape, from: usize) -> Result<Vec<usize>> {
-    let all: Option<Vec<usize>> = shape.0.iter().skip(from).map(Dim::known).collect();
-    all.ok_or_else(|| open_error(format!("expected known sizes from axis {from} on, found {shape}")))
 }

@@ -19,7 +19,7 @@
 
 use lowbit_arithmetic::Rounding;
 use lowbit_ir::op::{MatMul, Unary};
-use lowbit_ir::{Error, Op, Result};
+use lowbit_ir::{DType, Error, Op, Quant, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
@@ -40,6 +40,25 @@ pub struct Notes {
     /// By value name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, TypeNote>,
+}
+
+impl Notes {
+    /// The range that a note gives a value, where it is one of the storage type.
+    pub fn range(&self, value: &str, dtype: DType, quant: Quant) -> Quant {
+        match (self.types.get(value), dtype.range()) {
+            (Some(note), Some((lo, hi))) if lo <= note.qmin && note.qmin <= note.qmax && note.qmax <= hi => {
+                Quant { qmin: note.qmin, qmax: note.qmax, ..quant }
+            }
+            _ => quant,
+        }
+    }
+
+    /// The rounding that a note gives a node.
+    pub fn rounding(&self, node: &str) -> Result<Option<Rounding>> {
+        let note = self.nodes.get(node).and_then(|n| n.rounding.as_ref());
+        note.map(|r| r.parse().map_err(|_| Error::new(format!("expected a rounding in the metadata, found '{r}'"))))
+            .transpose()
+    }
 }
 
 /// What a node is, beyond ONNX.

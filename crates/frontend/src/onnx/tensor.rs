@@ -1,10 +1,12 @@
 //! Tensors of ONNX files: every way a file can hold the bytes, checked before anything is allocated.
 //!
-//! Half, bfloat16 and double become f32, unsigned 32- and 64-bit integers become i64 (which [`super::remarks`] tells);
+//! Half, bfloat16 and double become f32, unsigned 32- and 64-bit integers become i64 (which [`remark`] tells);
 //! all else keeps its type.
 
 use super::external::External;
 use super::proto::{TensorProto, tensor_proto::DataLocation, tensor_proto::DataType};
+use crate::build::Builder;
+use crate::build::remarks::{Place, Remark};
 use bytes::Bytes;
 use lowbit_ir::{DType, Error, Result, Shape, Tensor, Type, bail};
 
@@ -31,6 +33,25 @@ pub fn dtype(code: i32) -> Result<DType> {
         DataType::Uint2 => DType::U2,
         other => bail!("elements of type {} are not supported", other.as_str_name()),
     })
+}
+
+/// Remarks on a value whose element type, of this code in the file, is another one in the graph.
+pub fn remark(builder: &mut Builder, place: Place, value: &str, code: i32) {
+    if let Some((from, to)) = widened(code) {
+        builder.remarks.push(Remark::Type { from, to, place, value: value.to_string() });
+    }
+}
+
+/// The name of an element type that the graph lacks, and what values of it become; `None` for a type that stays.
+pub fn widened(code: i32) -> Option<(&'static str, DType)> {
+    match DataType::try_from(code) {
+        Ok(DataType::Float16) => Some(("f16", DType::F32)),
+        Ok(DataType::Bfloat16) => Some(("bf16", DType::F32)),
+        Ok(DataType::Double) => Some(("f64", DType::F32)),
+        Ok(DataType::Uint32) => Some(("u32", DType::I64)),
+        Ok(DataType::Uint64) => Some(("u64", DType::I64)),
+        Ok(_) | Err(_) => None,
+    }
 }
 
 /// The ONNX element type of a dtype.

@@ -1,6 +1,6 @@
 //! Functions of one element.
 
-use crate::onnx::builder::Item;
+use crate::build::Item;
 use crate::onnx::node::{Site, stands_for};
 use lowbit_ir::op::{Binary, Unary};
 use lowbit_ir::{DType, Error, Op, Result, Tensor, bail};

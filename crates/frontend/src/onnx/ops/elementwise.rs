@@ -1,6 +1,6 @@
 //! Functions of two or more elements, choice, conversion.
 
-use crate::onnx::builder::Item;
+use crate::build::Item;
 use crate::onnx::node::Site;
 use lowbit_ir::op::{Binary, Unary};
 use lowbit_ir::{DType, Op, Quant, Result, Tensor, bail};

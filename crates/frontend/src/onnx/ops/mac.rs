@@ -1,8 +1,9 @@
 //! Conv, Gemm, MatMul.
 
 use super::window::{list, window};
-use crate::onnx::builder::Item;
-use crate::onnx::node::{Site, known_from};
+use crate::build::Item;
+use crate::build::compose::known_from;
+use crate::onnx::node::Site;
 use lowbit_ir::op::{Binary, Conv, MatMul};
 use lowbit_ir::{DType, Dim, Op, Result, Tensor, bail};
 

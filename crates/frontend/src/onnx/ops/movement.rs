@@ -1,8 +1,8 @@
 //! Moving data: Concat, Split, Slice, Pad, Transpose, Gather, Expand, Tile, DepthToSpace, SpaceToDepth.
 
-use crate::onnx::builder::Item;
+use crate::build::Item;
+use crate::build::sizes::{Size, Sizes, open_error};
 use crate::onnx::node::{Site, sizes_of, stands_for};
-use crate::onnx::sizes::{Size, Sizes, open_error};
 use lowbit_ir::op::{Pad, PadMode, SliceAxis};
 use lowbit_ir::{Dim, Error, Op, Result, Shape, Tensor, Type, bail};
 
@@ -199,7 +199,7 @@ pub fn tile(site: &mut Site<'_>) -> Result<()> {
     }
     let apart = site.step("apart", Op::Unsqueeze { axes }, &[&x])?;
     let repeated = site.step("repeated", Op::Expand { dims }, &[&apart])?;
-    let dims = crate::onnx::sizes::reshape_dims(&target, &site.shape(&repeated))?;
+    let dims = crate::build::sizes::reshape_dims(&target, &site.shape(&repeated))?;
     site.finish(Op::Reshape { dims }, &[&repeated])
 }
 
@@ -254,6 +254,6 @@ fn block_input(site: &mut Site<'_>) -> Result<(Item, [Size; 4], i64)> {
 fn rearrange(site: &mut Site<'_>, x: &Item, split: &[Size], perm: &[usize], target: &[Size]) -> Result<()> {
     let apart = site.reshape("apart", x, split)?;
     let turned = site.step("turned", Op::Transpose { perm: perm.to_vec() }, &[&apart])?;
-    let dims = crate::onnx::sizes::reshape_dims(target, &site.shape(&turned))?;
+    let dims = crate::build::sizes::reshape_dims(target, &site.shape(&turned))?;
     site.finish(Op::Reshape { dims }, &[&turned])
 }

@@ -1,7 +1,7 @@
 //! Pooling.
 
 use super::window::{list, window};
-use crate::onnx::builder::Item;
+use crate::build::Item;
 use crate::onnx::node::Site;
 use lowbit_ir::op::{Pool, Reduce, ReduceKind};
 use lowbit_ir::{Op, Result, bail};

@@ -5,7 +5,7 @@
 
 use super::quantize::with_meaning;
 use super::{mac, pool};
-use crate::onnx::builder::Item;
+use crate::build::Item;
 use crate::onnx::node::Site;
 use lowbit_arithmetic::Rounding;
 use lowbit_ir::op::{Binary, MatMul, Pool, Reduce, ReduceKind, Unary};

@@ -1,7 +1,8 @@
 //! QuantizeLinear and DequantizeLinear: their parameters become types.
 
-use crate::onnx::builder::{Builder, Item};
+use crate::build::{Builder, Item};
 use crate::onnx::node::Site;
+use crate::onnx::notes::Notes;
 use crate::onnx::tensor;
 use lowbit_arithmetic::Rounding;
 use lowbit_ir::{DType, Error, Granularity, Op, Quant, Result, Shape, Tensor, Type, ValueId, bail};
@@ -27,8 +28,8 @@ pub fn quantize(site: &mut Site<'_>) -> Result<()> {
         (zero, stated) => zero.or(stated).unwrap_or(DType::U8),
     };
     let quant = quant(site, dtype, zero, &shape)?;
-    let quant = site.builder.noted_range(site.first_output(), dtype, quant);
-    let rounding = site.builder.noted_rounding(&site.name)?.unwrap_or(Rounding::HalfEven);
+    let quant = site.file.notes.range(site.first_output(), dtype, quant);
+    let rounding = site.file.notes.rounding(&site.name)?.unwrap_or(Rounding::HalfEven);
     site.finish_as(Op::Quantize { rounding }, &[Some(x)], 1, &[Type::quantized(dtype, shape, quant)])
 }
 
@@ -46,7 +47,7 @@ pub fn dequantize(site: &mut Site<'_>) -> Result<()> {
         bail!("expected a zero point of the operand's type, {}", ty.dtype);
     }
     let quant = quant(site, ty.dtype, zero, &ty.shape)?;
-    let quant = site.builder.noted_range(site.input_name(0), ty.dtype, quant);
+    let quant = site.file.notes.range(site.input_name(0), ty.dtype, quant);
     let q = with_meaning(site.builder, q, quant)?;
     site.finish(Op::Dequantize, &[&q])
 }
@@ -103,26 +104,28 @@ fn give_meaning(builder: &mut Builder, v: ValueId, quant: &Quant) -> Result<()> 
 /// A Quantize that the file spells in several nodes: (x, scale, zero_point), the type's storage in the notes.
 pub fn quantize_stand_in(
     builder: &mut Builder,
+    notes: &Notes,
     node: &str,
     operands: &[Option<Item>],
     outputs: &[String],
 ) -> Result<Vec<Item>> {
     let [Some(x), parameters @ ..] = operands else { bail!("expected an operand of the Quantize in the metadata") };
     let name = outputs.first().map_or("", String::as_str);
-    let dtype = builder.notes.types.get(name).and_then(|t| t.dtype.as_ref()).map(|d| d.parse::<DType>()).transpose()?;
+    let dtype = notes.types.get(name).and_then(|t| t.dtype.as_ref()).map(|d| d.parse::<DType>()).transpose()?;
     let zero = parameters.get(1).and_then(Option::as_ref).map(|z| builder.ty(z).dtype);
     let Some(dtype) = dtype.or(zero) else {
         bail!("expected the storage type of '{name}' in the metadata, found none")
     };
-    let quant = noted_quant(builder, name, dtype, parameters)?;
+    let quant = noted_quant(notes, name, dtype, parameters)?;
     let declared = Type::quantized(dtype, builder.ty(x).shape, quant);
-    let rounding = builder.noted_rounding(node)?.unwrap_or(Rounding::HalfEven);
+    let rounding = notes.rounding(node)?.unwrap_or(Rounding::HalfEven);
     builder.emit(node, Op::Quantize { rounding }, &[Some(x.clone())], outputs, &[declared])
 }
 
 /// A Dequantize that the file spells in several nodes: (q, scale, zero_point).
 pub fn dequantize_stand_in(
     builder: &mut Builder,
+    notes: &Notes,
     node: &str,
     names: &[String],
     operands: &[Option<Item>],
@@ -130,12 +133,12 @@ pub fn dequantize_stand_in(
 ) -> Result<Vec<Item>> {
     let [Some(q), parameters @ ..] = operands else { bail!("expected an operand of the Dequantize in the metadata") };
     let dtype = builder.ty(q).dtype;
-    let quant = noted_quant(builder, names.first().map_or("", String::as_str), dtype, parameters)?;
+    let quant = noted_quant(notes, names.first().map_or("", String::as_str), dtype, parameters)?;
     let q = with_meaning(builder, q.clone(), quant)?;
     builder.emit(node, Op::Dequantize, &[Some(q)], outputs, &[])
 }
 
-fn noted_quant(builder: &Builder, name: &str, dtype: DType, parameters: &[Option<Item>]) -> Result<Quant> {
+fn noted_quant(notes: &Notes, name: &str, dtype: DType, parameters: &[Option<Item>]) -> Result<Quant> {
     let constant = |i: usize| match parameters.get(i) {
         Some(Some(Item::Const(_, t))) => Ok(Some(t)),
         Some(Some(Item::Sizes(_) | Item::Value(_))) => Err(Error::new("expected constant scales and zero points")),
@@ -146,11 +149,11 @@ fn noted_quant(builder: &Builder, name: &str, dtype: DType, parameters: &[Option
     let zeros = constant(1)?.map_or_else(|| Ok(vec![0; scale.len()]), Tensor::ints)?;
     let zeros = zeros.iter().map(|z| i32::try_from(*z)).collect::<Result<Vec<i32>, _>>();
     let zero_point = zeros.map_err(|e| Error::new(format!("expected zero points in i32: {e}")))?.into();
-    let axis = builder.notes.types.get(name).and_then(|t| t.axis);
+    let axis = notes.types.get(name).and_then(|t| t.axis);
     let granularity = axis.map_or(Granularity::Tensor, |axis| Granularity::Channel { axis });
     let (qmin, qmax) = dtype.range().ok_or_else(|| Error::new(format!("expected an integer type, found {dtype}")))?;
     let quant = Quant { scale: scale.as_ref().into(), zero_point, qmin, qmax, granularity };
-    Ok(builder.noted_range(name, dtype, quant))
+    Ok(notes.range(name, dtype, quant))
 }
 
 /// The same meaning of the integers; the range in use may be narrower where a Relu or Clip came between.

@@ -1,8 +1,8 @@
 //! Reductions over axes.
 
-use crate::onnx::builder::Builder;
+use crate::build::Builder;
+use crate::build::sizes::{Size, Sizes};
 use crate::onnx::node::Site;
-use crate::onnx::sizes::{Size, Sizes};
 use lowbit_ir::op::{Binary, Reduce, ReduceKind, Unary};
 use lowbit_ir::{Op, Result, bail};
 

@@ -1,8 +1,8 @@
 //! Resize and its older self, Upsample.
 
-use crate::onnx::builder::Item;
+use crate::build::Item;
+use crate::build::sizes::{Size, open_error};
 use crate::onnx::node::Site;
-use crate::onnx::sizes::{Size, open_error};
 use lowbit_ir::op::{Coordinates, Nearest, Resize, ResizeMode};
 use lowbit_ir::{Dim, Error, Op, Result, Shape, bail};
 

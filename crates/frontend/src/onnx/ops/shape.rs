@@ -1,8 +1,8 @@
 //! Shapes and what is computed from them; constants; nodes that do nothing at inference.
 
-use crate::onnx::builder::{Builder, Item, MOST_FOLDED};
+use crate::build::sizes::{Size, Sizes, open_error, reshape_dims};
+use crate::build::{Builder, Item, MOST_FOLDED};
 use crate::onnx::node::Site;
-use crate::onnx::sizes::{Size, Sizes, open_error, reshape_dims};
 use lowbit_ir::{DType, Dim, Error, Op, Result, Shape, Tensor, Type, bail};
 
 /// Identity. A constant is the same constant under another name.

@@ -1,6 +1,7 @@
 //! Sliding windows: what Conv and the pools share.
 
-use crate::onnx::node::{Site, known_from, sizes_of};
+use crate::build::compose::known_from;
+use crate::onnx::node::{Site, sizes_of};
 use lowbit_ir::{Error, Result, Shape, bail};
 
 /// Strides, dilations and explicit padding, one entry a spatial axis.

@@ -1,6 +1,5 @@
 //! What was read differently than the file says it: no reason to refuse a model, but nothing to keep silent about.
 
-use super::proto::tensor_proto::DataType;
 use lowbit_ir::DType;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,18 +47,6 @@ pub enum Place {
     Constant,
     /// A node that converts to the type: it converts to the graph's type instead.
     Conversion,
-}
-
-/// The name of an element type that the graph lacks, and what values of it become; `None` for a type that stays.
-pub fn widened(code: i32) -> Option<(&'static str, DType)> {
-    match DataType::try_from(code) {
-        Ok(DataType::Float16) => Some(("f16", DType::F32)),
-        Ok(DataType::Bfloat16) => Some(("bf16", DType::F32)),
-        Ok(DataType::Double) => Some(("f64", DType::F32)),
-        Ok(DataType::Uint32) => Some(("u32", DType::I64)),
-        Ok(DataType::Uint64) => Some(("u64", DType::I64)),
-        Ok(_) | Err(_) => None,
-    }
 }
 
 /// Most names that a line lists of one place.

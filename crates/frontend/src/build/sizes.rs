@@ -78,7 +78,7 @@ impl Size {
     }
 
     /// The quotient, where it is exact or between known numbers.
-    fn over(&self, other: &Size) -> Size {
+    pub fn over(&self, other: &Size) -> Size {
         let (Some((a, s)), Some((b, t))) = (self.parts(), other.parts()) else { return Size::Unknown };
         let mut rest = s.to_vec();
         for symbol in t {

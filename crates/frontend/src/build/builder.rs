@@ -3,14 +3,10 @@
 //! Whatever an import function asks for passes through [`Builder::emit`], which folds constants and shape arithmetic,
 //! so that no import function needs to know about either.
 
-use super::external::External;
-use super::notes::Notes;
-use super::remarks::{Place, Remark, widened};
-use super::sizes::{self, Sizes, open_error};
-use lowbit_arithmetic::Rounding;
-use lowbit_ir::{Customs, DType, Error, Graph, Op, Quant, Result, Tensor, Type, ValueId, bail, infer, interp, memory};
+use super::remarks::Remark;
+use super::sizes::{self, Size, Sizes, open_error, reshape_dims};
+use lowbit_ir::{Customs, DType, Error, Graph, Op, Result, Shape, Tensor, Type, ValueId, bail, infer, interp, memory};
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Constants with more elements are not computed while reading, so that a small file cannot ask for all memory.
@@ -41,12 +37,8 @@ pub struct Builder {
     pub reserved: HashSet<String>,
     /// Names of what the model gives out.
     pub results: HashSet<String>,
-    /// What the file says beyond ONNX.
-    pub notes: Notes,
     /// What was read differently than the file says it.
     pub remarks: Vec<Remark>,
-    /// The data files beside the model.
-    pub external: External,
     /// Constants in the graph by source name; one name has several if it is read under several quantized types.
     constants: HashMap<Arc<str>, Vec<ValueId>>,
     customs: Customs,
@@ -56,16 +48,14 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Of a model in this folder, which may ask for so much memory beyond itself.
-    pub fn new(base_dir: Option<&Path>, max_memory: usize) -> Builder {
+    /// Of a model that may ask for so much memory beyond itself.
+    pub fn new(max_memory: usize) -> Builder {
         Builder {
             graph: Graph::default(),
             items: HashMap::new(),
             reserved: HashSet::new(),
             results: HashSet::new(),
-            notes: Notes::default(),
             remarks: Vec::new(),
-            external: External::new(base_dir, max_memory),
             constants: HashMap::new(),
             customs: Customs::default(),
             room: max_memory,
@@ -174,23 +164,6 @@ impl Builder {
         Ok(found.into_iter().zip(outputs).map(|(s, name)| Self::of_sizes(name, s)).collect())
     }
 
-    /// The range that a note gives a value, where it is one of the storage type.
-    pub fn noted_range(&self, value: &str, dtype: DType, quant: Quant) -> Quant {
-        match (self.notes.types.get(value), dtype.range()) {
-            (Some(note), Some((lo, hi))) if lo <= note.qmin && note.qmin <= note.qmax && note.qmax <= hi => {
-                Quant { qmin: note.qmin, qmax: note.qmax, ..quant }
-            }
-            _ => quant,
-        }
-    }
-
-    /// The rounding that a note gives a node.
-    pub fn noted_rounding(&self, node: &str) -> Result<Option<Rounding>> {
-        let note = self.notes.nodes.get(node).and_then(|n| n.rounding.as_ref());
-        note.map(|r| r.parse().map_err(|_| Error::new(format!("expected a rounding in the metadata, found '{r}'"))))
-            .transpose()
-    }
-
     /// Integers as an item: a constant if all are known.
     pub fn of_sizes(name: &str, sizes: Sizes) -> Item {
         match sizes.tensor() {
@@ -248,11 +221,30 @@ impl Builder {
         v
     }
 
-    /// Remarks on a value whose element type, of this code in the file, is another one here.
-    pub fn remark(&mut self, place: Place, value: &str, code: i32) {
-        if let Some((from, to)) = widened(code) {
-            self.remarks.push(Remark::Type { from, to, place, value: value.to_string() });
-        }
+    /// A constant of our own, which `node` needs.
+    pub fn known(&mut self, node: &str, suffix: &str, tensor: Tensor) -> Item {
+        let name = self.fresh(&format!("{node}.{suffix}"));
+        Item::Const(name.into(), tensor)
+    }
+
+    /// An operator on the way to the result of `node`.
+    pub fn step(&mut self, node: &str, suffix: &str, op: Op, operands: &[&Item]) -> Result<Item> {
+        let node = format!("{node}.{suffix}");
+        let output = self.fresh(&node);
+        let operands: Vec<Option<Item>> = operands.iter().map(|i| Some((*i).clone())).collect();
+        let mut items = self.emit(&node, op, &operands, &[output], &[])?;
+        items.pop().ok_or_else(|| Error::new("expected one output"))
+    }
+
+    /// Reshapes on the way to the result of `node`.
+    pub fn reshape(&mut self, node: &str, suffix: &str, item: &Item, target: &[Size]) -> Result<Item> {
+        let dims = reshape_dims(target, &self.shape(item))?;
+        self.step(node, suffix, Op::Reshape { dims }, &[item])
+    }
+
+    /// The shape of an item.
+    pub fn shape(&self, item: &Item) -> Shape {
+        self.ty(item).shape
     }
 
     /// A name for a value of our own that no value of the file has.
