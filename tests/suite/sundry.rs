@@ -1,6 +1,7 @@
 //! What belongs to no family, and an operator of the user's.
 
-use super::{Build, Case, Random, both_layouts};
+use super::{Build, Case, Random, both_layouts, rescale};
+use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::op::{Binary, CustomId, Unary};
 use lowbit_ir::{CustomOp, Customs, DType, Error, Op, Result, Tensor, Type, ValueId};
 use std::sync::Arc;
@@ -115,6 +116,25 @@ pub fn sundry(out: &mut Vec<Case>) {
         outputs.push(b.op(&format!("after{i}"), Op::Relu, &[own]));
         outputs.push(own);
     }
+    // Of integers too, signed ones among them, which are its author's and not the compiler's.
+    for signed in [false, true, true, true] {
+        let x = b.op(&format!("moved{}", outputs.len()), Op::Unary(Unary::Sin), &[outputs[0]]);
+        let name = |what: &str| format!("{what}{}", outputs.len());
+        let (first, second) = (name("own.first"), name("own.second"));
+        let ty = r.narrow(&[2, 7, 3, 5], signed);
+        let q = b.op_as(&name("q"), Op::Quantize { rounding: Rounding::HalfEven }, &[x], ty.clone());
+        let own = |b: &mut Build, name: &str, v: ValueId| {
+            let node =
+                b.g.add_node(name, Op::Custom(CustomId("Reversed".into())), vec![Some(v)], &[(name, ty.clone())]);
+            b.g.node(node).outputs[0]
+        };
+        let once = own(&mut b, &first, q);
+        let twice = own(&mut b, &second, once);
+        let relu = b.op(&name("relu"), Op::Relu, &[once]);
+        let sum = r.narrow(&[2, 7, 3, 5], signed);
+        let sum = b.op_as(&name("sum"), Op::QAdd(rescale(Method::Float32)), &[relu, twice], sum);
+        outputs.extend([twice, sum, b.op(&name("real"), Op::Dequantize, &[once])]);
+    }
     out.push(b.case(&outputs));
 }
 
@@ -131,7 +151,10 @@ impl CustomOp for Reversed {
     }
 
     fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let reversed = |x: &&Tensor| Tensor::from_f32(x.dims(), x.f32s()?.iter().rev().copied().collect());
+        let reversed = |x: &&Tensor| match x.dtype() {
+            DType::F32 => Tensor::from_f32(x.dims(), x.f32s()?.iter().rev().copied().collect()),
+            _ => Tensor::from_ints(x.ty().clone(), &x.ints()?.into_iter().rev().collect::<Vec<_>>()),
+        };
         inputs.iter().map(reversed).collect()
     }
 }

@@ -8,12 +8,14 @@
 use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::op::Rescale;
 use lowbit_ir::{DType, Error, Graph, Op, Quant, Result, Tensor, Type, ValueId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Runs the pass.
 pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
-    let mut changed = false;
-    let edges: Vec<Option<Type>> = g.outputs.iter().map(|v| signed_result(g, *v)).collect();
+    let kept = fence(g);
+    let mut changed = !kept.is_empty();
+    let edges: Vec<Option<Type>> =
+        g.outputs.iter().map(|v| signed_result(g, *v).filter(|_| !kept.contains(v))).collect();
     for input in g.inputs.clone() {
         if let Some(ty) = unsigned(g.ty(input))? {
             relabel_input(g, input, ty);
@@ -23,7 +25,7 @@ pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
     let mut constants = HashMap::new();
     for id in g.order().to_vec() {
         for v in g.node(id).outputs.clone() {
-            if let Some(ty) = unsigned(g.ty(v))? {
+            if let Some(ty) = unsigned(g.ty(v))?.filter(|_| !kept.contains(&v)) {
                 if matches!(g.node(id).op, Op::Table) {
                     relabel_table(g, id, ty.dtype, shift(g.ty(v)).unwrap_or(0))?;
                 }
@@ -33,7 +35,8 @@ pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
         }
         for (i, v) in g.node(id).inputs.clone().into_iter().enumerate() {
             let weight = i > 0 && g.node(id).op.is_layer();
-            if let (Some(v), false) = (v, weight)
+            let own = matches!(g.node(id).op, Op::Custom(_));
+            if let (Some(v), false) = (v, weight || own)
                 && let Some(new) = relabel_constant(g, v, &mut constants)?
             {
                 g.set_input(id, i, Some(new));
@@ -47,6 +50,38 @@ pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
         }
     }
     Ok(g.sweep() || changed)
+}
+
+/// The values around operators of the user's that keep their signed types: what such an operator reads and gives is what
+/// its author wrote it for. Behind each a Requantize that only relabels stands, as at the graph's edge.
+fn fence(g: &mut Graph) -> HashSet<ValueId> {
+    let mut kept = HashSet::new();
+    for id in g.order().to_vec() {
+        let node = g.node(id);
+        if !matches!(node.op, Op::Custom(_)) {
+            continue;
+        }
+        let (own, inputs, outputs) = (node.name.clone(), node.inputs.clone(), node.outputs.clone());
+        for (i, v) in inputs.into_iter().enumerate() {
+            let Some(v) = v.filter(|v| shift(g.ty(*v)).is_some() && g.constant(*v).is_none()) else { continue };
+            let (name, ty) = (format!("{own}/{i}"), g.ty(v).clone());
+            let node = g.add_node_before(id, &name, relabel(), vec![Some(v)], &[(&name, ty)]);
+            let new = g.node(node).outputs[0];
+            g.set_input(id, i, Some(new));
+            kept.insert(new);
+        }
+        for v in outputs.into_iter().filter(|v| shift(g.ty(*v)).is_some()).collect::<Vec<_>>() {
+            let (name, ty) = (format!("{}/unsign", g.value(v).name), g.ty(v).clone());
+            let users = g.users();
+            let node = g.add_node_after(id, &name, relabel(), vec![Some(v)], &[(&name, ty)]);
+            let new = g.node(node).outputs[0];
+            for (user, i) in users.of(v) {
+                g.set_input(*user, *i, Some(new));
+            }
+            kept.insert(v);
+        }
+    }
+    kept
 }
 
 /// How much higher a signed 8- or 16-bit quantized value is stored. Operators that hand integers on have one quantization
