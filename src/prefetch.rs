@@ -7,6 +7,7 @@ use lowbit_ir::{Error, Result, Tensor, catching, meta};
 use lowbit_quantize::Samples;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
+use std::thread::Builder;
 
 /// Samples read at once, on each core: enough that the cores are done at about the same time.
 const AHEAD: usize = 4;
@@ -101,9 +102,15 @@ fn decode(wanted: Vec<usize>, read: &(impl Fn(usize) -> Result<Sample> + Sync)) 
     std::thread::scope(|scope| {
         let mut parts = wanted.chunks(per);
         let own = parts.next().unwrap_or_default();
-        let others: Vec<_> = parts.map(|other| scope.spawn(move || part(other))).collect();
+        let start = |other| (other, Builder::new().spawn_scoped(scope, move || part(other)));
+        let others: Vec<_> = parts.map(start).collect();
         let own = part(own);
-        own.into_iter().chain(others.into_iter().flat_map(|thread| thread.join().unwrap_or_default())).collect()
+        // What a thread that the system refuses would have decoded, this one does.
+        let joined = others.into_iter().flat_map(|(other, thread)| match thread {
+            Ok(thread) => thread.join().unwrap_or_default(),
+            Err(_) => part(other),
+        });
+        own.into_iter().chain(joined).collect()
     })
 }
 

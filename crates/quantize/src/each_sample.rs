@@ -8,6 +8,7 @@ use lowbit_ir::{Engine, Error, Graph, Outputs, Result, Run, Tensor, ValueId, cat
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 /// What runs, and on which samples.
 pub(crate) struct Work<'a> {
@@ -57,7 +58,7 @@ pub(crate) fn each_sample<T: Send>(work: &Work, look: &Look<T>, take: &mut dyn F
     std::thread::scope(|scope| {
         for mut run in runs {
             let (samples, done) = (&samples, done.clone());
-            scope.spawn(move || {
+            let started = Builder::new().spawn_scoped(scope, move || {
                 while let Some((place, i, sample)) = next(samples) {
                     let result = catching("the engine", || run_one(&mut *run, look, &sample));
                     if done.send((place, result.map_err(|e| at(doing, i, e)))).is_err() {
@@ -65,6 +66,8 @@ pub(crate) fn each_sample<T: Send>(work: &Work, look: &Look<T>, take: &mut dyn F
                     }
                 }
             });
+            // Those that run end when nobody hands them samples.
+            started.map_err(|e| Error::new(format!("cannot start a thread: {e}")).hint("fewer threads"))?;
         }
         drop(done);
         conduct(&numbers, most, &mut sample, hand_out, &results, take)

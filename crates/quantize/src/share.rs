@@ -2,6 +2,7 @@
 
 use lowbit_ir::{Result, catching};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Builder;
 
 /// What `make` makes of each of these, in their order, on so many threads; of several errors that of the first.
 pub(crate) fn map<T: Sync, R: Send>(
@@ -22,7 +23,9 @@ pub(crate) fn map<T: Sync, R: Send>(
         }
     };
     let mut made: Vec<(usize, Result<R>)> = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(all.len())).map(|_| scope.spawn(work)).collect();
+        // A thread that the system refuses is not missed: the others take what is left.
+        let start = |_| Builder::new().spawn_scoped(scope, work).ok();
+        let others: Vec<_> = (1..threads.min(all.len())).filter_map(start).collect();
         let own = work();
         own.into_iter().chain(others.into_iter().flat_map(|thread| thread.join().unwrap_or_default())).collect()
     });
