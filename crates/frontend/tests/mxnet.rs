@@ -202,6 +202,34 @@ fn the_parameters_are_found_beside_the_symbol() {
 }
 
 #[test]
+fn sizes_beyond_all_memory_are_errors() {
+    let huge = "9223372036854775807";
+    for (op, attributes) in [
+        ("Pooling", format!("kernel=({huge}, {huge}); pool_type=sum; stride=({huge}, 1)")),
+        ("Pooling", format!("kernel=(2, 2); pad=({huge}, {huge}); pooling_convention=full; pool_type=max")),
+        ("Pooling", format!("kernel=({huge},); pooling_convention=same; pool_type=max")),
+        ("UpSampling", format!("scale={huge}; sample_type=nearest")),
+        ("Pad", format!("mode=edge; pad_width=({huge}, {huge}, 0, 0, 0, 0, 0, 0)")),
+        ("Reshape", format!("shape=({huge}, {huge}, -1)")),
+        ("broadcast_to", format!("shape=({huge}, {huge}, {huge}, {huge})")),
+        ("SliceChannel", format!("num_outputs={huge}; axis=1")),
+        ("Crop", format!("h_w=({huge}, 1); offset=({huge}, {huge}); num_args=1")),
+    ] {
+        let nodes: &[(&str, &str, &str, &[usize])] = &[("null", "data", "", &[]), (op, "node", &attributes, &[0])];
+        for shape in [&[1, 2, 3, 4][..], &[1, 2, 3]] {
+            drop(with(&symbol(nodes, &[1]), params(&[]), &[("data", shape)]));
+        }
+    }
+    let conv = format!("kernel=(3, 3); num_filter=1; stride=({huge}, {huge}); pad=({huge}, {huge}); no_bias=True");
+    for op in ["Convolution", "Deconvolution"] {
+        let nodes: &[(&str, &str, &str, &[usize])] =
+            &[("null", "data", "", &[]), ("null", "w", "", &[]), (op, "node", &conv, &[0, 1])];
+        let arrays = params(&[("w", &[1, 1, 3, 3], 1.0)]);
+        with(&symbol(nodes, &[2]), arrays, &[("data", &[1, 1, 5, 5])]).unwrap_err();
+    }
+}
+
+#[test]
 fn damaged_symbols_and_parameters_are_errors() {
     let (symbol, arrays) = network();
     for cut in 0..symbol.len() {

@@ -119,9 +119,9 @@ fn to_target(site: &mut Site<'_>, x: &Item, target: &[usize], window: &mut Windo
     }
     for (axis, target) in target.iter().enumerate() {
         let size = site.known_dim(x, axis + 2)?;
-        let whole = window.dilations[axis]
-            .checked_mul(window.kernel[axis] - 1)
-            .and_then(|span| size.saturating_sub(1).checked_mul(window.strides[axis])?.checked_add(span + 1));
+        let whole = window.dilations[axis].checked_mul(window.kernel[axis] - 1).and_then(|span| {
+            size.saturating_sub(1).checked_mul(window.strides[axis])?.checked_add(span)?.checked_add(1)
+        });
         let Some(excess) = whole.and_then(|whole| whole.checked_sub(*target)) else {
             bail!("expected a 'target_shape' of at most what the window covers, found {target}");
         };

@@ -48,7 +48,7 @@ pub fn pooling(site: &mut Site<'_>) -> Result<()> {
         _ if ceil_mode => bail!("sums over partial windows (pooling_convention full) are not supported"),
         _ => {
             let mean = site.step("mean", Op::AvgPool(pool(true)), &[&x])?;
-            let size = site.number("size", window.kernel.iter().product::<usize>() as f32);
+            let size = site.number("size", window.kernel.iter().map(|k| *k as f32).product());
             site.finish(Op::Binary(Binary::Mul), &[&mean, &size])
         }
     }
@@ -69,7 +69,7 @@ fn same(site: &mut Site<'_>, x: &Item, window: &Window) -> Result<Vec<usize>> {
 fn ends_inside(site: &mut Site<'_>, x: &Item, window: &Window) -> Result<()> {
     for (i, ((kernel, stride), pad)) in window.kernel.iter().zip(&window.strides).zip(&window.pads).enumerate() {
         let Some(size) = site.shape(x).0.get(i + 2).and_then(lowbit_ir::Dim::known) else { continue };
-        let padded = size.saturating_add(2 * pad);
+        let padded = size.saturating_add(pad.saturating_mul(2));
         let windows = padded.saturating_sub(*kernel).div_ceil(*stride) + 1;
         if (windows - 1).saturating_mul(*stride) >= size.saturating_add(*pad) {
             bail!("the last window of axis {} lies in the padding alone, which is not supported", i + 2);
