@@ -1,84 +1,8 @@
-//! The command line `lowbit`: the facade's nouns as verbs, one file each.
-//!
-//! A verb takes its arguments and gives an [`Outcome`](output::Outcome): a text for people and an object for programs.
-//! Printing, exit codes and the terminal are decided here and in [`output`], [`table`] and [`progress`].
+//! The binary `lowbit`: the command line of the library, with the arguments of the process.
 #![forbid(unsafe_code)]
 
-mod account;
-mod args;
-mod bench;
-mod calibrate;
-mod compare;
-mod evaluate;
-mod format;
-mod inspect;
-mod list;
-mod output;
-mod progress;
-mod quantize;
-mod run;
-mod table;
-mod verify;
-
-use clap::{Parser, Subcommand};
-use output::{Outcome, Paper};
 use std::process::ExitCode;
 
-/// Quantize neural networks and run them as integers.
-#[derive(Debug, Parser)]
-#[command(name = "lowbit", version, propagate_version = true, max_term_width = 100)]
-struct Arguments {
-    #[command(subcommand)]
-    verb: Verb,
-
-    /// Print one JSON object on standard output and nothing else
-    #[arg(long, global = true)]
-    json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Quantize a float model and tell what was gained and lost
-    Quantize(Box<quantize::Arguments>),
-    /// Run data through a float model and keep what quantizing needs of it, for quantize --stats
-    Calibrate(calibrate::Arguments),
-    /// Measure the accuracy of a model, and its agreement with a reference
-    Evaluate(evaluate::Arguments),
-    /// Run a model on arrays
-    Run(run::Arguments),
-    /// Compare two models layer by layer: what each layer adds, and what comes together
-    Compare(compare::Arguments),
-    /// Time a model: percentiles of a run, and every step with --profile
-    Bench(bench::Arguments),
-    /// Prove that the interpreter, every instruction set and every number of threads give the same bits
-    Verify(verify::Arguments),
-    /// Describe a model
-    Inspect(inspect::Arguments),
-    /// List what there is: operators, rules, kernels, passes, ...
-    List(list::Arguments),
-}
-
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let paper = Paper::new(arguments.json);
-    let found = match &arguments.verb {
-        Verb::Quantize(a) => quantize::run(a, &paper),
-        Verb::Calibrate(a) => calibrate::run(a, &paper),
-        Verb::Evaluate(a) => evaluate::run(a, &paper),
-        Verb::Run(a) => run::run(a, &paper),
-        Verb::Compare(a) => compare::run(a, &paper),
-        Verb::Bench(a) => bench::run(a, &paper),
-        Verb::Verify(a) => verify::run(a, &paper),
-        Verb::Inspect(a) => inspect::run(a, &paper),
-        Verb::List(a) => list::run(a, &paper),
-    };
-    let printed = found.and_then(|outcome| paper.print(&outcome).map(|()| outcome));
-    match printed {
-        Ok(Outcome { success: true, .. }) => ExitCode::SUCCESS,
-        Ok(Outcome { success: false, .. }) => ExitCode::FAILURE,
-        Err(e) => {
-            output::tell(&format!("error: {e}"));
-            ExitCode::FAILURE
-        }
-    }
+    ExitCode::from(lowbit_cli::run(std::env::args_os()))
 }
