@@ -17,7 +17,7 @@ use lowbit_quantize::{
 };
 use lowbit_runtime::Program;
 use std::borrow::{Borrow, Cow};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,6 +63,7 @@ pub struct Quantize<'a> {
     options: Options,
     data: Option<Box<dyn Samples + 'a>>,
     stats: Option<Shard>,
+    without_data: bool,
     engine: Option<Box<dyn Engine + 'a>>,
 }
 
@@ -77,6 +78,13 @@ impl<'a> Quantize<'a> {
     #[must_use]
     pub fn stats(self, stats: Shard) -> Self {
         Quantize { stats: Some(stats), ..self }
+    }
+
+    /// Nothing to look at, in place of data: every value has the scale that [`Config::global_scale`] gives integers of its
+    /// width, and what needs samples besides is left out ([`Report::skipped`]).
+    #[must_use]
+    pub fn without_data(self) -> Self {
+        Quantize { without_data: true, ..self }
     }
 
     /// The choices.
@@ -294,20 +302,35 @@ impl Model {
     pub fn quantize_watched(&self, how: Quantize<'_>, watch: &mut dyn Watch) -> Result<Option<Quantized>> {
         self.check_float()?;
         let options = self.options(how.options);
-        let (found, properties) = match (how.data, how.stats) {
-            (Some(data), None) => {
+        let (found, properties) = match (how.data, how.stats, how.without_data) {
+            (Some(data), None, false) => {
                 let engine = self.engine(how.engine)?;
                 let found = lowbit_quantize::quantize(&self.graph, &options, &*engine, &*data, watch)?;
                 (found, data.properties())
             }
-            (None, Some(stats)) => {
+            (None, Some(stats), false) => {
                 let found = lowbit_quantize::quantize_with_stats(&self.graph, &options, &stats, watch)?;
                 (found, stats.properties)
             }
-            (Some(_), Some(_)) => {
+            (None, None, true) => {
+                let found = lowbit_quantize::quantize_without_samples(&self.graph, &options, watch)?;
+                (found, BTreeMap::new())
+            }
+            (Some(_), Some(_), _) => {
                 return Err(Error::new("expected calibration data or statistics, found both").hint("one of the two"));
             }
-            (None, None) => return Err(no_data()),
+            (data, _, true) => {
+                let found = if data.is_some() { "data" } else { "statistics" };
+                return Err(Error::new(format!(
+                    "expected nothing to calibrate with (without_data), found {found} too"
+                ))
+                .hint("one of the two"));
+            }
+            (None, None, false) => {
+                return Err(no_data().hint(
+                    "Quantize::default().data(samples), or .without_data() for the scale of Config::global_scale",
+                ));
+            }
         };
         let Some(mut found) = found else { return Ok(None) };
         // What the data was is what the integers are for, whatever the float model says.
@@ -344,7 +367,7 @@ impl Model {
     pub fn calibrate_watched(&self, how: Quantize<'_>, watch: &mut dyn Watch) -> Result<Option<Shard>> {
         self.check_float()?;
         let options = self.options(how.options);
-        let data = how.data.ok_or_else(no_data)?;
+        let data = how.data.ok_or_else(|| no_data().hint("Quantize::default().data(samples)"))?;
         lowbit_quantize::gather(&self.graph, &options, &*self.engine(how.engine)?, &*data, watch)
     }
 
@@ -381,7 +404,7 @@ impl Model {
 }
 
 fn no_data() -> Error {
-    Error::new("expected calibration data, found none").hint("Quantize::default().data(samples)")
+    Error::new("expected calibration data, found none")
 }
 
 impl From<Graph> for Model {

@@ -154,3 +154,39 @@ fn the_largest_block_is_saved_and_loaded() {
     Model::load(&path).unwrap().compile(Target::host()).unwrap();
     std::fs::remove_file(path).unwrap();
 }
+
+#[test]
+fn without_data_the_global_scale_gives_a_model_that_is_saved_loaded_and_run() {
+    let model = Model::load("demo/model.onnx").unwrap();
+    let activation = Spec::bits(24).over(&Config::default().activation);
+    let config = Config { activation, global_scale: 16.0, skip_k_conv: 1, ..Config::default() };
+    let quantized = model.quantize(Quantize::default().without_data().config(config)).unwrap();
+    let path = std::env::temp_dir().join(format!("lowbit-without-{}.onnx", std::process::id()));
+    quantized.save(&path).unwrap();
+    let loaded = Model::load(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(loaded.config().unwrap(), quantized.report.config);
+    let image = Tensor::from_f32(&[1, 3, 32, 32], (0..3072).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect()).unwrap();
+    let run = |program: Arc<Program>| program.session().run_in_order(std::slice::from_ref(&image)).unwrap();
+    assert_eq!(run(loaded.compile(Target::host()).unwrap()), run(quantized.compile(Target::host()).unwrap()));
+}
+
+#[test]
+fn what_calibrates_is_said_once() {
+    let text = "graph \"g\" {\n  input %x: f32[1x2]\n  const %w: f32[2x2] = [1, 2, -3, 4]\n  %y = MatMul(%x, %w)\n  output %y\n}\n";
+    let model = Model::from(lowbit_ir::text::parse(text).unwrap());
+    let samples = || vec![vec![Tensor::from_f32(&[1, 2], vec![1.0, 2.0]).unwrap()]];
+    let shard = model.calibrate(Quantize::default().data(samples())).unwrap();
+    let refused = |how: Quantize| model.quantize(how).unwrap_err().to_string();
+    for (how, part) in [
+        (Quantize::default(), ".without_data()"),
+        (Quantize::default().without_data().data(samples()), "found data too"),
+        (Quantize::default().without_data().stats(shard.clone()), "found statistics too"),
+        (Quantize::default().data(samples()).stats(shard), "found both"),
+    ] {
+        let e = refused(how);
+        assert!(e.contains(part), "{part}: {e}");
+    }
+    let e = model.calibrate(Quantize::default().without_data()).unwrap_err().to_string();
+    assert!(e.contains("expected calibration data, found none") && !e.contains("without_data"), "{e}");
+}

@@ -62,6 +62,12 @@ pub enum Calibration<'a> {
         fingerprint: String,
         random: bool,
     },
+    /// No data, which JSON has as null: all values have the one range that this says.
+    Nothing {
+        data: Option<&'a str>,
+        samples: usize,
+        global_scale: f32,
+    },
 }
 
 /// Samples that were run.
@@ -296,7 +302,7 @@ impl Account<'_> {
 }
 
 impl Calibration<'_> {
-    /// `24 of 240 samples of demo/calibration`, `480 samples, by the statistics in a.stats, b.stats`.
+    /// `24 of 240 samples of demo/calibration`, `480 samples, by the statistics in a.stats, b.stats`, `no samples: ...`.
     fn text(&self, paper: &Paper) -> String {
         match self {
             Calibration::Data(data) => data.text(paper),
@@ -305,6 +311,10 @@ impl Calibration<'_> {
                 let samples = format::counted(usize::try_from(*samples).unwrap_or(usize::MAX), "sample");
                 format!("{samples}, by the statistics in {}{}", files.join(", "), noise(*random, paper))
             }
+            Calibration::Nothing { global_scale, .. } => format!(
+                "{}: b bits of every value have the scale {global_scale:?} / 2^(b-1), whatever it holds",
+                paper.loud("no samples")
+            ),
         }
     }
 }

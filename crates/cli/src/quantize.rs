@@ -16,7 +16,8 @@ use lowbit::ir::{Customs, Tensor, meta};
 use lowbit::model::{NOISE, entering, sized_for, with_batch};
 use lowbit::prefetch::Prefetch;
 use lowbit::quantization::analysis::{self, LayerError};
-use lowbit::quantization::{self, Options};
+use lowbit::quantization::observe::GLOBAL_SCALE;
+use lowbit::quantization::{self, Observers, Options, Spec};
 use lowbit::{Config, Error, Model, Program, Quantize, Quantized, Result, Shard, stats};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -38,12 +39,16 @@ pub struct Arguments {
     model: ModelArguments,
 
     /// Calibration data: a folder of images, .npy, .npz, an idx pair, or random
-    #[arg(long, value_name = "DATA", required_unless_present = "stats")]
+    #[arg(long, value_name = "DATA", required_unless_present_any = ["stats", "no_data"])]
     data: Option<String>,
 
     /// Statistics in place of the data, one file or several of the same model: what lowbit calibrate wrote
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "data")]
     stats: Vec<PathBuf>,
+
+    /// Calibrate with nothing: b bits of every value have the scale S / 2^(b-1), where S is --set global_scale=S
+    #[arg(long, conflicts_with_all = ["data", "stats", "samples"])]
+    no_data: bool,
 
     /// The quantized model to write; required, unless the work stops before
     #[arg(short, long, value_name = "OUT.onnx", required_unless_present = "stop_after")]
@@ -100,9 +105,13 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let progress = Progress::new();
     let mut model = arguments.model.load(&arguments.machine.memory)?;
     arguments.evaluate_output.as_deref().map_or(Ok(()), |name| check_scores(model.graph(), name))?;
+    refuse_what_needs_samples(arguments)?;
     let stats = statistics(arguments)?;
     let preprocess = match &stats {
         Some(stats) => preprocess_of(stats, &mut model, arguments)?,
+        None if arguments.no_data && arguments.evaluate.is_none() => {
+            arguments.images.refuse_without_images("--no-data").map(|()| None)?
+        }
         None => {
             let specs = [arguments.data.as_deref(), arguments.evaluate.as_deref()];
             arguments.images.resolve(&model, specs.into_iter().flatten())?
@@ -116,19 +125,20 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         progress
             .warn(&format!("'{spec}' is what is calibrated with too: on other data the model may be less accurate"));
     }
-    // Statistics hold no samples, so that what runs some has those to evaluate on, if any.
+    // Statistics hold no samples, so that what runs some has those to evaluate on, if any; so it is without data.
     let shown = data.as_ref().or(test.as_ref());
     let test = test.as_ref().map(|t| Test::new(t, arguments, &progress));
     let samples = data.as_ref().map(|data| args::spread(data, config.samples, &progress));
     samples.as_ref().map_or(Ok(()), Prefetch::check)?;
     test.as_ref().map_or(Ok(()), |t| t.samples.check())?;
 
-    let calibration = calibration(arguments, data.as_ref(), samples.as_ref(), stats.as_ref());
+    let calibration = calibration(arguments, &config, data.as_ref(), samples.as_ref(), stats.as_ref());
     let mut stages = Stages { progress: &progress, samples: samples.as_ref().map(Prefetch::count) };
     let how = Quantize::default().config(config).engine(arguments.machine.engine()?);
     let how = match (samples, stats) {
         (Some(samples), _) => how.data(samples),
         (None, Some(stats)) => how.stats(stats),
+        (None, None) if arguments.no_data => how.without_data(),
         (None, None) => how,
     };
     let mut printing = Printing { arguments, paper, stopped: None, failed: None };
@@ -140,7 +150,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let accuracy = test.map(|t| t.accuracy(&quantized, arguments, &progress)).transpose()?;
     let measured = match (arguments.no_report, shown) {
         (true, _) => Measured::default(),
-        (false, None) => Measured { not_measured: Some(programs.unmeasured()), ..Measured::default() },
+        (false, None) => Measured { not_measured: Some(programs.unmeasured(arguments)), ..Measured::default() },
         (false, Some(shown)) => Measured {
             latency: programs.latency(&arguments.machine, &progress)?,
             worst_layers: Some(worst_layers(&quantized, shown, &arguments.machine, &progress)?),
@@ -170,6 +180,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
 /// Where the ranges are from.
 fn calibration<'a>(
     arguments: &'a Arguments,
+    config: &Config,
     data: Option<&Dataset>,
     samples: Option<&Prefetch>,
     stats: Option<&Shard>,
@@ -181,6 +192,9 @@ fn calibration<'a>(
             fingerprint: shard.model.to_string(),
             random: shard.properties.contains_key(NOISE),
         },
+        (None, None) if arguments.no_data => {
+            Calibration::Nothing { data: None, samples: 0, global_scale: config.global_scale }
+        }
         (data, None) => Calibration::Data(Data {
             data: arguments.data.as_deref().unwrap_or_default(),
             samples: samples.map_or(0, Prefetch::count),
@@ -190,7 +204,7 @@ fn calibration<'a>(
     }
 }
 
-/// The statistics of all files together, if any are given; refuses to count one twice, and what would need samples.
+/// The statistics of all files together, if any are given; refuses to count one twice.
 fn statistics(arguments: &Arguments) -> Result<Option<Shard>> {
     let paths = &arguments.stats;
     if paths.is_empty() {
@@ -205,24 +219,45 @@ fn statistics(arguments: &Arguments) -> Result<Option<Shard>> {
             .hint("leave one of them out"));
         }
     }
-    // What is on by default is left out and told; what was asked for is not.
-    let nothing = Config { equalize: false, refinements: Vec::new(), ..Config::default() };
+    stats::load_all(paths).map(Some)
+}
+
+/// Refuses choices that would need samples where there are none: what is on by default is left out and told, what was
+/// asked for is not.
+fn refuse_what_needs_samples(arguments: &Arguments) -> Result<()> {
+    let (flag, of_samples, of_runs) = match (arguments.no_data, arguments.stats.is_empty()) {
+        (true, _) => ("--no-data", "there are none", "no samples are run"),
+        (false, false) => ("--stats", "they are of samples that were run", "statistics hold no samples to run"),
+        (false, true) => return Ok(()),
+    };
+    let open = |spec: Spec| Spec { observer: None, ..spec };
+    let usual = Config::default();
+    let (input, activation) = (open(usual.input.clone()), open(usual.activation.clone()));
+    let nothing = Config { equalize: false, refinements: Vec::new(), input, activation, ..usual };
     let asked = arguments.choices.over(nothing)?;
     if let Some(assignment) = arguments.choices.sets("samples") {
-        return Err(Error::new(format!(
-            "expected --data for --set {assignment}, found --stats: they are of samples that were run"
-        ))
-        .hint("leave it out"));
+        return Err(Error::new(format!("expected --data for --set {assignment}, found {flag}: {of_samples}"))
+            .hint("leave it out"));
     }
     let of = |what: &str, off: &str| {
-        Err(Error::new(format!("expected --data for {what}, found --stats: statistics hold no samples to run"))
+        Err(Error::new(format!("expected --data for {what}, found {flag}: {of_runs}"))
             .hint(format!("--data, or --set {off}")))
     };
-    match () {
-        () if asked.equalize => of("equalize = true", "equalize=false"),
-        () if !asked.refinements.is_empty() => of(&format!("refinements = {:?}", asked.refinements), "refinements=[]"),
-        () => stats::load_all(paths).map(Some),
+    if asked.equalize {
+        return of("equalize = true", "equalize=false");
     }
+    if !asked.refinements.is_empty() {
+        return of(&format!("refinements = {:?}", asked.refinements), "refinements=[]");
+    }
+    // With the default's observer in its place that choice would not be seen.
+    for (kind, spec) in [("input", &asked.input), ("activation", &asked.activation)] {
+        let Some(name) = spec.observer.as_ref().filter(|_| arguments.no_data) else { continue };
+        if Observers::standard().find(name)?.needs_samples() {
+            let off = format!("{kind}.observer={GLOBAL_SCALE}");
+            return of(&format!("{kind}.observer = \"{name}\", which looks at samples"), &off);
+        }
+    }
+    Ok(())
 }
 
 /// The preprocessing that statistics were made with: the quantized model is for it, and is evaluated with it.
@@ -305,12 +340,13 @@ impl Programs {
     }
 
     /// Why nothing is measured where there is no sample.
-    fn unmeasured(&self) -> String {
+    fn unmeasured(&self, arguments: &Arguments) -> String {
         let sizes = match self.integer {
             Some(_) => "",
             None => ", nor what the interpreter would run, since the model leaves sizes open",
         };
-        format!("latency, layers and accuracy{sizes}: statistics hold no samples (--evaluate DATA)")
+        let why = if arguments.no_data { "there are no samples" } else { "statistics hold no samples" };
+        format!("latency, layers and accuracy{sizes}: {why} (--evaluate DATA)")
     }
 }
 

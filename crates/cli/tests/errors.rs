@@ -430,6 +430,17 @@ fn statistics_that_do_not_fit_are_refused_with_the_reason() {
             "--set refinements=[]",
         ),
         (&["quantize", &model, "--stats", &stats, "-o", &out, "--set", "input.per='channel'"], "the whole tensor"),
+        (&["quantize", &model, "--no-data", "-o", &out, "--set", "equalize=true"], "--set equalize=false"),
+        (&["quantize", &model, "--no-data", "-o", &out, "--set", "samples=7"], "found --no-data: there are none"),
+        (
+            &["quantize", &model, "--no-data", "-o", &out, "--set", "input.observer=mse"],
+            "expected --data for input.observer = \"mse\", which looks at samples, found --no-data",
+        ),
+        (
+            &["quantize", &model, "--no-data", "-o", &out, "--set", "op.Conv.input.observer=minmax"],
+            "op.Conv.input.observer = \"minmax\" looks at samples, and there are none",
+        ),
+        (&["quantize", &model, "--no-data", "-o", &out, "--mean", "0.5"], "expected images for --preprocess"),
         (&["quantize", &changed, "--stats", &stats, "-o", &out], "the same model with other weights"),
         (&["calibrate", &model, "--data", &data, "-o", &model], "the float model itself"),
         (&["calibrate", &model, "--data", &data, "-o", &folder.path("no/s")], "its folder does not exist"),
@@ -444,6 +455,10 @@ fn statistics_that_do_not_fit_are_refused_with_the_reason() {
         stderr.contains("--stats") && stderr.contains("--data") && stderr.contains("cannot be used with"),
         "{stderr}"
     );
+    for other in ["--data", "--stats", "--samples"] {
+        let stderr = error(&["quantize", &model, "--no-data", other, "1", "-o", &out], 2);
+        assert!(stderr.contains("--no-data") && stderr.contains("cannot be used with"), "{stderr}");
+    }
     let stderr = error(&["quantize", &model, "-o", &out], 2);
     assert!(stderr.contains("--data"), "{stderr}");
     assert!(!folder.files().contains(&"out.onnx".to_string()));

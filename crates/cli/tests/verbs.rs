@@ -592,6 +592,43 @@ fn statistics_are_accounted_for_and_evaluated() {
 }
 
 #[test]
+fn a_model_is_quantized_without_data_by_the_global_scale() {
+    let folder = Folder::new();
+    let (model, test, out) = (demo("model.onnx"), demo("test"), folder.path("q.onnx"));
+    let quantize = ["quantize", &model, "--no-data", "-o", &out];
+    let told = json(&quantize);
+    assert_eq!(told["calibration"], serde_json::json!({ "data": null, "samples": 0, "global_scale": 8.0 }));
+    assert_eq!(told["config"]["samples"], 0);
+    assert_eq!(told["config"]["input"]["observer"], "global_scale");
+    assert_eq!(told["integer_macs_percent"], 100.0);
+    let skipped: Vec<&str> = told["skipped"].as_array().unwrap().iter().map(|s| s["stage"].as_str().unwrap()).collect();
+    assert_eq!(skipped, ["equalize", "bias-correction"]);
+    let printed = text(&quantize);
+    for part in [
+        "no samples: b bits of every value have the scale 8.0 / 2^(b-1)",
+        "equalize: its factors are found on samples, and there are none",
+        "not measured: latency, layers and accuracy: there are no samples (--evaluate DATA)",
+    ] {
+        assert!(printed.contains(part), "{part}\n{printed}");
+    }
+    // The classic choices: a wide middle, and the first convolution float.
+    let classic = ["--set", "activation.bits=24", "--set", "global_scale=8.0", "--set", "skip_k_conv=1"];
+    let told = json(&[&quantize[..], &classic, &["--evaluate", &test, "--evaluate-samples", "24"]].concat());
+    assert_eq!(told["config"]["activation"]["observer"], "global_scale");
+    assert_eq!(told["layers_integer"].as_u64().unwrap() + 1, told["layers_total"].as_u64().unwrap());
+    let values = told["values"].as_array().unwrap();
+    let of_bits = |bits: u32| {
+        let greatest = serde_json::json!((1 << (bits - 1)) - 1);
+        values.iter().filter(|v| v["integers"][1] == greatest && v["observer"] == "global_scale(8)").count()
+    };
+    assert!(of_bits(24) > 0, "{values:?}");
+    assert!(percent(&told["accuracy"]["agreement"]) > 50.0, "{}", told["accuracy"]);
+    let stored = json(&["inspect", &out]);
+    assert_eq!(stored["config"], told["config"]);
+    assert_eq!(json(&["verify", &out, "--data", &test, "--samples", "2"])["identical"], true);
+}
+
+#[test]
 fn every_result_echoes_the_configuration() {
     let (path, told) = quantized();
     let (folder, data) = (Folder::new(), demo("calibration"));

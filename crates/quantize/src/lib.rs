@@ -5,7 +5,7 @@
 //! ```
 //!
 //! [`quantize`] is the whole, in one run; [`gather`] and [`quantize_with_stats`] are its halves for statistics that are
-//! made in several. Every stage is a function of its own. Graphs run only through an [`Engine`].
+//! made in several; [`quantize_without_samples`] looks at nothing and takes one range for all values. Every stage is a function of its own. Graphs run only through an [`Engine`].
 //! To bend it: [`Config`] for the choices, [`Rules`] for what is quantized, the tables [`prepare::PREPARE`],
 //! [`observe::OBSERVERS`] and [`refine::REFINEMENTS`] for what there is.
 #![forbid(unsafe_code)]
@@ -122,7 +122,7 @@ pub fn quantize(
     watch: &mut dyn Watch,
 ) -> Result<Option<Quantized>> {
     check_refined(&options.config)?;
-    run(model, options, &Evidence { engine, samples, shard: None }, Vec::new(), watch)
+    run(model, options, &Evidence { engine, samples, of: Ranges::Samples }, Vec::new(), watch)
 }
 
 /// As [`quantize`], from statistics that [`gather`] made instead of samples.
@@ -136,10 +136,22 @@ pub fn quantize_with_stats(
     watch: &mut dyn Watch,
 ) -> Result<Option<Quantized>> {
     options.check()?;
-    let (mut options, skipped) = without_samples(options);
+    let (mut options, skipped) = without_samples(options, &STATISTICS_ONLY);
     // The choice was made when they were gathered: what is in force is what was run.
     options.config.samples = usize::try_from(shard.stats.samples).unwrap_or(usize::MAX);
-    let evidence = Evidence { engine: &NoEngine, samples: &Vec::new(), shard: Some(shard) };
+    let evidence = Evidence { engine: &NoEngine, samples: &Vec::new(), of: Ranges::Stats(shard) };
+    run(model, &options, &evidence, skipped, watch)
+}
+
+/// As [`quantize`], with nothing to look at: all values have the one range that the configuration's `global_scale` says.
+///
+/// The observers of inputs and activations that the configuration leaves as they usually are become `global_scale`; any
+/// other that looks at samples is an error. What needs samples besides is left out, as with statistics. The report's
+/// configuration is the one in force: it names the observer, and says that no samples were run.
+pub fn quantize_without_samples(model: &Graph, options: &Options, watch: &mut dyn Watch) -> Result<Option<Quantized>> {
+    options.check()?;
+    let (options, skipped) = with_global_scale(options)?;
+    let evidence = Evidence { engine: &NoEngine, samples: &Vec::new(), of: Ranges::Global };
     run(model, &options, &evidence, skipped, watch)
 }
 
@@ -156,8 +168,8 @@ pub fn gather(
     watch: &mut dyn Watch,
 ) -> Result<Option<Shard>> {
     options.check()?;
-    let (options, _) = without_samples(options);
-    let evidence = Evidence { engine, samples, shard: None };
+    let (options, _) = without_samples(options, &STATISTICS_ONLY);
+    let evidence = Evidence { engine, samples, of: Ranges::Samples };
     let Some(annotated) = annotated(model, &options, &evidence, watch)? else { return Ok(None) };
     let Annotated { float, graph: mut g, .. } = annotated;
     let mut way = Way { passes: &Passes::default(), watch };
@@ -179,11 +191,20 @@ fn check_refined(config: &Config) -> Result<()> {
 struct Evidence<'a> {
     engine: &'a dyn Engine,
     samples: &'a dyn Samples,
-    /// Instead of samples, of which there are none then.
-    shard: Option<&'a Shard>,
+    of: Ranges<'a>,
 }
 
-/// Statistics run nothing.
+/// What calibration looks at. There are no samples but with the first.
+enum Ranges<'a> {
+    /// The samples.
+    Samples,
+    /// What others saw of some.
+    Stats(&'a Shard),
+    /// Nothing: every observer takes the same range for all values.
+    Global,
+}
+
+/// Where there are no samples, nothing is run.
 struct NoEngine;
 
 impl Engine for NoEngine {
@@ -192,26 +213,61 @@ impl Engine for NoEngine {
     }
 
     fn load(&self, _: &Graph, _: &[ValueId]) -> Result<Box<dyn Run>> {
-        Err(Error::new("expected samples to run, found statistics"))
+        Err(Error::new("expected samples to run, found none"))
     }
 }
 
+/// Why what looks at samples is left out.
+struct Unseen {
+    equalize: &'static str,
+    refinement: &'static str,
+    count: &'static str,
+}
+
+const STATISTICS_ONLY: Unseen = Unseen {
+    equalize: "its factors are found on samples, and statistics are of the model without them",
+    refinement: "it runs samples, and there are statistics only",
+    count: "nothing looks at samples, as there are statistics only",
+};
+
+const NO_SAMPLES: Unseen = Unseen {
+    equalize: "its factors are found on samples, and there are none",
+    refinement: "it runs samples, and there are none",
+    count: "nothing looks at samples, as there are none",
+};
+
 /// The options without what looks at samples besides calibration, and what that leaves out.
-fn without_samples(options: &Options) -> (Options, Vec<Skipped>) {
+fn without_samples(options: &Options, why: &Unseen) -> (Options, Vec<Skipped>) {
     let mut options = options.clone();
-    let skip = |stage: &str, why: &str| Skipped { stage: stage.into(), reason: why.into() };
     let mut skipped = Vec::new();
     if std::mem::take(&mut options.config.equalize) {
-        skipped
-            .push(skip("equalize", "its factors are found on samples, and statistics are of the model without them"));
+        skipped.push(Skipped::new("equalize", why.equalize));
     }
     let refinements = std::mem::take(&mut options.config.refinements);
-    skipped.extend(refinements.iter().map(|name| skip(name, "it runs samples, and there are statistics only")));
+    skipped.extend(refinements.iter().map(|name| Skipped::new(name, why.refinement)));
     let refined = std::mem::replace(&mut options.config.refine_samples, Config::default().refine_samples);
     if refined != options.config.refine_samples {
-        skipped.push(skip("refine_samples", "nothing looks at samples, as there are statistics only"));
+        skipped.push(Skipped::new("refine_samples", why.count));
     }
     (options, skipped)
+}
+
+/// The options without anything that looks at samples, and what that leaves out.
+fn with_global_scale(options: &Options) -> Result<(Options, Vec<Skipped>)> {
+    let (mut options, mut skipped) = without_samples(options, &NO_SAMPLES);
+    let (config, usual) = (&mut options.config, Config::default());
+    for (spec, usual) in [(&mut config.input, usual.input), (&mut config.activation, usual.activation)] {
+        if spec.observer.is_none() || spec.observer == usual.observer {
+            spec.observer = Some(observe::GLOBAL_SCALE.into());
+        }
+    }
+    // None is how many were run, and whoever wants all of none gets them.
+    let samples = std::mem::take(&mut config.samples);
+    if ![0, usual.samples].contains(&samples) {
+        skipped.push(Skipped::new("samples", NO_SAMPLES.count));
+    }
+    options.observers.check_without_samples(&options.config)?;
+    Ok((options, skipped))
 }
 
 /// A model up to the stage `annotate`.
@@ -246,7 +302,9 @@ fn annotated(
     let equalized =
         way.stage("equalize", Phase::Equalized, &mut float, |g| equalize(g, &options.config, engine, samples))?;
     let Some(equalized) = equalized else { return Ok(None) };
-    evidence.shard.map_or(Ok(()), |shard| shard.check_model(&float))?;
+    if let Ranges::Stats(shard) = evidence.of {
+        shard.check_model(&float)?;
+    }
     let mut graph = float.clone();
     let declined = way.stage("annotate", Phase::Annotated, &mut graph, |g| annotate(g, options))?;
     Ok(declined.map(|declined| Annotated { float, graph, equalized, declined }))
@@ -265,9 +323,10 @@ fn run(
     let Annotated { float, graph: mut g, equalized, declined } = annotated;
     let (engine, samples) = (evidence.engine, evidence.samples);
     let mut way = Way { passes: &options.passes, watch };
-    let values = way.stage("calibrate", Phase::Calibrated, &mut g, |g| match evidence.shard {
-        Some(shard) => calibrate::calibrate_from(g, options, shard),
-        None => calibrate(g, options, engine, samples),
+    let values = way.stage("calibrate", Phase::Calibrated, &mut g, |g| match evidence.of {
+        Ranges::Samples => calibrate(g, options, engine, samples),
+        Ranges::Stats(shard) => calibrate::calibrate_from(g, options, shard),
+        Ranges::Global => calibrate::calibrate_without_samples(g, options),
     })?;
     let Some(values) = values else { return Ok(None) };
     let cx = Refine { float: &float, engine, samples, limit: config.refine_samples };

@@ -46,6 +46,12 @@ pub struct Skipped {
     pub reason: String,
 }
 
+impl Skipped {
+    pub(crate) fn new(stage: &str, reason: &str) -> Skipped {
+        Skipped { stage: stage.into(), reason: reason.into() }
+    }
+}
+
 /// A multiply-accumulate layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Layer {

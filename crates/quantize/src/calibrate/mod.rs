@@ -72,7 +72,7 @@ pub struct Chosen {
     pub least_scale: f32,
     /// The integer that stands for zero.
     pub zero_point: i32,
-    /// Least and greatest value seen.
+    /// Least and greatest value seen; nothing but zero where there were no samples.
     pub seen: (f32, f32),
     /// What found the range; of a bias `accumulator`, whose scale it has.
     pub observer: String,
@@ -106,14 +106,45 @@ pub fn calibrate_from(g: &mut Graph, options: &Options, shard: &Shard) -> Result
     Ok(chosen)
 }
 
+/// Chooses where there are no samples, as observers do that look at none: of all values nothing was seen.
+pub fn calibrate_without_samples(g: &mut Graph, options: &Options) -> Result<Vec<Chosen>> {
+    let mut stats = Stats::default();
+    for (v, spec) in observed_by_samples(g) {
+        let at = |e: Error| e.at_value(source_name(g, v));
+        if options.observers.find(&spec.observer).map_err(at)?.needs_samples() {
+            let found = format!("the observer '{}' looks at samples, and there are none", spec.observer);
+            return Err(at(Error::new(found)).hint(format!("{}, or calibration data", observe::GLOBAL_SCALE)));
+        }
+        let channels = match spec.sharing {
+            Sharing::Tensor => Some(0),
+            Sharing::Channel(axis) => g.ty(v).shape.0.get(axis).and_then(lowbit_ir::Dim::known),
+            Sharing::Block { .. } => None,
+        };
+        let channels = channels.ok_or_else(|| {
+            let what = format!("expected a known number of channels to have a scale each, found {}", g.ty(v));
+            at(Error::new(what)).hint("input.per = \"tensor\", or --shape with the sizes")
+        })?;
+        let seen = stats.values.entry(source_name(g, v).into()).or_default();
+        seen.channels.resize_with(seen.channels.len().max(channels), Seen::new);
+    }
+    let chosen = apply(g, &stats, &options.observers)?;
+    border::integers(g, options.config.io)?;
+    Ok(chosen)
+}
+
 /// A value that is observed, and what shares a scale there.
 type Wanted = (ValueId, Sharing);
 
 /// The values that placeholders wait for until samples were run; a value once for everybody who asks.
 fn wanted(g: &Graph) -> Vec<Wanted> {
+    observed_by_samples(g).into_iter().map(|(v, spec)| (v, spec.sharing)).collect()
+}
+
+/// The same with all that is asked of them.
+fn observed_by_samples(g: &Graph) -> Vec<(ValueId, &Request)> {
     let groups = ties::groups(g);
     let roots = groups.iter().flat_map(|group| &group.roots);
-    let all = roots.filter_map(|id| Some((observed(g, *id)?, spec(g, *id)?.sharing)));
+    let all = roots.filter_map(|id| Some((observed(g, *id)?, spec(g, *id)?)));
     all.filter(|(v, _)| g.constant(*v).is_none()).collect()
 }
 

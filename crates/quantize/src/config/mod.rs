@@ -11,6 +11,7 @@ pub use lowbit_arithmetic::Rounding;
 pub use scope::{Asked, Choices, Say, Scopes, Skip};
 pub use spec::{Per, Scale, Spec};
 
+use crate::observe::GLOBAL_SCALE;
 use lowbit_arithmetic::Method;
 use lowbit_ir::op::Rescale;
 use lowbit_ir::{DType, Error, Kind, Result, hardware};
@@ -305,7 +306,12 @@ impl Config {
         {
             return Err(Error::new(two_roundings(&self.rounding_key(all), by, other)).hint("one of the two"));
         }
-        Ok(self.rounded(kind, spec).filled(kind))
+        let mut spec = self.rounded(kind, spec).filled(kind);
+        if spec.observer.as_deref() == Some(GLOBAL_SCALE) {
+            spec.observer = Some(scope::global_scale(self));
+        }
+        scope::whole_power(&spec, name(kind))?;
+        Ok(spec)
     }
 
     /// The choice that says one rounding for all rescaling.

@@ -1,6 +1,7 @@
 //! Choices for some nodes: of an operator, or of layers by name. The more specific wins.
 
 use super::{Config, MethodName, Output, Scale, Spec};
+use crate::observe::GLOBAL_SCALE;
 use crate::prepare::fold_batch_norm;
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::text::{OPERATORS, operator_meant};
@@ -152,10 +153,6 @@ impl Scopes {
             }
         }
         spec = config.completed(kind, spec, &rounding)?;
-        if spec.observer.as_deref() == Some("global_scale") {
-            spec.observer = Some(global_scale(config));
-        }
-        whole_power(&spec, name)?;
         Ok((spec, of_op.into_iter().chain(of_layers).filter(|say| !say.spec.is_open()).collect()))
     }
 
@@ -291,10 +288,13 @@ impl Asked {
                 return silent(format!("{at}.output = \"{value}\""), why, hint);
             }
         }
+        let unseen = config.samples == 0 && !config.equalize && config.refinements.is_empty();
         for (kind, name) in super::KINDS.into_iter().filter(|(kind, _)| !self.kinds.contains(kind)) {
             let usual = Spec::usual(kind).entries();
             // What another choice demands of all kinds is none of this one.
             let demanded = |key: &str| match key {
+                // Where nothing looks at samples, it is said of all kinds, of which a model need not have every one.
+                "observer" => unseen && config.of(kind).observer.as_deref() == Some(GLOBAL_SCALE),
                 "scale" => config.requantize == MethodName::Shift,
                 "rounding" => kind != Kind::Weight && config.rounding_of_all() == config.of(kind).rounding,
                 _ => false,
@@ -336,7 +336,7 @@ fn needs(kind: Kind) -> (&'static str, &'static str) {
 }
 
 /// Refuses a global scale that powers of two would change.
-fn whole_power(spec: &Spec, kind: &str) -> Result<()> {
+pub(super) fn whole_power(spec: &Spec, kind: &str) -> Result<()> {
     let observer = spec.observer.as_deref().unwrap_or_default();
     let given = observer.strip_prefix("global_scale(").and_then(|rest| rest.strip_suffix(')')?.parse::<f64>().ok());
     match given.filter(|s| spec.scale == Some(Scale::PowerOfTwo) && s.log2().fract() != 0.0) {
@@ -357,7 +357,7 @@ fn layer_key(pattern: &str) -> String {
 }
 
 /// The observer with the configuration's parameter.
-fn global_scale(config: &Config) -> String {
+pub(super) fn global_scale(config: &Config) -> String {
     format!("global_scale({})", config.global_scale)
 }
 

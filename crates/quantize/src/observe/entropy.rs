@@ -21,6 +21,7 @@ pub const OBSERVER: Row = Row {
     summary: "the least Kullback-Leibler divergence over a search of thresholds",
     parameter: None,
     known: true,
+    needs_samples: true,
     range: |seen, request, _| Ok(search(&seen.histogram, request)),
 };
 

@@ -2,7 +2,7 @@
 //!
 //! Of integers of b bits the scale is S / 2^(b-1) and zero is in the middle, whether they are signed or not and the zero
 //! point is free or not: all of them reach from -S up to the last step before S. What is known of a value, such as that a
-//! Clip leaves nothing above 6, changes nothing: then its scale would be another.
+//! Clip leaves nothing above 6, changes nothing: then its scale would be another. So it needs no samples.
 
 use super::{Parameter, Range, Row, scale};
 
@@ -11,6 +11,7 @@ pub const OBSERVER: Row = Row {
     summary: "S for every value, whatever was seen or is known: b bits from -S up have the scale S / 2^(b-1)",
     parameter: Some(Parameter { meaning: "a scale", usual: 8.0, between: (0.0, f64::INFINITY) }),
     known: false,
+    needs_samples: false,
     range: |_, request, s| {
         let (qmin, qmax) = request.range();
         let middle = scale::middle(request);

@@ -7,6 +7,7 @@ pub const OBSERVER: Row = Row {
     summary: "all that was seen, outliers included",
     parameter: None,
     known: true,
+    needs_samples: true,
     range: |seen, _, _| {
         let (low, high) = seen.histogram.range();
         Ok(Range { low, high })

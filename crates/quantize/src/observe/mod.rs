@@ -26,6 +26,9 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+/// The name of the observer that takes one range for all values, which looks at no samples.
+pub const GLOBAL_SCALE: &str = global_scale::OBSERVER.name;
+
 const NO_CHANNELS: &[Vec<f32>] = &[];
 
 /// What is known of the values of a tensor.
@@ -132,6 +135,8 @@ pub struct Row {
     pub parameter: Option<Parameter>,
     /// Whether what is known of a value besides what was seen, such as the limits of a Clip, cuts the range too.
     pub known: bool,
+    /// Whether it looks at what was seen, so that there must have been samples.
+    pub needs_samples: bool,
     /// The range for integers as the request asks, given the parameter.
     pub range: fn(&Seen, &Request, f64) -> Result<Range>,
 }
@@ -170,6 +175,11 @@ pub trait Observer: Send + Sync {
 
     /// Whether what is known of a value besides what was seen, such as the limits of a Clip, cuts the range too.
     fn known(&self) -> bool {
+        true
+    }
+
+    /// Whether it looks at what was seen; one that does not can also be asked where there are no samples.
+    fn needs_samples(&self) -> bool {
         true
     }
 
@@ -233,17 +243,38 @@ impl Observers {
 
     /// Refuses a configuration that names an observer which does not exist.
     pub fn check(&self, config: &Config) -> Result<()> {
+        self.named(config).map(|_| ())
+    }
+
+    /// Refuses a configuration in which an observer of values looks at samples, where there are none.
+    pub fn check_without_samples(&self, config: &Config) -> Result<()> {
+        for (key, name, found) in self.named(config)? {
+            if found.needs_samples() {
+                return Err(Error::new(format!("{key} = \"{name}\" looks at samples, and there are none"))
+                    .hint(format!("{key} = \"{GLOBAL_SCALE}\", or calibration data")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The observers of values that a configuration names, with the keys that do; weights must name theirs right too.
+    fn named<'c>(&self, config: &'c Config) -> Result<Vec<(String, &'c str, Found)>> {
         let all = KINDS.map(|(kind, key)| (kind, key.to_string(), config.of(kind)));
         let of_ops = config.op.iter().map(|(name, c)| (format!("op.{name}"), c));
         let of_layers = config.layer.iter().map(|(name, c)| (format!("layer.\"{name}\""), c));
         let scoped = of_ops.chain(of_layers);
         let scoped = scoped.flat_map(|(at, c)| KINDS.map(|(kind, key)| (kind, format!("{at}.{key}"), c.of(kind))));
+        let mut named = Vec::new();
         for (kind, at, spec) in all.into_iter().chain(scoped) {
             let Some(name) = &spec.observer else { continue };
             let found = if kind == Kind::Weight { self.find_for_weights(name) } else { self.find(name) };
-            found.map_err(|e| e.context(format!("checking {at}.observer")))?;
+            let found = found.map_err(|e| e.context(format!("checking {at}.observer")))?;
+            // What weights are is known without samples.
+            if kind != Kind::Weight {
+                named.push((format!("{at}.observer"), name.as_str(), found));
+            }
         }
-        Ok(())
+        Ok(named)
     }
 
     fn own(&self, name: &str) -> Option<Found> {
@@ -273,6 +304,15 @@ impl Found {
             Found::Row(row, _) => row.known,
             Found::Weights(_) => true,
             Found::Own(own) => own.known(),
+        }
+    }
+
+    /// Whether it looks at what samples showed.
+    pub fn needs_samples(&self) -> bool {
+        match self {
+            Found::Row(row, _) => row.needs_samples,
+            Found::Weights(_) => false,
+            Found::Own(own) => own.needs_samples(),
         }
     }
 

@@ -11,6 +11,7 @@ pub const OBSERVER: Row = Row {
     summary: "the samples' extremes averaged in their order, each new one with a weight of 1/100",
     parameter: None,
     known: true,
+    needs_samples: true,
     range: |seen, _, _| match seen.moving {
         Some(moving) => Ok(moving.range()),
         None => {

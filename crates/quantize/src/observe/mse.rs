@@ -9,6 +9,7 @@ pub const OBSERVER: Row = Row {
     summary: "the least mean squared error over a search of both ends",
     parameter: None,
     known: true,
+    needs_samples: true,
     range: |seen, request, _| Ok(search(&seen.histogram, request)),
 };
 

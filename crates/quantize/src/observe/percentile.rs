@@ -7,6 +7,7 @@ pub const OBSERVER: Row = Row {
     summary: "this percentage of what was seen",
     parameter: Some(Parameter { meaning: "a percentage", usual: 99.999, between: (0.0, 100.0) }),
     known: true,
+    needs_samples: true,
     range: |seen, _, percent| Ok(keep(&seen.histogram, percent / 100.0)),
 };
 
