@@ -7,6 +7,7 @@ use lowbit_ir::op::{
     Resize, ResizeMode, Unary,
 };
 use lowbit_ir::request::{ScaleForm, Sharing};
+use lowbit_ir::text::spellings;
 use lowbit_ir::{DType, Kind, Op, Request};
 
 pub(super) fn listing() -> Listing {
@@ -17,12 +18,14 @@ pub(super) fn listing() -> Listing {
             inputs(op.arity()),
             standard(op).name.to_string(),
             meaning(op).to_string(),
+            spellings(op.name()).join(", "),
         ]
     };
     Listing {
         name: "ops",
-        summary: "the operators of the graph, and the rule that annotates each for quantization",
-        columns: vec!["operator", "family", "inputs", "rule", "meaning"],
+        summary: "the operators of the graph, the rule that annotates each for quantization, and the other names that rules and \
+                  configurations may have for it",
+        columns: vec!["operator", "family", "inputs", "rule", "meaning", "also spelled"],
         rows: examples().iter().map(row).collect(),
     }
 }

@@ -6,7 +6,7 @@ use lowbit::data::{npy, npz};
 use lowbit::ir::Tensor;
 use serde_json::Value;
 use std::path::Path;
-use support::{Folder, demo, json, lowbit, quantized, ran, run, text};
+use support::{Folder, demo, error, json, lowbit, quantized, ran, run, text};
 
 fn percent(value: &Value) -> f64 {
     let p = value.as_f64().expect("a percentage");
@@ -626,6 +626,18 @@ fn a_model_is_quantized_without_data_by_the_global_scale() {
     let stored = json(&["inspect", &out]);
     assert_eq!(stored["config"], told["config"]);
     assert_eq!(json(&["verify", &out, "--data", &test, "--samples", "2"])["identical"], true);
+}
+
+#[test]
+fn operators_go_by_their_names_elsewhere() {
+    let (folder, model) = (Folder::new(), demo("model.onnx"));
+    let out = folder.path("q.onnx");
+    let quantize = ["quantize", &model, "--no-data", "--no-report", "-o", &out, "--set"];
+    let told = json(&[&quantize[..], &["op.\"nn.conv2d\".skip=true"]].concat());
+    assert_eq!(told["config"]["op"], serde_json::json!({ "Conv": { "skip": true } }));
+    let twice = error(&[&quantize[..], &["op.\"nn.conv2d\".skip=true", "--set", "op.Conv.skip=false"]].concat(), 1);
+    assert!(twice.contains("--set makes the choice op.Conv.skip twice"), "{twice}");
+    assert!(text(&["list", "ops"]).contains("nn.conv2d, nn.conv3d, Convolution"));
 }
 
 #[test]

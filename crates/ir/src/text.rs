@@ -32,8 +32,10 @@ mod number;
 mod parse;
 mod print;
 mod scan;
+mod spellings;
 
-pub use attributes::{OPERATORS, operator_meant};
+pub use attributes::OPERATORS;
+pub use spellings::{SPELLINGS, canonical, operator_meant, spellings};
 
 use crate::{Graph, Result};
 

@@ -541,11 +541,52 @@ fn integers_at_the_edge_have_one_scale() {
 }
 
 #[test]
+fn an_operator_goes_by_any_of_its_names() {
+    let ours = Config::from_toml("[op.Conv]\nskip = true\n[op.MatMul]\nweight.bits = 4").unwrap();
+    for text in [
+        "[op.'nn.conv2d']\nskip = true\n[op.Gemm]\nweight.bits = 4",
+        "[op.Convolution]\nskip = true\n[op.'nn.dense']\nweight.bits = 4",
+    ] {
+        assert_eq!(Config::from_toml(text).unwrap(), ours, "{text}");
+    }
+    // One that is merged later has the last word, whatever either calls it.
+    let set = |assignment: &str| ours.set(assignment).unwrap().op["Conv"].skip;
+    assert_eq!((set("op.\"nn.conv1d\".skip=false"), set("op.Conv.skip=false")), (Some(false), Some(false)));
+    assert_eq!(Config::assigned("op.\"nn.conv2d\".skip=true").unwrap(), ["op.Conv.skip"]);
+    for (text, why) in [
+        (
+            "[op.'nn.conv2d']\nskip = true\n[op.Conv]\nweight.bits = 4",
+            "op.Conv and op.\"nn.conv2d\" are the same operator, Conv",
+        ),
+        ("op.Gemm.skip = true\nop.'nn.dense'.skip = true", "op.Gemm and op.\"nn.dense\" are the same operator, MatMul"),
+        ("[op.nn.conv2d]\nskip = true", "expected quotes around the operator nn.conv2d, found op.nn.conv2d"),
+        ("[op.'nn.conv2d']\nskp = true", "there is no choice 'op.\"nn.conv2d\".skp'"),
+    ] {
+        let error = Config::from_toml(text).unwrap_err().to_string();
+        assert!(error.contains(why), "{text}: {error}");
+    }
+    // A configuration that is made without a text is told how the operator is called here.
+    let mut made = Config::default();
+    made.op.insert("nn.conv2d".into(), ours.op["Conv"].clone());
+    let (g, options) = (graph(RESIDUAL), Options { config: made, ..Options::default() });
+    let error = run_pipeline(&g, &options, &Random(1).samples(&g, 1)).unwrap_err();
+    assert!(error.to_string().contains("(nn.conv2d is Conv here)"), "{error}");
+}
+
+#[test]
 fn names_that_match_nothing_are_refused() {
     for (text, why) in [
         ("[layer.c9]\nskip = true", "layer.\"c9\" names no node of the model (did you mean 'c1'?)"),
         ("[op.Cnv]\nskip = true", "op.Cnv names no operator (did you mean 'Conv'?)"),
-        ("[op.Gemm]\nskip = true", "op.Gemm names no operator (the file's Gemm is MatMul here)"),
+        (
+            "[op.DepthToSpace]\nskip = true",
+            "op.DepthToSpace names no operator (the file's DepthToSpace becomes Reshape",
+        ),
+        (
+            "[op.'nn.con2d']\nskip = true",
+            "op.\"nn.con2d\" names no operator (did you mean 'nn.conv2d', which is Conv here?)",
+        ),
+        ("[op.'nn.prelu']\nskip = true", "op.PRelu: the model has no such operator"),
         ("[op.Softmax]\nskip = true", "op.Softmax: the model has no such operator"),
         ("[op.Selu]\nskip = true", "op.Selu: the model has no such operator (did you mean 'Relu'?)"),
         ("[layer.'c?']\nskip = true\n[layer.'?1']\nskip = false", "equally specific"),

@@ -107,6 +107,14 @@ fn a_rule_that_declines_is_told_in_the_report() {
 }
 
 #[test]
+fn a_rule_goes_by_any_name_of_its_operator() {
+    let g = graph(NET);
+    let rules = Rules::standard().override_op("nn.conv2d", |_, _| Ok(Decision::Float("as asked".into())));
+    let q = run_pipeline(&g, &Options { rules, ..Options::default() }, &Random(3).samples(&g, 1)).unwrap();
+    assert!(q.report.left_float.iter().any(|l| l.op == "Conv" && l.rule == "override Conv" && l.reason == "as asked"));
+}
+
+#[test]
 fn a_rule_for_no_operator_is_refused() {
     let g = graph(NET);
     let rules = Rules::standard().override_op("Cnv", |_, _| Ok(Decision::Float("never asked".into())));

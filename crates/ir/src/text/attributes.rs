@@ -13,39 +13,6 @@ use lowbit_arithmetic::{Method, Rounding};
 use std::borrow::Cow;
 use std::fmt::Display;
 
-/// What operators of files are called here, where their own name is another.
-const FILE_NAMES: &[(&str, &str)] = &[
-    ("AveragePool", "AvgPool"),
-    ("BatchNormalization", "BatchNorm"),
-    ("ConvInteger", "Conv"),
-    ("DepthToSpace", "Reshape"),
-    ("DequantizeLinear", "Dequantize"),
-    ("Gemm", "MatMul"),
-    ("GlobalAveragePool", "GlobalAvgPool"),
-    ("GlobalMaxPool", "ReduceMax"),
-    ("GroupNormalization", "LayerNorm"),
-    ("InstanceNormalization", "LayerNorm"),
-    ("LayerNormalization", "LayerNorm"),
-    ("MatMulInteger", "MatMul"),
-    ("QGemm", "MatMul"),
-    ("QLinearAdd", "Add"),
-    ("QLinearConv", "Conv"),
-    ("QLinearMatMul", "MatMul"),
-    ("QuantizeLinear", "Quantize"),
-    ("SpaceToDepth", "Reshape"),
-    ("Sum", "Add"),
-    ("Swish", "Silu"),
-    ("Upsample", "Resize"),
-];
-
-/// Which operator an unknown name most likely means, to be put at the end of a message.
-pub fn operator_meant(name: &str) -> String {
-    match FILE_NAMES.iter().find(|(file, _)| file.eq_ignore_ascii_case(name)) {
-        Some((file, here)) => format!(" (the file's {file} is {here} here)"),
-        None => did_you_mean(name, &OPERATORS),
-    }
-}
-
 /// The name of every operator, as [`Op::name`] gives it.
 pub const OPERATORS: [&str; 79] = [
     "Conv",
@@ -491,7 +458,7 @@ fn build(name: &str, a: &mut Given<'_>, spatial: usize) -> Scanned<Op> {
             (Some(f), _) => Op::Unary(f),
             (None, Some(f)) => Op::Binary(f),
             (None, None) => {
-                let message = format!("no operator is named '{name}'{}", operator_meant(name));
+                let message = format!("no operator is named '{name}'{}", super::operator_meant(name));
                 return Err(Problem { at: a.at, message });
             }
         },
@@ -609,18 +576,4 @@ fn simulate(a: &mut Given<'_>) -> Scanned<Request> {
         rounding: a.rounding(Rounding::HalfEven)?,
         observer: a.text("observer")?.unwrap_or_else(|| "minmax".into()).into(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_files_lead_to_operators() {
-        for (file, here) in FILE_NAMES {
-            assert!(OPERATORS.contains(here) && !OPERATORS.contains(file), "{file} {here}");
-        }
-        assert_eq!(operator_meant("gemm"), " (the file's Gemm is MatMul here)");
-        assert_eq!(operator_meant("Cnv"), " (did you mean 'Conv'?)");
-    }
 }

@@ -3,13 +3,16 @@
 use super::{Config, KINDS, Per, Spec};
 use lowbit_arithmetic::Rounding;
 use lowbit_ir::suggest::did_you_mean;
+use lowbit_ir::text::canonical;
 use lowbit_ir::{Error, Kind, Result};
+use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// `config` with the choices of `text` in place of its own.
 pub fn merge(config: &Config, text: &str) -> Result<Config> {
-    let given: Table = toml::from_str(text).map_err(|e| told(&e))?;
+    let mut given: Table = toml::from_str(text).map_err(|e| told(&e))?;
     check(&given)?;
+    name_operators(&mut given)?;
     // What it leaves open stays so: what is filled in may depend on what is given.
     let mut all = Table::try_from(config).map_err(|e| Error::new(e.to_string()))?;
     put(&mut all, given);
@@ -34,7 +37,8 @@ pub fn set(config: &Config, assignment: &str) -> Result<Config> {
 
 /// The paths of the choices that `key=value` makes: several, if the value is a table.
 pub fn paths(assignment: &str) -> Result<Vec<String>> {
-    let table: Table = toml::from_str(&text_of(assignment)?).map_err(|e| told(&e))?;
+    let mut table: Table = toml::from_str(&text_of(assignment)?).map_err(|e| told(&e))?;
+    name_operators(&mut table)?;
     Ok(leaves(&table).into_iter().map(|(path, _)| path).collect())
 }
 
@@ -59,9 +63,8 @@ pub fn flat(config: &Config) -> Vec<(String, String)> {
 /// Every value of a table by its dotted path.
 fn leaves(table: &Table) -> Vec<(String, String)> {
     fn walk(at: &str, table: &Table, out: &mut Vec<(String, String)>) {
-        let bare = |key: &str| key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         for (key, value) in table {
-            let key = if bare(key) { key.clone() } else { Value::String(key.clone()).to_string() };
+            let key = key_of(key);
             match value {
                 Value::Table(inner) => walk(&format!("{at}{key}."), inner, out),
                 value => out.push((format!("{at}{key}"), value.to_string())),
@@ -71,6 +74,12 @@ fn leaves(table: &Table) -> Vec<(String, String)> {
     let mut out = Vec::new();
     walk("", table, &mut out);
     out
+}
+
+/// A part of a path, in quotes where TOML wants them.
+pub(super) fn key_of(key: &str) -> String {
+    let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    if bare { key.to_string() } else { Value::String(key.into()).to_string() }
 }
 
 /// The two sides of the first `=` outside of quotes.
@@ -99,16 +108,42 @@ fn put(into: &mut Table, from: Table) {
     }
 }
 
+/// Gives operators the names that they have here, whatever their spelling; those that are none keep theirs, which whoever
+/// knows the model refuses.
+fn name_operators(given: &mut Table) -> Result<()> {
+    let Some(Value::Table(ops)) = given.get_mut("op") else { return Ok(()) };
+    let mut spelled: BTreeMap<String, String> = BTreeMap::new();
+    for (name, choices) in std::mem::take(ops) {
+        let ours = canonical(&name).map_or_else(|| name.clone(), String::from);
+        if let Some(other) = spelled.insert(ours.clone(), name.clone()) {
+            return Err(Error::new(format!(
+                "op.{} and op.{} are the same operator, {ours}",
+                key_of(&other),
+                key_of(&name)
+            ))
+            .hint("all of its choices under one of the names"));
+        }
+        ops.insert(ours, choices);
+    }
+    Ok(())
+}
+
 /// Refuses keys that do not exist, and values that they do not take.
 fn check(given: &Table) -> Result<()> {
     for (key, value) in given {
         match (key.as_str(), value) {
             ("op" | "layer", Value::Table(scopes)) => {
                 for (name, value) in scopes {
-                    let at = if key == "op" { format!("op.{name}.") } else { format!("layer.\"{name}\".") };
+                    let at = if key == "op" { format!("op.{}.", key_of(name)) } else { format!("layer.\"{name}\".") };
                     let Value::Table(choices) = value else {
                         return Err(Error::new(format!("expected choices such as {at}skip = true, found {value}")));
                     };
+                    // Without quotes a name with a dot is two.
+                    let dotted = |part: &String| Some(format!("{name}.{part}")).filter(|n| canonical(n).is_some());
+                    if let Some(full) = choices.keys().find_map(dotted).filter(|_| key == "op") {
+                        return Err(Error::new(format!("expected quotes around the operator {full}, found op.{full}"))
+                            .hint(format!("op.\"{full}\"")));
+                    }
                     check_choices(choices, &at)?;
                 }
             }

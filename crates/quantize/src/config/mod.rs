@@ -83,7 +83,7 @@ pub struct Config {
     /// The wide values between a layer and the next input.
     pub activation: Spec,
 
-    /// Choices for the nodes of an operator, by its name.
+    /// Choices for the nodes of an operator, by its name; texts may also have another spelling of it.
     pub op: BTreeMap<String, Choices>,
     /// Choices for the nodes of a name, in which * stands for any letters and ? for one.
     pub layer: BTreeMap<String, Choices>,

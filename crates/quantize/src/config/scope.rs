@@ -1,5 +1,6 @@
 //! Choices for some nodes: of an operator, or of layers by name. The more specific wins.
 
+use super::keys::key_of;
 use super::{Config, MethodName, Output, Scale, Spec};
 use crate::observe::GLOBAL_SCALE;
 use crate::prepare::fold_batch_norm;
@@ -390,7 +391,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 fn check_operators(g: &Graph, config: &Config) -> Result<()> {
     for name in config.op.keys() {
         if !OPERATORS.contains(&name.as_str()) {
-            return Err(Error::new(format!("op.{name} names no operator{}", operator_meant(name)))
+            return Err(Error::new(format!("op.{} names no operator{}", key_of(name), operator_meant(name)))
                 .hint("the names that lowbit list ops gives"));
         }
         if !g.nodes().any(|(_, n)| n.op.name() == name) {

@@ -30,7 +30,7 @@ use crate::declined;
 use crate::prepare::rewrite;
 use lowbit_arithmetic::Rounding;
 use lowbit_ir::op::{Binary, Category, ReduceKind, Rescale, ResizeMode};
-use lowbit_ir::text::{OPERATORS, operator_meant};
+use lowbit_ir::text::{OPERATORS, canonical, operator_meant};
 use lowbit_ir::{Error, Graph, Node, NodeId, Op, Result, ValueId, catching, check_float_mode};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -117,7 +117,7 @@ impl Realizers {
         Realizers::default()
     }
 
-    /// Replaces the function of the operator of this name, such as `Add`.
+    /// Replaces the function of the operator of this name, such as `Add`, or of another spelling of it.
     ///
     /// It makes integer operators of a node whose operands are behind Dequantize, with [`operand::narrow`] to look behind
     /// them and [`per_sink`] or [`behind_dequantize`] to join the integers to those who read them; or it leaves the
@@ -129,7 +129,7 @@ impl Realizers {
         op: &str,
         realize: impl Fn(&mut Graph, NodeId, &mut Realize) -> Result<Outcome> + Send + Sync + 'static,
     ) -> Self {
-        self.own.insert(op.into(), Arc::new(realize));
+        self.own.insert(canonical(op).unwrap_or(op).into(), Arc::new(realize));
         self
     }
 

@@ -11,7 +11,7 @@ mod pool;
 
 use crate::annotate::{Annotator, Call, Decision};
 use lowbit_ir::op::{Binary, ReduceKind, ResizeMode};
-use lowbit_ir::text::{OPERATORS, operator_meant};
+use lowbit_ir::text::{OPERATORS, canonical, operator_meant};
 use lowbit_ir::{Error, Op, Result, catching};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -118,7 +118,8 @@ impl Rules {
         Rules::default()
     }
 
-    /// Replaces the rule of the operator of this name, such as `Conv`.
+    /// Replaces the rule of the operator of this name, such as `Conv`, or of another spelling of it, such as `nn.conv2d`
+    /// (see [`SPELLINGS`](lowbit_ir::text::SPELLINGS)).
     ///
     /// A name that no operator has is an error of [`annotate`](crate::annotate::annotate), before any rule is applied.
     #[must_use]
@@ -127,7 +128,7 @@ impl Rules {
         op: &str,
         rule: impl Fn(&Call, &mut Annotator) -> Result<Decision> + Send + Sync + 'static,
     ) -> Self {
-        self.overrides.insert(op.to_string(), Arc::new(rule));
+        self.overrides.insert(canonical(op).unwrap_or(op).to_string(), Arc::new(rule));
         self
     }
 
