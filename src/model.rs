@@ -7,7 +7,7 @@ use lowbit_frontend::ImportOptions;
 use lowbit_ir::op::Category;
 use lowbit_ir::pass::Watch;
 use lowbit_ir::{
-    Customs, Dim, Engine, Error, Graph, Op, Result, Tensor, ValueId, check_float_mode, infer, memory, meta,
+    Customs, Dim, Engine, Error, Graph, Op, Result, Tensor, Type, ValueId, check_float_mode, infer, memory, meta,
 };
 use lowbit_quantize::config::{Limit, Rounding};
 use lowbit_quantize::realize::LeftFloat;
@@ -126,6 +126,12 @@ impl<'a> Quantize<'a> {
         self.options(|o| Options { passes: o.passes.at(phase, name, change), ..o })
     }
 
+    /// As many passes more, behind those that are there.
+    #[must_use]
+    pub fn passes(self, passes: &Passes) -> Self {
+        self.options(|o| Options { passes: o.passes.and(passes), ..o })
+    }
+
     fn options(self, change: impl FnOnce(Options) -> Options) -> Self {
         Quantize { options: change(self.options), ..self }
     }
@@ -158,7 +164,14 @@ impl Model {
     pub fn read(path: impl AsRef<Path>, options: &ImportOptions) -> Result<Model> {
         let (graph, remarks) = lowbit_frontend::load_with_remarks(path.as_ref(), options)?;
         let remarks = lowbit_frontend::remark_lines(&remarks);
-        Ok(Model { remarks, max_memory: options.max_memory, ..Model::from(graph) })
+        let customs = options.customs.clone();
+        Ok(Model { remarks, customs, max_memory: options.max_memory, ..Model::from(graph) })
+    }
+
+    /// The same with another graph, such as one with other weights.
+    #[must_use]
+    pub fn with_graph(&self, graph: Graph) -> Model {
+        Model { graph, ..self.clone() }
     }
 
     /// The same with operators of the user's.
@@ -289,8 +302,13 @@ impl Model {
 
     /// Compiles it for a target, and for a batch of 1 where the model leaves the batch open.
     pub fn compile(&self, target: impl Borrow<Target>) -> Result<Arc<Program>> {
+        self.compile_batch(None, target)
+    }
+
+    /// As [`Model::compile`], for a batch of this size; an error where the model fixes another.
+    pub fn compile_batch(&self, batch: Option<usize>, target: impl Borrow<Target>) -> Result<Arc<Program>> {
         let target = target.borrow();
-        compile(&with_batch_and(&self.lowered()?.0, None, &target.customs)?, target)
+        compile(&with_batch_and(&self.lowered()?.0, batch, &target.customs)?, target)
     }
 
     /// Quantizes a float model.
@@ -513,21 +531,26 @@ fn with_batch_and(g: &Graph, batch: Option<usize>, customs: &Customs) -> Result<
 /// What enters a graph: floats for an input of integers are quantized as it says, which is the host's part where a model
 /// takes integers (`io = "int8"`).
 pub fn entering<'a>(g: &Graph, inputs: &'a [Tensor]) -> Result<Cow<'a, [Tensor]>> {
-    let wants = |(v, t): (&ValueId, &Tensor)| g.ty(*v).is_quantized() && t.dtype().is_float();
-    if !g.inputs.iter().zip(inputs).any(wants) {
+    if !g.inputs.iter().zip(inputs).any(|(v, t)| is_to_quantize(g.ty(*v), t)) {
         return Ok(Cow::Borrowed(inputs));
     }
-    let one = |(v, t): (&ValueId, &Tensor)| {
-        if !wants((v, t)) {
-            return Ok(t.clone());
-        }
-        let ty = g.ty(*v);
-        let affine = ty.quant().and_then(|q| q.affine()).map_err(|e| e.at_value(&g.value(*v).name))?;
-        let quantize = |x: &f32| i64::from(lowbit_arithmetic::quantize(*x, &affine, Rounding::HalfEven, 0));
-        let ints: Vec<i64> = t.floats()?.iter().map(quantize).collect();
-        Tensor::from_ints(ty.with_shape(t.dims().to_vec()), &ints).map_err(|e| e.at_value(&g.value(*v).name))
-    };
+    let one = |(v, t): (&ValueId, &Tensor)| entering_as(g.ty(*v), t).map_err(|e| e.at_value(&g.value(*v).name));
     Ok(Cow::Owned(g.inputs.iter().zip(inputs).map(one).collect::<Result<_>>()?))
+}
+
+/// What enters a value of this type: floats for integers are quantized as it says, all else is taken as it is.
+pub fn entering_as(ty: &Type, tensor: &Tensor) -> Result<Tensor> {
+    if !is_to_quantize(ty, tensor) {
+        return Ok(tensor.clone());
+    }
+    let affine = ty.quant().and_then(|q| q.affine())?;
+    let quantize = |x: &f32| i64::from(lowbit_arithmetic::quantize(*x, &affine, Rounding::HalfEven, 0));
+    let ints: Vec<i64> = tensor.floats()?.iter().map(quantize).collect();
+    Tensor::from_ints(ty.with_shape(tensor.dims().to_vec()), &ints)
+}
+
+fn is_to_quantize(ty: &Type, tensor: &Tensor) -> bool {
+    ty.is_quantized() && tensor.dtype().is_float()
 }
 
 /// The graph for inputs of just these sizes.

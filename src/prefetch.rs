@@ -26,6 +26,7 @@ pub struct Prefetch<'a> {
     order: Vec<usize>,
     ahead: ReadAhead,
     seen: Box<dyn Fn() + Sync + Send + 'a>,
+    until: Box<dyn Fn() -> Result<()> + Sync + Send + 'a>,
 }
 
 /// The samples of a list that are decoded at the moment.
@@ -119,13 +120,19 @@ impl<'a> Prefetch<'a> {
     pub fn new(data: &'a Dataset, n: usize) -> Self {
         let n = if n == 0 { data.len() } else { n };
         let ahead = ReadAhead::within(data.max_memory, data.is_decoded());
-        Prefetch { data, order: data.spread(n), ahead, seen: Box::new(|| ()) }
+        Prefetch { data, order: data.spread(n), ahead, seen: Box::new(|| ()), until: Box::new(|| Ok(())) }
     }
 
     /// Calls `seen` for every sample handed out, for progress.
     #[must_use]
     pub fn seen(self, seen: impl Fn() + Sync + Send + 'a) -> Self {
         Prefetch { seen: Box::new(seen), ..self }
+    }
+
+    /// Asks before every sample whether it is still wanted; an error is what whoever asked for it gets.
+    #[must_use]
+    pub fn until(self, until: impl Fn() -> Result<()> + Sync + Send + 'a) -> Self {
+        Prefetch { until: Box::new(until), ..self }
     }
 
     /// [`Dataset::check`] of these samples.
@@ -140,6 +147,7 @@ impl<'a> Prefetch<'a> {
 
     /// Sample `i` of the spread, with its label and name.
     pub fn get(&self, i: usize) -> Result<Sample> {
+        (self.until)()?;
         (self.seen)();
         self.ahead.get(i, self.order.len(), |i| self.data.sample(self.order[i]))
     }

@@ -68,19 +68,49 @@ pub struct Sample {
     pub name: String,
 }
 
-#[derive(Debug)]
+/// Reads one sample: a tensor for every input.
+type ReadSample = Box<dyn Fn(usize) -> Result<Vec<Tensor>> + Send + Sync>;
+
 enum Source {
-    Images { folder: Folder, preprocess: Preprocess, input: ImageInput },
-    Idx { idx: Idx, preprocess: Preprocess, input: ImageInput },
-    Arrays { name: String, arrays: Vec<Array> },
+    Images {
+        folder: Folder,
+        preprocess: Preprocess,
+        input: ImageInput,
+    },
+    Idx {
+        idx: Idx,
+        preprocess: Preprocess,
+        input: ImageInput,
+    },
+    Arrays {
+        name: String,
+        arrays: Vec<Array>,
+    },
+    /// What the caller holds, and how to read it.
+    Given {
+        name: String,
+        read: ReadSample,
+    },
     Random,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Images { folder, .. } => f.debug_tuple("Images").field(folder).finish(),
+            Source::Idx { idx, .. } => f.debug_tuple("Idx").field(idx).finish(),
+            Source::Arrays { name, .. } => f.debug_tuple("Arrays").field(name).finish(),
+            Source::Given { name, .. } => f.debug_tuple("Given").field(name).finish(),
+            Source::Random => f.write_str("Random"),
+        }
+    }
 }
 
 impl Source {
     /// Whether samples lie in memory or in files as the model takes them.
     fn is_decoded(&self) -> bool {
         match self {
-            Source::Arrays { .. } => true,
+            Source::Arrays { .. } | Source::Given { .. } => true,
             // What looks random is computed, a number at a time.
             Source::Images { .. } | Source::Idx { .. } | Source::Random => false,
         }
@@ -102,7 +132,7 @@ enum Rows {
 
 /// What an array's first axis is, by its rank beside the input's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SampleAxis {
+pub enum SampleAxis {
     /// As many dimensions: the batch dimension counts samples.
     Batch,
     /// One more: samples, each with its own batch dimension.
@@ -147,7 +177,7 @@ impl Dataset {
                 Source::Images { .. } => {
                     "a folder of .jpg or .png images, class folders of them, or images with a labels.csv"
                 }
-                Source::Idx { .. } | Source::Arrays { .. } => {
+                Source::Idx { .. } | Source::Arrays { .. } | Source::Given { .. } => {
                     "the file is whole, but its first axis, which counts samples, is 0"
                 }
                 Source::Random => "random is never empty",
@@ -199,6 +229,30 @@ impl Dataset {
         Ok(Dataset { inputs: inputs.to_vec(), source, labels, len, max_memory, ahead })
     }
 
+    /// Samples that the caller holds: `len` of them, called `name` in messages, with their classes if known; `read` gives
+    /// the tensors of one, in the order of the inputs and with the sizes that [`SampleAxis::sized`] gives.
+    ///
+    /// They are read when asked for, perhaps by several threads at a time, and converted to the inputs' element types.
+    pub fn given(
+        name: &str,
+        inputs: &[InputSpec],
+        len: usize,
+        labels: Option<Vec<u32>>,
+        max_memory: usize,
+        read: impl Fn(usize) -> Result<Vec<Tensor>> + Send + Sync + 'static,
+    ) -> Result<Dataset> {
+        let opening = |e: Error| e.context(format!("opening the data '{name}'"));
+        if len == 0 {
+            return Err(opening(Error::new("expected at least one sample, found none")));
+        }
+        if let Some(found) = labels.as_ref().map(Vec::len).filter(|found| *found != len) {
+            return Err(opening(Error::new(format!("expected {len} labels, found {found}"))));
+        }
+        let ahead = ReadAhead::within(max_memory, true);
+        let source = Source::Given { name: name.into(), read: Box::new(read) };
+        Ok(Dataset { inputs: inputs.to_vec(), source, labels, len, max_memory, ahead })
+    }
+
     /// Whether what `spec` names goes through a preprocessing: images do, arrays and noise are taken as they are.
     pub fn takes_preprocess(spec: &str) -> Result<bool> {
         match kind(spec).map_err(|e| e.context(format!("opening the data '{spec}'")))? {
@@ -228,7 +282,7 @@ impl Dataset {
     pub fn preprocess(&self) -> Option<&Preprocess> {
         match &self.source {
             Source::Images { preprocess, .. } | Source::Idx { preprocess, .. } => Some(preprocess),
-            Source::Arrays { .. } | Source::Random => None,
+            Source::Arrays { .. } | Source::Given { .. } | Source::Random => None,
         }
     }
 
@@ -254,7 +308,7 @@ impl Dataset {
         match &self.source {
             Source::Images { folder, .. } => self.spread(n).into_iter().try_for_each(|i| folder.check(i)),
             // These are one file each, which was opened.
-            Source::Idx { .. } | Source::Arrays { .. } | Source::Random => Ok(()),
+            Source::Idx { .. } | Source::Arrays { .. } | Source::Given { .. } | Source::Random => Ok(()),
         }
     }
 
@@ -283,6 +337,19 @@ impl Dataset {
                     .zip(&self.inputs)
                     .map(|(array, input)| Ok((input.name.clone(), convert(array.sample(i)?, input)?)));
                 (each.collect(), format!("{name}[{i}]"))
+            }
+            Source::Given { name, read } => {
+                let tensors = read(i).and_then(|tensors| match tensors.len() == self.inputs.len() {
+                    true => Ok(tensors),
+                    false => {
+                        bail!("expected a tensor for each of {} inputs, found {}", self.inputs.len(), tensors.len())
+                    }
+                });
+                let each = tensors.and_then(|tensors| {
+                    let one = |(tensor, input): (Tensor, &InputSpec)| Ok((input.name.clone(), convert(tensor, input)?));
+                    tensors.into_iter().zip(&self.inputs).map(one).collect()
+                });
+                (each, format!("{name}[{i}]"))
             }
             Source::Random => {
                 let each = self
@@ -435,19 +502,7 @@ impl Array {
             Rows::File(file) => file.dims(),
             Rows::Memory(tensor) => tensor.dims(),
         };
-        let rank = input.shape.len();
-        let has_batch = input.has_batch();
-        let (axis, sample, wanted) = match dims.len() {
-            n if n == rank && !has_batch => (SampleAxis::Whole, dims, &input.shape[..]),
-            n if n + 1 == rank && !has_batch => return Err(misfit(dims, input)),
-            n if n == rank && rank > 0 => (SampleAxis::Batch, &dims[1..], &input.shape[1..]),
-            n if n == rank + 1 => (SampleAxis::Outer, &dims[1..], &input.shape[..]),
-            n if n + 1 == rank => (SampleAxis::None, dims, &input.shape[1..]),
-            _ => return Err(misfit(dims, input)),
-        };
-        if sample.iter().zip(wanted).any(|(found, wanted)| wanted.is_some_and(|w| w != *found)) {
-            return Err(misfit(dims, input));
-        }
+        let axis = SampleAxis::of(dims, input)?;
         Ok(Array { rows, axis })
     }
 
@@ -459,23 +514,57 @@ impl Array {
     }
 
     fn len(&self) -> usize {
-        match self.axis {
-            SampleAxis::Batch | SampleAxis::Outer => self.dims().first().copied().unwrap_or(0),
-            SampleAxis::None | SampleAxis::Whole => 1,
-        }
+        self.axis.samples(self.dims())
     }
 
     fn sample(&self, i: usize) -> Result<Tensor> {
-        let row = match self.axis {
-            SampleAxis::Batch | SampleAxis::Outer => Some(i),
-            SampleAxis::None | SampleAxis::Whole => None,
-        };
-        let tensor = match (&self.rows, row) {
+        let tensor = match (&self.rows, self.axis.row(i)) {
             (Rows::File(file), row) => file.get(row)?,
             (Rows::Memory(tensor), Some(i)) => npy::row(tensor, i)?,
             (Rows::Memory(tensor), None) => tensor.clone(),
         };
-        match self.axis {
+        self.axis.sized(tensor)
+    }
+}
+
+impl SampleAxis {
+    /// That of an array of these sizes for an input; an error if its samples do not fit.
+    pub fn of(dims: &[usize], input: &InputSpec) -> Result<SampleAxis> {
+        let rank = input.shape.len();
+        let has_batch = input.has_batch();
+        let (axis, sample, wanted) = match dims.len() {
+            n if n == rank && !has_batch => (SampleAxis::Whole, dims, &input.shape[..]),
+            n if n + 1 == rank && !has_batch => return Err(misfit(dims, input)),
+            n if n == rank && rank > 0 => (SampleAxis::Batch, &dims[1..], &input.shape[1..]),
+            n if n == rank + 1 => (SampleAxis::Outer, &dims[1..], &input.shape[..]),
+            n if n + 1 == rank => (SampleAxis::None, dims, &input.shape[1..]),
+            _ => return Err(misfit(dims, input)),
+        };
+        match sample.iter().zip(wanted).any(|(found, wanted)| wanted.is_some_and(|w| w != *found)) {
+            true => Err(misfit(dims, input)),
+            false => Ok(axis),
+        }
+    }
+
+    /// How many samples an array of these sizes holds.
+    pub fn samples(self, dims: &[usize]) -> usize {
+        match self {
+            SampleAxis::Batch | SampleAxis::Outer => dims.first().copied().unwrap_or(0),
+            SampleAxis::None | SampleAxis::Whole => 1,
+        }
+    }
+
+    /// The row of the array that sample `i` is; none if it is the array.
+    pub fn row(self, i: usize) -> Option<usize> {
+        match self {
+            SampleAxis::Batch | SampleAxis::Outer => Some(i),
+            SampleAxis::None | SampleAxis::Whole => None,
+        }
+    }
+
+    /// A row, or the array, with the sizes that the input has for one sample.
+    pub fn sized(self, tensor: Tensor) -> Result<Tensor> {
+        match self {
             SampleAxis::Batch | SampleAxis::None => {
                 let dims: Vec<usize> = std::iter::once(1).chain(tensor.dims().iter().copied()).collect();
                 tensor.reshaped(&dims)

@@ -50,7 +50,7 @@ impl ModelArguments {
     pub fn load_silently(&self, memory: &MemoryArguments) -> Result<Model> {
         self.check_shapes()?;
         let options =
-            ImportOptions { shapes: self.shapes.clone(), max_memory: memory.max_memory, params: self.params.clone() };
+            ImportOptions { shapes: self.shapes.clone(), max_memory: memory.max_memory, params: self.params.clone(), ..ImportOptions::default() };
         Model::read(&self.path, &options)
     }
 

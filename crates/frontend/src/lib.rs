@@ -12,12 +12,12 @@ pub mod onnx;
 
 pub use build::remarks::{Remark, lines as remark_lines};
 use bytes::Bytes;
-use lowbit_ir::{Error, Graph, Result, memory};
+use lowbit_ir::{Customs, Error, Graph, Result, memory};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// What a user may decide while a model is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ImportOptions {
     /// Sizes for inputs, by input name: they bind the dimensions that the file leaves open.
     pub shapes: Vec<(String, Vec<usize>)>,
@@ -25,11 +25,13 @@ pub struct ImportOptions {
     pub max_memory: usize,
     /// The parameters of an MXNet symbol; without it they are looked for beside the symbol.
     pub params: Option<PathBuf>,
+    /// Operators of the user's: an ONNX file's node of one of these names, in a domain that is not read here, is that one.
+    pub customs: Customs,
 }
 
 impl Default for ImportOptions {
     fn default() -> Self {
-        ImportOptions { shapes: Vec::new(), max_memory: memory::MAX_MEMORY, params: None }
+        ImportOptions { shapes: Vec::new(), max_memory: memory::MAX_MEMORY, params: None, customs: Customs::default() }
     }
 }
 

@@ -34,7 +34,7 @@ mod print;
 mod scan;
 mod spellings;
 
-pub use attributes::OPERATORS;
+pub use attributes::{Attr, OPERATORS, attributes, op_of};
 pub use spellings::{SPELLINGS, canonical, operator_meant, spellings};
 
 use crate::{Graph, Result};

@@ -41,7 +41,8 @@ pub struct Builder {
     pub remarks: Vec<Remark>,
     /// Constants in the graph by source name; one name has several if it is read under several quantized types.
     constants: HashMap<Arc<str>, Vec<ValueId>>,
-    customs: Customs,
+    /// Operators of the user's.
+    pub customs: Customs,
     /// Bytes that constants computed here may take beyond those they are computed from.
     room: usize,
     taken: usize,

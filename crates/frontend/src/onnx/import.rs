@@ -13,7 +13,8 @@ use crate::build::remarks::{Place, Remark};
 use crate::build::{Builder, Item};
 use bytes::Bytes;
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::{Dim, Error, Graph, Metadata, Op, Result, Shape, Type, bail, check_float_mode, verify};
+use lowbit_ir::op::CustomId;
+use lowbit_ir::{Customs, Dim, Error, Graph, Metadata, Op, Result, Shape, Type, bail, check_float_mode, verify};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -42,6 +43,7 @@ pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) ->
     notes.prune(&graph.node.iter().map(|n| (n.name(), n.op_type())).collect());
     let mut file = File { notes, external: External::new(base_dir, options.max_memory) };
     let mut builder = Builder::new(options.max_memory);
+    builder.customs = options.customs.clone();
     builder.graph = Graph::new(graph.name());
     builder.graph.meta = meta;
     builder.reserved = all_names(graph);
@@ -58,7 +60,7 @@ pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) ->
     remarks.sort();
     graph.sweep();
     let graph = graph.compact();
-    verify::verify(&graph).map_err(|e| e.context("checking the graph that was read"))?;
+    verify::verify_with(&graph, &options.customs).map_err(|e| e.context("checking the graph that was read"))?;
     Ok((graph, remarks))
 }
 
@@ -213,6 +215,8 @@ fn element_code(info: &ValueInfoProto) -> i32 {
 enum Task {
     Read(&'static OpRow),
     StandIn(Op, Vec<String>),
+    /// An operator of the user's.
+    Custom,
     Refuse(String),
 }
 
@@ -226,7 +230,7 @@ impl Planned<'_> {
     fn reads(&self) -> impl Iterator<Item = &str> {
         let own: &[String] = match &self.task {
             Task::StandIn(_, inputs) => inputs,
-            Task::Read(_) | Task::Refuse(_) => &self.node.input,
+            Task::Read(_) | Task::Custom | Task::Refuse(_) => &self.node.input,
         };
         own.iter().map(String::as_str).filter(|n| !n.is_empty())
     }
@@ -255,14 +259,14 @@ fn plan<'a>(graph: &'a GraphProto, builder: &Builder, notes: &Notes) -> Result<V
         let note = notes.nodes.get(node.name()).and_then(|n| n.stands_for.as_ref());
         let task = match note.and_then(|n| standin(&n.op).map(|op| Task::StandIn(op, n.inputs.clone()))) {
             Some(task) => task,
-            None => task(node),
+            None => task(node, &builder.customs),
         };
         all.push(Some(Planned { node, name, task }));
     }
     sort(graph, builder, all, &makers)
 }
 
-fn task(node: &NodeProto) -> Task {
+fn task(node: &NodeProto, customs: &Customs) -> Task {
     let domain = match node.domain() {
         "ai.onnx" => "",
         domain => domain,
@@ -272,11 +276,14 @@ fn task(node: &NodeProto) -> Task {
     }
     match ops::find(domain, node.op_type()) {
         Some(row) => Task::Read(row),
+        None if customs.get(node.op_type()).is_ok() => Task::Custom,
         None if node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()) => {
             Task::Refuse("control flow (subgraphs) is not supported".into())
         }
         None if !ops::OPS.iter().any(|r| r.domain == domain) => {
-            Task::Refuse(format!("operators of the domain '{domain}' are not supported"))
+            Task::Refuse(format!(
+                "operators of the domain '{domain}' are not supported, unless one of that name is given (customs)"
+            ))
         }
         None if domain.is_empty() && standard::is_operator(node.op_type()) => {
             Task::Refuse("this operator of ONNX is not supported".into())
@@ -370,9 +377,10 @@ fn walk(
             }
             Task::Refuse(why) => Err(Error::new(why.clone())),
             // It reads what an earlier failure did not give: nothing can be said about it.
-            Task::Read(_) | Task::StandIn(..) if !readable => continue,
+            Task::Read(_) | Task::StandIn(..) | Task::Custom if !readable => continue,
             Task::Read(row) => read(planned, row, opset, &used, builder, file),
             Task::StandIn(op, inputs) => emit_stand_in(planned, op, inputs, builder, &file.notes),
+            Task::Custom => emit_custom(planned, builder),
         };
         if let Err(error) = result {
             let kind = qualified(planned.node.domain(), planned.node.op_type());
@@ -410,6 +418,29 @@ fn read(
         }
         None => Ok(()),
     }
+}
+
+/// An operator of the user's gets operands and nothing else: what a file says besides would be passed over.
+fn emit_custom(planned: &Planned<'_>, builder: &mut Builder) -> Result<()> {
+    let node = planned.node;
+    if let Some(attribute) = node.attribute.first() {
+        return Err(Error::new(format!(
+            "expected no attributes of an operator of your own, found '{}', which it would not see",
+            attribute.name()
+        ))
+        .hint("make what it says a constant operand, or an operator of another name"));
+    }
+    let operand = |name: &String| (!name.is_empty()).then(|| builder.find(name)).transpose();
+    let operands = node.input.iter().map(operand).collect::<Result<Vec<_>>>()?;
+    let own = |(i, name): (usize, &String)| match name.is_empty() {
+        true => builder.fresh(&format!("{}.{i}", planned.name)),
+        false => name.clone(),
+    };
+    let outputs: Vec<String> = node.output.iter().enumerate().map(own).collect();
+    let op = Op::Custom(CustomId(node.op_type().into()));
+    let items = builder.emit(&planned.name, op, &operands, &outputs, &[])?;
+    builder.items.extend(outputs.into_iter().zip(items));
+    Ok(())
 }
 
 fn emit_stand_in(

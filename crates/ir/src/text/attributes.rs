@@ -97,8 +97,8 @@ pub const OPERATORS: [&str; 79] = [
 ];
 
 /// The value of an attribute.
-#[derive(Debug, Clone)]
-pub(super) enum Attr<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attr<'a> {
     /// None: that it is there says it all.
     Flag,
     /// A number or word.
@@ -128,7 +128,7 @@ fn flag(name: &'static str, on: bool) -> Option<Named> {
 }
 
 /// What is printed of an operator besides its name.
-pub(super) fn attributes(op: &Op) -> Vec<Named> {
+pub fn attributes(op: &Op) -> Vec<Named> {
     match op {
         Op::Conv(c) => vec![
             list("strides", &c.strides),
@@ -394,6 +394,13 @@ pub(super) fn operator(name: &str, mut given: Given<'_>, rank: usize) -> Scanned
     let op = build(name, &mut given, rank.saturating_sub(2))?;
     given.finish(name)?;
     Ok(op)
+}
+
+/// The operator of this name with these attributes, as they stand in the text form; those with a usual value may be left
+/// out. `rank` is the first operand's.
+pub fn op_of(name: &str, attributes: Vec<(&str, Attr<'_>)>, rank: usize) -> Result<Op> {
+    let given = Given::new(0, attributes.into_iter().map(|(name, value)| (0, name, value)).collect());
+    operator(name, given, rank).map_err(|problem| Error::new(problem.message))
 }
 
 fn build(name: &str, a: &mut Given<'_>, spatial: usize) -> Scanned<Op> {

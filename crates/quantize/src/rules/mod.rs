@@ -109,7 +109,8 @@ type Closure = Arc<dyn Fn(&Call, &mut Annotator) -> Result<Decision> + Send + Sy
 /// The rules in force: the standard ones, and the user's for some operators.
 #[derive(Clone, Default)]
 pub struct Rules {
-    overrides: BTreeMap<String, Closure>,
+    /// By operator: what a rule is called in reports, and the rule.
+    overrides: BTreeMap<String, (Arc<str>, Closure)>,
 }
 
 impl Rules {
@@ -124,11 +125,28 @@ impl Rules {
     /// A name that no operator has is an error of [`annotate`](crate::annotate::annotate), before any rule is applied.
     #[must_use]
     pub fn override_op(
-        mut self,
+        self,
         op: &str,
         rule: impl Fn(&Call, &mut Annotator) -> Result<Decision> + Send + Sync + 'static,
     ) -> Self {
-        self.overrides.insert(canonical(op).unwrap_or(op).to_string(), Arc::new(rule));
+        self.insert(op, None, Arc::new(rule))
+    }
+
+    /// As [`Rules::override_op`], by a rule that has a name: reports and files carry it.
+    #[must_use]
+    pub fn override_op_by(
+        self,
+        op: &str,
+        name: &str,
+        rule: impl Fn(&Call, &mut Annotator) -> Result<Decision> + Send + Sync + 'static,
+    ) -> Self {
+        self.insert(op, Some(name), Arc::new(rule))
+    }
+
+    fn insert(mut self, op: &str, name: Option<&str>, rule: Closure) -> Self {
+        let op = canonical(op).unwrap_or(op);
+        let told = name.map_or_else(|| format!("override {op}"), |name| format!("override {op} ({name})"));
+        self.overrides.insert(op.to_string(), (told.into(), rule));
         self
     }
 
@@ -149,12 +167,12 @@ impl Rules {
         let own = self.overrides.get(call.op.name());
         let rule = standard(&call.op);
         let name: Arc<str> = match own {
-            Some(_) => format!("override {}", call.op.name()).into(),
+            Some((name, _)) => name.clone(),
             None => rule.name.into(),
         };
         cx.enter(&name, call);
         let decision = match own {
-            Some(own) => catching("the rule", || own(call, cx)),
+            Some((_, own)) => catching("the rule", || own(call, cx)),
             None => (rule.run)(call, cx),
         };
         let decision = decision.map_err(|e| e.context(format!("applying the rule '{name}'")))?;

@@ -15,7 +15,7 @@ use super::proto::{
 use super::tensor;
 use lowbit_ir::{Dim, Error, Graph, Node, Result, Tensor, Type, ValueId};
 use prost::Message;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// The oldest opset that is written: the first with scales per channel (DESIGN.md says why none before it).
 const BASE_OPSET: i64 = 13;
@@ -61,6 +61,9 @@ fn ir_version(opset: i64) -> i64 {
     }
 }
 
+/// The domain of operators of the user's.
+const CUSTOM_DOMAIN: &str = "lowbit.custom";
+
 /// A file under construction.
 struct Writer<'g> {
     graph: &'g Graph,
@@ -73,6 +76,8 @@ struct Writer<'g> {
     notes: Notes,
     /// Names of the scale and zero point of the quantized values so far.
     parameters: HashMap<ValueId, (String, String)>,
+    /// Domains of operators besides ONNX's own.
+    domains: BTreeSet<&'static str>,
 }
 
 impl<'g> Writer<'g> {
@@ -87,6 +92,7 @@ impl<'g> Writer<'g> {
             node_names,
             notes: Notes::default(),
             parameters: HashMap::new(),
+            domains: BTreeSet::new(),
         }
     }
 
@@ -153,6 +159,14 @@ impl<'g> Writer<'g> {
         }
         if let Some(rule) = &node.rule {
             self.note(node).rule = Some(rule.to_string());
+        }
+    }
+
+    /// Says of the node that was written last that its operator is of this domain, none of ONNX's own.
+    fn in_domain(&mut self, domain: &'static str) {
+        if let Some(node) = self.nodes.last_mut() {
+            node.domain = Some(domain.into());
+            self.domains.insert(domain);
         }
     }
 
@@ -232,9 +246,11 @@ impl<'g> Writer<'g> {
             ..GraphProto::default()
         };
         let text = |s: &str| (!s.is_empty()).then(|| s.to_string());
+        let import = |domain: &str, version| OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) };
+        let domains = self.domains.iter().map(|domain| import(domain, 1));
         Ok(ModelProto {
             ir_version: Some(ir_version(self.opset)),
-            opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(self.opset) }],
+            opset_import: std::iter::once(import("", self.opset)).chain(domains).collect(),
             producer_name: text(&self.graph.meta.producer),
             doc_string: text(&self.graph.meta.doc),
             graph: Some(graph),

@@ -23,7 +23,8 @@ pub fn needed_opset(graph: &Graph, node: &Node) -> Result<i64> {
                 Error::new("a value still to be calibrated has no form in ONNX").hint("calibrate the graph first")
             );
         }
-        Op::Custom(id) => bail!("the custom operator '{}' has no form in ONNX", id.0),
+        // Whoever runs the file must know it, as we must when we read it again.
+        Op::Custom(_) => super::BASE_OPSET,
         Op::Quantize { .. } | Op::Dequantize => super::BASE_OPSET,
         Op::LayerNorm { .. } => 17,
         // Plain integers came later than floats.
@@ -188,6 +189,11 @@ impl Writer<'_> {
                 ("Resize", resize(r))
             }
             Op::Identity => ("Identity", Vec::new()),
+            Op::Custom(id) => {
+                self.write(node, &id.0, x, Vec::new());
+                self.in_domain(super::CUSTOM_DOMAIN);
+                return Ok(());
+            }
             Op::Quantize { .. }
             | Op::Dequantize
             | Op::Requantize(_)
@@ -195,8 +201,7 @@ impl Writer<'_> {
             | Op::QMul(_)
             | Op::QAvgPool(_)
             | Op::Table
-            | Op::Simulate(_)
-            | Op::Custom(_) => bail!("the operator has no form in ONNX"),
+            | Op::Simulate(_) => bail!("the operator has no form in ONNX"),
         };
         self.write(node, op_type, x, attributes);
         Ok(())
