@@ -7,6 +7,7 @@
 mod cargo;
 mod docs;
 mod measure;
+mod python;
 mod test;
 mod tidy;
 mod tree;
@@ -22,7 +23,11 @@ Usage: cargo xtask <COMMAND>
 
 Commands:
   tidy   check format, clippy, arrows between crates, files and documents; change nothing
-  test   run all tests, documentation tests included, offline
+  test   run all tests: Rust's, documentation tests included, then those of the Python package, which `pip install .`
+         puts into an environment below the build folder; offline once that is made
+  test --rust     only Rust's, for a machine without Python
+  test --python   only Python's
+  test --peers    only those that need packages of other tools, in environments of their own
   docs   write docs/reference.md from `lowbit list --markdown`
   help   print this
 
@@ -61,7 +66,10 @@ fn main() -> ExitCode {
             Ok(true)
         }
         ["tidy"] => workspace_root().and_then(|root| tidy::run(&root)),
-        ["test"] => workspace_root().and_then(|root| test::run(&root)),
+        ["test"] => workspace_root().and_then(|root| test::run(&root, &test::ALL)),
+        ["test", "--rust"] => workspace_root().and_then(|root| test::run(&root, &[test::Part::Rust])),
+        ["test", "--python"] => workspace_root().and_then(|root| test::run(&root, &[test::Part::Python])),
+        ["test", "--peers"] => workspace_root().and_then(|root| test::run(&root, &[test::Part::Peers])),
         ["docs"] => workspace_root().and_then(|root| docs::write(&root)).map(|()| true),
         [name, ref names @ ..] if measure(name).is_some() => {
             workspace_root().and_then(|root| measure(name).map_or(Ok(()), |m| (m.run)(&root, names)).map(|()| true))

@@ -1,29 +1,64 @@
-//! `cargo xtask test`: every test of the workspace, offline, and a summary that can be read at a glance.
+//! `cargo xtask test`: every test of the workspace, and a summary that can be read at a glance.
 
 use std::env;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::{Result, cargo};
+use crate::{Result, cargo, python};
 
 /// What the tests may take, the build included, on a machine with two cores.
-const BUDGET: Duration = Duration::from_secs(15 * 60);
+const BUDGET: Duration = Duration::from_secs(25 * 60);
 
-/// Runs all tests; true if all pass.
-pub fn run(root: &Path) -> Result<bool> {
+/// Tests of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// `cargo test`.
+    Rust,
+    /// Those of the Python package.
+    Python,
+    /// Those of it that need packages of other tools.
+    Peers,
+}
+
+/// What `cargo xtask test` runs.
+pub const ALL: [Part; 2] = [Part::Rust, Part::Python];
+
+/// Runs the tests of these parts; true if all pass.
+pub fn run(root: &Path, parts: &[Part]) -> Result<bool> {
     let start = Instant::now();
     let shared = find_shared(env::var_os("LOWBIT_SHARED").map(PathBuf::from), root)?;
     println!("{}", describe(&shared));
     fetch_if_needed(root)?;
+    let mut passed = true;
+    let mut told = String::new();
+    for part in parts {
+        let (content, summary) = match part {
+            Part::Rust => rust(root, &shared)?,
+            Part::Python => (python::test(root, shared.folder())?, String::new()),
+            Part::Peers => (python::test_peers(root, shared.folder())?, String::new()),
+        };
+        passed &= content;
+        told += &summary;
+        told += &format!("{part:?}: {}\n", if content { "passed" } else { "FAILED" });
+    }
+    print!("\n{told}");
+    println!("{}", describe(&shared));
+    let took = start.elapsed();
+    let late = if took > BUDGET { " - MORE THAN THE 25 MINUTES IT MAY TAKE" } else { "" };
+    println!("cargo xtask test: {} in {:.0} s{late}", if passed { "passed" } else { "FAILED" }, took.as_secs_f64());
+    Ok(passed)
+}
 
+/// Runs Rust's tests; whether all pass, and a summary.
+fn rust(root: &Path, shared: &Shared) -> Result<(bool, String)> {
     // One pipe for both streams keeps cargo's headers in front of the tests they announce.
     let (reader, writer) = std::io::pipe().map_err(|e| format!("cannot make a pipe: {e}"))?;
     let mut command = cargo::command(root, &["test", "--workspace", "--offline", "--no-fail-fast"]);
     command.stdout(writer.try_clone().map_err(|e| format!("cannot copy a pipe: {e}"))?).stderr(writer);
-    match &shared {
-        Shared::Named(folder) | Shared::Beside(folder) => command.env("LOWBIT_SHARED", folder),
-        Shared::Absent => command.env_remove("LOWBIT_SHARED"),
+    match shared.folder() {
+        Some(folder) => command.env("LOWBIT_SHARED", folder),
+        None => command.env_remove("LOWBIT_SHARED"),
     };
     let mut child = command.spawn().map_err(|e| format!("cannot start cargo test: {e}"))?;
     // The command holds the writing end; reading ends when cargo's copies are closed too.
@@ -37,13 +72,7 @@ pub fn run(root: &Path) -> Result<bool> {
     }
     let status = child.wait().map_err(|e| format!("cargo test is gone: {e}"))?;
 
-    print!("\n{}", summary.describe());
-    println!("{}", describe(&shared));
-    let took = start.elapsed();
-    let late = if took > BUDGET { " - MORE THAN THE 15 MINUTES IT MAY TAKE" } else { "" };
-    let passed = status.success() && summary.passed() > 0;
-    println!("cargo xtask test: {} in {:.0} s{late}", if passed { "passed" } else { "FAILED" }, took.as_secs_f64());
-    Ok(passed)
+    Ok((status.success() && summary.passed() > 0, summary.describe()))
 }
 
 /// Where the real models are, which are not part of the project.
@@ -54,6 +83,15 @@ enum Shared {
     /// The folder `shared` beside the workspace.
     Beside(PathBuf),
     Absent,
+}
+
+impl Shared {
+    fn folder(&self) -> Option<&Path> {
+        match self {
+            Shared::Named(folder) | Shared::Beside(folder) => Some(folder),
+            Shared::Absent => None,
+        }
+    }
 }
 
 /// A folder that is named and not there is an error: tests that are silently skipped would pass for passed.

@@ -27,6 +27,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::python::{output, python};
 use crate::{Result, cargo};
 use table::Table;
 
@@ -348,19 +349,6 @@ fn shared(root: &Path) -> Result<PathBuf> {
     shared.canonicalize().map_err(|e| {
         format!("the models are not in {}: {e}; set LOWBIT_SHARED to the folder that holds them", shared.display())
     })
-}
-
-/// The Python that runs the scripts beside this crate.
-fn python() -> Command {
-    Command::new(env::var_os("PYTHON").unwrap_or_else(|| "python3".into()))
-}
-
-fn output(command: &mut Command) -> Result<Vec<u8>> {
-    let out = command.output().map_err(|e| format!("cannot start {command:?}: {e}"))?;
-    match out.status.success() {
-        true => Ok(out.stdout),
-        false => Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&out.stderr))),
-    }
 }
 
 fn chosen(names: &[&str]) -> Result<Vec<&'static Subject>> {

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use super::Bench;
-use super::peers::environment;
 use crate::Result;
+use crate::python::environment;
 
 /// Whole models that are compared besides single operators, and the shape of their input.
 const MODELS: &[(&str, &str, &str)] = &[

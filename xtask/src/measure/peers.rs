@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::machine::Machine;
-use super::{Bench, PERFORMANCE, Table, figure, output, python};
+use super::{Bench, PERFORMANCE, Table, figure};
 use crate::Result;
+use crate::python::{environment, output};
 
 /// A network that is timed.
 struct Network {
@@ -182,20 +183,6 @@ impl Peers {
         }
         Ok(found)
     }
-}
-
-/// The Python of an environment with these packages, made if it is not there with just these.
-pub fn environment(folder: &Path, packages: &Path) -> Result<PathBuf> {
-    let wanted = fs::read_to_string(packages).map_err(|e| format!("{}: {e}", packages.display()))?;
-    let (python_path, stamp) = (folder.join("bin/python"), folder.join("packages.txt"));
-    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(python_path);
-    }
-    eprintln!("making an environment for {}", packages.display());
-    output(python().args(["-m", "venv", "--clear"]).arg(folder))?;
-    output(Command::new(&python_path).args(["-m", "pip", "install", "--quiet", "-r"]).arg(packages))?;
-    fs::write(&stamp, wanted).map_err(|e| format!("{}: {e}", stamp.display()))?;
-    Ok(python_path)
 }
 
 /// The median of the rounds in which both cases were clean of the one's time relative to the other's.

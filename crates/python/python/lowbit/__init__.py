@@ -1,0 +1,97 @@
+"""lowbit: a quantization workflow and integer compiler for neural networks.
+
+    import lowbit as lb
+
+    model = lb.Model.load("model.onnx")
+    quantized = model.quantize(data="photos", preprocess="imagenet")
+    quantized.save("model.int8.onnx")
+    session = quantized.compile().session(threads=2)
+    logits = session.run(data=pixels)[0]
+
+The nouns are those of the Rust API and the command line. Everything is computed by the same core.
+"""
+
+from . import errors, frontend, reports
+from ._config import QFieldKind, current_config, qconfig
+from ._lowbit import (
+    Call,
+    Config,
+    Context,
+    Dataset,
+    Graph,
+    Model,
+    Node,
+    Program,
+    Quantized,
+    Request,
+    Seen,
+    Session,
+    Stats,
+    Value,
+    ValueType,
+    listing,
+)
+from ._lowbit import version as _version
+from ._own import CustomOp, Observer, Pass, graph_pass
+from ._rules import (
+    RegisteredRule,
+    Rule,
+    Rules,
+    attach_simulated_quantize,
+    register_annotate_function,
+    registered_rules,
+    rules,
+    unregister_annotate_function,
+)
+from ._work import bench, build, calibrate, compare, evaluate, quantize, verify
+from .errors import Error, RuleError
+
+#: The version, and the instruction sets that this machine has, the best one last.
+__version__, isas = _version()
+
+__all__ = [
+    "Call",
+    "Config",
+    "Context",
+    "CustomOp",
+    "Dataset",
+    "Error",
+    "Graph",
+    "Model",
+    "Node",
+    "Observer",
+    "Pass",
+    "Program",
+    "QFieldKind",
+    "Quantized",
+    "RegisteredRule",
+    "Request",
+    "Rule",
+    "RuleError",
+    "Rules",
+    "Seen",
+    "Session",
+    "Stats",
+    "Value",
+    "ValueType",
+    "attach_simulated_quantize",
+    "bench",
+    "build",
+    "calibrate",
+    "compare",
+    "current_config",
+    "errors",
+    "evaluate",
+    "frontend",
+    "graph_pass",
+    "isas",
+    "listing",
+    "qconfig",
+    "quantize",
+    "register_annotate_function",
+    "registered_rules",
+    "reports",
+    "rules",
+    "unregister_annotate_function",
+    "verify",
+]

@@ -1,0 +1,60 @@
+"""What users write in Python besides rules: observers, passes and operators."""
+
+import abc
+from typing import Any, Callable, NamedTuple, Sequence, Tuple, Union
+
+from ._lowbit import Graph, Request, Seen, ValueType
+
+__all__ = ["CustomOp", "Observer", "Pass", "graph_pass"]
+
+
+class Observer(abc.ABC):
+    """Finds the range that a value's integers cover, from what was seen of it.
+
+    What was seen is a histogram, so that an observer need not know how it came about: statistics of several parts of the
+    data, gathered apart and merged in any order, serve it like those of one run.
+    """
+
+    #: The name that configurations use: ``input={"observer": "mine"}``.
+    name: str
+
+    #: Whether what is known of a value besides, such as the limits of a Clip, cuts the range too.
+    known: bool = True
+
+    @abc.abstractmethod
+    def range(self, seen: Seen, request: Request) -> Tuple[float, float]:
+        """The lower and the upper end, for integers as the request asks."""
+
+
+class Pass(NamedTuple):
+    """A function that changes the graph, and when it does."""
+
+    #: "imported", "prepared", "equalized", "annotated", "calibrated", "refined" or "realized".
+    phase: str
+    #: Its name, for messages.
+    name: str
+    #: Changes the graph that it is given, which it may not keep.
+    function: Callable[[Graph], Any]
+
+
+def graph_pass(phase: str, name: str = "") -> Callable[[Callable[[Graph], Any]], Pass]:
+    """Makes a pass of a function: ``@graph_pass("prepared")``."""
+    return lambda function: Pass(phase, name or getattr(function, "__name__", "pass"), function)
+
+
+class CustomOp(abc.ABC):
+    """An operator in floats, in the middle of a model: ``Model.load(path, customs=[Mine()])``.
+
+    Graphs call it ``Custom`` with the attribute ``op``, its name. It stays float, and is listed with that reason.
+    """
+
+    #: Its name.
+    name: str
+
+    @abc.abstractmethod
+    def infer(self, *inputs: ValueType) -> Union[ValueType, Sequence[ValueType]]:
+        """What its results are, from what it reads."""
+
+    @abc.abstractmethod
+    def run(self, *inputs: Any) -> Any:
+        """An array for every result, from an array for every input."""

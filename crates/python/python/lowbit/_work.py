@@ -1,0 +1,197 @@
+"""The workflow as functions: what is in force in the scopes around goes into the core's."""
+
+from typing import Any, Iterable, Mapping, Optional, Union
+
+from . import _lowbit, _rules
+from ._config import config_of
+from ._lowbit import Config, Model, Program, Quantized, Stats
+from ._own import Observer, Pass
+from ._progress import Progress, teller
+from .reports import Comparison, Evaluation, Timing, Verification
+
+__all__ = ["bench", "build", "calibrate", "compare", "evaluate", "quantize", "verify"]
+
+#: Data: a :class:`Dataset`, a path (a folder of images, .npy, .npz, an idx pair) or "random", an array whose first axis
+#: counts samples, a dictionary of arrays by input, or a sequence with a sample at every index.
+Data = Any
+
+#: How images become inputs: a preset by name, or a dictionary with any of preset, resize, crop, mean, std, channels.
+Preprocess = Union[None, str, Mapping[str, Any]]
+
+Choices = Union[None, Config, Mapping[str, Any]]
+
+
+def quantize(
+    model: Model,
+    params: Optional[Mapping[str, Any]] = None,
+    data: Optional[Data] = None,
+    *,
+    stats: Optional[Stats] = None,
+    config: Choices = None,
+    rules: Optional[_rules.Rules] = None,
+    observers: Iterable[Observer] = (),
+    passes: Iterable[Pass] = (),
+    preprocess: Preprocess = None,
+    threads: Optional[int] = None,
+    isa: Optional[str] = None,
+    progress: Progress = None,
+) -> Quantized:
+    """Quantizes a float model; the result unpacks into the quantized model and its parameters.
+
+    ``params`` are constants in place of the model's, as :mod:`lowbit.frontend` gives them. ``data`` calibrates, or
+    ``stats`` that :func:`calibrate` made; with neither, values in memory get the global scale of the configuration.
+    ``config`` is a configuration or a dictionary of choices, else that of ``with qconfig(...)``; ``rules`` are taken in
+    place of what is registered.
+    """
+    if params is not None:
+        if not isinstance(params, Mapping):
+            raise TypeError(
+                f"expected the parameters, a dictionary of arrays, found {type(params).__name__}: "
+                "calibration data goes by its name, data=..."
+            )
+        model = model.with_params(dict(params))
+    return _lowbit.quantize(
+        model,
+        config=config_of(config),
+        rules=_rules.in_force(rules),
+        data=data,
+        stats=stats,
+        preprocess=preprocess,
+        observers=list(observers),
+        passes=list(passes),
+        threads=threads,
+        isa=isa,
+        progress=teller(progress),
+    )
+
+
+def calibrate(
+    model: Model,
+    data: Data,
+    *,
+    config: Choices = None,
+    rules: Optional[_rules.Rules] = None,
+    observers: Iterable[Observer] = (),
+    passes: Iterable[Pass] = (),
+    preprocess: Preprocess = None,
+    threads: Optional[int] = None,
+    isa: Optional[str] = None,
+    progress: Progress = None,
+) -> Stats:
+    """Runs calibration data through a float model and keeps what ``quantize(stats=...)`` needs of it.
+
+    What is kept does not grow with the data, serves all observers and widths, and merges in any order.
+    """
+    return _lowbit.calibrate(
+        model,
+        data,
+        config=config_of(config),
+        rules=_rules.in_force(rules),
+        preprocess=preprocess,
+        observers=list(observers),
+        passes=list(passes),
+        threads=threads,
+        isa=isa,
+        progress=teller(progress),
+    )
+
+
+def evaluate(
+    model: Model,
+    data: Data,
+    *,
+    reference: Optional[Model] = None,
+    labels: Any = None,
+    preprocess: Preprocess = None,
+    samples: int = 0,
+    output: Optional[str] = None,
+    threads: Optional[int] = None,
+    isa: Optional[str] = None,
+    progress: Progress = None,
+) -> Evaluation:
+    """Accuracy on labelled data, and agreement with a reference, on ``samples`` of the data (0: all)."""
+    return _lowbit.evaluate(
+        model,
+        data,
+        reference=reference,
+        labels=labels,
+        preprocess=preprocess,
+        samples=samples,
+        output=output,
+        threads=threads,
+        isa=isa,
+        progress=teller(progress),
+    )
+
+
+def compare(
+    reference: Model,
+    model: Model,
+    data: Data,
+    *,
+    preprocess: Preprocess = None,
+    samples: int = 32,
+    sort: str = "sqnr",
+    threads: Optional[int] = None,
+    isa: Optional[str] = None,
+    progress: Progress = None,
+) -> Comparison:
+    """What every layer adds alone and what has come together, sorted by ``sqnr``, ``cosine``, ``error`` or ``order``."""
+    return _lowbit.compare(
+        reference,
+        model,
+        data,
+        preprocess=preprocess,
+        samples=samples,
+        sort=sort,
+        threads=threads,
+        isa=isa,
+        progress=teller(progress),
+    )
+
+
+def verify(
+    model: Model,
+    data: Data = "random",
+    *,
+    preprocess: Preprocess = None,
+    samples: int = 8,
+    progress: Progress = None,
+) -> Verification:
+    """Whether the interpreter, every instruction set of this machine and every number of threads give the same bits."""
+    return _lowbit.verify(model, data, preprocess=preprocess, samples=samples, progress=teller(progress))
+
+
+def bench(
+    model: Model,
+    *,
+    threads: int = 1,
+    seconds: float = 1.0,
+    isa: Optional[str] = None,
+    batch: Optional[int] = None,
+    progress: Progress = None,
+) -> Timing:
+    """Times a model on noise."""
+    return _lowbit.bench(
+        model, threads=threads, seconds=seconds, isa=isa, batch=batch, progress=teller(progress)
+    )
+
+
+def build(
+    model: Union[Model, Quantized],
+    params: Optional[Mapping[str, Any]] = None,
+    *,
+    isa: Optional[str] = None,
+    threads: Optional[int] = None,
+) -> Program:
+    """Compiles a model for this machine, with constants from ``params`` if given: a :class:`Program`, which runs.
+
+    Sizes that the model leaves open are compiled for when arrays first have them.
+    """
+    if isinstance(model, Quantized):
+        model = model.model
+    if params is not None:
+        model = model.with_params(dict(params))
+    return model.build(isa=isa, threads=threads)
+
+

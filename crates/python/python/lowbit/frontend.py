@@ -1,0 +1,65 @@
+"""Models of other frameworks in the classic form: a graph, and its parameters as a dictionary of arrays."""
+
+import os
+import tempfile
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from ._lowbit import Model
+
+__all__ = ["from_mxnet", "from_onnx"]
+
+Shape = Union[None, Sequence[int], Mapping[str, Sequence[int]]]
+Params = Dict[str, "np.ndarray[Any, Any]"]
+
+
+def from_onnx(
+    model: Any, shape: Shape = None, *, max_memory: Union[None, int, str] = None
+) -> Tuple[Model, Params]:
+    """Reads an ONNX file, or takes an ``onnx.ModelProto`` or its bytes.
+
+    ``shape`` gives open dimensions of inputs their sizes, by name, or of the only input; those it says nothing of stay
+    symbolic.
+    """
+    if isinstance(model, (str, os.PathLike)):
+        return _read(os.fspath(model), shape, None, max_memory)
+    data = model if isinstance(model, (bytes, bytearray)) else None
+    if data is None and hasattr(model, "SerializeToString"):
+        data = model.SerializeToString()
+    if data is None:
+        raise TypeError(f"expected a path, bytes or an onnx.ModelProto, found {type(model).__name__}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.onnx")
+        with open(path, "wb") as file:
+            file.write(data)
+        return _read(path, shape, None, max_memory)
+
+
+def from_mxnet(
+    symbol: Union[str, "os.PathLike[str]"],
+    params: Union[None, str, "os.PathLike[str]"] = None,
+    shape: Shape = None,
+    *,
+    max_memory: Union[None, int, str] = None,
+) -> Tuple[Model, Params]:
+    """Reads the symbol and the parameters of an MXNet model; the parameters are looked for beside it unless named.
+
+    ``shape`` as of :func:`from_onnx`.
+    """
+    return _read(os.fspath(symbol), shape, None if params is None else os.fspath(params), max_memory)
+
+
+def _read(
+    path: str, shape: Shape, params: Optional[str], max_memory: Union[None, int, str]
+) -> Tuple[Model, Params]:
+    shapes: Optional[Dict[str, Sequence[int]]] = None
+    if isinstance(shape, Mapping):
+        shapes = {name: list(sizes) for name, sizes in shape.items()}
+    elif shape is not None:
+        names = list(Model.load(path, params=params, max_memory=max_memory).inputs)
+        if len(names) != 1:
+            raise ValueError(f"expected sizes by name for the inputs {', '.join(names)}, found {tuple(shape)}")
+        shapes = {names[0]: list(shape)}
+    model = Model.load(path, shapes=shapes, params=params, max_memory=max_memory)
+    return model, model.params()

@@ -1,0 +1,111 @@
+"""What was measured and done: the fields that ``--json`` of the command line has, as attributes."""
+
+import json
+from typing import Any, Dict, Iterable, List, Tuple
+
+from . import _html
+
+__all__ = ["Comparison", "Evaluation", "Report", "Summary", "Timing", "Verification"]
+
+
+class _Report:
+    """What the core said: each of its fields is an attribute, and an item."""
+
+    def __init__(self, fields: Dict[str, Any]) -> None:
+        self._fields = fields
+
+    @classmethod
+    def _of(cls, text: str) -> "_Report":
+        return cls(json.loads(text))
+
+    def to_dict(self) -> Dict[str, Any]:
+        """All of it, as ``--json`` of the command line has it."""
+        return dict(self._fields)
+
+    def keys(self) -> Iterable[str]:
+        """The names of the fields, so that ``dict(report)`` works."""
+        return self._fields.keys()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._fields[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._fields
+
+    def __getattr__(self, name: str) -> Any:
+        fields = self.__dict__.get("_fields", {})
+        if name in fields:
+            return fields[name]
+        raise AttributeError(f"{type(self).__name__} has no {name!r}; it has {', '.join(fields)}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Report) and type(self) is type(other) and self._fields == other._fields
+
+    def _lines(self) -> List[Tuple[str, str]]:
+        plain = (str, int, float, bool)
+        return [(key, _figure(value)) for key, value in self._fields.items() if isinstance(value, plain)]
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{key} {value}" for key, value in self._lines())
+        return f"<lowbit.{type(self).__name__}: {told}>"
+
+    def _repr_html_(self) -> str:
+        return _html.pairs(self._lines())
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+class Report(_Report):
+    """What a quantization did and chose: ``layers``, ``left_float`` with reasons, ``values`` with their parameters,
+    ``corrections``, ``equalized``, what was ``skipped`` and the ``config`` in force."""
+
+    def _lines(self) -> List[Tuple[str, str]]:
+        layers = self["layers"]
+        integer = sum(1 for layer in layers if layer["integer"])
+        before, after = self["bytes_before"], self["bytes_after"]
+        lines = [
+            ("layers on integers", f"{integer} of {len(layers)}"),
+            ("multiply-accumulates on integers", f"{self['integer_macs_percent']:.2f} %"),
+            ("bytes of constants", f"{before:,} -> {after:,}"),
+            ("left in float", str(len(self["left_float"]))),
+        ]
+        lines += [(f"left out: {skip['stage']}", skip["reason"]) for skip in self["skipped"]]
+        return lines
+
+    def _repr_html_(self) -> str:
+        return _html.report(self, self._lines())
+
+
+class Evaluation(_Report):
+    """Accuracy on labelled data, agreement with a reference, errors of the outputs; percentages are of 100."""
+
+
+class Comparison(_Report):
+    """The errors of every layer, worst first: ``layers`` with ``cumulative`` and, where measured, ``isolated``."""
+
+    def _repr_html_(self) -> str:
+        return _html.comparison(self)
+
+
+class Verification(_Report):
+    """Whether every executor gave the same bits: ``identical``, and the first ``difference`` if not."""
+
+    def __bool__(self) -> bool:
+        return bool(self["identical"])
+
+
+class Timing(_Report):
+    """Latencies in milliseconds: ``median_ms``, ``min_ms``, ``p90_ms``, ..."""
+
+
+class Summary(_Report):
+    """What a model is."""
+
+    def _lines(self) -> List[Tuple[str, str]]:
+        operators: Iterable[Tuple[str, int]] = self["operators"].items()
+        counted = [("operators", ", ".join(f"{count} {op}" for op, count in operators))]
+        return [("inputs", ", ".join(self["inputs"])), ("outputs", ", ".join(self["outputs"])), *counted, *super()._lines()]

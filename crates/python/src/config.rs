@@ -1,0 +1,168 @@
+//! Configurations: the choices of a quantization, as keyword arguments, dictionaries, TOML or `key=value`.
+
+use crate::error::During;
+use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use std::path::PathBuf;
+use toml::{Table, Value};
+
+/// The choices of a quantization.
+#[pyclass(frozen, eq, module = "lowbit", from_py_object)]
+#[derive(Debug, Clone)]
+pub struct Config(pub lowbit::Config);
+
+/// What is left open and what is said as it would be filled in are the same choice.
+impl PartialEq for Config {
+    fn eq(&self, other: &Config) -> bool {
+        self.0.filled() == other.0.filled()
+    }
+}
+
+#[pymethods]
+impl Config {
+    #[new]
+    #[pyo3(signature = (**choices))]
+    fn new(choices: Option<&Bound<'_, PyDict>>) -> PyResult<Config> {
+        Config(lowbit::Config::default()).changed(choices)
+    }
+
+    /// Reads a TOML file.
+    #[staticmethod]
+    fn load(path: PathBuf) -> PyResult<Config> {
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            let e = lowbit::Error::from(e).context(format!("reading the configuration '{}'", path.display()));
+            During::Config.raise(&e)
+        })?;
+        Config::from_toml(&text)
+    }
+
+    /// Reads the TOML form.
+    #[staticmethod]
+    fn from_toml(text: &str) -> PyResult<Config> {
+        lowbit::Config::from_toml(text).map(Config).map_err(|e| During::Config.raise(&e))
+    }
+
+    /// The TOML form, every choice included.
+    fn to_toml(&self) -> PyResult<String> {
+        self.0.to_toml().map_err(|e| During::Config.raise(&e))
+    }
+
+    /// This configuration with the choices of keyword arguments in place of its own.
+    #[pyo3(name = "replace", signature = (**choices))]
+    fn changed(&self, choices: Option<&Bound<'_, PyDict>>) -> PyResult<Config> {
+        let Some(choices) = choices.filter(|c| !c.is_empty()) else { return Ok(self.clone()) };
+        let text = toml::to_string(&table(choices)?).map_err(|e| PyTypeError::new_err(e.to_string()))?;
+        self.0.changed_by(&text).map(Config).map_err(|e| During::Config.raise(&e))
+    }
+
+    /// This configuration with one choice changed, as `input.bits=4` or `layer."conv*".skip=true`.
+    fn set(&self, assignment: &str) -> PyResult<Config> {
+        let changed = self.0.set(assignment).and_then(|config| config.check().map(|()| config));
+        changed.map(Config).map_err(|e| During::Config.raise(&e))
+    }
+
+    /// Every choice by its dotted key, as TOML has it.
+    fn entries(&self) -> Vec<(String, String)> {
+        self.0.entries()
+    }
+
+    /// The choices that differ from the default.
+    fn differing(&self) -> Vec<(String, String)> {
+        let usual = lowbit::Config::default().entries();
+        self.0.entries().into_iter().filter(|entry| !usual.contains(entry)).collect()
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, key: &str) -> PyResult<Bound<'py, PyAny>> {
+        let entries = self.0.entries();
+        let found = entries.iter().find(|(name, _)| name == key).ok_or_else(|| {
+            let near = lowbit::ir::suggest::did_you_mean(key, entries.iter().map(|(name, _)| name.as_str()));
+            PyKeyError::new_err(format!("a configuration has no key '{key}'{near}"))
+        })?;
+        let text = format!("value = {}", found.1);
+        let parsed: Table = toml::from_str(&text).map_err(|e| PyTypeError::new_err(e.to_string()))?;
+        match parsed.get("value") {
+            Some(value) => object(py, value),
+            None => Ok(py.None().into_bound(py)),
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        let differing = self.differing();
+        let choices: Vec<String> = differing.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        match choices.is_empty() {
+            true => "<lowbit.Config: the defaults>".into(),
+            false => format!("<lowbit.Config: {}>", choices.join(", ")),
+        }
+    }
+
+    fn __reduce__(&self, py: Python<'_>) -> PyResult<(Py<PyAny>, (String,))> {
+        let made = py.get_type::<Config>().getattr("from_toml")?.unbind();
+        // What is open stays so.
+        let text = toml::to_string(&self.0).map_err(|e| PyTypeError::new_err(e.to_string()))?;
+        Ok((made, (text,)))
+    }
+}
+
+/// A dictionary as a TOML table; what is None is left out.
+fn table(choices: &Bound<'_, PyDict>) -> PyResult<Table> {
+    let mut table = Table::new();
+    for (key, choice) in choices {
+        let key: String =
+            key.extract().map_err(|_| PyTypeError::new_err(format!("expected a key that is text, found {key}")))?;
+        if !choice.is_none() {
+            let value = value(&choice)
+                .map_err(|e| PyTypeError::new_err(format!("the choice {key}: {}", e.value(choices.py()))))?;
+            table.insert(key, value);
+        }
+    }
+    Ok(table)
+}
+
+fn value(choice: &Bound<'_, PyAny>) -> PyResult<Value> {
+    // A bool is an int to Python, so it comes first.
+    if choice.is_instance_of::<PyBool>() {
+        return Ok(Value::Boolean(choice.extract()?));
+    }
+    if choice.is_instance_of::<PyInt>() {
+        return Ok(Value::Integer(choice.extract()?));
+    }
+    if choice.is_instance_of::<PyFloat>() {
+        return Ok(Value::Float(choice.extract()?));
+    }
+    if choice.is_instance_of::<PyString>() {
+        return Ok(Value::String(choice.extract()?));
+    }
+    if let Ok(inner) = choice.cast::<PyDict>() {
+        return Ok(Value::Table(table(inner)?));
+    }
+    if choice.is_instance_of::<PyList>() || choice.is_instance_of::<PyTuple>() {
+        return choice.try_iter()?.map(|item| value(&item?)).collect::<PyResult<_>>().map(Value::Array);
+    }
+    // numpy's numbers are none of Python's.
+    if let Ok(item) = choice.call_method0("item")
+        && (item.is_instance_of::<PyInt>() || item.is_instance_of::<PyFloat>())
+    {
+        return value(&item);
+    }
+    Err(PyTypeError::new_err(format!("expected a number, text, a list or a dictionary, found {}", choice.get_type())))
+}
+
+fn object<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        Value::Boolean(b) => PyBool::new(py, *b).to_owned().into_any(),
+        Value::Integer(i) => i.into_pyobject(py)?.into_any(),
+        Value::Float(f) => f.into_pyobject(py)?.into_any(),
+        Value::String(s) => s.into_pyobject(py)?.into_any(),
+        Value::Array(items) => {
+            let items = items.iter().map(|item| object(py, item)).collect::<PyResult<Vec<_>>>()?;
+            PyList::new(py, items)?.into_any()
+        }
+        Value::Table(table) => {
+            let dict = PyDict::new(py);
+            table.iter().try_for_each(|(key, value)| dict.set_item(key, object(py, value)?))?;
+            dict.into_any()
+        }
+        Value::Datetime(at) => at.to_string().into_pyobject(py)?.into_any(),
+    })
+}

@@ -1,0 +1,144 @@
+//! Operators written in Python: what they take and give, and what they compute, in floats.
+
+use crate::array;
+use crate::error::{During, Raised, described};
+use lowbit::ir::{CustomOp, Customs, Dim, Shape, Type};
+use lowbit::{Error, Result, Tensor};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+use std::sync::Arc;
+
+/// What a value is: its element type and its sizes, of which those that are open are names.
+#[pyclass(frozen, eq, module = "lowbit", from_py_object)]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValueType {
+    /// numpy's name of the element type.
+    #[pyo3(get)]
+    dtype: String,
+    dims: Vec<Dim>,
+}
+
+#[pymethods]
+impl ValueType {
+    #[new]
+    #[pyo3(signature = (dtype, shape))]
+    fn new(dtype: &Bound<'_, PyAny>, shape: Vec<Bound<'_, PyAny>>) -> PyResult<ValueType> {
+        let named = dtype.py().import("numpy")?.call_method1("dtype", (dtype,));
+        let name = named.map_or_else(|_| dtype.to_string(), |d| d.to_string());
+        array::dtype_named(&name).map_err(|e| PyTypeError::new_err(e.to_string()))?;
+        let dim = |d: &Bound<'_, PyAny>| {
+            d.extract::<usize>().map(Dim::Known).or_else(|_| d.extract::<String>().map(|s| Dim::Symbol(s.into())))
+        };
+        Ok(ValueType { dtype: name, dims: shape.iter().map(dim).collect::<PyResult<_>>()? })
+    }
+
+    /// Its sizes; those that are open are names.
+    #[getter]
+    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        shape(py, &self.dims)
+    }
+
+    fn __repr__(&self) -> String {
+        self.text()
+    }
+}
+
+/// Sizes as Python has them.
+pub fn shape<'py>(py: Python<'py>, dims: &[Dim]) -> PyResult<Bound<'py, PyTuple>> {
+    let sizes = dims.iter().map(|d| match d {
+        Dim::Known(n) => Ok(n.into_pyobject(py)?.into_any()),
+        Dim::Symbol(name) => Ok(name.as_ref().into_pyobject(py)?.into_any()),
+    });
+    PyTuple::new(py, sizes.collect::<PyResult<Vec<_>>>()?)
+}
+
+impl ValueType {
+    /// Of a value of the graph.
+    pub fn of(ty: &Type) -> ValueType {
+        ValueType { dtype: array::dtype_name(ty.dtype).into(), dims: ty.shape.0.to_vec() }
+    }
+
+    /// Such as float32[1x3x224x224].
+    pub fn text(&self) -> String {
+        let dims: Vec<String> = self.dims.iter().map(ToString::to_string).collect();
+        format!("{}[{}]", self.dtype, dims.join("x"))
+    }
+
+    fn ty(&self) -> Result<Type> {
+        Ok(Type::plain(array::dtype_named(&self.dtype)?, Shape(self.dims.iter().cloned().collect())))
+    }
+}
+
+/// An object with a name, `infer(*types)` and `run(*arrays)`.
+struct Own {
+    name: String,
+    object: Py<PyAny>,
+    raised: Raised,
+}
+
+/// The table of these operators.
+pub fn customs(objects: &[Bound<'_, PyAny>], raised: &Raised) -> PyResult<Customs> {
+    objects.iter().try_fold(Customs::default(), |customs, object| {
+        let name: String = object.getattr("name")?.extract()?;
+        ["infer", "run"].into_iter().try_for_each(|m| object.getattr(m).map(|_| ()))?;
+        let own = Own { name, object: object.clone().unbind(), raised: raised.clone() };
+        customs.with(Arc::new(own)).map_err(|e| During::Model.raise(&e))
+    })
+}
+
+impl Own {
+    /// Calls a method with these arguments; several results are a list or a tuple.
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        method: &str,
+        arguments: &[Bound<'py, PyAny>],
+    ) -> Result<(Vec<Bound<'py, PyAny>>, String)> {
+        let object = self.object.bind(py);
+        let who = || match object.getattr(method) {
+            Ok(function) => described("the operator", &function),
+            Err(_) => format!("the operator '{}'", self.name),
+        };
+        let called = || -> PyResult<Vec<Bound<'py, PyAny>>> {
+            let found = object.call_method1(method, PyTuple::new(py, arguments)?)?;
+            match found.is_instance_of::<PyList>() || found.is_instance_of::<PyTuple>() {
+                true => found.try_iter()?.collect(),
+                false => Ok(vec![found]),
+            }
+        };
+        called().map(|found| (found, who())).map_err(|e| self.raised.keep(py, "CallbackError", e, &who()))
+    }
+}
+
+impl CustomOp for Own {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn infer(&self, inputs: &[&Type]) -> Result<Vec<Type>> {
+        Python::attach(|py| {
+            let keep = |e: PyErr| self.raised.keep(py, "CallbackError", e, &format!("the operator '{}'", self.name));
+            let types = inputs.iter().map(|ty| Ok(Bound::new(py, ValueType::of(ty))?.into_any()));
+            let types = types.collect::<PyResult<Vec<_>>>().map_err(keep)?;
+            let (found, who) = self.call(py, "infer", &types)?;
+            let ty = |given: &Bound<'_, PyAny>| match given.cast::<ValueType>() {
+                Ok(ty) => ty.get().ty(),
+                Err(_) => {
+                    let e = Error::new(format!("expected a lowbit.ValueType for every output, found {given}"));
+                    Err(self.raised.wrong("CallbackError", e, &who))
+                }
+            };
+            found.iter().map(ty).collect()
+        })
+    }
+
+    fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        Python::attach(|py| {
+            let keep = |e: PyErr| self.raised.keep(py, "CallbackError", e, &format!("the operator '{}'", self.name));
+            let arrays = inputs.iter().map(|t| array::array(py, t)).collect::<PyResult<Vec<_>>>().map_err(keep)?;
+            let (found, _) = self.call(py, "run", &arrays)?;
+            found.iter().map(array::tensor).collect::<PyResult<Vec<_>>>().map_err(keep)
+        })
+    }
+}

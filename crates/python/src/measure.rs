@@ -1,0 +1,131 @@
+//! Accuracy, comparison, verification and time: what `--json` of the command line says, as reports.
+
+use crate::data::resolve;
+use crate::error::During;
+use crate::job;
+use crate::model::{Model, report, target};
+use crate::quantize::spread;
+use lowbit::bench::{Effort, noise, time};
+use lowbit::compare::{Sort, compare_graphs, is_swapped};
+use lowbit::verify::verify_within;
+use lowbit::{Compiled, Result, evaluate as measure};
+use pyo3::prelude::*;
+use std::time::Duration;
+
+fn engine(model: &Model, threads: Option<usize>, isa: Option<&str>) -> Result<Compiled> {
+    let threads = threads.unwrap_or_else(lowbit::cores).max(1);
+    Compiled::new(target(isa, Some(threads), &model.customs, model.max_memory)?, threads)
+}
+
+/// Accuracy on labelled data, and agreement with a reference.
+#[pyfunction]
+#[pyo3(signature = (model, data, *, reference = None, labels = None, preprocess = None, samples = 0, output = None,
+                    threads = None, isa = None, progress = None))]
+#[expect(clippy::too_many_arguments, reason = "they are keywords")]
+pub fn evaluate(
+    py: Python<'_>,
+    model: &Model,
+    data: &Bound<'_, PyAny>,
+    reference: Option<&Model>,
+    labels: Option<&Bound<'_, PyAny>>,
+    preprocess: Option<&Bound<'_, PyAny>>,
+    samples: usize,
+    output: Option<String>,
+    threads: Option<usize>,
+    isa: Option<&str>,
+    progress: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Py<PyAny>> {
+    let data = resolve(data, model, labels, preprocess, model.max_memory)?;
+    let engine = engine(model, threads, isa).map_err(|e| During::Run.raise(&e))?;
+    let (ours, theirs) = (model.model.clone(), reference.map(|r| r.model.clone()));
+    let found = job::run(py, During::Run, progress, &model.raised, move |job| {
+        let graph = ours.lowered()?.0;
+        let reference = theirs.map(|r| r.lowered()).transpose()?.map(|(graph, _)| graph);
+        let samples = spread(&data, samples, job);
+        job.stage("evaluate", Some(samples.count()));
+        measure::evaluate(&graph, reference.as_ref(), &engine, &samples, output.as_deref())
+    })?;
+    report(py, "Evaluation", &found)
+}
+
+/// Compares a model with a reference, layer by layer.
+#[pyfunction]
+#[pyo3(signature = (reference, model, data, *, preprocess = None, samples = 32, sort = "sqnr", threads = None, isa = None,
+                    progress = None))]
+#[expect(clippy::too_many_arguments, reason = "they are keywords")]
+pub fn compare(
+    py: Python<'_>,
+    reference: &Model,
+    model: &Model,
+    data: &Bound<'_, PyAny>,
+    preprocess: Option<&Bound<'_, PyAny>>,
+    samples: usize,
+    sort: &str,
+    threads: Option<usize>,
+    isa: Option<&str>,
+    progress: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Py<PyAny>> {
+    let (reference, model) = match is_swapped(&reference.model, &model.model) {
+        true => (model, reference),
+        false => (reference, model),
+    };
+    let sort: Sort = sort.parse().map_err(|e| During::Run.raise(&e))?;
+    let data = resolve(data, reference, None, preprocess, model.max_memory)?;
+    let engine = engine(model, threads, isa).map_err(|e| During::Run.raise(&e))?;
+    let (float, other) = (reference.model.clone(), model.model.clone());
+    let found = job::run(py, During::Run, progress, &model.raised, move |job| {
+        let samples = spread(&data, samples, job);
+        job.stage("compare", Some(samples.count()));
+        let mut found = compare_graphs(&float.lowered()?.0, &other.lowered()?.0, &engine, &samples, 0)?;
+        found.sort(sort);
+        Ok(found)
+    })?;
+    report(py, "Comparison", &found)
+}
+
+/// Whether the interpreter, every instruction set of this machine and every number of threads give the same bits.
+#[pyfunction]
+#[pyo3(signature = (model, data, *, preprocess = None, samples = 8, progress = None))]
+pub fn verify(
+    py: Python<'_>,
+    model: &Model,
+    data: &Bound<'_, PyAny>,
+    preprocess: Option<&Bound<'_, PyAny>>,
+    samples: usize,
+    progress: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Py<PyAny>> {
+    let data = resolve(data, model, None, preprocess, model.max_memory)?;
+    let (ours, customs, max_memory) = (model.model.clone(), model.customs.clone(), model.max_memory);
+    let found = job::run(py, During::Run, progress, &model.raised, move |job| {
+        let samples = spread(&data, samples, job);
+        job.stage("verify", Some(samples.count()));
+        verify_within(&ours.lowered()?.0, &customs, max_memory, &samples)
+    })?;
+    report(py, "Verification", &found)
+}
+
+/// Times a program on noise: medians, not records.
+#[pyfunction]
+#[pyo3(signature = (model, *, threads = 1, seconds = 1.0, isa = None, batch = None, progress = None))]
+pub fn bench(
+    py: Python<'_>,
+    model: &Model,
+    threads: usize,
+    seconds: f64,
+    isa: Option<&str>,
+    batch: Option<usize>,
+    progress: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Py<PyAny>> {
+    let program: Option<_> = model.compile(py, batch, isa, Some(threads), None)?.known();
+    let program = program.ok_or_else(|| During::Run.raise(&lowbit::Error::new("expected a program, found none")))?;
+    let duration = Duration::try_from_secs_f64(seconds)
+        .map_err(|e| During::Run.raise(&lowbit::Error::new(format!("expected seconds, found {seconds}: {e}"))))?;
+    let graph = model.model.lowered().and_then(|(g, _)| lowbit::model::with_batch(&g, batch));
+    let graph = graph.map_err(|e| During::Run.raise(&e))?;
+    let found = job::run(py, During::Run, progress, &model.raised, move |job| {
+        job.stage("time", None);
+        let inputs = noise(&graph)?;
+        time(&program, &inputs, threads.max(1), Effort { warm_up: duration / 5, duration })
+    })?;
+    report(py, "Timing", &found)
+}

@@ -1,0 +1,327 @@
+//! Models: load, look at, save, compile.
+
+use crate::array;
+use crate::config::Config;
+use crate::custom::{ValueType, customs};
+use crate::error::{During, Raised};
+use crate::graph::Graph;
+use crate::program::Program;
+use lowbit::frontend::ImportOptions;
+use lowbit::ir::suggest::did_you_mean;
+use lowbit::ir::{Customs, Def, memory, text};
+use lowbit::{Error, Isa, Result, Target, inspect, listing as lists};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use std::path::PathBuf;
+
+/// A model: float, or quantized in the form that files have.
+#[pyclass(frozen, module = "lowbit", from_py_object)]
+#[derive(Debug, Clone)]
+pub struct Model {
+    pub model: lowbit::Model,
+    pub customs: Customs,
+    pub raised: Raised,
+    pub max_memory: usize,
+}
+
+/// A limit to memory: bytes, or text such as "2G".
+pub fn memory_of(given: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
+    match given {
+        None => Ok(memory::MAX_MEMORY),
+        Some(text) if text.is_instance_of::<PyString>() => {
+            memory::parse(&text.extract::<String>()?).map_err(|e| PyValueError::new_err(e.to_string()))
+        }
+        Some(bytes) => bytes.extract(),
+    }
+}
+
+/// What a program is compiled for.
+pub fn target(isa: Option<&str>, threads: Option<usize>, customs: &Customs, max_memory: usize) -> Result<Target> {
+    let target = isa.map_or_else(|| Ok(Target::host()), Target::isa)?.customs(customs.clone()).max_memory(max_memory);
+    Ok(target.threads(threads.unwrap_or_else(lowbit::cores).max(1)))
+}
+
+#[pymethods]
+impl Model {
+    /// Loads a model: an ONNX file, or the -symbol.json file of an MXNet model, whose parameters `params` names if they are
+    /// not beside it.
+    #[staticmethod]
+    #[pyo3(signature = (path, *, shapes = None, params = None, customs = Vec::new(), max_memory = None))]
+    fn load(
+        py: Python<'_>,
+        path: PathBuf,
+        shapes: Option<&Bound<'_, PyDict>>,
+        params: Option<PathBuf>,
+        customs: Vec<Bound<'_, PyAny>>,
+        max_memory: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Model> {
+        let raised = Raised::default();
+        let customs = self::customs(&customs, &raised)?;
+        let max_memory = memory_of(max_memory)?;
+        let shapes = match shapes {
+            Some(shapes) => shapes.iter().map(|(k, v)| Ok((k.extract()?, v.extract()?))).collect::<PyResult<_>>()?,
+            None => Vec::new(),
+        };
+        let options = ImportOptions { shapes, max_memory, params, customs: customs.clone() };
+        let model = py.detach(|| lowbit::Model::read(&path, &options));
+        let model = model.map_err(|e| raised.told(py, During::Model, &e))?;
+        Ok(Model { model, customs, raised, max_memory })
+    }
+
+    /// A model from the text form of a graph, perhaps with operators written in Python.
+    #[staticmethod]
+    #[pyo3(signature = (text, *, customs = Vec::new(), max_memory = None))]
+    fn from_text(text: &str, customs: Vec<Bound<'_, PyAny>>, max_memory: Option<&Bound<'_, PyAny>>) -> PyResult<Model> {
+        let raised = Raised::default();
+        let customs = self::customs(&customs, &raised)?;
+        let parsed = text::parse(text).and_then(|g| lowbit::ir::verify::verify_with(&g, &customs).map(|()| g));
+        let graph = parsed.map_err(|e| raised.told_now(During::Model, &e))?;
+        let model = lowbit::Model::from(graph).customs(customs.clone());
+        Ok(Model { model, customs, raised, max_memory: memory_of(max_memory)? })
+    }
+
+    /// The graph as loaded: a copy, which shares its constants.
+    #[getter]
+    fn graph(&self) -> Graph {
+        Graph::new(self.model.graph().clone(), self.customs.clone())
+    }
+
+    /// What was read differently than the file says it.
+    #[getter]
+    fn remarks(&self) -> Vec<String> {
+        self.model.remarks().to_vec()
+    }
+
+    /// Whether it has quantized values.
+    #[getter]
+    fn is_quantized(&self) -> bool {
+        self.model.is_quantized()
+    }
+
+    /// What it takes: types by name.
+    #[getter]
+    fn inputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let g = self.model.graph();
+        types(py, g, &g.inputs)
+    }
+
+    /// What it gives: types by name.
+    #[getter]
+    fn outputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let g = self.model.graph();
+        types(py, g, &g.outputs)
+    }
+
+    /// The image preprocessing that it stores, as JSON.
+    #[getter]
+    fn preprocess(&self) -> Option<&str> {
+        self.model.preprocess()
+    }
+
+    /// The configuration that it was quantized with.
+    #[getter]
+    fn config(&self) -> PyResult<Config> {
+        self.model.config().map(Config).map_err(|e| During::Config.raise(&e))
+    }
+
+    /// Its constants by name: a copy of their elements.
+    pub fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        for (_, value) in self.model.graph().values() {
+            if let Def::Const(tensor) = &value.def {
+                dict.set_item(&value.name, array::array(py, tensor)?)?;
+            }
+        }
+        Ok(dict)
+    }
+
+    /// This model with constants from a dictionary, which names all of them and no others.
+    fn with_params(&self, params: &Bound<'_, PyDict>) -> PyResult<Model> {
+        let wrong = |e: Error| During::Model.raise(&e);
+        let mut graph = self.model.graph().clone();
+        let constants: Vec<_> = graph
+            .values()
+            .filter_map(|(id, v)| match &v.def {
+                Def::Const(tensor) => Some((id, v.name.clone(), tensor.clone())),
+                Def::Input | Def::Node(..) => None,
+            })
+            .collect();
+        for key in params.keys() {
+            let key: String = key.extract()?;
+            let known = || constants.iter().map(|(_, name, _)| name.as_str());
+            if !known().any(|name| name == key) {
+                let near = did_you_mean(&key, known());
+                return Err(wrong(Error::new(format!("the model has no parameter '{key}'{near}"))));
+            }
+        }
+        for (id, name, tensor) in constants {
+            let Some(given) = params.get_item(&name)? else {
+                let e = Error::new(format!("expected a parameter '{name}', found none"));
+                return Err(wrong(e.hint("all of the model's, as they came with it")));
+            };
+            let given = array::tensor_like(&given, &tensor)?.map_err(|e| wrong(e.at_value(&name)))?;
+            if given.bytes() != tensor.bytes() {
+                graph.set_const(id, given);
+            }
+        }
+        let model = self.model.with_graph(graph);
+        Ok(Model { model, ..self.clone() })
+    }
+
+    /// Writes it as ONNX, whole or not at all.
+    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        py.detach(|| self.model.save(path)).map_err(|e| During::Model.raise(&e))
+    }
+
+    /// A quantized model as its simulation: floats between its Quantize and Dequantize.
+    fn simulated(&self) -> PyResult<Model> {
+        let model = self.model.simulated().map_err(|e| During::Model.raise(&e))?;
+        Ok(Model { model, ..self.clone() })
+    }
+
+    /// Compiles it for this machine, and for a batch of 1 where the model leaves the batch open.
+    #[pyo3(signature = (*, batch = None, isa = None, threads = None, max_memory = None))]
+    pub fn compile(
+        &self,
+        py: Python<'_>,
+        batch: Option<usize>,
+        isa: Option<&str>,
+        threads: Option<usize>,
+        max_memory: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Program> {
+        let max_memory = if max_memory.is_some() { memory_of(max_memory)? } else { self.max_memory };
+        self.raised.clear();
+        let compiled = py.detach(|| {
+            let target = target(isa, threads, &self.customs, max_memory)?;
+            self.model.compile_batch(batch, &target)
+        });
+        let program = compiled.map_err(|e| self.raised.told(py, During::Compile, &e))?;
+        Ok(Program::new(program, self.raised.clone()))
+    }
+
+    /// Compiles it for this machine, for any sizes that it leaves open: these are compiled for when arrays first have them.
+    #[pyo3(signature = (*, isa = None, threads = None, max_memory = None))]
+    fn build(
+        &self,
+        py: Python<'_>,
+        isa: Option<&str>,
+        threads: Option<usize>,
+        max_memory: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Program> {
+        let max_memory = if max_memory.is_some() { memory_of(max_memory)? } else { self.max_memory };
+        self.raised.clear();
+        let built = py.detach(|| {
+            let target = target(isa, threads, &self.customs, max_memory)?;
+            Program::open(self.model.lowered()?.0, target, self.raised.clone())
+        });
+        built.map_err(|e| self.raised.told(py, During::Compile, &e))
+    }
+
+    /// What it is: operators, parameters, work.
+    fn inspect(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let summary = inspect::inspect(self.model.graph()).map_err(|e| During::Model.raise(&e))?;
+        report(py, "Summary", &summary)
+    }
+
+    /// As the function `lowbit.quantize`, of this model.
+    #[pyo3(signature = (data = None, **choices))]
+    fn quantize<'py>(
+        slf: &Bound<'py, Self>,
+        data: Option<Bound<'py, PyAny>>,
+        choices: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        of_package(py, "quantize", (slf, py.None(), data), choices)
+    }
+
+    /// As the function `lowbit.calibrate`, of this model.
+    #[pyo3(signature = (data, **choices))]
+    fn calibrate<'py>(
+        slf: &Bound<'py, Self>,
+        data: Bound<'py, PyAny>,
+        choices: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        of_package(slf.py(), "calibrate", (slf, data), choices)
+    }
+
+    /// As the function `lowbit.evaluate`, of this model.
+    #[pyo3(signature = (data, **choices))]
+    fn evaluate<'py>(
+        slf: &Bound<'py, Self>,
+        data: Bound<'py, PyAny>,
+        choices: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        of_package(slf.py(), "evaluate", (slf, data), choices)
+    }
+
+    /// As the function `lowbit.verify`, of this model.
+    #[pyo3(signature = (**choices))]
+    fn verify<'py>(slf: &Bound<'py, Self>, choices: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
+        of_package(slf.py(), "verify", (slf,), choices)
+    }
+
+    fn __repr__(&self) -> String {
+        let g = self.model.graph();
+        let typed = |v: &lowbit::ir::ValueId| format!("{}: {}", g.value(*v).name, ValueType::of(g.ty(*v)).text());
+        let list = |all: &[lowbit::ir::ValueId]| all.iter().map(typed).collect::<Vec<_>>().join(", ");
+        let form = if self.model.is_quantized() { "quantized" } else { "float" };
+        format!(
+            "<lowbit.Model '{}', {form}: {} -> {}, {} nodes>",
+            g.name,
+            list(&g.inputs),
+            list(&g.outputs),
+            g.order().len()
+        )
+    }
+
+    fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
+        slf.py().import("lowbit._html")?.call_method1("model", (slf,))?.extract()
+    }
+}
+
+/// Calls a function of the package, which knows the scopes that Python's half keeps.
+fn of_package<'py>(
+    py: Python<'py>,
+    name: &str,
+    arguments: impl pyo3::call::PyCallArgs<'py>,
+    choices: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    py.import("lowbit")?.getattr(name)?.call(arguments, choices)
+}
+
+fn types<'py>(py: Python<'py>, g: &lowbit::Graph, values: &[lowbit::ir::ValueId]) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for v in values {
+        dict.set_item(&g.value(*v).name, Bound::new(py, ValueType::of(g.ty(*v)))?)?;
+    }
+    Ok(dict)
+}
+
+/// A result as a report of the package: what `--json` gives, in Python's words.
+pub fn report(py: Python<'_>, class: &str, of: &impl serde::Serialize) -> PyResult<Py<PyAny>> {
+    let json = serde_json::to_string(of).map_err(|e| PyTypeError::new_err(e.to_string()))?;
+    Ok(py.import("lowbit.reports")?.getattr(class)?.call_method1("_of", (json,))?.unbind())
+}
+
+/// The instruction sets of this machine, best last, and the version.
+#[pyfunction]
+pub fn version() -> (&'static str, Vec<&'static str>) {
+    (env!("CARGO_PKG_VERSION"), Isa::available().iter().map(|isa| isa.name).collect())
+}
+
+/// A registry as `lowbit list` prints it: column titles and rows.
+#[pyfunction]
+pub fn listing(name: &str) -> PyResult<(Vec<&'static str>, Vec<Vec<String>>)> {
+    let found = lists::find(name).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    Ok((found.columns, found.rows))
+}
+
+/// The operator that a name means, in either spelling; an error names the nearest.
+#[pyfunction]
+pub fn operator(name: &str) -> PyResult<&'static str> {
+    text::canonical(name).ok_or_else(|| {
+        let e = Error::new(format!("there is no operator '{name}'{}", text::operator_meant(name)));
+        During::Config.raise(&e.hint("the names that lowbit list ops gives"))
+    })
+}

@@ -1,0 +1,165 @@
+//! Observers written in Python: from what was seen of a value to the range that its integers cover.
+
+use crate::error::{Raised, described};
+use lowbit::ir::Request as Asked;
+use lowbit::quantization::observe::{Range, Seen as Shown};
+use lowbit::{Error, Observer, Result};
+use numpy::{PyArray1, PyArrayMethods};
+use pyo3::prelude::*;
+
+/// What was seen of a value: a histogram, which merges with those of other data.
+#[pyclass(frozen, module = "lowbit")]
+#[derive(Debug)]
+pub struct Seen(Shown);
+
+#[pymethods]
+impl Seen {
+    /// The least value.
+    #[getter]
+    fn low(&self) -> f32 {
+        self.0.histogram.range().0
+    }
+
+    /// The greatest value.
+    #[getter]
+    fn high(&self) -> f32 {
+        self.0.histogram.range().1
+    }
+
+    /// How many values.
+    #[getter]
+    fn count(&self) -> u64 {
+        self.0.histogram.count()
+    }
+
+    /// How many of them were zero.
+    #[getter]
+    fn zeros(&self) -> u64 {
+        self.0.histogram.zeros()
+    }
+
+    /// The middles of the bins that are not empty, in ascending order, and how many values each has.
+    #[expect(clippy::type_complexity, reason = "two arrays")]
+    fn histogram<'py>(&self, py: Python<'py>) -> (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<u64>>) {
+        let (middles, counts): (Vec<f64>, Vec<u64>) = self.0.histogram.bins().unzip();
+        (PyArray1::from_vec(py, middles), PyArray1::from_vec(py, counts))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<lowbit.Seen: {} values in {}..{}>", self.count(), self.low(), self.high())
+    }
+}
+
+/// What is asked of a value: the integers that a range is found for.
+#[pyclass(frozen, module = "lowbit")]
+#[derive(Debug)]
+pub struct Request(Asked);
+
+#[pymethods]
+impl Request {
+    /// "input", "weight" or "activation".
+    #[getter]
+    fn kind(&self) -> &'static str {
+        crate::call::kind_name(self.0.kind)
+    }
+
+    /// Width in bits.
+    #[getter]
+    fn bits(&self) -> u8 {
+        self.0.bits
+    }
+
+    /// Whether negative integers are used.
+    #[getter]
+    fn signed(&self) -> bool {
+        self.0.signed
+    }
+
+    /// Whether the zero point is in the middle.
+    #[getter]
+    fn symmetric(&self) -> bool {
+        self.0.symmetric
+    }
+
+    /// The least and the greatest integer.
+    #[getter]
+    fn integers(&self) -> (i64, i64) {
+        self.0.range()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<lowbit.Request: {}>", self.0)
+    }
+}
+
+/// An object with a name and `range(seen, request)`.
+pub struct Own {
+    name: String,
+    known: bool,
+    for_weights: bool,
+    object: Py<PyAny>,
+    raised: Raised,
+}
+
+/// The observer that an object is.
+pub fn observer(object: &Bound<'_, PyAny>, raised: &Raised) -> PyResult<Own> {
+    object.getattr("range")?;
+    let known = object.getattr("known").ok().map_or(Ok(true), |known| known.extract())?;
+    Ok(Own {
+        name: object.getattr("name")?.extract()?,
+        known,
+        for_weights: object.hasattr("range_of_weights")?,
+        object: object.clone().unbind(),
+        raised: raised.clone(),
+    })
+}
+
+impl Own {
+    fn call(
+        &self,
+        method: &str,
+        shown: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>,
+        asked: &Asked,
+    ) -> Result<Range> {
+        Python::attach(|py| {
+            let function = self.object.bind(py).getattr(method);
+            let who = function.as_ref().map_or_else(|_| self.name.clone(), |f| described("the observer", f));
+            let called = || function?.call1((shown(py)?, Request(asked.clone())));
+            let found = called().map_err(|e| self.raised.keep(py, "CallbackError", e, &who))?;
+            let (low, high): (f32, f32) = found.extract().map_err(|_| {
+                let e = Error::new(format!("expected a pair of numbers, the lower end first, found {found}"));
+                self.raised.wrong("CallbackError", e, &who)
+            })?;
+            Ok(Range { low, high })
+        })
+    }
+}
+
+impl Observer for Own {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn range(&self, seen: &Shown, request: &Asked) -> Result<Range> {
+        let shown = |py: Python<'_>| Ok(Bound::new(py, Seen(seen.clone()))?.into_any().unbind());
+        self.call("range", shown, request)
+    }
+
+    fn known(&self) -> bool {
+        self.known
+    }
+
+    fn range_of_weights(&self, weights: &[f32], request: &Asked) -> Result<Range> {
+        match self.for_weights {
+            true => {
+                let shown = |py: Python<'_>| Ok(PyArray1::from_slice(py, weights).to_dyn().clone().into_any().unbind());
+                self.call("range_of_weights", shown, request)
+            }
+            false => {
+                let mut seen = Shown::new();
+                seen.add(weights)?;
+                self.range(&seen, request)
+            }
+        }
+    }
+}

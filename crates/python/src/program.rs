@@ -1,0 +1,385 @@
+//! Programs and sessions: what runs.
+//!
+//! A run copies arrays into the session's memory and results out of it, once each, and lets the interpreter go in between.
+
+use crate::array::{self, Elements, Filled};
+use crate::custom::ValueType;
+use crate::error::{During, Raised};
+use lowbit::bench::reference_steps;
+use lowbit::compiler::compile;
+use lowbit::ir::suggest::did_you_mean;
+use lowbit::ir::{Type, ValueId, infer};
+use lowbit::model::entering_as;
+use lowbit::runtime::Port;
+use lowbit::{Error, Graph, Result, Target};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::Duration;
+
+/// Who finds a session at work asks again after this.
+const WAIT: Duration = Duration::from_micros(50);
+
+/// Programs and sessions that are kept for different sizes: who goes on with others compiles again.
+const KEPT: usize = 4;
+
+/// A compiled model. Threads may share it. Where the model leaves sizes open, it is compiled when arrays first have them.
+#[pyclass(frozen, module = "lowbit", from_py_object)]
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub source: Arc<Source>,
+    pub raised: Raised,
+    /// For [`Program::run`].
+    session: Arc<Mutex<Option<Py<Session>>>>,
+}
+
+/// What there is to run.
+#[derive(Debug)]
+pub enum Source {
+    /// A program.
+    Known(Arc<lowbit::Program>),
+    /// A graph for any sizes, and what was compiled last of it.
+    Open { graph: Graph, target: Target, latest: Mutex<Vec<Arc<lowbit::Program>>> },
+}
+
+/// Runs a program: it owns the memory of its activations, so that its runs take turns.
+#[pyclass(frozen, module = "lowbit")]
+#[derive(Debug)]
+pub struct Session {
+    source: Arc<Source>,
+    raised: Raised,
+    /// How many threads take part, the calling one among them.
+    #[pyo3(get)]
+    threads: usize,
+    /// One for all sizes of late, the latest last.
+    sessions: Mutex<Vec<lowbit::Session>>,
+}
+
+impl Source {
+    /// What a graph takes: of open sizes the names.
+    fn inputs(&self) -> Vec<(&str, &Type)> {
+        match self {
+            Source::Known(program) => program.inputs().iter().map(|p| (p.name.as_str(), &p.ty)).collect(),
+            Source::Open { graph, .. } => typed(graph, &graph.inputs),
+        }
+    }
+
+    fn outputs(&self) -> Vec<(&str, &Type)> {
+        match self {
+            Source::Known(program) => program.outputs().iter().map(|p| (p.name.as_str(), &p.ty)).collect(),
+            Source::Open { graph, .. } => typed(graph, &graph.outputs),
+        }
+    }
+
+    /// The program for inputs of these sizes.
+    fn program(&self, sizes: &[Vec<usize>]) -> Result<Arc<lowbit::Program>> {
+        match self {
+            Source::Known(program) => Ok(program.clone()),
+            Source::Open { graph, target, latest } => {
+                let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(program) = latest.iter().find(|p| is_for(p, sizes)) {
+                    return Ok(program.clone());
+                }
+                let names = graph.inputs.iter().map(|v| graph.value(*v).name.as_str());
+                let shapes: Vec<(&str, Vec<usize>)> = names.zip(sizes.iter().cloned()).collect();
+                let program = compile(&infer::bind_with(graph, &shapes, &target.customs)?, target)?;
+                latest.truncate(KEPT - 1);
+                latest.insert(0, program.clone());
+                Ok(program)
+            }
+        }
+    }
+
+    /// The program that was made last, if any was.
+    fn latest(&self) -> Option<Arc<lowbit::Program>> {
+        match self {
+            Source::Known(program) => Some(program.clone()),
+            Source::Open { latest, .. } => latest.lock().unwrap_or_else(PoisonError::into_inner).first().cloned(),
+        }
+    }
+}
+
+fn typed<'a>(graph: &'a Graph, values: &[ValueId]) -> Vec<(&'a str, &'a Type)> {
+    values.iter().map(|v| (graph.value(*v).name.as_str(), graph.ty(*v))).collect()
+}
+
+/// Whether a program is for inputs of these sizes.
+fn is_for(program: &lowbit::Program, sizes: &[Vec<usize>]) -> bool {
+    let ports = program.inputs();
+    let same = |(p, sizes): (&Port, &Vec<usize>)| p.ty.shape.dims().as_ref() == Some(sizes);
+    ports.len() == sizes.len() && ports.iter().zip(sizes).all(same)
+}
+
+impl Program {
+    pub fn new(program: Arc<lowbit::Program>, raised: Raised) -> Program {
+        Program { source: Arc::new(Source::Known(program)), raised, session: Arc::default() }
+    }
+
+    /// Of a graph whose sizes may be open; it is compiled now if none is.
+    pub fn open(graph: Graph, target: Target, raised: Raised) -> Result<Program> {
+        let known = graph.inputs.iter().all(|v| graph.ty(*v).shape.dims().is_some());
+        let source = match known {
+            true => Source::Known(compile(&graph, &target)?),
+            false => Source::Open { graph, target, latest: Mutex::default() },
+        };
+        Ok(Program { source: Arc::new(source), raised, session: Arc::default() })
+    }
+
+    /// The program, where sizes are known.
+    pub fn known(&self) -> Option<Arc<lowbit::Program>> {
+        self.source.latest()
+    }
+}
+
+#[pymethods]
+impl Program {
+    /// A session on this many threads, the calling one among them.
+    #[pyo3(signature = (threads = 1))]
+    fn session(&self, py: Python<'_>, threads: usize) -> PyResult<Session> {
+        let threads = threads.max(1);
+        let sessions = match &*self.source {
+            Source::Known(program) => {
+                let program = program.clone();
+                let session = py.detach(|| lowbit::Session::with_threads(program, threads));
+                vec![session.map_err(|e| During::Run.raise(&e))?]
+            }
+            Source::Open { .. } => Vec::new(),
+        };
+        let (source, raised) = (self.source.clone(), self.raised.clone());
+        Ok(Session { source, raised, threads, sessions: Mutex::new(sessions) })
+    }
+
+    /// As `Session.run`, of a session that the program keeps for this.
+    #[pyo3(signature = (*args, **kwargs))]
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let kept = self.session.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|s| s.clone_ref(py));
+        let session = match kept {
+            Some(session) => session,
+            None => {
+                let session = Py::new(py, self.session(py, 1)?)?;
+                let kept = session.clone_ref(py);
+                *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+                session
+            }
+        };
+        session.get().run(py, args, kwargs)
+    }
+
+    /// What it takes, by name: element type and sizes.
+    #[getter]
+    fn inputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        types(py, self.source.inputs())
+    }
+
+    /// What it gives, by name and in order.
+    #[getter]
+    fn outputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        types(py, self.source.outputs())
+    }
+
+    /// The instruction set that it is compiled for.
+    #[getter]
+    fn isa(&self) -> &'static str {
+        match &*self.source {
+            Source::Known(program) => program.isa().name,
+            Source::Open { target, .. } => target.isa.name,
+        }
+    }
+
+    /// Nodes that the interpreter runs, for want of a kernel: name, operator and reason. Where sizes are open, those of the
+    /// sizes that were run last.
+    #[getter]
+    fn reference_steps(&self) -> Vec<(String, &'static str, String)> {
+        let steps = self.source.latest().map(|program| reference_steps(&program)).unwrap_or_default();
+        steps.into_iter().map(|s| (s.node, s.op, s.reason)).collect()
+    }
+
+    fn __repr__(&self) -> String {
+        let list = |all: Vec<(&str, &Type)>| {
+            all.into_iter().map(|(name, ty)| format!("{name}: {ty}")).collect::<Vec<_>>().join(", ")
+        };
+        let steps = match &*self.source {
+            Source::Known(program) => format!("{} steps", program.steps().len()),
+            Source::Open { .. } => "compiled for sizes as they come".into(),
+        };
+        let (inputs, outputs) = (list(self.source.inputs()), list(self.source.outputs()));
+        format!("<lowbit.Program for {}: {inputs} -> {outputs}, {steps}>", self.isa())
+    }
+}
+
+fn types<'py>(py: Python<'py>, all: Vec<(&str, &Type)>) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (name, ty) in all {
+        dict.set_item(name, Bound::new(py, ValueType::of(ty))?)?;
+    }
+    Ok(dict)
+}
+
+#[pymethods]
+impl Session {
+    /// Runs on an array for every input: by name as keywords or in a dictionary, or in order. Gives a list of arrays in the
+    /// order of the program's outputs.
+    #[pyo3(signature = (*args, **kwargs))]
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let mut arrays: Vec<Option<Bound<'py, PyAny>>> = vec![None; self.source.inputs().len()];
+        self.take(args, kwargs, &mut arrays)?;
+        let arrays: Vec<Bound<'py, PyAny>> = arrays.into_iter().flatten().collect();
+        // Another thread may be in a run, which may need the interpreter to end.
+        let mut sessions = loop {
+            match self.sessions.try_lock() {
+                Ok(sessions) => break sessions,
+                Err(TryLockError::Poisoned(e)) => break e.into_inner(),
+                Err(TryLockError::WouldBlock) => py.detach(|| std::thread::sleep(WAIT)),
+            }
+        };
+        let arrays = self.prepare(py, &mut sessions, arrays)?;
+        let Some(session) = sessions.last_mut() else {
+            return Err(During::Run.raise(&Error::new("expected a session, found none")));
+        };
+        let program = session.program().clone();
+        for (i, (array, port)) in arrays.iter().zip(program.inputs()).enumerate() {
+            let place = session.input_mut(i).map_err(|e| During::Run.raise(&e))?;
+            if whole(&port.ty) && matches!(array::fill(array, &port.ty, place), Filled::Yes) {
+                continue;
+            }
+            let tensor = array::tensor(array)?;
+            let entered = enter(tensor, &port.ty).map_err(|e| During::Run.raise(&e.at_value(&port.name)))?;
+            place.copy_from_slice(entered.bytes());
+        }
+        drop(arrays);
+        let ran = |session: &mut lowbit::Session| -> Result<Vec<Elements>> {
+            session.execute()?;
+            let ports = program.outputs().iter().enumerate();
+            ports.map(|(i, port)| array::elements(&port.ty, session.output(i)?)).collect()
+        };
+        let found = py.detach(|| ran(session)).map_err(|e| self.raised.told(py, During::Run, &e))?;
+        let results = PyList::empty(py);
+        for (elements, port) in found.into_iter().zip(program.outputs()) {
+            let dims = port.ty.shape.require().map_err(|e| During::Run.raise(&e))?;
+            results.append(elements.array(py, &dims)?)?;
+        }
+        Ok(results)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<lowbit.Session on {} threads>", self.threads)
+    }
+}
+
+impl Session {
+    /// Makes the last of the sessions one for arrays of these sizes, where sizes are open.
+    fn prepare<'py>(
+        &self,
+        py: Python<'py>,
+        sessions: &mut Vec<lowbit::Session>,
+        arrays: Vec<Bound<'py, PyAny>>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        if matches!(&*self.source, Source::Known(_)) {
+            return Ok(arrays);
+        }
+        let numpy = py.import("numpy")?;
+        let arrays = arrays.into_iter().map(|a| numpy.call_method1("asarray", (a,))).collect::<PyResult<Vec<_>>>()?;
+        let sizes = arrays.iter().map(|a| a.getattr("shape")?.extract()).collect::<PyResult<Vec<Vec<usize>>>>()?;
+        match sessions.iter().position(|s| is_for(s.program(), &sizes)) {
+            Some(at) => {
+                let session = sessions.remove(at);
+                sessions.push(session);
+            }
+            None => {
+                let made = py.detach(|| lowbit::Session::with_threads(self.source.program(&sizes)?, self.threads));
+                let made = made.map_err(|e| self.raised.told(py, During::Compile, &e))?;
+                if sessions.len() >= KEPT {
+                    sessions.remove(0);
+                }
+                sessions.push(made);
+            }
+        }
+        Ok(arrays)
+    }
+
+    /// Sorts what is given to the inputs that it is for.
+    fn take<'py>(
+        &self,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+        arrays: &mut [Option<Bound<'py, PyAny>>],
+    ) -> PyResult<()> {
+        let ports = self.source.inputs();
+        let wrong = |e: Error| Err(During::Run.raise(&e));
+        let listed = |e: Error| {
+            let all: Vec<String> = ports.iter().map(|(name, ty)| format!("'{name}' {ty}")).collect();
+            wrong(e.hint(format!("the inputs are {}", all.join(", "))))
+        };
+        let mut put = |name: &Bound<'py, PyAny>, array: Bound<'py, PyAny>| -> PyResult<()> {
+            let name: Cow<'_, str> = name.extract()?;
+            let names = || ports.iter().map(|(name, _)| *name);
+            let Some(slot) = names().position(|n| *n == *name).and_then(|i| arrays.get_mut(i)) else {
+                return listed(Error::new(format!("no input is named '{name}'{}", did_you_mean(&name, names()))));
+            };
+            match slot.replace(array) {
+                None => Ok(()),
+                Some(_) => listed(Error::new(format!("input '{name}' is given twice"))),
+            }
+        };
+        let named = match args.len() {
+            1 => args.get_item(0)?.cast_into::<PyDict>().ok(),
+            _ => None,
+        };
+        for dict in named.iter().chain(kwargs) {
+            dict.iter().try_for_each(|(name, array)| put(&name, array))?;
+        }
+        if named.is_none() && !args.is_empty() {
+            if kwargs.is_some_and(|k| !k.is_empty()) || args.len() != ports.len() {
+                let given = args.len() + kwargs.map_or(0, |k| k.len());
+                return listed(Error::new(format!(
+                    "expected {} arrays in order, or by name, found {given}",
+                    ports.len()
+                )));
+            }
+            arrays.iter_mut().zip(args.iter()).for_each(|(slot, array)| *slot = Some(array));
+        }
+        match ports.iter().zip(&*arrays).find(|(_, a)| a.is_none()) {
+            None => Ok(()),
+            Some(((name, _), _)) => {
+                listed(Error::new(format!("expected an array for every input, found none for '{name}'")))
+            }
+        }
+    }
+}
+
+/// Whether the type's storage holds nothing but integers of its range, so that none need be looked for.
+fn whole(ty: &Type) -> bool {
+    ty.quant.as_ref().is_none_or(|q| ty.dtype.range().is_some_and(|(low, high)| q.qmin <= low && high <= q.qmax))
+}
+
+/// A tensor for an input of this type: floats for integers are quantized as it says.
+fn enter(tensor: lowbit::Tensor, ty: &Type) -> Result<lowbit::Tensor> {
+    let expected = ty.shape.require()?;
+    if tensor.dims() != expected {
+        return Err(Error::new(format!("expected the sizes {expected:?}, found {:?}", tensor.dims())));
+    }
+    let tensor = entering_as(ty, &tensor)?;
+    let tensor = match (tensor.dtype() == ty.dtype, tensor.dtype().is_float(), ty.dtype.is_float()) {
+        (true, _, _) => tensor,
+        (false, true, true) => lowbit::Tensor::from_floats(ty.clone(), tensor.floats()?.into_owned())?,
+        (false, false, false) => lowbit::Tensor::from_ints(ty.clone(), &tensor.ints()?)?,
+        (false, _, _) => {
+            let (wanted, found) = (array::dtype_name(ty.dtype), array::dtype_name(tensor.dtype()));
+            return Err(Error::new(format!("expected elements of {wanted}, found {found}"))
+                .hint(format!("array.astype(\"{wanted}\")")));
+        }
+    };
+    ty.quant.as_ref().map_or(Ok(()), |q| tensor.check_range(q))?;
+    Ok(tensor)
+}

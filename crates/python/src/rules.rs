@@ -1,0 +1,111 @@
+//! Rules written in Python: for an operator, which operands of its calls are made narrow, and how.
+
+use crate::call::{Call, Value};
+use crate::config::Config;
+use crate::error::{Raised, described};
+use lowbit::quantization::{Annotator, Call as Asked, Decision, rules};
+use lowbit::{Error, Result, Rules};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+/// What a rule knows besides the call.
+#[pyclass(frozen, module = "lowbit")]
+#[derive(Debug)]
+pub struct Context {
+    /// The choices in force.
+    #[pyo3(get)]
+    config: Config,
+    /// What a rule gives that wants the standard rule to decide.
+    #[pyo3(get)]
+    standard: Py<Standard>,
+}
+
+/// Stands for the decision of the standard rule.
+#[pyclass(frozen, module = "lowbit")]
+#[derive(Debug)]
+pub struct Standard;
+
+#[pymethods]
+impl Standard {
+    fn __repr__(&self) -> &'static str {
+        "<lowbit: what the standard rule says>"
+    }
+}
+
+/// The standard rules, and Python's functions by operator in place of theirs.
+pub fn rules(functions: &Bound<'_, PyDict>, raised: &Raised) -> PyResult<Rules> {
+    functions.iter().try_fold(Rules::standard(), |all, (op, function)| {
+        let (op, raised) = (op.extract::<String>()?, raised.clone());
+        let who = described("the rule", &function);
+        // Files carry the name of the rule, so it says nothing of whose machine it was on.
+        let name = function.getattr("__name__").map_or_else(|_| "a rule".into(), |name| name.to_string());
+        let function = function.unbind();
+        Ok(all.override_op_by(&op, &name, move |call, cx| apply(&function, call, cx, &who, &raised)))
+    })
+}
+
+/// What a rule decided, while Python was there to be asked.
+enum Said {
+    Float,
+    Standard,
+    Simulated(Vec<Value>),
+}
+
+fn apply(function: &Py<PyAny>, call: &Asked, cx: &mut Annotator, who: &str, raised: &Raised) -> Result<Decision> {
+    let said = Python::attach(|py| -> Result<Said> {
+        let asked = || -> PyResult<_> {
+            let asked = Bound::new(py, Call::of(py, cx.graph(), call)?)?;
+            let standard = Py::new(py, Standard)?;
+            let context = Bound::new(py, Context { config: Config(cx.config().clone()), standard })?;
+            let args = PyList::new(py, asked.get().args.clone())?;
+            Ok((function.bind(py).call1((&asked, args, context))?, asked))
+        };
+        let (said, asked) = asked().map_err(|e| raised.keep(py, "RuleError", e, who))?;
+        if said.is_none() {
+            return Ok(Said::Float);
+        }
+        if said.is_instance_of::<Standard>() {
+            return Ok(Said::Standard);
+        }
+        let wrong = |message: String| raised.wrong("RuleError", Error::new(message), who);
+        let Ok(said) = said.cast::<Call>() else {
+            return Err(wrong(format!(
+                "expected a lowbit.Call over simulated values, or None to leave it in float, found {}",
+                said.repr().map_or_else(|_| said.get_type().to_string(), |r| r.to_string())
+            )));
+        };
+        let said = said.get();
+        let other = said.check_same(py, &call.op).map_err(|e| raised.keep(py, "RuleError", e, who))?;
+        if let Some(other) = other {
+            return Err(wrong(format!("{other}: a rule says what a call reads, and leaves the rest as it is")));
+        }
+        let (expected, found) = (asked.get().args.len(), said.args.len());
+        if expected != found {
+            let bias = if call.op.is_layer() { " (a bias stays with the call)" } else { "" };
+            return Err(wrong(format!("expected {expected} arguments of {}, found {found}{bias}", call.op.name())));
+        }
+        if said.args.iter().all(|a| a.simulate.is_none()) {
+            return Err(wrong(
+                "expected a simulated value among the arguments, found none: None leaves the call in float".into(),
+            ));
+        }
+        Ok(Said::Simulated(said.args.clone()))
+    })?;
+    match said {
+        Said::Float => Ok(Decision::Float("the rule gave None".into())),
+        Said::Standard => (rules::standard(&call.op).run)(call, cx),
+        Said::Simulated(args) => {
+            let operand = |a: &Value, cx: &mut Annotator| match &a.simulate {
+                Some((kind, spec)) => cx.simulate(a.id, *kind, spec.clone()),
+                None => Ok(a.id),
+            };
+            let operands = args.iter().map(|a| operand(a, cx)).collect::<Result<Vec<_>>>();
+            let operands = operands.map_err(|e| raised.wrong("RuleError", e, who))?;
+            if call.op.is_layer() {
+                // How wide its result may be is no question of what it reads.
+                cx.simulate_activation(call)?;
+            }
+            cx.keep(call, operands)
+        }
+    }
+}

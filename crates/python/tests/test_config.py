@@ -1,0 +1,112 @@
+"""Configurations and their blocks: nothing is ignored."""
+
+import pickle
+import threading
+from typing import Any, Dict
+
+import numpy as np
+import pytest
+
+import lowbit as lb
+from lowbit import QFieldKind, qconfig
+from lowbit.errors import ConfigError, QuantizeError
+
+from conftest import DEMO
+
+
+def test_choices_are_said_as_python_says_them() -> None:
+    config = lb.Config(
+        samples=np.int64(7), input={"bits": 4}, layer={"conv*": {"skip": True}}, refinements=[], io="int8"
+    )
+    assert (config["samples"], config["input.bits"], config["refinements"], config["io"]) == (7, 4, [], "int8")
+    assert 'layer."conv*".skip = true' in repr(config)
+    assert lb.Config.from_toml(config.to_toml()) == config
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert config.replace(samples=8)["samples"] == 8 and config["samples"] == 7
+    assert config.set("weight.bits=5")["weight.bits"] == 5
+    assert repr(lb.Config()) == "<lowbit.Config: the defaults>"
+
+
+@pytest.mark.parametrize(
+    ("choices", "text"),
+    [
+        ({"sampels": 3}, "did you mean 'samples'"),
+        ({"input": {"bist": 3}}, "did you mean 'input.bits'"),
+        ({"input": {"bits": 17}}, "2..=16"),
+        ({"op": {"Convv": {"skip": True}, }}, "Conv"),
+        ({"layer": {"conv1": {"skp": True}}}, "skip"),
+        ({"hardware": "abacus"}, "abacus"),
+    ],
+)
+def test_what_is_unknown_is_refused_with_the_nearest(demo: lb.Model, choices: Dict[str, Any], text: str) -> None:
+    with pytest.raises((ConfigError, QuantizeError)) as error:
+        demo.quantize(data="random", config={"samples": 1, **choices})
+    assert text in str(error.value)
+
+
+def test_an_operator_or_layer_that_is_not_there_is_refused(demo: lb.Model) -> None:
+    for choices in ({"op": {"LayerNorm": {"skip": True}}}, {"layer": {"nothing*": {"skip": True}}}):
+        with pytest.raises(QuantizeError):
+            demo.quantize(data="random", config={"samples": 1, **choices})
+
+
+def test_other_objects_are_type_errors() -> None:
+    with pytest.raises(TypeError, match="the choice samples"):
+        lb.Config(samples=object())
+
+
+def test_files_are_read(tmp_path: Any) -> None:
+    path = tmp_path / "choices.toml"
+    path.write_text("samples = 3\n[weight]\nbits = 4\n")
+    assert lb.Config.load(path)["weight.bits"] == 4
+    path.write_text("sample = 3\n")
+    with pytest.raises(ConfigError, match="did you mean 'samples'"):
+        lb.Config.load(path)
+    with pytest.raises(ConfigError, match="no such file"):
+        lb.Config.load(tmp_path / "other.toml")
+
+
+def test_blocks_nest_and_end() -> None:
+    assert lb.current_config() == lb.Config()
+    with qconfig(samples=9, nbit_dict={QFieldKind.WEIGHT: 4}) as outer:
+        assert outer["weight.bits"] == 4 and lb.current_config() == outer
+        with qconfig(skip_k_conv=2, nbit_dict={"input": 6}) as inner:
+            entries = inner["samples"], inner["weight.bits"], inner["input.bits"], inner["skip_k_conv"]
+            assert entries == (9, 4, 6, 2)
+        assert lb.current_config() == outer
+        with pytest.raises(RuntimeError), qconfig(samples=1):
+            raise RuntimeError
+        assert lb.current_config() == outer
+        elsewhere = []
+        thread = threading.Thread(target=lambda: elsewhere.append(lb.current_config()))
+        thread.start()
+        thread.join()
+        assert elsewhere == [lb.Config()]
+    assert lb.current_config() == lb.Config()
+
+
+def test_blocks_refuse_what_is_unknown_or_said_twice() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'global_scale'"), qconfig(global_scal=3.0):
+        pass
+    with pytest.raises(ConfigError, match="takes QFieldKind"), qconfig(nbit_dict={"bias": 8}):
+        pass
+    with pytest.raises(ConfigError, match="twice"):
+        with qconfig(nbit_dict={QFieldKind.INPUT: 8}, input={"bits": 4}):
+            pass
+
+
+def test_what_is_in_force_quantizes(demo: lb.Model) -> None:
+    with qconfig(samples=4, nbit_dict={QFieldKind.INPUT: 6}):
+        q = demo.quantize(data=DEMO / "calibration")
+    assert (q.config["samples"], q.config["input.bits"]) == (4, 6)
+    assert any(value["integers"] == [0, 63] for value in q.report.values)
+    with qconfig(samples=4):
+        assert demo.quantize(data=DEMO / "calibration", config={"samples": 5}).config["samples"] == 5
+
+
+def test_both_spellings_of_operators(demo: lb.Model) -> None:
+    left = []
+    for name in ("nn.conv2d", "Conv"):
+        q = demo.quantize(data="random", config={"samples": 2, "op": {name: {"skip": True}}})
+        left.append([(n["op"], n["node"]) for n in q.report.left_float])
+    assert left[0] == left[1] and ("Conv" in {op for op, _ in left[0]})

@@ -1,0 +1,105 @@
+"""Long work: progress, Ctrl-C, and other threads that go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, List, Optional, Tuple
+
+import numpy as np
+import pytest
+
+import lowbit as lb
+
+from conftest import DEMO
+
+
+def test_progress_is_told(demo: lb.Model) -> None:
+    told: List[Tuple[str, int, Optional[int]]] = []
+    demo.quantize(data=DEMO / "calibration", config={"samples": 20}, progress=lambda *a: told.append(a))
+    assert ("calibrate", 20, 20) in told
+    assert {stage for stage, _, _ in told} >= {"equalize", "annotate", "calibrate", "refine", "realize"}
+    assert told[-1][0] == ""
+
+
+def test_a_bar_is_drawn_when_it_is_asked_for(demo: lb.Model, capsys: pytest.CaptureFixture[str]) -> None:
+    demo.quantize(data=DEMO / "calibration", config={"samples": 20})
+    assert capsys.readouterr().err == ""
+    demo.quantize(data=DEMO / "calibration", config={"samples": 20}, progress=True)
+    assert "calibrate    [" in capsys.readouterr().err
+
+
+def test_progress_that_raises_ends_the_work(demo: lb.Model) -> None:
+    def raising(*_: Any) -> None:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        demo.quantize(data="random", progress=raising)
+
+
+def test_other_threads_go_on_while_the_core_works(demo: lb.Model) -> None:
+    turns, stop = [0], threading.Event()
+
+    def count() -> None:
+        while not stop.is_set():
+            turns[0] += 1
+            time.sleep(0.001)
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    before = turns[0]
+    demo.quantize(data=DEMO / "calibration", config={"samples": 200})
+    during = turns[0] - before
+    stop.set()
+    counting.join()
+    assert during > 10
+
+
+WORK = """
+import sys, time
+import numpy as np
+import lowbit as lb
+
+class Endless:
+    def __len__(self):
+        return 1_000_000
+    def __getitem__(self, i):
+        return np.zeros((3, 32, 32), np.float32)
+
+def rule(call, args, ctx):
+    while True:
+        time.sleep(0.01)
+
+model = lb.Model.load(sys.argv[1])
+print("ready", flush=True)
+try:
+    if sys.argv[2] == "data":
+        model.quantize(data=Endless(), config={"samples": 0})
+    else:
+        rules = lb.Rules()
+        rules.register("Conv", rule, override=True)
+        model.quantize(data=Endless(), config={"samples": 1}, rules=rules)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise there")
+@pytest.mark.parametrize("what", ["data", "rule"])
+def test_ctrl_c_is_heard(what: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WORK, str(DEMO / "model.onnx"), what], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        time.sleep(1)
+        child.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        line = child.stdout.readline()
+        heard = time.monotonic() - sent
+        child.kill()
+    assert line == "interrupted\n"
+    # A second is what is promised; more is a machine that is busy with something else.
+    assert heard < 10, heard

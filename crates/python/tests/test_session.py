@@ -1,0 +1,131 @@
+"""Programs and sessions: what goes in, what comes out, and what is refused."""
+
+import threading
+from typing import Any, Dict, List
+
+import numpy as np
+import pytest
+
+import lowbit as lb
+from lowbit.errors import CallbackError, RunError
+
+TWO = """
+graph "two" {
+  input %a: f32[2x3]
+  input %b: f32[2x3]
+  %sum = Add(%a, %b)
+  %difference = Sub(%a, %b)
+  output %sum
+  output %difference
+}
+"""
+
+
+def test_inputs_go_by_name_and_in_order() -> None:
+    session = lb.Model.from_text(TWO).compile().session()
+    a, b = np.full((2, 3), 5, np.float32), np.full((2, 3), 2, np.float32)
+    for given in (session.run(a, b), session.run(a=a, b=b), session.run({"b": b, "a": a}), session.run({"a": a}, b=b)):
+        assert [y[0, 0] for y in given] == [7, 3]
+        assert [y.dtype for y in given] == [np.float32, np.float32]
+
+
+def test_what_numpy_makes_an_array_of_is_taken() -> None:
+    program = lb.Model.from_text(TWO).compile()
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    strided = rows[::2]
+    assert not strided.flags.c_contiguous
+    by_column = np.asfortranarray(rows[:2])
+    (total, _) = program.run(strided, by_column)
+    np.testing.assert_array_equal(total, strided + by_column)
+    (total, _) = program.run([[1, 2, 3], [4, 5, 6.5]], rows[:2].astype(np.float64))
+    np.testing.assert_array_equal(total, np.array([[1, 2, 3], [4, 5, 6.5]]) + rows[:2])
+    (total, _) = program.run(rows[:2].astype(np.float16), rows[:2])
+    np.testing.assert_array_equal(total, 2 * rows[:2])
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"a": 1}, "for every input, found none for 'b'"),
+        ({"a": 1, "b": 1, "c": 1}, "no input is named 'c'"),
+        ({"a": np.zeros((3, 2)), "b": np.zeros((2, 3))}, "expected the sizes [2, 3], found [3, 2]"),
+        ({"a": np.zeros((2, 3), int), "b": np.zeros((2, 3))}, "expected elements of float32, found int64"),
+    ],
+)
+def test_what_does_not_fit_is_refused(given: Dict[str, Any], text: str) -> None:
+    with pytest.raises(RunError) as error:
+        lb.Model.from_text(TWO).compile().run(given)
+    assert text in str(error.value)
+
+
+def test_other_objects_are_type_errors() -> None:
+    program = lb.Model.from_text(TWO).compile()
+    with pytest.raises(TypeError, match="array of numbers"):
+        program.run(a=np.array(["x"]), b=np.zeros((2, 3)))
+
+
+def test_results_are_the_callers(quantized: lb.Quantized, image: Any) -> None:
+    session = quantized.compile().session()
+    (first,) = session.run(image)
+    kept = first.copy()
+    session.run(1 - image)
+    np.testing.assert_array_equal(first, kept)
+    first[:] = 0
+    np.testing.assert_array_equal(session.run(image)[0], kept)
+
+
+def test_threads_and_sessions_give_the_same_bits(quantized: lb.Quantized, image: Any) -> None:
+    program = quantized.compile()
+    expected = program.run(image)[0]
+    for threads in (1, 2, 3):
+        assert program.session(threads).threads == threads
+        np.testing.assert_array_equal(program.session(threads).run(image)[0], expected)
+    shared = program.session()
+    found: List[Any] = []
+    workers = [threading.Thread(target=lambda: found.extend(shared.run(image) for _ in range(50))) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(found) == 200
+    for (logits,) in found:
+        np.testing.assert_array_equal(logits, expected)
+
+
+def test_integers_enter_as_they_are_and_floats_are_quantized(demo: lb.Model, image: Any) -> None:
+    q = demo.quantize(data="random", config={"samples": 8, "io": "int8"})
+    program = q.compile()
+    (name,) = program.inputs
+    assert program.inputs[name].dtype == "int8"
+    parameters = q.integer.quantization(name)
+    assert parameters is not None
+    integers = np.clip(np.rint(image / parameters["scale"][0]) + parameters["zero_point"][0], -128, 127).astype(np.int8)
+    by_floats, by_integers = program.run(image)[0], program.run(integers)[0]
+    assert by_floats.dtype == np.int8
+    assert np.abs(by_floats.astype(int) - by_integers).max() <= 1
+
+
+def test_batches_are_compiled_for(demo: lb.Model, image: Any) -> None:
+    many = demo.compile(batch=3)
+    one = demo.compile()
+    images = np.concatenate([image, 1 - image, image])
+    np.testing.assert_array_equal(many.run(images)[0][2], one.run(image)[0][0])
+
+
+class Failing(lb.CustomOp):
+    name = "failing"
+
+    def infer(self, *inputs: lb.ValueType) -> lb.ValueType:
+        return inputs[0]
+
+    def run(self, *inputs: Any) -> Any:
+        raise KeyError("nothing here")
+
+
+def test_an_operator_that_raises_is_the_cause() -> None:
+    text = 'graph "g" {\n  input %x: f32[4]\n  %y: f32[4] = Custom(%x) {op "failing"}\n  output %y\n}\n'
+    program = lb.Model.from_text(text, customs=[Failing()]).compile()
+    with pytest.raises(CallbackError) as error:
+        program.run(np.zeros(4, np.float32))
+    assert "nothing here" in str(error.value) and "test_session.py" in str(error.value)
+    assert isinstance(error.value.__cause__, KeyError)
