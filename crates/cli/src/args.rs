@@ -49,8 +49,12 @@ impl ModelArguments {
     /// Reads it for a verb that tells the remarks itself.
     pub fn load_silently(&self, memory: &MemoryArguments) -> Result<Model> {
         self.check_shapes()?;
-        let options =
-            ImportOptions { shapes: self.shapes.clone(), max_memory: memory.max_memory, params: self.params.clone(), ..ImportOptions::default() };
+        let options = ImportOptions {
+            shapes: self.shapes.clone(),
+            max_memory: memory.max_memory,
+            params: self.params.clone(),
+            ..ImportOptions::default()
+        };
         Model::read(&self.path, &options)
     }
 

@@ -157,9 +157,8 @@ pub fn tensor(value: &Bound<'_, PyAny>) -> PyResult<Tensor> {
 
 /// An array of a tensor's elements.
 pub fn array<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
-    elements(tensor.ty(), tensor.bytes())
-        .and_then(|e| Ok((e, tensor.dims().to_vec())))
-        .map_or_else(|e| Err(PyTypeError::new_err(e.to_string())), |(elements, dims)| elements.array(py, &dims))
+    let elements = elements(tensor.ty(), tensor.bytes()).map_err(|e| PyTypeError::new_err(e.to_string()))?;
+    elements.array(py, tensor.dims())
 }
 
 /// Elements on their way out, which need no interpreter until they are an array.

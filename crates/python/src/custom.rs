@@ -66,7 +66,7 @@ impl ValueType {
     }
 
     fn ty(&self) -> Result<Type> {
-        Ok(Type::plain(array::dtype_named(&self.dtype)?, Shape(self.dims.iter().cloned().collect())))
+        Ok(Type::plain(array::dtype_named(&self.dtype)?, Shape(self.dims.to_vec())))
     }
 }
 

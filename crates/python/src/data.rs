@@ -10,7 +10,7 @@ use lowbit::{Error, Result, Tensor};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Samples for a model, read when asked for.
@@ -27,12 +27,13 @@ impl Dataset {
     #[staticmethod]
     #[pyo3(signature = (spec, model, *, preprocess = None, max_memory = None))]
     fn open(
+        py: Python<'_>,
         spec: PathBuf,
         model: &Model,
         preprocess: Option<&Bound<'_, PyAny>>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Dataset> {
-        open(&spec, model, preprocess, memory_of(max_memory)?)
+        open(py, &spec, model, preprocess, memory_of(max_memory)?)
     }
 
     /// Samples that Python holds: arrays whose first axis counts them, or a sequence with a sample at every index.
@@ -113,7 +114,7 @@ pub fn resolve(
     if is_path {
         return match labels {
             Some(_) => refuse("labels", "the name of a file or folder, which holds them"),
-            None => Ok(open(&given.extract::<PathBuf>()?, model, preprocess, max_memory)?.data),
+            None => Ok(open(given.py(), &given.extract::<PathBuf>()?, model, preprocess, max_memory)?.data),
         };
     }
     match preprocess {
@@ -122,11 +123,16 @@ pub fn resolve(
     }
 }
 
-fn open(spec: &PathBuf, model: &Model, how: Option<&Bound<'_, PyAny>>, max_memory: usize) -> PyResult<Dataset> {
+fn open(
+    py: Python<'_>,
+    spec: &Path,
+    model: &Model,
+    how: Option<&Bound<'_, PyAny>>,
+    max_memory: usize,
+) -> PyResult<Dataset> {
     let name = spec.to_string_lossy().into_owned();
     let preset = how.map(preset).transpose()?;
-    let (py, inputs) = (how.map(|h| h.py()), model.model.inputs());
-    let _ = py;
+    let inputs = model.model.inputs();
     let opened = || -> Result<data::Dataset> {
         let preprocess = match (data::Dataset::takes_preprocess(&name)?, preset) {
             (true, Some(given)) => given.over(model.model.preprocess())?,
@@ -141,7 +147,7 @@ fn open(spec: &PathBuf, model: &Model, how: Option<&Bound<'_, PyAny>>, max_memor
         };
         data::Dataset::open_within(&name, &inputs, preprocess.as_ref(), max_memory)
     };
-    let data = Python::attach(|py| py.detach(opened)).map_err(|e| During::Data.raise(&e))?;
+    let data = py.detach(opened).map_err(|e| During::Data.raise(&e))?;
     Ok(Dataset { data: Arc::new(data), name })
 }
 
@@ -203,16 +209,14 @@ fn given(
     name: &str,
     max_memory: usize,
 ) -> PyResult<Dataset> {
-    let py = samples.py();
     let inputs = model.model.inputs();
-    let labels = labels.map(|labels| array::tensor(labels)).transpose()?;
+    let labels = labels.map(array::tensor).transpose()?;
     let labels = labels.as_ref().map(classes).transpose().map_err(|e| During::Data.raise(&e))?;
     let (held, len) = held(samples, &inputs)?;
     let (specs, held_by) = (inputs.clone(), name.to_string());
     let raised = model.raised.clone();
     let read = move |i: usize| Python::attach(|py| read(py, &held, &specs, i, &raised, &held_by));
     let dataset = data::Dataset::given(name, &inputs, len, labels, max_memory, read);
-    let _ = py;
     Ok(Dataset { data: Arc::new(dataset.map_err(|e| During::Data.raise(&e))?), name: name.into() })
 }
 

@@ -39,7 +39,6 @@ impl Seen {
     }
 
     /// The middles of the bins that are not empty, in ascending order, and how many values each has.
-    #[expect(clippy::type_complexity, reason = "two arrays")]
     fn histogram<'py>(&self, py: Python<'py>) -> (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<u64>>) {
         let (middles, counts): (Vec<f64>, Vec<u64>) = self.0.histogram.bins().unzip();
         (PyArray1::from_vec(py, middles), PyArray1::from_vec(py, counts))

@@ -40,7 +40,7 @@ pub enum Source {
     /// A program.
     Known(Arc<lowbit::Program>),
     /// A graph for any sizes, and what was compiled last of it.
-    Open { graph: Graph, target: Target, latest: Mutex<Vec<Arc<lowbit::Program>>> },
+    Open { graph: Box<Graph>, target: Target, latest: Mutex<Vec<Arc<lowbit::Program>>> },
 }
 
 /// Runs a program: it owns the memory of its activations, so that its runs take turns.
@@ -121,7 +121,7 @@ impl Program {
         let known = graph.inputs.iter().all(|v| graph.ty(*v).shape.dims().is_some());
         let source = match known {
             true => Source::Known(compile(&graph, &target)?),
-            false => Source::Open { graph, target, latest: Mutex::default() },
+            false => Source::Open { graph: Box::new(graph), target, latest: Mutex::default() },
         };
         Ok(Program { source: Arc::new(source), raised, session: Arc::default() })
     }

@@ -12,8 +12,8 @@ use crate::build::failures::{self, Failure};
 use crate::build::remarks::{Place, Remark};
 use crate::build::{Builder, Item};
 use bytes::Bytes;
-use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::op::CustomId;
+use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::{Customs, Dim, Error, Graph, Metadata, Op, Result, Shape, Type, bail, check_float_mode, verify};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -280,11 +280,9 @@ fn task(node: &NodeProto, customs: &Customs) -> Task {
         None if node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()) => {
             Task::Refuse("control flow (subgraphs) is not supported".into())
         }
-        None if !ops::OPS.iter().any(|r| r.domain == domain) => {
-            Task::Refuse(format!(
-                "operators of the domain '{domain}' are not supported, unless one of that name is given (customs)"
-            ))
-        }
+        None if !ops::OPS.iter().any(|r| r.domain == domain) => Task::Refuse(format!(
+            "operators of the domain '{domain}' are not supported, unless one of that name is given (customs)"
+        )),
         None if domain.is_empty() && standard::is_operator(node.op_type()) => {
             Task::Refuse("this operator of ONNX is not supported".into())
         }
