@@ -28,6 +28,7 @@ pub fn cases() -> Vec<Case> {
     conv::float_convs(&mut out);
     products::dense(&mut out);
     products::products(&mut out);
+    products::dequantized_weights(&mut out);
     pools::pools(&mut out);
     elementwise::elementwise(&mut out);
     movement::movement(&mut out);

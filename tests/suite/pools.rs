@@ -58,8 +58,9 @@ pub fn pools(out: &mut Vec<Case>) {
     let x = b.input(x);
     let mut outputs = Vec::new();
     for kind in [ReduceKind::Mean, ReduceKind::Sum, ReduceKind::Max, ReduceKind::Min] {
-        for (axes, keep_dims) in [(vec![2, 3], true), (vec![-1, 2], true), (vec![1], false), (vec![], true)] {
-            let name = format!("{kind:?}.{axes:?}");
+        let spatial = [(vec![2, 3], true), (vec![-1, 2], true), (vec![2, 3], false)];
+        for (axes, keep_dims) in spatial.into_iter().chain([(vec![1], false), (vec![], true)]) {
+            let name = format!("{kind:?}.{axes:?}.{keep_dims}");
             outputs.push(b.op(&name, Op::Reduce(Reduce { kind, axes, keep_dims }), &[x]));
         }
     }

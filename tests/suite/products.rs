@@ -1,7 +1,7 @@
 //! Dense layers and products of two activations.
 
-use super::{Build, Case, METHODS, Random, rescale, scale_for};
-use lowbit_ir::op::{MatMul, Unary};
+use super::{Build, Case, KERNELS, METHODS, Random, rescale, scale_for};
+use lowbit_ir::op::{Conv, MatMul, Unary};
 use lowbit_ir::{DType, Op, Quant, Type};
 
 /// Dense layers and batched products.
@@ -104,5 +104,50 @@ pub fn products(out: &mut Vec<Case>) {
             }
         };
         out.push(b.case(&[y]));
+    }
+}
+
+/// Layers of floats whose weights are bytes behind a Dequantize, as in a QDQ graph that runs as it is: read once, by two
+/// layers, and by somebody who needs them as floats too.
+pub fn dequantized_weights(out: &mut Vec<Case>) {
+    for seed in 0..24 {
+        let r = &mut Random((9100 + seed) << 32);
+        let (dtype, lo, hi) = if r.below(2) == 0 { (DType::I8, -128, 127) } else { (DType::U8, 0, 255) };
+        let (n, k, trans_b) = (r.pick(&[1, 30, 130]), r.pick(&[1, 17, 70]), r.below(2) == 0);
+        let convolves = r.below(2) == 0;
+        let dims = match (convolves, trans_b) {
+            (true, _) => vec![n, k, 3, 2],
+            (false, true) => vec![n, k],
+            (false, false) => vec![k, n],
+        };
+        let axis = r.below(2);
+        let channels = dims[axis];
+        let scales: Vec<f32> = (0..channels).map(|_| 0.01 + 0.001 * r.below(100) as f32).collect();
+        let zeros = (0..channels).map(|_| r.int(lo, hi) as i32).collect();
+        let quant = match r.below(3) {
+            0 => Quant::per_tensor(0.03, r.int(lo, hi) as i32, lo, hi),
+            _ => Quant { zero_point: zeros, ..Quant::per_channel(scales, axis, lo, hi) },
+        };
+        let mut b = Build::new(&format!("{KERNELS}dequantized.{seed}"));
+        let x = r.floats(&if convolves { vec![1, k, 7, 6] } else { vec![5, k] });
+        let x = b.input(x);
+        let w = r.ints(&Type::quantized(dtype, dims, quant));
+        let w = b.g.add_const("w", w);
+        let w = b.op("w.dq", Op::Dequantize, &[w]);
+        let bias =
+            r.ints(&Type::quantized(DType::I32, vec![n], Quant::per_tensor(1e-9, 0, i32::MIN.into(), i32::MAX.into())));
+        let bias = b.g.add_const("bias", bias);
+        let bias = b.op("bias.dq", Op::Dequantize, &[bias]);
+        let conv = Conv { strides: vec![1, 1], pads: vec![1; 4], dilations: vec![1, 1], group: 1 };
+        let op = if convolves { Op::Conv(conv) } else { Op::MatMul(MatMul { trans_b }) };
+        let mut outputs = vec![b.op("y", op.clone(), &[x, w, bias])];
+        if r.below(2) == 0 {
+            let other = b.op("other", Op::Relu, &[x]);
+            outputs.push(b.op("z", op, &[other, w]));
+        }
+        if r.below(4) == 0 {
+            outputs.push(b.op("as floats", Op::Relu, &[w]));
+        }
+        out.push(b.case(&outputs));
     }
 }

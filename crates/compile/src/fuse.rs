@@ -4,6 +4,7 @@
 //! Rows: `[Dequantize ->] Softmax|LayerNorm [-> Quantize]`.
 //! A value that somebody else reads, or that the graph gives out, ends a chain.
 
+use crate::weights;
 use lowbit_arithmetic::Rounding;
 use lowbit_ir::graph::Users;
 use lowbit_ir::op::{Binary, Rescale};
@@ -72,6 +73,7 @@ pub fn chains(g: &Graph) -> (HashMap<NodeId, Chain>, HashSet<NodeId>) {
     lasts.iter().for_each(|id| {
         absorbed.remove(id);
     });
+    absorbed.extend(g.order().iter().filter(|id| weights::is_packed(g, &users, **id)));
     (by_last, absorbed)
 }
 

@@ -47,14 +47,19 @@ pub fn compile_watched(graph: &Graph, target: &Target, watch: &mut dyn Watch) ->
         let value = g.value(value);
         Port { name: value.name.clone(), ty: value.ty.clone(), place }
     };
+    let (inputs, outputs) =
+        (lowered.inputs.into_iter().map(port).collect(), lowered.outputs.into_iter().map(port).collect());
+    let name = std::mem::take(&mut g.name);
+    // What was computed of constants goes as soon as it is packed: nobody else holds it then.
+    drop(g);
     Program::new(Parts {
-        name: g.name.clone(),
+        name,
         isa: target.isa,
         steps: lowered.steps,
         arena: plan.arena,
         consts: lowered.constants.finish(target.threads)?,
-        inputs: lowered.inputs.into_iter().map(port).collect(),
-        outputs: lowered.outputs.into_iter().map(port).collect(),
+        inputs,
+        outputs,
         customs: target.customs.clone(),
         max_memory: target.max_memory,
     })

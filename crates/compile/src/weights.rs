@@ -1,7 +1,9 @@
-//! What weights are to a kernel: integers less their zero points.
+//! What weights are to a kernel: integers less their zero points, or floats.
 
+use lowbit_ir::graph::Users;
+use lowbit_ir::op::Layer;
 use lowbit_ir::tensor::entries;
-use lowbit_ir::{DType, Error, Granularity, Graph, Result, Tensor, ValueId};
+use lowbit_ir::{DType, Error, Granularity, Graph, NodeId, Op, Result, Tensor, ValueId};
 
 /// The narrowest integers that hold weights less their zero points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +14,45 @@ pub enum Width {
     Shifted,
     /// i16.
     Words,
+}
+
+/// Constant weights of a layer of f32: floats, or bytes behind a Dequantize, which become floats when they are packed.
+pub fn floats(g: &Graph, w: ValueId) -> Option<&Tensor> {
+    match g.producer(w) {
+        None => g.constant(w).filter(|t| t.dtype() == DType::F32),
+        Some(id) => dequantized(g, id).filter(|_| g.ty(w).dtype == DType::F32),
+    }
+}
+
+/// The constant bytes that a Dequantize makes floats.
+fn dequantized(g: &Graph, id: NodeId) -> Option<&Tensor> {
+    let node = g.node(id);
+    let bytes = node.input(0).filter(|_| node.op == Op::Dequantize).and_then(|v| g.constant(v))?;
+    let in_runs = match bytes.ty().quant.as_ref()?.granularity {
+        Granularity::Tensor | Granularity::Channel { .. } => true,
+        Granularity::Block { .. } => false,
+    };
+    (in_runs && matches!(bytes.dtype(), DType::I8 | DType::U8)).then_some(bytes)
+}
+
+/// Whether a Dequantize is no step and makes no constant, as all who read it are layers that pack what it reads.
+pub fn is_packed(g: &Graph, users: &Users, id: NodeId) -> bool {
+    let packs = |(user, i): &(NodeId, usize)| {
+        let node = g.node(*user);
+        let rank = |i: usize| node.input(i).map_or(0, |v| g.ty(v).shape.rank());
+        let shapes = match node.op.layer() {
+            Some(Layer::Conv(_)) => (3..=4).contains(&rank(0)),
+            Some(Layer::MatMul(_)) => rank(0) >= 2 && rank(1) == 2,
+            None => false,
+        };
+        let floats = node.input(0).is_some_and(|x| g.ty(x).dtype == DType::F32 && g.constant(x).is_none());
+        // A bias may wait for a Dequantize that is computed before it is needed.
+        let source = |v: ValueId| g.producer(v).map_or(Some(v), |id| g.node(id).input(0));
+        let known = |b: ValueId| source(b).is_some_and(|v| g.constant(v).is_some());
+        *i == 1 && shapes && floats && node.input(2).is_none_or(known)
+    };
+    let read_by_layers = |v: &ValueId| !g.is_output(*v) && users.of(*v).iter().all(packs);
+    dequantized(g, id).is_some() && g.node(id).outputs.iter().all(read_by_layers)
 }
 
 /// The width of constant weights, if a kernel takes them.

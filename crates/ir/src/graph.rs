@@ -274,6 +274,15 @@ impl Graph {
         self.insert_node(at, name, op, inputs, outputs)
     }
 
+    /// Moves the last nodes of the order, those from place `from` on, right behind another that they were added for: they
+    /// read nothing that is computed later.
+    pub fn move_behind(&mut self, node: NodeId, from: usize) {
+        let Some(at) = self.order.iter().position(|n| *n == node) else { return };
+        if let Some(behind) = self.order.get_mut(at + 1..) {
+            behind.rotate_left(from.saturating_sub(at + 1).min(behind.len()));
+        }
+    }
+
     fn insert_node(
         &mut self,
         at: usize,

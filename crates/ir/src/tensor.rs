@@ -3,6 +3,7 @@
 use crate::{DType, Error, Granularity, Quant, Result, Type};
 use bytes::Bytes;
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// Constant data: little-endian elements in row-major order, packed types padded to whole bytes.
@@ -128,6 +129,12 @@ impl Tensor {
         &self.bytes
     }
 
+    /// The same over bytes of its own.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        Tensor { bytes: Bytes::copy_from_slice(&self.bytes), ..self.clone() }
+    }
+
     /// Its bytes, and nothing else of it.
     pub fn into_bytes(self) -> Bytes {
         self.bytes
@@ -185,16 +192,58 @@ impl Tensor {
         if self.ty.dtype.is_float() {
             return self.floats();
         }
-        let ints = self.ints()?;
         let Some(q) = &self.ty.quant else {
-            return Ok(ints.into_iter().map(|v| v as f32).collect());
+            return Ok(self.ints()?.into_iter().map(|v| v as f32).collect());
         };
+        if let Some(reals) = self.byte_reals(q, 0..self.count()) {
+            return Ok(reals.into());
+        }
         let entries = entries(q, &self.dims);
-        Ok(ints
-            .into_iter()
-            .zip(entries)
-            .map(|(v, e)| lowbit_arithmetic::dequantize_wide(v, q.scale[e], i64::from(q.zero_point[e])))
-            .collect())
+        let real = |(v, e): (i64, usize)| lowbit_arithmetic::dequantize_wide(v, q.scale[e], i64::from(q.zero_point[e]));
+        Ok(self.ints()?.into_iter().zip(entries).map(real).collect())
+    }
+
+    /// As [`Tensor::reals`], of a run of elements in row-major order; none of what lies beyond the last.
+    pub fn reals_within(&self, run: Range<usize>) -> Result<Cow<'_, [f32]>> {
+        let run = run.start.min(self.count())..run.end.min(self.count());
+        if self.ty.dtype == DType::F32 {
+            let bytes = run.start * size_of::<f32>()..run.end * size_of::<f32>();
+            return Ok(view(self.bytes.get(bytes).unwrap_or_default()));
+        }
+        let bytes = self.ty.quant.as_ref().and_then(|q| self.byte_reals(q, run.clone()));
+        Ok(match bytes {
+            Some(reals) => reals.into(),
+            None => self.reals()?.get(run).unwrap_or_default().to_vec().into(),
+        })
+    }
+
+    /// Reals of bytes whose neighbours have a scale in common: weights, which are many, so no wider copy is made and no
+    /// element asks for its scale.
+    fn byte_reals(&self, q: &Quant, run: Range<usize>) -> Option<Vec<f32>> {
+        let signed = match self.ty.dtype {
+            DType::I8 => true,
+            DType::U8 => false,
+            _ => return None,
+        };
+        let integer = |b: &u8| if signed { i64::from(*b as i8) } else { i64::from(*b) };
+        let length = match q.granularity {
+            _ if q.is_per_tensor() => self.count(),
+            Granularity::Channel { axis } if self.dims.get(axis) == Some(&q.scale.len()) => {
+                self.dims[axis + 1..].iter().product()
+            }
+            Granularity::Tensor | Granularity::Channel { .. } | Granularity::Block { .. } => return None,
+        };
+        let mut reals = Vec::with_capacity(run.len());
+        while reals.len() < run.len() {
+            let at = run.start + reals.len();
+            let entry = at / length.max(1);
+            let end = ((entry + 1) * length.max(1)).min(run.end);
+            let entry = entry % q.scale.len().max(1);
+            let (scale, zero) = (*q.scale.get(entry)?, i64::from(*q.zero_point.get(entry)?));
+            let bytes = self.bytes.get(at..end)?.iter().map(integer);
+            reals.extend(bytes.map(|v| lowbit_arithmetic::dequantize_wide(v, scale, zero)));
+        }
+        Some(reals)
     }
 
     /// Refuses integers outside `q.qmin..=q.qmax`, which storage wider than the range can hold.
@@ -321,6 +370,34 @@ mod tests {
         let bytes = Bytes::from(raw).slice(1..);
         let t = Tensor::from_bytes(Type::f32(vec![1]), bytes).unwrap();
         assert_eq!(&*t.f32s().unwrap(), [1.5]);
+    }
+
+    #[test]
+    fn a_run_of_reals_is_that_of_all() {
+        let of = |dtype: DType, quant: Quant| {
+            let data: Vec<i64> = (0..24).map(|i| i % 7).collect();
+            Tensor::from_ints(Type::quantized(dtype, vec![2, 3, 4], quant), &data).unwrap()
+        };
+        let channels = |axis: usize, scales: &[f32]| {
+            let zero_point = (0..scales.len() as i32).collect();
+            Quant { zero_point, ..Quant::per_channel(scales.to_vec(), axis, 0, 100) }
+        };
+        for dtype in [DType::I8, DType::U8, DType::I16] {
+            for (axis, scales) in
+                [(0, &[0.5, 2.0][..]), (1, &[0.5, 2.0, 3.0]), (2, &[1.0, 2.0, 3.0, 4.0]), (0, &[0.25])]
+            {
+                let tensor = of(dtype, channels(axis, scales));
+                let q = tensor.ty().quant.clone().unwrap();
+                let all: Vec<f32> = (tensor.ints().unwrap().into_iter().zip(entries(&q, &[2, 3, 4])))
+                    .map(|(v, e)| lowbit_arithmetic::dequantize_wide(v, q.scale[e], i64::from(q.zero_point[e])))
+                    .collect();
+                assert_eq!(&*tensor.reals().unwrap(), all);
+                for run in [0..24, 3..17, 8..12, 24..24] {
+                    assert_eq!(&*tensor.reals_within(run.clone()).unwrap(), &all[run]);
+                }
+                assert_eq!(&*tensor.reals_within(20..99).unwrap(), &all[20..]);
+            }
+        }
     }
 
     #[test]

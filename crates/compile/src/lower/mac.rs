@@ -15,6 +15,7 @@ use lowbit_runtime::program::{
     Scales, Window,
 };
 use lowbit_runtime::{Kind, Place};
+use std::ops::Range;
 
 /// Lowers a chain whose head is a Conv or MatMul.
 pub fn lower(cx: &mut Lower<'_>, chain: &Chain) -> Result<()> {
@@ -72,10 +73,10 @@ enum Operands {
 
 fn plan(g: &Graph, chain: &Chain) -> Plan {
     let node = g.node(chain.mac);
-    let known = |i: usize| node.input(i).is_none_or(|v| g.constant(v).is_some());
-    let (Some(x), Some(w), true) = (node.input(0), node.input(1), known(1) && known(2)) else { return Plan::Reference };
+    let known = node.input(2).is_none_or(|v| g.constant(v).is_some());
+    let (Some(x), Some(w), true) = (node.input(0), node.input(1), known) else { return Plan::Reference };
     let (x, acc) = (g.ty(x), g.ty(node.outputs[0]).dtype);
-    if (x.dtype, g.ty(w).dtype, acc) == (DType::F32, DType::F32, DType::F32) {
+    if (x.dtype, acc) == (DType::F32, DType::F32) && weights::floats(g, w).is_some() {
         return Plan::Float;
     }
     let (true, Some(width)) = (x.is_quantized(), weights::width(g, w)) else { return Plan::Reference };
@@ -304,11 +305,13 @@ fn step<A, D, W: Number, B: Number, E>(
     let row = family.gemm;
     let (panels, entries) = panels(&geo, row.nr);
     let panel = row.packed(row.nr, taps, geo.k);
-    let (k, of) = (geo.k, panels.clone());
+    let k = geo.k;
+    let of: Vec<Range<usize>> = panels.iter().map(|p| p.channel..p.channel + p.cols).collect();
     let w = cx.out.constants.later(panel * panels.len(), move |out| {
-        weights.lay(|w| {
-            for (p, out) in of.iter().zip(out.chunks_exact_mut(panel.max(1))) {
-                row.pack(w.get(p.channel * taps * k..).unwrap_or_default(), p.cols, taps, k, out);
+        let mut out = out.chunks_exact_mut(panel.max(1));
+        weights.lay_parts(&of, |i, w| {
+            if let (Some(out), Some(of)) = (out.next(), of.get(i)) {
+                row.pack(w, of.len(), taps, k, out);
             }
         });
     });
@@ -377,28 +380,63 @@ impl Extent {
 }
 
 /// What is read when a layer is packed, which may be later and elsewhere.
-enum Weights<W> {
+struct Weights<W> {
+    extent: Extent,
+    kept: Kept<W>,
+}
+
+/// Where weights are kept until then.
+enum Kept<W> {
     /// As kernels walk them.
     Ordered(Vec<W>),
     /// As the model has them.
-    Stored(Extent, Order, Read<W>),
+    Stored(Order, Read<W>),
 }
 
-/// Reads weights where they are stored, and gives them to what packs them.
-type Read<W> = Box<dyn FnOnce(&mut dyn FnMut(&[W])) + Send>;
+/// Reads a run of weights where they are stored, and gives them to what packs them.
+type Read<W> = Box<dyn Fn(Range<usize>, &mut dyn FnMut(&[W])) + Send>;
 
 impl<W: Copy + Default> Weights<W> {
-    /// Gives them in the order `[channel][tap][k]`.
+    fn ordered(geo: &Geometry, weights: Vec<W>) -> Self {
+        Weights { extent: Extent::of(geo), kept: Kept::Ordered(weights) }
+    }
+
+    fn stored(geo: &Geometry, order: Order, read: Read<W>) -> Self {
+        Weights { extent: Extent::of(geo), kept: Kept::Stored(order, read) }
+    }
+
+    /// Gives all of them in the order `[channel][tap][k]`.
     fn lay(self, pack: impl FnOnce(&[W])) {
-        match self {
-            Weights::Ordered(weights) => pack(&weights),
-            Weights::Stored(extent, order, read) => {
-                let mut pack = Some(pack);
-                read(&mut |stored| {
-                    let Some(pack) = pack.take() else { return };
-                    match extent.is_kept(order) {
-                        true => pack(stored),
-                        false => pack(&in_order(extent, stored, order)),
+        let (all, mut pack) = (0..self.extent.channels, Some(pack));
+        self.lay_parts(&[all], |_, weights| pack.take().map_or((), |pack| pack(weights)));
+    }
+
+    /// Gives those of some channels after those of others, each with its number among them, in the order
+    /// `[channel][tap][k]`. What must be copied for that is copied a part at a time: the whole is as large as what it is
+    /// packed into.
+    fn lay_parts(self, parts: &[Range<usize>], mut pack: impl FnMut(usize, &[W])) {
+        let Weights { extent, kept } = self;
+        let run = |part: &Range<usize>| part.start * extent.channel()..part.end * extent.channel();
+        let parts = parts.iter().enumerate();
+        match kept {
+            Kept::Ordered(weights) => {
+                parts.for_each(|(i, part)| pack(i, weights.get(run(part)).unwrap_or_default()));
+            }
+            Kept::Stored(order, read) if order.channel == extent.channel() => parts.for_each(|(i, part)| {
+                let extent = Extent { channels: part.len(), ..extent };
+                read(run(part), &mut |stored| match extent.is_kept(order) {
+                    true => pack(i, stored),
+                    false => pack(i, &in_order(extent, stored, order)),
+                });
+            }),
+            // The weights of a channel lie among those of all others.
+            Kept::Stored(order, read) => {
+                let mut parts = Some(parts);
+                read(0..extent.channels * extent.channel(), &mut |stored| {
+                    for (i, part) in parts.take().into_iter().flatten() {
+                        let extent = Extent { channels: part.len(), ..extent };
+                        let stored = stored.get(part.start * order.channel..).unwrap_or_default();
+                        pack(i, &in_order(extent, stored, order));
                     }
                 });
             }
@@ -478,8 +516,10 @@ fn plain_bytes(cx: &Lower<'_>, chain: &Chain, geo: &Geometry, order: Order) -> R
     };
     let bias = folded_bias(cx, chain, geo, sums.into_iter())?;
     let stored = tensor.clone();
-    let read = move |pack: &mut dyn FnMut(&[i8])| pack(stored.i8s().unwrap_or_default());
-    Ok(Some((Weights::Stored(extent, order, Box::new(read)), bias)))
+    let read = move |run: Range<usize>, pack: &mut dyn FnMut(&[i8])| {
+        pack(stored.i8s().and_then(|all| all.get(run)).unwrap_or_default());
+    };
+    Ok(Some((Weights::stored(geo, order, Box::new(read)), bias)))
 }
 
 /// The weights, less their own zero points, and the bias of an integer layer.
@@ -518,7 +558,7 @@ fn integer(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, order: Order) -> Re
         None => {
             let (mut weights, bias) = integers(cx, chain, &geo, order)?;
             let offsets = weights::offsets(&mut weights, geo.window.taps() * geo.k);
-            (Weights::Ordered(fitting(cx, chain, weights)?), bias, offsets)
+            (Weights::ordered(&geo, fitting(cx, chain, weights)?), bias, offsets)
         }
     };
     let (bias, offsets) = (low_bits(bias), offsets.map(low_bits));
@@ -704,7 +744,7 @@ fn wide_step<A, D, W: Number + TryFrom<i64>>(
 ) -> Result<()> {
     let x = cx.input(chain.mac, 0)?;
     let (weights, bias) = integers(cx, chain, &geo, order)?;
-    let weights = Weights::Ordered(fitting(cx, chain, weights)?);
+    let weights = Weights::ordered(&geo, fitting(cx, chain, weights)?);
     let zeros = zero_points(cx.g.ty(x), geo.window.pixel / geo.elem)?;
     let x = cx.place(x, geo.layout)?;
     let pixel: Vec<u8> = zeros.into_iter().flat_map(|z| z.to_le_bytes().into_iter().take(geo.elem)).collect();
@@ -735,11 +775,12 @@ fn float(cx: &mut Lower<'_>, chain: &Chain, geo: Geometry, order: Order) -> Resu
         return Err(Error::new("expected a float tail: a defect of the compiler"));
     };
     let (x, w) = (cx.input(chain.mac, 0)?, cx.input(chain.mac, 1)?);
-    let stored = constant(cx.g, w)?.clone();
-    // Whether these are floats is asked here, where it can be told.
-    drop(stored.f32s()?);
-    let read = move |pack: &mut dyn FnMut(&[f32])| pack(&stored.f32s().unwrap_or_default());
-    let weights = Weights::Stored(Extent::of(&geo), order, Box::new(read));
+    let stored = weights::floats(cx.g, w).ok_or_else(|| Error::new("expected constant floats as weights"))?.clone();
+    let read = move |run: Range<usize>, pack: &mut dyn FnMut(&[f32])| {
+        // That these are floats, or stand for some, was asked before.
+        pack(&stored.reals_within(run).unwrap_or_default());
+    };
+    let weights = Weights::stored(&geo, order, Box::new(read));
     let bias = match cx.g.node(chain.mac).input(2) {
         Some(v) => constant(cx.g, v)?.f32s()?.into_owned(),
         None => Vec::new(),

@@ -32,7 +32,8 @@ pub fn lower(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
         Op::AvgPool(p) => Request { pool: Some(p), average: Some(Average::Float) },
         Op::GlobalAvgPool => Request { pool: None, average: Some(Average::Float) },
         Op::QAvgPool(q) => Request { pool: q.pool.as_ref(), average: Some(Average::Integer(q.rescale)) },
-        Op::Reduce(r) if r.kind == ReduceKind::Mean && r.keep_dims && spatial(&r.axes, rank) => {
+        // Whether one pixel is kept as axes or not, it is the same bytes.
+        Op::Reduce(r) if r.kind == ReduceKind::Mean && spatial(&r.axes, rank) => {
             Request { pool: None, average: Some(Average::Float) }
         }
         _ => return cx.reference(id),

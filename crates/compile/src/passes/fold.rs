@@ -1,14 +1,20 @@
-//! Nodes whose operands are all constants are computed here, once, by the interpreter: in a QDQ graph that runs as it is,
-//! the weights behind a Dequantize become constants that kernels can pack.
+//! Nodes whose operands are all constants are computed here, once, by the interpreter; but for the Dequantize of weights
+//! in a QDQ graph that runs as it is, which is done while they are packed.
 
+use crate::weights;
 use lowbit_ir::{Graph, Op, Result, Tensor, Type, interp, memory};
 
 /// Runs the pass.
 pub fn run(g: &mut Graph, cx: &mut super::Context) -> Result<bool> {
     let mut changed = false;
     let mut folded = 0usize;
+    let users = g.users();
     for id in g.order().to_vec() {
         let node = g.node(id);
+        // As floats they would take as much as what they are packed into, all at a time.
+        if weights::is_packed(g, &users, id) {
+            continue;
+        }
         let inputs: Vec<Option<&Tensor>> = node.inputs.iter().map(|v| v.and_then(|v| g.constant(v))).collect();
         let known = !inputs.is_empty() && inputs.iter().zip(&node.inputs).all(|(t, v)| t.is_some() == v.is_some());
         if !known || matches!(node.op, Op::Custom(_)) || inputs.iter().all(Option::is_none) {

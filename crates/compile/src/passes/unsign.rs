@@ -5,6 +5,7 @@
 //! Activations none of which is negative, as those after a Relu, are unsigned already: they keep their numbers, for
 //! products of small bytes cost a processor less than those of large ones.
 
+use crate::weights;
 use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::op::Rescale;
 use lowbit_ir::{DType, Error, Graph, Op, Quant, Result, Tensor, Type, ValueId};
@@ -23,6 +24,7 @@ pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
         }
     }
     let mut constants = HashMap::new();
+    let users = g.users();
     for id in g.order().to_vec() {
         for v in g.node(id).outputs.clone() {
             if let Some(ty) = unsigned(g.ty(v))?.filter(|_| !kept.contains(&v)) {
@@ -34,7 +36,7 @@ pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
             }
         }
         for (i, v) in g.node(id).inputs.clone().into_iter().enumerate() {
-            let weight = i > 0 && g.node(id).op.is_layer();
+            let weight = (i > 0 && g.node(id).op.is_layer()) || weights::is_packed(g, &users, id);
             let own = matches!(g.node(id).op, Op::Custom(_));
             if let (Some(v), false) = (v, weight || own)
                 && let Some(new) = relabel_constant(g, v, &mut constants)?

@@ -28,11 +28,14 @@ fn local(g: &mut Graph, cx: &Refine) -> Result<Vec<Correction>> {
     let mut paired = cx.float.clone();
     let mut taps = Vec::new();
     for pair in &layers {
+        let made = paired.order().len();
         let shadow = add_shadow(&mut paired, pair, g)?;
         let op = paired.node(pair.float).op.clone();
         let Some(y) = rewrite::output(paired.node(pair.float)) else { continue };
         taps.push(pairs::mean_per_channel(&mut paired, &op, y)?);
         taps.push(pairs::mean_per_channel(&mut paired, &op, shadow)?);
+        // At the end of the order all activations would have to be kept for them.
+        paired.move_behind(pair.float, made);
     }
     let means = means(&paired, &taps, cx)?;
     layers
@@ -57,11 +60,26 @@ fn add_shadow(paired: &mut Graph, pair: &pairs::Pair, quantized: &Graph) -> Resu
     };
     let q = lowbit_ir::infer::apply_as(paired, &format!("{name}.shadow.q"), quantize, &[Some(x)], declared)?;
     let x = lowbit_ir::infer::apply(paired, &format!("{name}.shadow.dq"), Op::Dequantize, &[Some(q)])?;
-    let (weights, bias) = pairs::constants(quantized, pair.quantized)?;
-    let w = paired.add_const(&format!("{name}.shadow.weight"), weights);
-    let b = bias.map(|b| paired.add_const(&format!("{name}.shadow.bias"), b));
-    let inputs: Vec<_> = [Some(x), Some(w)].into_iter().chain(b.map(Some)).collect();
+    let mut inputs = vec![Some(x)];
+    for (i, what) in [(1, "weight"), (2, "bias")] {
+        let Some(v) = quantized.node(pair.quantized).input(i) else { continue };
+        inputs.push(Some(add_constant(paired, &format!("{name}.shadow.{what}"), quantized, v)?));
+    }
     lowbit_ir::infer::apply(paired, &format!("{name}.shadow"), op, &inputs)
+}
+
+/// Adds a constant of another graph: floats, or integers with a Dequantize, whose bytes both graphs share.
+fn add_constant(to: &mut Graph, name: &str, from: &Graph, v: ValueId) -> Result<ValueId> {
+    let integers = source(from, v);
+    let tensor = from.constant(integers.unwrap_or(v));
+    let tensor = tensor.ok_or_else(|| Error::new("expected a constant").at_value(&from.value(v).name))?;
+    match integers {
+        Some(_) => {
+            let added = to.add_const(&format!("{name}.q"), tensor.clone());
+            lowbit_ir::infer::apply(to, name, Op::Dequantize, &[Some(added)])
+        }
+        None => Ok(to.add_const(name, Tensor::from_f32(tensor.dims(), tensor.floats()?.into_owned())?)),
+    }
 }
 
 fn sequential(g: &mut Graph, cx: &Refine) -> Result<Vec<Correction>> {
@@ -86,7 +104,9 @@ fn with_means(g: &Graph, layers: impl Iterator<Item = NodeId>) -> Result<(Graph,
     for id in layers {
         let (op, y) = (g.node(id).op.clone(), rewrite::output(g.node(id)));
         let y = y.ok_or_else(|| Error::new("expected a result").at_node(&g.node(id).name))?;
+        let made = g.order().len();
         taps.push(pairs::mean_per_channel(&mut g, &op, y)?);
+        g.move_behind(id, made);
     }
     Ok((g, taps))
 }
