@@ -313,25 +313,27 @@ impl Model {
 
     /// Quantizes a float model.
     pub fn quantize(&self, how: Quantize<'_>) -> Result<Quantized> {
-        self.quantize_watched(how, &mut ())?.ok_or_else(|| Error::new("the quantization was stopped"))
+        self.clone().quantize_watched(how, &mut ())?.ok_or_else(|| Error::new("the quantization was stopped"))
     }
 
     /// As [`Model::quantize`], showing the graph after every pass and stage; `None` if the watch stopped it.
-    pub fn quantize_watched(&self, how: Quantize<'_>, watch: &mut dyn Watch) -> Result<Option<Quantized>> {
+    ///
+    /// Takes the model, whose weights go as soon as they are replaced; a clone shares and keeps them.
+    pub fn quantize_watched(self, how: Quantize<'_>, watch: &mut dyn Watch) -> Result<Option<Quantized>> {
         self.check_float()?;
         let options = self.options(how.options);
         let (found, properties) = match (how.data, how.stats, how.without_data) {
             (Some(data), None, false) => {
                 let engine = self.engine(how.engine)?;
-                let found = lowbit_quantize::quantize(&self.graph, &options, &*engine, &*data, watch)?;
+                let found = lowbit_quantize::quantize(self.graph, &options, &*engine, &*data, watch)?;
                 (found, data.properties())
             }
             (None, Some(stats), false) => {
-                let found = lowbit_quantize::quantize_with_stats(&self.graph, &options, &stats, watch)?;
+                let found = lowbit_quantize::quantize_with_stats(self.graph, &options, &stats, watch)?;
                 (found, stats.properties)
             }
             (None, None, true) => {
-                let found = lowbit_quantize::quantize_without_samples(&self.graph, &options, watch)?;
+                let found = lowbit_quantize::quantize_without_samples(self.graph, &options, watch)?;
                 (found, BTreeMap::new())
             }
             (Some(_), Some(_), _) => {
@@ -367,7 +369,7 @@ impl Model {
         }
         Ok(Some(Quantized {
             float: found.float,
-            model: Model { graph: found.qdq, passes, ..self.clone() },
+            model: Model { graph: found.qdq, passes, ..self },
             integer: found.integer,
             report: found.report,
         }))
@@ -386,7 +388,7 @@ impl Model {
         self.check_float()?;
         let options = self.options(how.options);
         let data = how.data.ok_or_else(|| no_data().hint("Quantize::default().data(samples)"))?;
-        lowbit_quantize::gather(&self.graph, &options, &*self.engine(how.engine)?, &*data, watch)
+        lowbit_quantize::gather(self.graph.clone(), &options, &*self.engine(how.engine)?, &*data, watch)
     }
 
     fn check_float(&self) -> Result<()> {

@@ -3,13 +3,12 @@
 use crate::format;
 use crate::output::Paper;
 use crate::table::{Side, Table, clip};
+use lowbit::Report;
 use lowbit::bench::{ReferenceStep, Timing};
 use lowbit::data::Preprocess;
 use lowbit::evaluate::Evaluation;
-use lowbit::inspect::inspect;
 use lowbit::quantization::analysis::LayerError;
 use lowbit::quantization::report::Left;
-use lowbit::{Model, Report, Result};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -21,6 +20,8 @@ pub const GOOD_DB: f64 = 40.0;
 #[derive(Debug, Serialize)]
 pub struct Account<'a> {
     pub model: &'a Path,
+    #[serde(skip)]
+    pub read: Read,
     pub output: &'a Path,
     pub calibration: Calibration<'a>,
     pub preprocess: Option<Preprocess>,
@@ -34,6 +35,13 @@ pub struct Account<'a> {
     pub measured: Measured,
     #[serde(flatten)]
     pub report: &'a Report,
+}
+
+/// The float model, as it was in its file.
+#[derive(Debug)]
+pub struct Read {
+    pub nodes: usize,
+    pub parameters: u64,
 }
 
 /// What was measured, unless the user wants no report.
@@ -98,9 +106,9 @@ pub struct Accuracy {
 
 impl Account<'_> {
     /// For people.
-    pub fn text(&self, model: &Model, paper: &Paper) -> Result<String> {
+    pub fn text(&self, paper: &Paper) -> String {
         let mut out = String::new();
-        self.origin(&mut out, model, paper)?;
+        self.origin(&mut out, paper);
         if let Some(latency) = &self.measured.latency {
             self.comparison(&mut out, latency, paper);
         }
@@ -112,23 +120,21 @@ impl Account<'_> {
         self.widened(&mut out);
         out.push_str(&format::reference_steps(&self.reference_steps, paper));
         self.worst(&mut out, paper);
-        Ok(out)
+        out
     }
 
     /// What was read and written.
-    fn origin(&self, out: &mut String, model: &Model, paper: &Paper) -> Result<()> {
-        let summary = inspect(model.graph())?;
+    fn origin(&self, out: &mut String, paper: &Paper) {
         let mut facts = Table::new(&[("", Side::Left), ("", Side::Left)]);
         let mut fact = |name: &str, text: String| facts.row([paper.bold(name), text]);
-        let nodes = model.graph().nodes().count();
         let macs = format::amount(self.report.layers.iter().map(|l| l.macs).sum());
         fact(
             "read",
             format!(
                 "{}: {}, {} parameters, {macs} multiply-accumulates",
                 self.model.display(),
-                format::counted(nodes, "node"),
-                format::count(summary.parameters as u64)
+                format::counted(self.read.nodes, "node"),
+                format::count(self.read.parameters)
             ),
         );
         fact("calibrated", self.calibration.text(paper));
@@ -155,7 +161,6 @@ impl Account<'_> {
         }
         fact("written", self.output.display().to_string());
         out.push_str(&facts.print(paper, 0));
-        Ok(())
     }
 
     /// Before and after.

@@ -1,6 +1,6 @@
 //! `lowbit quantize`: from a float model to an integer one, and the account of it.
 
-use crate::account::{Account, Accuracy, Calibration, Data, Latency, Measured};
+use crate::account::{Account, Accuracy, Calibration, Data, Latency, Measured, Read};
 use crate::args::{self, ChoiceArguments, ImageArguments, MachineArguments, ModelArguments};
 use crate::output::{Outcome, Paper};
 use crate::progress::{Progress, Stages};
@@ -10,6 +10,7 @@ use lowbit::compiler::{PASSES, compile, compile_watched};
 use lowbit::data::{Dataset, Preprocess};
 use lowbit::evaluate::{check_output as check_scores, evaluate};
 use lowbit::frontend::files;
+use lowbit::inspect::inspect;
 use lowbit::ir::pass::{self, PrintAfter, StopAfter, Watch};
 use lowbit::ir::text::{Constants, print_with};
 use lowbit::ir::{Customs, Tensor, meta};
@@ -142,6 +143,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         (None, None) => how,
     };
     let mut printing = Printing { arguments, paper, stopped: None, failed: None };
+    let read = Read { nodes: model.graph().nodes().count(), parameters: inspect(model.graph())?.parameters as u64 };
     let quantized = printing.watching(&mut stages, |watch| model.quantize_watched(how, watch))?;
     let Some(quantized) = quantized else { return printing.outcome() };
     let programs = printing.watching(&mut stages, |watch| Programs::new(&quantized, shown, arguments, watch))?;
@@ -163,6 +165,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     drop(progress);
     let account = Account {
         model: &arguments.model.path,
+        read,
         output,
         calibration,
         preprocess,
@@ -174,7 +177,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         measured,
         report: &quantized.report,
     };
-    Outcome::new(account.text(&model, paper)?, &account)
+    Outcome::new(account.text(paper), &account)
 }
 
 /// Where the ranges are from.

@@ -43,7 +43,10 @@ pub use samples::Samples;
 
 use lowbit_ir::op::Category;
 use lowbit_ir::pass::{Flow, Watch};
-use lowbit_ir::{Customs, Dim, Engine, Error, Graph, Result, Run, ValueId, check_float_mode, hardware, memory, verify};
+use lowbit_ir::{
+    Customs, Dim, Engine, Error, Graph, Result, Run, Tensor, ValueId, check_float_mode, hardware, memory, verify,
+};
+use std::collections::HashSet;
 
 /// A quantized model in its three forms, and the account of how it came about.
 #[derive(Debug, Clone)]
@@ -114,8 +117,11 @@ pub fn pass_names() -> Vec<&'static str> {
 }
 
 /// Quantizes a float model; `None` if the watch stopped it, which by then has seen the graph it wanted.
+///
+/// Whoever gives the model away, and keeps no clone, which shares its weights, gets back their memory as soon as they are
+/// replaced.
 pub fn quantize(
-    model: &Graph,
+    model: Graph,
     options: &Options,
     engine: &dyn Engine,
     samples: &dyn Samples,
@@ -130,7 +136,7 @@ pub fn quantize(
 /// What needs samples besides, equalization and the refinements, is left out: the report lists it, and its
 /// configuration is the one without, and with the number of samples that were run.
 pub fn quantize_with_stats(
-    model: &Graph,
+    model: Graph,
     options: &Options,
     shard: &Shard,
     watch: &mut dyn Watch,
@@ -148,7 +154,7 @@ pub fn quantize_with_stats(
 /// The observers of inputs and activations that the configuration leaves as they usually are become `global_scale`; any
 /// other that looks at samples is an error. What needs samples besides is left out, as with statistics. The report's
 /// configuration is the one in force: it names the observer, and says that no samples were run.
-pub fn quantize_without_samples(model: &Graph, options: &Options, watch: &mut dyn Watch) -> Result<Option<Quantized>> {
+pub fn quantize_without_samples(model: Graph, options: &Options, watch: &mut dyn Watch) -> Result<Option<Quantized>> {
     options.check()?;
     let (options, skipped) = with_global_scale(options)?;
     let evidence = Evidence { engine: &NoEngine, samples: &Vec::new(), of: Ranges::Global };
@@ -161,7 +167,7 @@ pub fn quantize_without_samples(model: &Graph, options: &Options, watch: &mut dy
 /// The model is not equalized: its factors would depend on the samples, and statistics of several runs would be of
 /// several models.
 pub fn gather(
-    model: &Graph,
+    model: Graph,
     options: &Options,
     engine: &dyn Engine,
     samples: &dyn Samples,
@@ -279,15 +285,10 @@ struct Annotated {
 }
 
 /// Runs the stages before calibration; `None` if the watch stopped them.
-fn annotated(
-    model: &Graph,
-    options: &Options,
-    evidence: &Evidence,
-    watch: &mut dyn Watch,
-) -> Result<Option<Annotated>> {
+fn annotated(model: Graph, options: &Options, evidence: &Evidence, watch: &mut dyn Watch) -> Result<Option<Annotated>> {
     check_float_mode()?;
     let passes = &options.passes;
-    let mut float = model.clone();
+    let (given, mut float) = (bytes_of(&model), model);
     if passes.run(Phase::Imported, &mut float, watch)? == Flow::Stop {
         return Ok(None);
     }
@@ -302,6 +303,7 @@ fn annotated(
     let equalized =
         way.stage("equalize", Phase::Equalized, &mut float, |g| equalize(g, &options.config, engine, samples))?;
     let Some(equalized) = equalized else { return Ok(None) };
+    let_go(&mut float, &given);
     if let Ranges::Stats(shard) = evidence.of {
         shard.check_model(&float)?;
     }
@@ -310,8 +312,29 @@ fn annotated(
     Ok(declined.map(|declined| Annotated { float, graph, equalized, declined }))
 }
 
+/// Where the bytes of the constants lie: what a model shares with the file it came from.
+fn bytes_of(g: &Graph) -> HashSet<*const u8> {
+    constants(g).map(|(_, tensor)| tensor.bytes().as_ptr()).collect()
+}
+
+fn constants(g: &Graph) -> impl Iterator<Item = (ValueId, &Tensor)> {
+    g.values().filter_map(|(v, _)| Some((v, g.constant(v)?)))
+}
+
+/// Lets go of the file that a model came from, where most of its weights were replaced: a single one that is left would
+/// keep all bytes of the file, so what is left is copied.
+fn let_go(g: &mut Graph, given: &HashSet<*const u8>) {
+    let is_left = |tensor: &Tensor| given.contains(&tensor.bytes().as_ptr());
+    let size =
+        |left: bool| -> usize { constants(g).filter(|(_, t)| is_left(t) == left).map(|(_, t)| t.bytes().len()).sum() };
+    if size(true) < size(false) {
+        let copies: Vec<_> = constants(g).filter(|(_, t)| is_left(t)).map(|(v, t)| (v, t.copied())).collect();
+        copies.into_iter().for_each(|(v, copy)| g.set_const(v, copy));
+    }
+}
+
 fn run(
-    model: &Graph,
+    model: Graph,
     options: &Options,
     evidence: &Evidence,
     skipped: Vec<Skipped>,

@@ -187,7 +187,7 @@ fn statistics_that_take_too_much_are_refused_on_the_first_sample() {
     let run = |max_memory: usize| {
         let options = Options { config: config.clone(), max_memory, ..Options::default() };
         let samples = Counted(vec![Random(3).tensor(&[1, 64, 4, 4], 2.0)], AtomicUsize::new(0));
-        let found = gather(&g, &options, &Interpreter::default(), &samples, &mut ());
+        let found = gather(g.clone(), &options, &Interpreter::default(), &samples, &mut ());
         (found, samples.1.into_inner())
     };
     let (found, last) = run(64 << 20);

@@ -170,7 +170,7 @@ fn a_watch_stops_after_any_pass_or_stage() {
     let names: Vec<&str> = lowbit_quantize::pass_names();
     for name in &names {
         let mut stop = StopAfter::new(name, &names).unwrap();
-        let done = quantize(&g, &Options::default(), &Interpreter::default(), &samples, &mut stop).unwrap();
+        let done = quantize(g.clone(), &Options::default(), &Interpreter::default(), &samples, &mut stop).unwrap();
         assert!(done.is_none(), "{name} did not stop it");
     }
 }

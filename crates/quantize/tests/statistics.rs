@@ -38,11 +38,11 @@ fn samples(seed: u64, count: usize) -> Vec<Vec<Tensor>> {
 }
 
 fn shard_of(g: &Graph, options: &Options, samples: &dyn Samples) -> Shard {
-    gather(g, options, &Interpreter::default(), samples, &mut ()).unwrap().unwrap()
+    gather(g.clone(), options, &Interpreter::default(), samples, &mut ()).unwrap().unwrap()
 }
 
 fn from_stats(g: &Graph, options: &Options, shard: &Shard) -> Result<Quantized> {
-    Ok(quantize_with_stats(g, options, shard, &mut ())?.expect("nobody stopped it"))
+    Ok(quantize_with_stats(g.clone(), options, shard, &mut ())?.expect("nobody stopped it"))
 }
 
 fn merged(shards: &[&Shard]) -> Shard {

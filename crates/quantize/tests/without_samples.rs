@@ -31,7 +31,7 @@ fn options(text: &str) -> Options {
 }
 
 fn alone(options: &Options) -> Result<Quantized> {
-    Ok(quantize_without_samples(&graph(MODEL), options, &mut ())?.expect("nobody stopped it"))
+    Ok(quantize_without_samples(graph(MODEL), options, &mut ())?.expect("nobody stopped it"))
 }
 
 fn refused(options: &Options) -> String {
@@ -104,7 +104,7 @@ graph "depthwise" {
 "#,
     );
     let options = options("input.per = 'channel'");
-    let found = quantize_without_samples(&g, &options, &mut ()).unwrap().unwrap();
+    let found = quantize_without_samples(g.clone(), &options, &mut ()).unwrap().unwrap();
     let input = found.report.values.iter().find(|c| c.value == "x").unwrap();
     assert_eq!((input.scales, input.scale, input.least_scale), (3, 8.0 / 128.0, 8.0 / 128.0));
     assert!(only_integers(&found.integer));
@@ -113,7 +113,7 @@ graph "depthwise" {
 #[test]
 fn a_model_without_anything_to_quantize_stays_as_it_is() {
     let g = graph("graph \"g\" {\n  input %x: f32[1x4]\n  %y = Log(%x)\n  output %y\n}");
-    let found = quantize_without_samples(&g, &Options::default(), &mut ()).unwrap().unwrap();
+    let found = quantize_without_samples(g.clone(), &Options::default(), &mut ()).unwrap().unwrap();
     assert_eq!(found.report.values, []);
 }
 

@@ -46,7 +46,7 @@ fn samples() -> Vec<Vec<Tensor>> {
 fn everything_that_computes_floats_refuses_another_environment() {
     let (config, engine) = (Config::default(), Interpreter::default());
     let (float, samples, options) = (model(), samples(), Options::default());
-    let quantized = quantize(&float, &options, &engine, &samples, &mut ()).unwrap().unwrap();
+    let quantized = quantize(float.clone(), &options, &engine, &samples, &mut ()).unwrap().unwrap();
     let mut annotated = float.clone();
     annotate(&mut annotated, &options).unwrap();
     let stats = calibrate::observe(&annotated, &engine, &samples, 0).unwrap();
@@ -56,7 +56,7 @@ fn everything_that_computes_floats_refuses_another_environment() {
 
     type Entry<'a> = Box<dyn Fn() -> lowbit_ir::Result<()> + 'a>;
     let entries: Vec<(&str, Entry)> = vec![
-        ("quantize", Box::new(|| quantize(&float, &options, &engine, &samples, &mut ()).map(drop))),
+        ("quantize", Box::new(|| quantize(float.clone(), &options, &engine, &samples, &mut ()).map(drop))),
         ("prepare", Box::new(|| prepare(&mut float.clone(), &mut Prepare::default(), &mut ()).map(|_flow| ()))),
         ("equalize", Box::new(|| equalize(&mut float.clone(), &config, &engine, &samples).map(drop))),
         ("annotate", Box::new(|| annotate(&mut float.clone(), &options).map(drop))),

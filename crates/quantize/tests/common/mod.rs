@@ -45,7 +45,7 @@ pub fn graph(text: &str) -> Graph {
 
 /// The whole pipeline over the interpreter.
 pub fn run_pipeline(g: &Graph, options: &Options, samples: &Vec<Vec<Tensor>>) -> Result<Quantized> {
-    let done = quantize(g, options, &Interpreter::default(), samples, &mut ())?;
+    let done = quantize(g.clone(), options, &Interpreter::default(), samples, &mut ())?;
     Ok(done.expect("nobody stopped it"))
 }
 
