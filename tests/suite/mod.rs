@@ -34,6 +34,7 @@ pub fn cases() -> Vec<Case> {
     movement::movement(&mut out);
     sundry::sundry(&mut out);
     movement::resizes(&mut out);
+    movement::turns(&mut out);
     rescales::requantizes(&mut out);
     movement::many_axes(&mut out);
     pools::large_pools(&mut out);

@@ -79,6 +79,49 @@ pub fn more_axes(out: &mut Vec<Case>) {
     }
 }
 
+/// Transpositions that turn matrices, apart or one after another, and slices by steps, of which some have nothing.
+pub fn turns(out: &mut Vec<Case>) {
+    let slice = |axis, start, end, step| SliceAxis { axis, start, end, step };
+    for (name, dims) in [
+        ("large", [3, 33, 4, 17]),
+        ("two", [1, 2, 1, 40]),
+        ("tall", [2, 700, 3, 5]),
+        ("empty", [0, 3, 4, 17]),
+        ("none", [2, 3, 0, 17]),
+    ] {
+        for integer in [false, true] {
+            let r = &mut Random((6700 + u64::from(integer)) << 32);
+            let mut b = Build::new(&format!("kernels.turns.{name}.{}", if integer { "i8" } else { "f32" }));
+            let x = match integer {
+                true => {
+                    let ty = r.narrow(&dims, true);
+                    r.ints(&ty)
+                }
+                false => r.floats(&dims),
+            };
+            let x = b.input(x);
+            let mut outputs = Vec::new();
+            for perm in
+                [[0, 1, 3, 2], [3, 0, 1, 2], [1, 0, 3, 2], [0, 3, 1, 2], [2, 3, 0, 1], [0, 2, 3, 1], [3, 2, 1, 0]]
+            {
+                let name = format!("t{}", outputs.len());
+                outputs.push(b.op(&name, Op::Transpose { perm: perm.to_vec() }, &[x]));
+            }
+            for axes in [
+                vec![slice(3, 1, i64::MAX, 2)],
+                vec![slice(2, 1, i64::MAX, 2), slice(3, 0, i64::MAX, 3)],
+                vec![slice(1, -1, i64::MIN, -1), slice(3, -1, i64::MIN, -2)],
+                vec![slice(1, 1, 2, 1), slice(3, 2, 2, 1)],
+                vec![slice(3, 1, 3, 1)],
+            ] {
+                let name = format!("s{}", outputs.len());
+                outputs.push(b.op(&name, Op::Slice(axes), &[x]));
+            }
+            out.push(b.case(&outputs));
+        }
+    }
+}
+
 /// Moves of five and six axes.
 pub fn many_axes(out: &mut Vec<Case>) {
     for integer in [false, true] {
@@ -147,7 +190,7 @@ pub fn resizes(out: &mut Vec<Case>) {
     for (i, (scales, sizes)) in sizes.iter().enumerate() {
         let r = &mut Random((6500 + i as u64) << 32);
         for integer in [false, true] {
-            let mut b = Build::new(&format!("resize.{}.{i}", if integer { "u8" } else { "f32" }));
+            let mut b = Build::new(&format!("{}.{i}", if integer { "kernels.resize.u8" } else { "resize.f32" }));
             let dims = [2, 5, 5, 6];
             let x = match integer {
                 true => {

@@ -10,7 +10,7 @@ use crate::point;
 use crate::program::{
     AccumulatorRow, Affines, Averages, Cut, Dw, Epilogue, Epilogue16, FMatMul, FloatEpilogue, Gather, Gemm, Integer,
     Kind, Map, MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reference, Requant, Rows, RowsFn,
-    RowsFrom, RowsTo, Scales, Zip, ZipFn, type_bytes,
+    RowsFrom, RowsTo, Scales, Transpose, Zip, ZipFn, product, type_bytes,
 };
 use crate::spans::Store;
 use lowbit_arithmetic::Affine;
@@ -78,7 +78,8 @@ pub fn tiles(kind: &Kind) -> usize {
         Kind::Zip(s) => ceil(s.rows, runs_of(s.n)),
         Kind::DequantizeAcc { rows, channels, .. } => ceil(*rows, runs_of(*channels)),
         Kind::Rows(s) => ceil(s.rows, rows_of(s.n)),
-        Kind::Transpose { batch, .. } => *batch,
+        Kind::Transpose(s) if product([s.rows, s.cols]) == 0 => 0,
+        Kind::Transpose(s) => s.matrices() * s.cols.div_ceil(s.columns(RUN)),
         Kind::CopyRows { rows, bytes, .. } => ceil(*rows, runs_of(*bytes)),
         Kind::Gather(s) => ceil(s.count(), runs_of(s.run)),
         Kind::Pad(_) | Kind::Reference(_) => 1,
@@ -139,19 +140,14 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
                 }
             }
             Kind::Rows(s) => rowwise(s, tile, memory, scratch.cast()),
-            Kind::Transpose { row, x, y, elem, rows, cols, .. } => {
-                let at = tile * elem * rows * cols;
-                let (x, y) = (memory.at(x.plus(at)), memory.at_mut(y.plus(at)));
-                (row.run)(*elem, *rows, *cols, x, cols * elem, y, rows * elem);
-            }
+            Kind::Transpose(s) => transpose(s, tile, memory),
             Kind::CopyRows { x, y, rows, bytes, x_stride, y_stride } => {
-                let per = runs_of(*bytes);
-                for r in tile * per..((tile + 1) * per).min(*rows) {
-                    let from: *const u8 = memory.at(x.plus(r * x_stride));
-                    // Both runs lie within the step's spans, and what a step writes has no byte in common with what it
-                    // reads (Program::new).
-                    std::ptr::copy_nonoverlapping(from, memory.at_mut(y.plus(r * y_stride)), *bytes);
-                }
+                // All runs lie within the step's spans, and what a step writes has no byte in common with what it reads
+                // (Program::new).
+                let first = tile * runs_of(*bytes);
+                let count = rows.saturating_sub(first).min(runs_of(*bytes));
+                let (x, y) = (memory.at(x.plus(first * x_stride)), memory.at_mut(y.plus(first * y_stride)));
+                copy::runs(*bytes, count, x, *x_stride, y, *y_stride);
             }
             Kind::Gather(s) => gather(s, tile, memory),
             Kind::Pad(s) => pad(s, memory),
@@ -800,6 +796,23 @@ unsafe fn zip(s: &Zip, tile: usize, memory: &Memory<'_>) {
     }
 }
 
+/// Some columns of one matrix, which are contiguous in the output.
+unsafe fn transpose(s: &Transpose, tile: usize, memory: &Memory<'_>) {
+    let per = s.columns(RUN);
+    let tiles = s.cols.div_ceil(per);
+    let (matrix, first) = (tile / tiles, tile % tiles * per);
+    let (mut rest, mut at) = (matrix, first * s.elem);
+    for (n, stride) in s.batch.iter().rev() {
+        at += rest % n * stride;
+        rest /= n;
+    }
+    let to = (matrix * s.cols + first) * s.rows * s.elem;
+    let (x, y) = (memory.at(s.x.plus(at)), memory.at_mut(s.y.plus(to)));
+    // SAFETY: the last rows of the furthest matrix lie within the input, as many columns as there are matrices' within the
+    // output (Program::new), and these columns are this tile's own.
+    unsafe { (s.row.run)(s.elem, s.rows, per.min(s.cols - first), x, s.x_stride, y, s.rows * s.elem) };
+}
+
 unsafe fn gather(s: &Gather, tile: usize, memory: &Memory<'_>) {
     let (count, per) = (s.count(), runs_of(s.run));
     let (mut at, end) = (tile * per, ((tile + 1) * per).min(count));
@@ -817,12 +830,16 @@ unsafe fn gather(s: &Gather, tile: usize, memory: &Memory<'_>) {
             base += table[row % table.len()];
             row /= table.len();
         }
-        for offset in last.iter().skip(first).take(end - at) {
-            // SAFETY: the largest offset of every axis together with a run lies within the input, and count * run within
-            // the output (Program::new).
-            unsafe { std::ptr::copy_nonoverlapping(x.add(base + offset), y.add(at * s.run), s.run) };
-            at += 1;
+        let here = &last[first..last.len().min(first + end - at)];
+        // SAFETY: the largest offset of every axis together with a run lies within the input, and count * run within the
+        // output (Program::new).
+        unsafe {
+            match s.step {
+                Some(step) => copy::runs(s.run, here.len(), x.add(base + here[0]), step, y.add(at * s.run), s.run),
+                None => copy::gather(s.run, here, x.add(base), y.add(at * s.run)),
+            }
         }
+        at += here.len();
     }
 }
 

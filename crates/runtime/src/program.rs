@@ -147,23 +147,8 @@ pub enum Kind {
     },
     /// A function of rows.
     Rows(Rows),
-    /// A matrix transposition per batch: `y[b][c][r] = x[b][r][c]`.
-    Transpose {
-        /// Kernel row.
-        row: &'static Kernel<lowbit_kernels::copy::TransposeFn>,
-        /// Input.
-        x: Place,
-        /// Output.
-        y: Place,
-        /// Bytes an element.
-        elem: usize,
-        /// Matrices.
-        batch: usize,
-        /// Rows of `x`.
-        rows: usize,
-        /// Columns of `x`.
-        cols: usize,
-    },
+    /// Matrices transposed.
+    Transpose(Transpose),
     /// `rows` runs of bytes, each with its stride: joins and splits.
     CopyRows {
         /// Input.
@@ -754,6 +739,43 @@ impl ZipFn {
     }
 }
 
+/// Matrices transposed one after another: `y[b][c][r] = x[b][r][c]`, where the matrices of `x` and their rows may lie
+/// apart.
+#[derive(Debug)]
+pub struct Transpose {
+    /// Kernel row.
+    pub row: &'static Kernel<lowbit_kernels::copy::TransposeFn>,
+    /// Input.
+    pub x: Place,
+    /// Output.
+    pub y: Place,
+    /// Bytes an element: 1, 2, 4 or 8.
+    pub elem: usize,
+    /// How many matrices there are along each axis, outermost first, and the bytes between those of `x`.
+    pub batch: Vec<(usize, usize)>,
+    /// Rows of a matrix of `x`.
+    pub rows: usize,
+    /// Columns of a matrix of `x`.
+    pub cols: usize,
+    /// Bytes between rows of `x`.
+    pub x_stride: usize,
+}
+
+impl Transpose {
+    /// Matrices.
+    pub fn matrices(&self) -> usize {
+        match self.batch.iter().any(|(n, _)| *n == 0) {
+            true => 0,
+            false => self.batch.iter().map(|(n, _)| *n).fold(1, usize::saturating_mul),
+        }
+    }
+
+    /// Columns of a matrix that one tile turns, of `run` elements: whole blocks of every kernel.
+    pub(crate) fn columns(&self, run: usize) -> usize {
+        run.div_ceil(self.rows.max(1)).next_multiple_of(16)
+    }
+}
+
 /// General data movement: the output is contiguous over `dims`, the input offset of an element is the sum over the axes
 /// of that axis' table at its coordinate; the innermost `run` bytes are copied together.
 #[derive(Debug)]
@@ -768,11 +790,20 @@ pub struct Gather {
     pub tables: Vec<Vec<usize>>,
     /// Bytes copied together.
     pub run: usize,
+    /// How far apart the last axis' offsets are, if all are equally far: these need no table while they are copied.
+    pub step: Option<usize>,
 }
 
 impl Gather {
     /// How many axes there can be; the compiler joins them where there are more.
     pub const AXES: usize = 16;
+
+    /// What [`Gather::step`] is for these tables.
+    pub fn even(tables: &[Vec<usize>]) -> Option<usize> {
+        let last = tables.last()?;
+        let step = last.get(1)?.checked_sub(*last.first()?)?;
+        last.windows(2).all(|w| w[1].checked_sub(w[0]) == Some(step)).then_some(step)
+    }
 
     /// Runs that are copied.
     pub fn count(&self) -> usize {

@@ -439,9 +439,12 @@ impl Kind {
                     out.extend(bias.map(|b| read(b, product([s.n, 4]))));
                 }
             }
-            Kind::Transpose { x, y, elem, batch, rows, cols, .. } => {
-                let bytes = product([*elem, *batch, *rows, *cols]);
-                out.extend([read(*x, bytes), write(*y, bytes)]);
+            Kind::Transpose(s) => {
+                let bytes = product([s.elem, s.matrices(), s.rows, s.cols]);
+                let matrix = extent(s.rows, s.x_stride, product([s.cols, s.elem]));
+                let apart = s.batch.iter().map(|(n, stride)| product([n.saturating_sub(1), *stride]));
+                let far = if bytes == 0 { 0 } else { apart.fold(matrix, usize::saturating_add) };
+                out.extend([read(s.x, far), write(s.y, bytes)]);
             }
             Kind::CopyRows { x, y, rows, bytes, x_stride, y_stride } => {
                 out.extend([read(*x, extent(*rows, *x_stride, *bytes)), write(*y, extent(*rows, *y_stride, *bytes))]);
@@ -478,7 +481,7 @@ impl Kind {
             Kind::Map(_)
             | Kind::Zip(_)
             | Kind::DequantizeAcc { .. }
-            | Kind::Transpose { .. }
+            | Kind::Transpose(_)
             | Kind::CopyRows { .. }
             | Kind::Gather(_)
             | Kind::Pad(_)
@@ -509,7 +512,7 @@ impl Kind {
             | Kind::Zip(_)
             | Kind::DequantizeAcc { .. }
             | Kind::Rows(_)
-            | Kind::Transpose { .. } => 8,
+            | Kind::Transpose(_) => 8,
         }
     }
 
@@ -620,9 +623,11 @@ impl Kind {
                 }
                 fits(s.rows == 0 || s.n >= 1, "rows of at least one element")
             }
-            Kind::Transpose { row: k, elem, .. } => {
-                row(*k, copy::TRANSPOSE, isa)?;
-                fits(matches!(elem, 1 | 2 | 4 | 8), "elements of 1, 2, 4 or 8 bytes")
+            Kind::Transpose(s) => {
+                row(s.row, copy::TRANSPOSE, isa)?;
+                fits(matches!(s.elem, 1 | 2 | 4 | 8), "elements of 1, 2, 4 or 8 bytes")?;
+                let strides = s.batch.iter().map(|(_, stride)| stride).chain([&s.x_stride]);
+                fits(strides.into_iter().all(|stride| stride.is_multiple_of(s.elem)), "whole elements")
             }
             Kind::CopyRows { rows, bytes, y_stride, .. } => {
                 fits(*rows <= 1 || y_stride >= bytes, "runs that lie apart in the output")
@@ -631,7 +636,8 @@ impl Kind {
                 let most = |t: &Vec<usize>| t.iter().copied().max().unwrap_or(0);
                 let far = s.tables.iter().map(most).fold(s.run, usize::saturating_add);
                 fits(s.tables.len() <= Gather::AXES, "few enough axes")?;
-                fits(s.count() == 0 || far <= s.x_bytes, "offsets within the input")
+                fits(s.count() == 0 || far <= s.x_bytes, "offsets within the input")?;
+                fits(s.step.is_none() || s.step == Gather::even(&s.tables), "offsets at equal distances")
             }
             Kind::Pad(s) => {
                 fits(s.offsets.iter().all(|o| o.saturating_add(s.run) <= s.y_bytes), "runs within the output")?;
@@ -676,7 +682,8 @@ impl Kind {
             }
             Kind::Zip(s) => out.extend([&mut s.a.0, &mut s.b.0, &mut s.y]),
             Kind::DequantizeAcc { x, y, scale, .. } => out.extend([x, y, scale]),
-            Kind::Transpose { x, y, .. } | Kind::CopyRows { x, y, .. } => out.extend([x, y]),
+            Kind::Transpose(s) => out.extend([&mut s.x, &mut s.y]),
+            Kind::CopyRows { x, y, .. } => out.extend([x, y]),
             Kind::Rows(s) => {
                 out.extend([&mut s.x, &mut s.y]);
                 if let RowsFrom::Accumulator(_, scale) = &mut s.from {

@@ -62,7 +62,14 @@ fn chain() -> Vec<Kind> {
     vec![
         Kind::FMatMul(product),
         Kind::Pool(Pool { kind, window, channels: 1, x: at(1), y: at(2) }),
-        Kind::Gather(Gather { x: at(2), x_bytes: 256, y: at(3), tables: vec![table(4), table(32)], run: 4 }),
+        Kind::Gather(Gather {
+            x: at(2),
+            x_bytes: 256,
+            y: at(3),
+            tables: vec![table(4), table(32)],
+            run: 4,
+            step: None,
+        }),
         Kind::Rows(Rows {
             f: RowsFn::Softmax(&rows::SOFTMAX[0]),
             from: RowsFrom::Float,

@@ -387,7 +387,7 @@ fn expand(cx: &mut Lower<'_>, id: NodeId, x: Place, from: &[usize], to: &[usize]
     let y = cx.buffer(to.iter().product::<usize>() * size);
     let x_bytes = from.iter().product::<usize>() * size;
     let (x, tables) = joined(cx, x, tables)?;
-    cx.step(&[id], Kind::Gather(Gather { x, x_bytes, y, tables, run: size }), 0);
+    cx.step(&[id], Kind::Gather(Gather { x, x_bytes, y, step: Gather::even(&tables), tables, run: size }), 0);
     Ok(y)
 }
 

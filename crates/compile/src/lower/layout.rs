@@ -3,6 +3,7 @@
 use super::Lower;
 use lowbit_ir::{DType, Error, Result, Type, ValueId};
 use lowbit_kernels::copy;
+use lowbit_runtime::program::Transpose;
 use lowbit_runtime::{Kind, Place, Step};
 
 /// How a value lies in memory.
@@ -89,7 +90,8 @@ impl Lower<'_> {
         let elem = elem(value.ty.dtype)?;
         let to = self.define(v, want)?;
         let row = self.row(copy::TRANSPOSE)?;
-        let kind = Kind::Transpose { row, x: from, y: to, elem, batch, rows, cols };
+        let (batch, x_stride) = (vec![(batch, rows * cols * elem)], cols * elem);
+        let kind = Kind::Transpose(Transpose { row, x: from, y: to, elem, batch, rows, cols, x_stride });
         self.out.steps.push(Step { name: format!("{} (layout)", value.name), kind, macs: 0 });
         Ok(to)
     }

@@ -126,9 +126,10 @@ impl<'a> Lower<'a> {
             Op::Expand { .. } => movement::expand(self, id),
             Op::Concat { axis } => movement::concat(self, id, *axis),
             Op::Pad(p) => movement::pad(self, id, p),
-            Op::BatchNorm { .. } | Op::Where | Op::Cast { .. } | Op::Gather { .. } | Op::Resize(_) | Op::Custom(_) => {
+            Op::BatchNorm { .. } | Op::Where | Op::Cast { .. } | Op::Gather { .. } | Op::Custom(_) => {
                 self.reference(id)
             }
+            Op::Resize(r) => movement::resize(self, id, r),
         }
     }
 

@@ -3,9 +3,11 @@
 use super::layout::elem;
 use super::{Layout, Lower};
 use lowbit_arithmetic::{Rounding, quantize};
-use lowbit_ir::op::{Pad, PadMode, SliceAxis};
+use lowbit_ir::interp::nearest_positions;
+use lowbit_ir::op::{Pad, PadMode, Resize, ResizeMode, SliceAxis};
 use lowbit_ir::{NodeId, Quant, Result, ValueId};
-use lowbit_runtime::program::{Gather, Pad as PadStep};
+use lowbit_kernels::copy;
+use lowbit_runtime::program::{Gather, Pad as PadStep, Transpose};
 use lowbit_runtime::{Kind, Place};
 
 /// The same value under another name.
@@ -38,9 +40,42 @@ pub fn transpose(cx: &mut Lower<'_>, id: NodeId, perm: &[usize]) -> Result<()> {
     }
     let size = elem(cx.g.ty(x).dtype)?;
     let strides = layout.strides(&dims);
+    if let Some(matrices) = matrices(&dims, &strides, perm, size) {
+        let (y, row) = (cx.define(y, Layout::Plain)?, cx.row(copy::TRANSPOSE)?);
+        let Matrices { batch, rows, cols, x_stride } = matrices;
+        let kind = Kind::Transpose(Transpose { row, x: from, y, elem: size, batch, rows, cols, x_stride });
+        cx.step(&[id], kind, 0);
+        return Ok(());
+    }
     cx.ask_tables(dims.iter().copied())?;
     let tables = perm.iter().map(|a| (0..dims[*a]).map(|i| i * strides[*a] * size).collect()).collect();
     gather(cx, id, from, y, Layout::Plain, tables, size)
+}
+
+/// A transposition that turns matrices, as [`Transpose`] has them.
+struct Matrices {
+    batch: Vec<(usize, usize)>,
+    rows: usize,
+    cols: usize,
+    x_stride: usize,
+}
+
+/// Fewer elements than these are copied in the time that a kernel takes to be called.
+const FEW: usize = 32;
+
+/// The matrices that a permutation turns: where it exchanges the axes that it leaves last, joined with their neighbours.
+fn matrices(dims: &[usize], strides: &[usize], perm: &[usize], size: usize) -> Option<Matrices> {
+    // The axes in the output's order; neighbours of the input that stay neighbours are one.
+    let mut axes: Vec<(usize, usize)> = Vec::new();
+    for (n, stride) in perm.iter().map(|a| (dims[*a], strides[*a] * size)).filter(|(n, _)| *n != 1) {
+        match axes.last_mut() {
+            Some((before, wide)) if *wide == n * stride => (*before, *wide) = (*before * n, stride),
+            Some(_) | None => axes.push((n, stride)),
+        }
+    }
+    let ((rows, x_stride), (cols, step)) = (axes.pop()?, axes.pop()?);
+    let turns = step == size && rows >= 2 && cols >= 2 && rows.saturating_mul(cols) >= FEW;
+    turns.then_some(Matrices { batch: axes, rows, cols, x_stride })
 }
 
 /// Emits a gather, joining innermost axes that are contiguous in the input.
@@ -56,6 +91,10 @@ fn gather(
 ) -> Result<()> {
     let mut run = size;
     let mut x = x;
+    if tables.iter().any(Vec::is_empty) {
+        // Nothing is read, and where the others start may lie beyond an empty input.
+        tables = vec![Vec::new()];
+    }
     while let Some(inner) = tables.last() {
         let contiguous = inner.windows(2).all(|w| w[1] == w[0] + run);
         let Some(first) = inner.first().copied().filter(|_| contiguous) else { break };
@@ -65,9 +104,11 @@ fn gather(
     }
     let (x, tables) = joined(cx, x, tables)?;
     // What is read from the moved start on.
-    let reach = tables.iter().map(|t| t.iter().copied().max().unwrap_or(0)).sum::<usize>() + run;
+    let far = tables.iter().map(|t| t.iter().copied().max()).sum::<Option<usize>>();
+    let reach = far.map_or(0, |far| far + run);
     let y = cx.define(y, layout)?;
-    cx.step(&[id], Kind::Gather(Gather { x, x_bytes: reach, y, tables, run }), 0);
+    let step = Gather::even(&tables);
+    cx.step(&[id], Kind::Gather(Gather { x, x_bytes: reach, y, tables, run, step }), 0);
     Ok(())
 }
 
@@ -113,6 +154,20 @@ pub fn slice(cx: &mut Lower<'_>, id: NodeId, axes: &[SliceAxis]) -> Result<()> {
         positions[axis] = (0..yd[axis] as i64).map(|i| (first + i * s.step) as usize).collect();
     }
     take(cx, id, x, y, &positions)
+}
+
+/// The nearest elements, in the operand's own layout: they are only moved, whatever they mean. What is computed of
+/// several is left to the interpreter.
+pub fn resize(cx: &mut Lower<'_>, id: NodeId, r: &Resize) -> Result<()> {
+    let (x, y) = (cx.input(id, 0)?, cx.g.node(id).outputs[0]);
+    let ResizeMode::Nearest(rounding) = r.mode else { return cx.reference(id) };
+    let (xd, yd) = (cx.dims(x)?, cx.dims(y)?);
+    if cx.g.ty(x).dtype.bits() < 8 {
+        return cx.reference(id);
+    }
+    // Coordinates, positions of elements, and then of bytes.
+    cx.ask_tables(xd.iter().chain(&yd).copied().chain(yd.iter().flat_map(|n| [*n, *n])))?;
+    take(cx, id, x, y, &nearest_positions(r, rounding, &xd, &yd))
 }
 
 /// Consecutive parts along an axis.

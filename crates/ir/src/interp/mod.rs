@@ -18,6 +18,7 @@ mod run;
 mod tests;
 
 pub use elementwise::{binary_f32, unary_f32};
+pub use movement::nearest_positions;
 pub use room::{workspace, workspace_beyond};
 pub use run::Interpreter;
 

@@ -139,24 +139,14 @@ fn join<T: Copy>(outer: usize, parts: &[(&[T], usize)]) -> Vec<T> {
 /// image. Linear: with t the distance from the lower neighbour a to the upper one b, fma(t, b - a, a).
 pub fn resize(r: &Resize, x: &Tensor, ty: Type) -> Result<Tensor> {
     let dims = ty.shape.require()?;
-    let sizes = x.dims().iter().zip(&dims).enumerate();
-    let axes: Vec<Option<Vec<f32>>> = sizes
-        .map(|(axis, (input, output))| {
-            let scale = match &r.sizes {
-                Some(_) => *output as f32 / *input as f32,
-                None => r.scales.get(axis).copied().unwrap_or(1.0),
-            };
-            let untouched = scale == 1.0 && input == output;
-            (!untouched).then(|| (0..*output).map(|i| coordinate(r.coordinates, i, scale, *input, *output)).collect())
-        })
-        .collect();
+    let axes = coordinates(r, x.dims(), &dims);
     match r.mode {
         ResizeMode::Nearest(rounding) => {
             let mut tables = whole(x.dims());
             for (table, coordinates) in tables.iter_mut().zip(&axes) {
                 let Some(coordinates) = coordinates else { continue };
-                *table =
-                    coordinates.iter().filter_map(|c| table.get(nearest(rounding, *c, table.len())).copied()).collect();
+                let at = nearest_of(rounding, coordinates, table.len());
+                *table = at.into_iter().filter_map(|at| table.get(at).copied()).collect();
             }
             pick(x, ty, &positions(&tables), None)
         }
@@ -173,6 +163,32 @@ pub fn resize(r: &Resize, x: &Tensor, ty: Type) -> Result<Tensor> {
             Tensor::from_floats(ty, data)
         }
     }
+}
+
+/// For every axis that is resampled where the indices of its output lie in its input, before limiting.
+fn coordinates(r: &Resize, from: &[usize], to: &[usize]) -> Vec<Option<Vec<f32>>> {
+    let axis = |(axis, (input, output)): (usize, (&usize, &usize))| {
+        let scale = match &r.sizes {
+            Some(_) => *output as f32 / *input as f32,
+            None => r.scales.get(axis).copied().unwrap_or(1.0),
+        };
+        let untouched = scale == 1.0 && input == output;
+        (!untouched).then(|| (0..*output).map(|i| coordinate(r.coordinates, i, scale, *input, *output)).collect())
+    };
+    from.iter().zip(to).enumerate().map(axis).collect()
+}
+
+/// For every axis of a resampled value the positions of the input that its indices take, where the nearest are taken.
+pub fn nearest_positions(r: &Resize, rounding: Nearest, from: &[usize], to: &[usize]) -> Vec<Vec<usize>> {
+    let axis = |(coordinates, n): (Option<Vec<f32>>, &usize)| match coordinates {
+        Some(coordinates) => nearest_of(rounding, &coordinates, *n),
+        None => (0..*n).collect(),
+    };
+    coordinates(r, from, to).into_iter().zip(from).map(axis).collect()
+}
+
+fn nearest_of(rounding: Nearest, coordinates: &[f32], n: usize) -> Vec<usize> {
+    coordinates.iter().map(|c| nearest(rounding, *c, n)).collect()
 }
 
 /// Where output index `i` lies in the input, before limiting.

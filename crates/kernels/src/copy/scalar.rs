@@ -1,6 +1,5 @@
 //! The plain rows.
 
-use super::GatherArgs;
 use core::ptr;
 
 /// Rows and columns of a block that stays in the first cache while it is transposed.
@@ -44,59 +43,76 @@ unsafe fn transpose_of<T: Copy>(rows: usize, cols: usize, x: *const u8, x_stride
     }
 }
 
-/// Copies as [`GatherArgs`] says.
-///
-/// # Safety
-/// Every place that the axes' offsets lead to is readable for `run` bytes, and `y` is writable for as many runs as the
-/// axes' lengths multiply to. Input and output do not overlap.
-pub unsafe fn gather(args: &GatherArgs<'_>) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let x = args.x.offset(args.base);
-        match args.run {
-            1 => walk::<1>(args.axes, x, args.y, 1),
-            2 => walk::<2>(args.axes, x, args.y, 2),
-            4 => walk::<4>(args.axes, x, args.y, 4),
-            8 => walk::<8>(args.axes, x, args.y, 8),
-            run => walk::<ANY>(args.axes, x, args.y, run),
-        };
-    }
-}
-
 /// Stands for a run whose length is known only when it runs.
 const ANY: usize = 0;
 
-/// One run, of `N` bytes unless `N` is [`ANY`].
-#[inline(always)]
-unsafe fn copy<const N: usize>(x: *const u8, y: *mut u8, run: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { ptr::copy_nonoverlapping(x, y, if N == ANY { run } else { N }) };
-}
-
-/// Copies all runs below `x`, one axis a level, and returns the place behind the last.
-unsafe fn walk<const N: usize>(axes: &[&[isize]], x: *const u8, mut y: *mut u8, run: usize) -> *mut u8 {
-    // SAFETY: the caller's promise: offsets of every axis lead to readable places, and `y` has room for every run.
-    unsafe {
-        match axes {
-            [] => {
-                copy::<N>(x, y, run);
-                y.add(run)
+/// Compiles a loop for the lengths of an element and of a few: a call takes longer than copying so little.
+macro_rules! sized {
+    ($run:expr, $N:ident => $loop:expr) => {
+        match $run {
+            1 => {
+                const $N: usize = 1;
+                $loop
             }
-            [last] => {
-                for &offset in *last {
-                    copy::<N>(x.offset(offset), y, run);
-                    y = y.add(run);
-                }
-                y
+            2 => {
+                const $N: usize = 2;
+                $loop
             }
-            [first, rest @ ..] => {
-                for &offset in *first {
-                    y = walk::<N>(rest, x.offset(offset), y, run);
-                }
-                y
+            4 => {
+                const $N: usize = 4;
+                $loop
+            }
+            8 => {
+                const $N: usize = 8;
+                $loop
+            }
+            16 => {
+                const $N: usize = 16;
+                $loop
+            }
+            _ => {
+                const $N: usize = ANY;
+                $loop
             }
         }
-    }
+    };
+}
+/// Copies runs of bytes from anywhere to one after another: run `i` starts `offsets[i]` bytes behind `x`.
+///
+/// Strided slices, flips, transpositions, broadcasts and nearest resampling are of this form.
+///
+/// # Safety
+/// `run` bytes at every offset are readable, and `y` is writable for as many runs as there are offsets. Input and output
+/// do not overlap.
+pub unsafe fn gather(run: usize, offsets: &[usize], x: *const u8, mut y: *mut u8) {
+    sized!(run, N => for &offset in offsets {
+        // SAFETY: the caller's promise.
+        unsafe {
+            copy::<N>(run, x.add(offset), y);
+            y = y.add(run);
+        }
+    });
+}
+
+/// Copies `count` runs of bytes, each with its stride: joins and splits.
+///
+/// # Safety
+/// The runs of `x` are readable, those of `y` writable. Input and output do not overlap.
+pub unsafe fn runs(run: usize, count: usize, x: *const u8, x_stride: usize, y: *mut u8, y_stride: usize) {
+    sized!(run, N => for i in 0..count {
+        // SAFETY: the caller's promise; i < count.
+        unsafe { copy::<N>(run, x.add(i * x_stride), y.add(i * y_stride)) };
+    });
+}
+
+/// One run, of `N` bytes unless `N` is [`ANY`].
+///
+/// # Safety
+/// The run of `x` is readable, that of `y` writable, and they do not overlap.
+#[inline(always)]
+unsafe fn copy<const N: usize>(run: usize, x: *const u8, y: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe { ptr::copy_nonoverlapping(x, y, if N == ANY { run } else { N }) };
 }
 
 /// Fills `n` elements of 1, 2, 4 or 8 bytes with the low bytes of `value`.

@@ -1,7 +1,7 @@
 //! Moving data.
 
 use crate::common::{Random, runnable};
-use lowbit_kernels::copy::{GatherArgs, TRANSPOSE, fill, gather};
+use lowbit_kernels::copy::{TRANSPOSE, fill, gather, runs};
 
 #[test]
 fn transposes() {
@@ -33,29 +33,34 @@ fn transposes() {
 fn gathers() {
     let random = &mut Random(12);
     for _ in 0..500 {
-        let rank = random.below(5);
-        let run = random.pick(&[1, 2, 3, 4, 8, 12, 31]);
-        let sizes: Vec<usize> = (0..rank).map(|_| random.below(5)).collect();
-        let tables: Vec<Vec<isize>> =
-            sizes.iter().map(|&n| (0..n).map(|_| random.int(-40, 40) as isize).collect()).collect();
-        let axes: Vec<&[isize]> = tables.iter().map(Vec::as_slice).collect();
+        let run = random.pick(&[0, 1, 2, 3, 4, 8, 12, 16, 31]);
         let x = random.bytes(500);
-        let total: usize = sizes.iter().product();
-        let mut y = vec![0x5a; total * run + 9];
-        // SAFETY: four axes reach 160 bytes to both sides of the middle.
-        unsafe { gather(&GatherArgs { x: x.as_ptr(), y: y.as_mut_ptr(), base: 250, axes: &axes, run }) };
-        let mut expected = vec![];
-        for i in 0..total {
-            let mut rest = i;
-            let mut offset = 250;
-            for (size, table) in sizes.iter().zip(&tables).rev() {
-                offset += table[rest % size];
-                rest /= size;
-            }
-            expected.extend_from_slice(&x[offset as usize..offset as usize + run]);
-        }
+        let offsets: Vec<usize> = (0..random.below(40)).map(|_| random.below(500 - run)).collect();
+        let mut y = vec![0x5a; offsets.len() * run + 9];
+        // SAFETY: every run lies within x, and y has room for them.
+        unsafe { gather(run, &offsets, x.as_ptr(), y.as_mut_ptr()) };
+        let mut expected: Vec<u8> = offsets.iter().flat_map(|at| x[*at..at + run].to_vec()).collect();
         expected.extend([0x5a; 9]);
-        assert_eq!(expected, y, "{sizes:?} runs of {run}");
+        assert_eq!(expected, y, "runs of {run} at {offsets:?}");
+    }
+}
+
+#[test]
+fn copies_runs() {
+    let random = &mut Random(13);
+    for _ in 0..500 {
+        let run = random.pick(&[0, 1, 2, 3, 4, 8, 12, 16, 31]);
+        let count = random.below(40);
+        let (x_stride, y_stride) = (random.below(40), run + random.below(9));
+        let x = random.bytes(count * x_stride + run);
+        let mut y = vec![0x5a; count * y_stride + run];
+        let mut expected = y.clone();
+        // SAFETY: every run lies within its buffer, and those of y lie apart.
+        unsafe { runs(run, count, x.as_ptr(), x_stride, y.as_mut_ptr(), y_stride) };
+        for i in 0..count {
+            expected[i * y_stride..][..run].copy_from_slice(&x[i * x_stride..][..run]);
+        }
+        assert_eq!(expected, y, "{count} runs of {run} by {x_stride} and {y_stride}");
     }
 }
 

@@ -744,16 +744,23 @@ fn cases(each: EachKind) -> Vec<Case> {
         }
         EachKind::Rows => ROWS.iter().flat_map(|f| rowwise(*f)).collect(),
         EachKind::Transpose => vec![case(
-            || Kind::Transpose { row: &copy::TRANSPOSE[0], x: X, y: Y, elem: 4, batch: 2, rows: 3, cols: 5 },
+            || {
+                let (row, batch) = (&copy::TRANSPOSE[0], vec![(2, 60)]);
+                Kind::Transpose(Transpose { row, x: X, y: Y, elem: 4, batch, rows: 3, cols: 5, x_stride: 20 })
+            },
             [
-                field!(Transpose.row = copied(&copy::TRANSPOSE[0]), ROW),
-                field!(Transpose.elem = 3, "elements of 1, 2, 4 or 8 bytes"),
-                field!(Transpose.elem = 0, "elements of 1, 2, 4 or 8 bytes"),
-                field!(Transpose.elem = 16, "elements of 1, 2, 4 or 8 bytes"),
-                field!(Transpose.batch = usize::MAX, WITHIN),
-                field!(Transpose.rows = usize::MAX, WITHIN),
-                field!(Transpose.cols = 1000, WITHIN),
-                field!(Transpose.y = Place::Arena(64), "write what it does not read"),
+                broken!(Kind::Transpose(s) => s.row = copied(&copy::TRANSPOSE[0]), ROW),
+                broken!(Kind::Transpose(s) => s.elem = 3, "elements of 1, 2, 4 or 8 bytes"),
+                broken!(Kind::Transpose(s) => s.elem = 0, "elements of 1, 2, 4 or 8 bytes"),
+                broken!(Kind::Transpose(s) => s.elem = 16, "elements of 1, 2, 4 or 8 bytes"),
+                broken!(Kind::Transpose(s) => s.batch[0].0 = usize::MAX, WITHIN),
+                broken!(Kind::Transpose(s) => s.batch[0].1 = usize::MAX, WITHIN),
+                broken!(Kind::Transpose(s) => s.batch[0].1 = 62, "whole elements"),
+                broken!(Kind::Transpose(s) => s.rows = usize::MAX, WITHIN),
+                broken!(Kind::Transpose(s) => s.cols = 1000, WITHIN),
+                broken!(Kind::Transpose(s) => s.x_stride = usize::MAX, WITHIN),
+                broken!(Kind::Transpose(s) => s.x_stride = 18, "whole elements"),
+                broken!(Kind::Transpose(s) => s.y = Place::Arena(64), "write what it does not read"),
             ],
         )],
         EachKind::CopyRows => vec![case(
@@ -774,13 +781,17 @@ fn cases(each: EachKind) -> Vec<Case> {
             ],
         )],
         EachKind::Gather => vec![case(
-            || Kind::Gather(Gather { x: X, x_bytes: 32, y: Y, tables: vec![vec![0, 8], vec![16, 0, 8]], run: 8 }),
+            || {
+                let tables = vec![vec![0, 8], vec![16, 0, 8]];
+                Kind::Gather(Gather { x: X, x_bytes: 32, y: Y, tables, run: 8, step: None })
+            },
             [
                 broken!(Kind::Gather(s) => s.x_bytes = ARENA + 1, WITHIN),
                 broken!(Kind::Gather(s) => s.x_bytes = 31, "offsets within the input"),
                 broken!(Kind::Gather(s) => s.tables[0][1] = 9, "offsets within the input"),
                 broken!(Kind::Gather(s) => s.tables[1][0] = usize::MAX, "offsets within the input"),
                 broken!(Kind::Gather(s) => s.run = 9, "offsets within the input"),
+                broken!(Kind::Gather(s) => s.step = Some(8), "offsets at equal distances"),
                 broken!(Kind::Gather(s) => s.run = usize::MAX, WITHIN),
                 broken!(Kind::Gather(s) => s.tables.push(vec![0; 1000]), WITHIN),
                 broken!(Kind::Gather(s) => s.tables = vec![vec![0]; Gather::AXES + 1], "few enough axes"),
