@@ -110,6 +110,10 @@ pub fn fill(value: &Bound<'_, PyAny>, ty: &Type, out: &mut [u8]) -> Filled {
         }
         with_element!(value, value.py(), put(value, ty, out))
     }
+    // Others that are arrays too may mean something else by their elements, as masked ones do.
+    if !value.is_exact_instance_of::<PyUntypedArray>() {
+        return Filled::No;
+    }
     match value.cast::<PyUntypedArray>() {
         Ok(array) if array.is_c_contiguous() => find(array, ty, out).unwrap_or(Filled::No),
         Ok(_) | Err(_) => Filled::No,
@@ -131,21 +135,32 @@ pub fn tensor(value: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     }
     let py = value.py();
     let numpy = py.import("numpy")?;
+    // Its data are numbers that are not meant, and no tensor has a mask.
+    if value.hasattr("mask")? && value.hasattr("filled")? {
+        return Err(PyTypeError::new_err("expected an array, found a masked one: array.filled(...) has no holes"));
+    }
     let array = numpy.call_method1("asarray", (value,))?;
-    let kind: String = array.getattr("dtype")?.getattr("kind")?.extract()?;
-    let size: usize = array.getattr("dtype")?.getattr("itemsize")?.extract()?;
-    // What tensors have no type of, and numpy makes by itself of Python's numbers.
-    let to = match (kind.as_str(), size) {
-        ("f", 8) => Some("float32"),
-        ("u", 4 | 8) => Some("int64"),
-        _ => None,
-    };
-    let array = match to {
-        Some(to) => array.call_method1("astype", (to,))?,
-        None => array,
+    let dtype = array.getattr("dtype")?;
+    let kind: String = dtype.getattr("kind")?.extract()?;
+    let size: usize = dtype.getattr("itemsize")?.extract()?;
+    // What tensors have no type of, and numpy makes by itself of Python's numbers; and numbers of other machines.
+    let array = match (kind.as_str(), size) {
+        ("f", 8..) => array.call_method1("astype", ("float32",))?,
+        ("u", 4) => array.call_method1("astype", ("int64",))?,
+        ("u", 8) => {
+            let most = i64::MAX as u64;
+            if array.getattr("size")?.extract::<usize>()? > 0 && array.call_method0("max")?.gt(most)? {
+                return Err(PyTypeError::new_err(format!("expected integers up to {most}, found larger ones")));
+            }
+            array.call_method1("astype", ("int64",))?
+        }
+        (_, _) if !dtype.getattr("isnative")?.extract::<bool>()? => {
+            array.call_method1("astype", (dtype.call_method1("newbyteorder", ("=",))?,))?
+        }
+        (_, _) => array,
     };
     // Not `ascontiguousarray`, which makes a list of a number.
-    let array = numpy.call_method1("require", (array, py.None(), "C"))?;
+    let array = numpy.call_method1("require", (array, py.None(), "CA"))?;
     match find(array.cast::<PyUntypedArray>()?) {
         Some(found) => found,
         None => {

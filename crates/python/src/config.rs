@@ -1,11 +1,16 @@
 //! Configurations: the choices of a quantization, as keyword arguments, dictionaries, TOML or `key=value`.
 
 use crate::error::During;
+use lowbit::frontend::files;
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use std::io::Read;
 use std::path::PathBuf;
 use toml::{Table, Value};
+
+/// Bytes of the longest configuration: parsed it takes many times as many.
+const MOST_TEXT: u64 = 1 << 20;
 
 /// The choices of a quantization.
 #[pyclass(frozen, eq, module = "lowbit", from_py_object)]
@@ -30,11 +35,19 @@ impl Config {
     /// Reads a TOML file.
     #[staticmethod]
     fn load(path: PathBuf) -> PyResult<Config> {
-        let text = std::fs::read_to_string(&path).map_err(|e| {
-            let e = lowbit::Error::from(e).context(format!("reading the configuration '{}'", path.display()));
-            During::Config.raise(&e)
-        })?;
-        Config::from_toml(&text)
+        let read = || -> lowbit::Result<lowbit::Config> {
+            let mut text = String::new();
+            // A folder, or what never ends, is no configuration.
+            files::open(&path)?.take(MOST_TEXT + 1).read_to_string(&mut text).map_err(lowbit::Error::from)?;
+            match text.len() as u64 > MOST_TEXT {
+                true => {
+                    Err(lowbit::Error::new(format!("expected a configuration of up to {MOST_TEXT} bytes, found more")))
+                }
+                false => lowbit::Config::from_toml(&text),
+            }
+        };
+        let read = read().map_err(|e| e.context(format!("reading '{}'", path.display())));
+        read.map(Config).map_err(|e| During::Config.raise(&e))
     }
 
     /// Reads the TOML form.

@@ -70,19 +70,19 @@ impl Raised {
         let kind = cause.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
         let line = raised_at(py, &cause).map(|at| format!(", at {at}")).unwrap_or_default();
         let told = Error::new(format!("{kind}: {}", cause.value(py))).context(format!("calling {who}{line}"));
-        *self.lock() = Some(Wrong { class, cause: Some(cause) });
+        self.put(Some(Wrong { class, cause: Some(cause) }));
         told
     }
 
     /// Keeps that a function gave what it must not.
     pub fn wrong(&self, class: &'static str, error: Error, who: &str) -> Error {
-        *self.lock() = Some(Wrong { class, cause: None });
+        self.put(Some(Wrong { class, cause: None }));
         error.context(format!("reading what {who} gave"))
     }
 
     /// Forgets what was kept.
     pub fn clear(&self) {
-        *self.lock() = None;
+        self.put(None);
     }
 
     /// An error as an exception: where Python raised something, that is its cause.
@@ -101,6 +101,12 @@ impl Raised {
     /// As [`Raised::told`], for who has no interpreter at hand.
     pub fn told_now(&self, during: During, error: &Error) -> PyErr {
         Python::attach(|py| self.told(py, during, error))
+    }
+
+    /// What was there goes when nothing is locked: an exception's end may run code of the user's.
+    fn put(&self, wrong: Option<Wrong>) {
+        let before = std::mem::replace(&mut *self.lock(), wrong);
+        drop(before);
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Wrong>> {

@@ -10,7 +10,7 @@ use lowbit::{Error, Passes, Phase, Result};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 /// A graph of operators and values, which go by their names.
 #[pyclass(frozen, module = "lowbit")]
@@ -112,17 +112,23 @@ impl Graph {
         Graph { graph: Mutex::new(Some(graph)), customs }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<ir::Graph>> {
-        self.graph.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The graph, unless somebody works on it: to wait for that, with the interpreter held, could be for ever.
+    fn lock(&self) -> Result<MutexGuard<'_, Option<ir::Graph>>> {
+        match self.graph.try_lock() {
+            Ok(graph) => Ok(graph),
+            Err(TryLockError::Poisoned(e)) => Ok(e.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(Error::new("the graph is being worked on")
+                .hint("one thread at a time, and no operator of your own that uses the graph while it is asked")),
+        }
     }
 
     /// Works on the graph, if it is still there.
     fn with<T>(&self, work: impl FnOnce(&mut ir::Graph) -> Result<T>) -> PyResult<T> {
-        let mut graph = self.lock();
-        let found = graph.as_mut().ok_or_else(|| {
+        let gone = || {
             Error::new("the graph is gone: a pass may use it until it returns").hint("keep what you read of it instead")
-        });
-        found.and_then(work).map_err(|e| During::Model.raise(&e))
+        };
+        let found = self.lock().and_then(|mut graph| graph.as_mut().ok_or_else(gone).and_then(work));
+        found.map_err(|e| During::Model.raise(&e))
     }
 }
 
@@ -364,9 +370,10 @@ impl Graph {
     }
 
     fn __repr__(&self) -> String {
-        match &*self.lock() {
-            Some(g) => format!("<lowbit.Graph '{}': {} nodes>", g.name, g.order().len()),
-            None => "<lowbit.Graph: gone, as its pass has ended>".into(),
+        match self.lock().as_deref() {
+            Ok(Some(g)) => format!("<lowbit.Graph '{}': {} nodes>", g.name, g.order().len()),
+            Ok(None) => "<lowbit.Graph: gone, as its pass has ended>".into(),
+            Err(_) => "<lowbit.Graph: being worked on>".into(),
         }
     }
 
@@ -408,7 +415,7 @@ fn change(function: &Py<PyAny>, g: &mut ir::Graph, customs: &Customs, who: &str,
         let before = g.clone();
         let lent = Bound::new(py, Graph::new(std::mem::take(g), customs.clone())).map_err(keep)?;
         let called = function.bind(py).call1((&lent,));
-        let back = lent.get().lock().take();
+        let back = lent.get().lock()?.take();
         *g = back.ok_or_else(|| Error::new("the graph is gone"))?;
         called.map_err(keep)?;
         infer::refresh(g, customs)?;

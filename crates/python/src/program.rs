@@ -195,8 +195,9 @@ impl Program {
     /// Nodes that the interpreter runs, for want of a kernel: name, operator and reason. Where sizes are open, those of the
     /// sizes that were run last.
     #[getter]
-    fn reference_steps(&self) -> Vec<(String, &'static str, String)> {
-        let steps = self.source.latest().map(|program| reference_steps(&program)).unwrap_or_default();
+    fn reference_steps(&self, py: Python<'_>) -> Vec<(String, &'static str, String)> {
+        // Whoever compiles holds what is asked for here, and may need the interpreter for an operator written in Python.
+        let steps = py.detach(|| self.source.latest()).map(|program| reference_steps(&program)).unwrap_or_default();
         steps.into_iter().map(|s| (s.node, s.op, s.reason)).collect()
     }
 
@@ -240,7 +241,11 @@ impl Session {
             match self.sessions.try_lock() {
                 Ok(sessions) => break sessions,
                 Err(TryLockError::Poisoned(e)) => break e.into_inner(),
-                Err(TryLockError::WouldBlock) => py.detach(|| std::thread::sleep(WAIT)),
+                Err(TryLockError::WouldBlock) => {
+                    py.detach(|| std::thread::sleep(WAIT));
+                    // An operator of the user's that runs the session it is in would wait for ever.
+                    py.check_signals()?;
+                }
             }
         };
         let arrays = self.prepare(py, &mut sessions, arrays)?;

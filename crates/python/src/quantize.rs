@@ -158,7 +158,7 @@ pub fn spread<'a>(data: &'a Dataset, samples: usize, job: &'a Arc<job::Job>) -> 
 
 /// Quantizes a float model; without data and statistics by the global scale.
 #[pyfunction]
-#[pyo3(signature = (model, *, config, rules, data = None, stats = None, labels = None, preprocess = None,
+#[pyo3(signature = (model, *, config, rules, data = None, stats = None, preprocess = None,
                     observers = Vec::new(), passes = Vec::new(), threads = None, isa = None, progress = None))]
 #[expect(clippy::too_many_arguments, reason = "they are keywords")]
 pub fn quantize(
@@ -168,7 +168,6 @@ pub fn quantize(
     rules: &Bound<'_, PyDict>,
     data: Option<&Bound<'_, PyAny>>,
     stats: Option<&Bound<'_, Stats>>,
-    labels: Option<&Bound<'_, PyAny>>,
     preprocess: Option<&Bound<'_, PyAny>>,
     observers: Vec<Bound<'_, PyAny>>,
     passes: Vec<Bound<'_, PyAny>>,
@@ -179,7 +178,7 @@ pub fn quantize(
     let samples = config.0.samples;
     let how = How { model, config, rules, observers: &observers, passes: &passes, threads, isa };
     let made = how.made()?;
-    let data = data.map(|d| resolve(d, model, labels, preprocess, model.max_memory)).transpose()?;
+    let data = data.map(|d| resolve(d, model, None, preprocess, model.max_memory)).transpose()?;
     let stats = stats.map(|stats| stats.get().0.clone());
     let (float, customs) = (model.model.clone(), model.customs.clone());
     let done = job::run(py, During::Quantize, progress, &model.raised, move |job| {

@@ -4,7 +4,7 @@ import json
 import os
 import struct
 from pathlib import Path
-from typing import Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def mxnet_model(tmp_path_factory: pytest.TempPathFactory) -> Tuple[Path, Path]:
     """The symbol and the parameters of two convolutions, of which the second is quantized by the classic program."""
     folder = tmp_path_factory.mktemp("mxnet")
     conv = {"kernel": "(3, 3)", "pad": "(1, 1)", "num_filter": "8"}
-    nodes = [
+    nodes: List[Dict[str, Any]] = [
         {"op": "null", "name": "data", "inputs": []},
         {"op": "null", "name": "conv0_weight", "inputs": []},
         {"op": "null", "name": "conv0_bias", "inputs": []},

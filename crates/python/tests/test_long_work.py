@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from typing import Any, List, Optional, Tuple
 
 import numpy as np
@@ -29,6 +30,29 @@ def test_a_bar_is_drawn_when_it_is_asked_for(demo: lb.Model, capsys: pytest.Capt
     assert capsys.readouterr().err == ""
     demo.quantize(data=DEMO / "calibration", config={"samples": 20}, progress=True)
     assert "calibrate    [" in capsys.readouterr().err
+
+
+def test_a_notebook_shows_it_in_place(demo: lb.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    class ZMQInteractiveShell:
+        pass
+
+    class Handle:
+        shown: List[str] = []
+
+        def update(self, html: str) -> None:
+            self.shown.append(html)
+
+    display = types.ModuleType("IPython.display")
+    display.HTML = str  # type: ignore[attr-defined]
+    display.display = lambda *_, **__: Handle()  # type: ignore[attr-defined]
+    notebook = types.ModuleType("IPython")
+    notebook.get_ipython = ZMQInteractiveShell  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    demo.quantize(data=DEMO / "calibration", config={"samples": 20})
+    assert any("calibrate" in html for html in Handle.shown)
+    # Nothing is left of it at the end.
+    assert Handle.shown[-1] == ""
 
 
 def test_progress_that_raises_ends_the_work(demo: lb.Model) -> None:

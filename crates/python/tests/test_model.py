@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, List
 
 import numpy as np
 import pytest
@@ -215,7 +215,7 @@ def test_layers_are_compared(demo: lb.Model, quantized: lb.Quantized) -> None:
 
 
 def test_everything_can_show_itself(demo: lb.Model, quantized: lb.Quantized) -> None:
-    shown = [
+    shown: List[Any] = [
         demo,
         demo.graph,
         quantized,

@@ -1,7 +1,7 @@
 """Rules: registered in blocks, listed, undone; and what a wrong one is told."""
 
 import re
-from typing import Any, List
+from typing import Any, List, Set, Tuple
 
 import pytest
 
@@ -95,7 +95,7 @@ def test_a_rule_sees_data_and_weight_of_every_convolution(demo: lb.Model) -> Non
 
 
 def test_kinds_default_to_what_the_value_is(demo: lb.Model) -> None:
-    kinds = set()
+    kinds: Set[Tuple[bool, str]] = set()
 
     def rule(call: lb.Call, args: List[lb.Value], ctx: lb.Context) -> Any:
         simulated = [attach_simulated_quantize(a) for a in args]
@@ -132,13 +132,13 @@ def test_what_a_rule_says_is_done(demo: lb.Model) -> None:
     assert {tuple(v["integers"]) for v in own} == {(-64, 63), (-15, 15)}
 
 
-WRONG = [
+WRONG: List[Tuple[Any, str]] = [
     (lambda call, args, ctx: 3, "expected a lowbit.Call over simulated values, or None"),
     (lambda call, args, ctx: lb.Call("nn.dense", args, call.attrs), "expected a call of Conv, found one of nn.dense"),
     (lambda call, args, ctx: lb.Call(call.op, args[:1], call.attrs), "expected 2 arguments of Conv, found 1"),
     (lambda call, args, ctx: lb.Call(call.op, args, {}), "expected the attributes"),
     (lambda call, args, ctx: lb.Call(call.op, args, call.attrs), "found none: None leaves the call in float"),
-    (lambda call, args, ctx: lb.Call(call.op, [1, 2], call.attrs), "expected values for the arguments"),
+    (lambda call, args, ctx: lb.Call(call.op, ["x", 2], call.attrs), "expected values for the arguments"),  # type: ignore[list-item]
     (lambda call, args, ctx: 1 / 0, "ZeroDivisionError: division by zero"),
     (lambda call, args: None, "TypeError"),
     (lambda call, args, ctx: attach_simulated_quantize(args[0], bits=40), "expected bits in 2..=16, found 40"),

@@ -58,8 +58,27 @@ def test_what_does_not_fit_is_refused(given: Dict[str, Any], text: str) -> None:
     assert text in str(error.value)
 
 
+def test_elements_are_what_they_mean() -> None:
+    program = lb.Model.from_text(TWO).compile()
+    rows = np.arange(6, dtype=np.float32).reshape(2, 3)
+    raw = b"x" + rows.tobytes()
+    unaligned = np.frombuffer(raw, np.uint8)[1:].view(np.float32).reshape(2, 3)
+    for same in (rows.astype(">f4"), rows.astype(">f8"), unaligned, np.matrix(rows), rows.astype(np.longdouble)):
+        np.testing.assert_array_equal(program.run(same, rows)[0], 2 * rows)
+    frozen = rows.copy()
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(program.run(frozen, frozen)[0], 2 * rows)
+
+
 def test_other_objects_are_type_errors() -> None:
     program = lb.Model.from_text(TWO).compile()
+    holes = np.ma.masked_array(np.zeros((2, 3), np.float32), mask=np.eye(2, 3))
+    with pytest.raises(TypeError, match="a masked one"):
+        program.run(holes, holes)
+    with pytest.raises(TypeError, match="larger ones"):
+        program.run(np.full((2, 3), 2**63, np.uint64), np.zeros((2, 3)))
+    with pytest.raises(TypeError, match="array of numbers"):
+        program.run(np.zeros((2, 3), complex), np.zeros((2, 3)))
     with pytest.raises(TypeError, match="array of numbers"):
         program.run(a=np.array(["x"]), b=np.zeros((2, 3)))
 

@@ -404,7 +404,6 @@ def quantize(
     rules: Mapping[str, Any],
     data: Any = None,
     stats: Optional[Stats] = None,
-    labels: Any = None,
     preprocess: _Preprocess = None,
     observers: Sequence[Observer] = ...,
     passes: Sequence[Pass] = ...,

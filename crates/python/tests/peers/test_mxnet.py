@@ -25,8 +25,11 @@ def of_mxnet(symbol: Path, params: Path, x: Any) -> List[Any]:
     arrays = mxnet.nd.load(str(params))
     arguments = {name[4:]: value for name, value in arrays.items() if name.startswith("arg:")}
     auxiliary = {name[4:]: value for name, value in arrays.items() if name.startswith("aux:")}
-    (data,) = [name for name in net.list_inputs() if name not in arguments and name not in auxiliary]
-    bound = net.bind(mxnet.cpu(), {**arguments, data: mxnet.nd.array(x)}, aux_states=auxiliary, grad_req="null")
+    # What else has no array is what only training reads.
+    data, *labels = [name for name in net.list_inputs() if name not in arguments and name not in auxiliary]
+    shapes = dict(zip(net.list_arguments(), net.infer_shape(**{data: x.shape})[0]))
+    given = {data: mxnet.nd.array(x), **{label: mxnet.nd.zeros(shapes[label]) for label in labels}}
+    bound = net.bind(mxnet.cpu(), {**arguments, **given}, aux_states=auxiliary, grad_req="null")
     return [y.asnumpy() for y in bound.forward()]
 
 
