@@ -112,11 +112,22 @@ pub fn time(program: &Arc<Program>, inputs: &[Tensor], threads: usize, effort: E
 ///
 /// The effort is that of each program.
 pub fn interleaved(programs: &[(&Arc<Program>, &[Tensor])], threads: usize, effort: Effort) -> Result<Vec<Timing>> {
+    interleaved_while(programs, threads, effort, &|| Ok(()))
+}
+
+/// As [`interleaved`], asking between runs whether to go on; an error of `go_on` ends it.
+pub fn interleaved_while(
+    programs: &[(&Arc<Program>, &[Tensor])],
+    threads: usize,
+    effort: Effort,
+    go_on: &dyn Fn() -> Result<()>,
+) -> Result<Vec<Timing>> {
     // One pool for all: the waiting threads of another would take this one's cores.
     let pool = Pool::new(threads).map_err(|e| Error::new(format!("cannot start {threads} threads: {e}")))?;
     let pool = Arc::new(pool);
     let mut lanes: Vec<Lane> = programs.iter().map(|(p, inputs)| Lane::new(p, inputs, &pool)).collect::<Result<_>>()?;
     while lanes.iter().any(|l| l.spent < effort.warm_up) {
+        go_on()?;
         for lane in &mut lanes {
             lane.run()?;
         }
@@ -124,6 +135,7 @@ pub fn interleaved(programs: &[(&Arc<Program>, &[Tensor])], threads: usize, effo
     lanes.iter_mut().for_each(|lane| lane.spent = Duration::ZERO);
     // A program that has had its time waits for the others, unless it has too few runs to have a median.
     while lanes.iter().any(|l| l.wants_more(effort)) {
+        go_on()?;
         for lane in lanes.iter_mut().filter(|l| l.wants_more(effort)) {
             let time = lane.run()?;
             lane.times.push(time.as_secs_f64() * 1e3);

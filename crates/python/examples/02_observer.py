@@ -30,7 +30,7 @@ class Deviations(lb.Observer):
 
 def main() -> None:
     model = lb.Model.load("demo/model.onnx")
-    choices = {"samples": 0, "input": {"observer": "deviations"}, "equalize": False, "refinements": []}
+    choices = {"input": {"observer": "deviations"}, "equalize": False, "refinements": []}
     own = {"config": choices, "observers": [Deviations(6.0)]}
     quantized = model.quantize(data="demo/calibration", **own)
 

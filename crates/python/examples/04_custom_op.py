@@ -30,12 +30,10 @@ class Cube(lb.CustomOp):
 
     name = "cube"
 
-    def infer(self, *inputs: lb.ValueType) -> lb.ValueType:
-        (x,) = inputs
+    def infer(self, x: lb.ValueType) -> lb.ValueType:
         return x
 
-    def run(self, *inputs: Any) -> Any:
-        (x,) = inputs
+    def run(self, x: Any) -> Any:
         return x**3
 
 

@@ -265,6 +265,7 @@ pub fn tensor_like(value: &Bound<'_, PyAny>, like: &Tensor) -> PyResult<Result<T
             return Err(Error::new(format!("expected the sizes {:?}, found {:?}", like.dims(), given.dims())));
         }
         let converted = match (given.dtype().is_float(), like.dtype().is_float()) {
+            _ if given.dtype() == like.dtype() => Tensor::from_bytes(like.ty().clone(), given.clone().into_bytes()),
             (true, true) => Tensor::from_floats(like.ty().clone(), given.floats()?.into_owned()),
             (false, false) => Tensor::from_ints(like.ty().clone(), &given.ints()?),
             (true, false) | (false, true) => Err(Error::new(format!(

@@ -11,6 +11,7 @@ use lowbit::{Kind, Rounding, Spec, Tensor};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use std::sync::Arc;
 
 /// A kind's name.
 pub fn kind_name(kind: Kind) -> &'static str {
@@ -32,10 +33,12 @@ fn kind_named(name: &str) -> PyResult<Kind> {
 #[pyclass(frozen, module = "lowbit", from_py_object)]
 #[derive(Debug, Clone)]
 pub struct Value {
+    /// Of which call it is an argument: ids mean nothing in another graph.
+    pub of: Arc<()>,
     pub id: ValueId,
     /// Its name in the model.
     #[pyo3(get)]
-    name: String,
+    pub name: String,
     /// numpy's name of its element type.
     #[pyo3(get)]
     dtype: &'static str,
@@ -49,9 +52,10 @@ pub struct Value {
 }
 
 impl Value {
-    pub fn of(g: &Graph, id: ValueId) -> Value {
+    fn of(g: &Graph, id: ValueId, of: &Arc<()>) -> Value {
         let value = g.value(id);
         Value {
+            of: of.clone(),
             id,
             name: value.name.clone(),
             dtype: array::dtype_name(value.ty.dtype),
@@ -133,8 +137,7 @@ impl Value {
         };
         let rounding = rounding.map(|name| match name {
             // The classic workflow's names.
-            "round" | "TONEAREST" => Ok(Rounding::HalfEven),
-            "UPWARD" => Ok(Rounding::HalfUp),
+            "round" => Ok(Rounding::HalfEven),
             "stochastic_round" => Ok(Rounding::Stochastic { seed: 0 }),
             other => other.parse().map_err(|e| PyValueError::new_err(format!("{e}, found '{other}'"))),
         });
@@ -176,9 +179,10 @@ impl Call {
     pub fn of(py: Python<'_>, g: &Graph, call: &quantization::Call) -> PyResult<Call> {
         let given = call.operands.iter().flatten();
         let operands = given.take(if call.op.is_layer() { 2 } else { usize::MAX });
+        let of = Arc::new(());
         Ok(Call {
             op: call.op.name().into(),
-            args: operands.map(|v| Value::of(g, *v)).collect(),
+            args: operands.map(|v| Value::of(g, *v, &of)).collect(),
             attrs: attributes(py, &call.op)?.unbind(),
             name: Some(call.name.clone()),
         })

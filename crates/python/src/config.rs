@@ -9,13 +9,44 @@ use std::io::Read;
 use std::path::PathBuf;
 use toml::{Table, Value};
 
+/// So deep a configuration goes, and some more: `layer.NAME.input.bits`.
+const DEPTH: usize = 16;
+
 /// Bytes of the longest configuration: parsed it takes many times as many.
 const MOST_TEXT: u64 = 1 << 20;
 
 /// The choices of a quantization.
 #[pyclass(frozen, eq, module = "lowbit", from_py_object)]
 #[derive(Debug, Clone)]
-pub struct Config(pub lowbit::Config);
+pub struct Config(pub lowbit::Config, Vec<Said>);
+
+/// Choices as they were said.
+#[derive(Debug, Clone)]
+enum Said {
+    /// As TOML.
+    Toml(String),
+    /// As `key=value`.
+    Assignment(String),
+}
+
+impl Config {
+    /// What was said, over another configuration.
+    pub fn over(&self, base: lowbit::Config) -> lowbit::Result<lowbit::Config> {
+        self.1.iter().try_fold(base, |config, said| match said {
+            Said::Toml(text) => config.changed_by(text),
+            Said::Assignment(assignment) => config.set(assignment),
+        })
+    }
+
+    /// One that says nothing of how it came about.
+    pub fn in_force(config: lowbit::Config) -> Config {
+        Config(config, Vec::new())
+    }
+
+    fn saying(&self, config: lowbit::Config, said: Said) -> Config {
+        Config(config, self.1.iter().cloned().chain([said]).collect())
+    }
+}
 
 /// What is left open and what is said as it would be filled in are the same choice.
 impl PartialEq for Config {
@@ -29,13 +60,13 @@ impl Config {
     #[new]
     #[pyo3(signature = (**choices))]
     fn new(choices: Option<&Bound<'_, PyDict>>) -> PyResult<Config> {
-        Config(lowbit::Config::default()).changed(choices)
+        Config::in_force(lowbit::Config::default()).changed(choices)
     }
 
     /// Reads a TOML file.
     #[staticmethod]
     fn load(path: PathBuf) -> PyResult<Config> {
-        let read = || -> lowbit::Result<lowbit::Config> {
+        let read = || -> lowbit::Result<Config> {
             let mut text = String::new();
             // A folder, or what never ends, is no configuration.
             files::open(&path)?.take(MOST_TEXT + 1).read_to_string(&mut text).map_err(lowbit::Error::from)?;
@@ -43,17 +74,19 @@ impl Config {
                 true => {
                     Err(lowbit::Error::new(format!("expected a configuration of up to {MOST_TEXT} bytes, found more")))
                 }
-                false => lowbit::Config::from_toml(&text),
+                false => Ok(Config::in_force(lowbit::Config::default())
+                    .saying(lowbit::Config::from_toml(&text)?, Said::Toml(text))),
             }
         };
         let read = read().map_err(|e| e.context(format!("reading '{}'", path.display())));
-        read.map(Config).map_err(|e| During::Config.raise(&e))
+        read.map_err(|e| During::Config.raise(&e))
     }
 
     /// Reads the TOML form.
     #[staticmethod]
     fn from_toml(text: &str) -> PyResult<Config> {
-        lowbit::Config::from_toml(text).map(Config).map_err(|e| During::Config.raise(&e))
+        let config = lowbit::Config::from_toml(text).map_err(|e| During::Config.raise(&e))?;
+        Ok(Config::in_force(lowbit::Config::default()).saying(config, Said::Toml(text.into())))
     }
 
     /// The TOML form, every choice included.
@@ -65,14 +98,16 @@ impl Config {
     #[pyo3(name = "replace", signature = (**choices))]
     fn changed(&self, choices: Option<&Bound<'_, PyDict>>) -> PyResult<Config> {
         let Some(choices) = choices.filter(|c| !c.is_empty()) else { return Ok(self.clone()) };
-        let text = toml::to_string(&table(choices)?).map_err(|e| PyTypeError::new_err(e.to_string()))?;
-        self.0.changed_by(&text).map(Config).map_err(|e| During::Config.raise(&e))
+        let text = toml::to_string(&table(choices, DEPTH)?).map_err(|e| PyTypeError::new_err(e.to_string()))?;
+        let config = self.0.changed_by(&text).map_err(|e| During::Config.raise(&e))?;
+        Ok(self.saying(config, Said::Toml(text)))
     }
 
     /// This configuration with one choice changed, as `input.bits=4` or `layer."conv*".skip=true`.
     fn set(&self, assignment: &str) -> PyResult<Config> {
         let changed = self.0.set(assignment).and_then(|config| config.check().map(|()| config));
-        changed.map(Config).map_err(|e| During::Config.raise(&e))
+        let config = changed.map_err(|e| During::Config.raise(&e))?;
+        Ok(self.saying(config, Said::Assignment(assignment.into())))
     }
 
     /// Every choice by its dotted key, as TOML has it.
@@ -117,22 +152,28 @@ impl Config {
     }
 }
 
-/// A dictionary as a TOML table; what is None is left out.
-fn table(choices: &Bound<'_, PyDict>) -> PyResult<Table> {
+/// A dictionary as a TOML table.
+fn table(choices: &Bound<'_, PyDict>, depth: usize) -> PyResult<Table> {
     let mut table = Table::new();
     for (key, choice) in choices {
         let key: String =
             key.extract().map_err(|_| PyTypeError::new_err(format!("expected a key that is text, found {key}")))?;
-        if !choice.is_none() {
-            let value = value(&choice)
-                .map_err(|e| PyTypeError::new_err(format!("the choice {key}: {}", e.value(choices.py()))))?;
-            table.insert(key, value);
+        if choice.is_none() {
+            return Err(PyTypeError::new_err(format!("the choice {key} is None: leave it out, and the default holds")));
         }
+        let value = value(&choice, depth)
+            .map_err(|e| PyTypeError::new_err(format!("the choice {key}: {}", e.value(choices.py()))))?;
+        table.insert(key, value);
     }
     Ok(table)
 }
 
-fn value(choice: &Bound<'_, PyAny>) -> PyResult<Value> {
+fn value(choice: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
+    let Some(depth) = depth.checked_sub(1) else {
+        return Err(PyTypeError::new_err(format!(
+            "expected up to {DEPTH} dictionaries or lists in one another, found more"
+        )));
+    };
     // A bool is an int to Python, so it comes first.
     if choice.is_instance_of::<PyBool>() {
         return Ok(Value::Boolean(choice.extract()?));
@@ -147,16 +188,16 @@ fn value(choice: &Bound<'_, PyAny>) -> PyResult<Value> {
         return Ok(Value::String(choice.extract()?));
     }
     if let Ok(inner) = choice.cast::<PyDict>() {
-        return Ok(Value::Table(table(inner)?));
+        return Ok(Value::Table(table(inner, depth)?));
     }
     if choice.is_instance_of::<PyList>() || choice.is_instance_of::<PyTuple>() {
-        return choice.try_iter()?.map(|item| value(&item?)).collect::<PyResult<_>>().map(Value::Array);
+        return choice.try_iter()?.map(|item| value(&item?, depth)).collect::<PyResult<_>>().map(Value::Array);
     }
     // numpy's numbers are none of Python's.
     if let Ok(item) = choice.call_method0("item")
         && (item.is_instance_of::<PyInt>() || item.is_instance_of::<PyFloat>())
     {
-        return value(&item);
+        return value(&item, depth);
     }
     Err(PyTypeError::new_err(format!("expected a number, text, a list or a dictionary, found {}", choice.get_type())))
 }

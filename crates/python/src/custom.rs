@@ -1,12 +1,14 @@
 //! Operators written in Python: what they take and give, and what they compute, in floats.
 
 use crate::array;
-use crate::error::{During, Raised, described};
+use crate::callbacks::{Callbacks, described};
+use crate::error::During;
 use lowbit::ir::{CustomOp, Customs, Dim, Shape, Type};
 use lowbit::{Error, Result, Tensor};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyList, PyTuple, PyType};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// What a value is: its element type and its sizes, of which those that are open are names.
@@ -74,17 +76,31 @@ impl ValueType {
 struct Own {
     name: String,
     object: Py<PyAny>,
-    raised: Raised,
+    callbacks: Callbacks,
 }
 
 /// The table of these operators.
-pub fn customs(objects: &[Bound<'_, PyAny>], raised: &Raised) -> PyResult<Customs> {
+pub fn customs(objects: &[Bound<'_, PyAny>], callbacks: &Callbacks) -> PyResult<Customs> {
     objects.iter().try_fold(Customs::default(), |customs, object| {
+        let has = |name: &str| object.hasattr(name);
+        if object.is_instance_of::<PyType>() || !(has("name")? && has("infer")? && has("run")?) {
+            let message = format!("expected an object with a name and the methods infer and run, found {object}");
+            return Err(PyTypeError::new_err(message));
+        }
         let name: String = object.getattr("name")?.extract()?;
-        ["infer", "run"].into_iter().try_for_each(|m| object.getattr(m).map(|_| ()))?;
-        let own = Own { name, object: object.clone().unbind(), raised: raised.clone() };
+        let own = Own { name, object: object.clone().unbind(), callbacks: callbacks.clone() };
         customs.with(Arc::new(own)).map_err(|e| During::Model.raise(&e))
     })
+}
+
+thread_local! {
+    /// How many operators of the user's this thread is in.
+    static INSIDE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Whether this thread is in an operator of the user's, so that it must not wait for what may wait for that.
+pub fn in_operator() -> bool {
+    INSIDE.get() > 0
 }
 
 impl Own {
@@ -101,13 +117,16 @@ impl Own {
             Err(_) => format!("the operator '{}'", self.name),
         };
         let called = || -> PyResult<Vec<Bound<'py, PyAny>>> {
-            let found = object.call_method1(method, PyTuple::new(py, arguments)?)?;
+            INSIDE.set(INSIDE.get() + 1);
+            let found = object.getattr(method).and_then(|m| self.callbacks.call(py, &m, arguments.to_vec()));
+            INSIDE.set(INSIDE.get() - 1);
+            let found = found?;
             match found.is_instance_of::<PyList>() || found.is_instance_of::<PyTuple>() {
                 true => found.try_iter()?.collect(),
                 false => Ok(vec![found]),
             }
         };
-        called().map(|found| (found, who())).map_err(|e| self.raised.keep(py, "CallbackError", e, &who()))
+        called().map(|found| (found, who())).map_err(|e| self.callbacks.keep(py, "CallbackError", e, &who()))
     }
 }
 
@@ -118,7 +137,7 @@ impl CustomOp for Own {
 
     fn infer(&self, inputs: &[&Type]) -> Result<Vec<Type>> {
         Python::attach(|py| {
-            let keep = |e: PyErr| self.raised.keep(py, "CallbackError", e, &format!("the operator '{}'", self.name));
+            let keep = |e: PyErr| self.callbacks.keep(py, "CallbackError", e, &format!("the operator '{}'", self.name));
             let types = inputs.iter().map(|ty| Ok(Bound::new(py, ValueType::of(ty))?.into_any()));
             let types = types.collect::<PyResult<Vec<_>>>().map_err(keep)?;
             let (found, who) = self.call(py, "infer", &types)?;
@@ -126,7 +145,7 @@ impl CustomOp for Own {
                 Ok(ty) => ty.get().ty(),
                 Err(_) => {
                     let e = Error::new(format!("expected a lowbit.ValueType for every output, found {given}"));
-                    Err(self.raised.wrong("CallbackError", e, &who))
+                    Err(self.callbacks.wrong("CallbackError", e, &who))
                 }
             };
             found.iter().map(ty).collect()
@@ -135,7 +154,7 @@ impl CustomOp for Own {
 
     fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         Python::attach(|py| {
-            let keep = |e: PyErr| self.raised.keep(py, "CallbackError", e, &format!("the operator '{}'", self.name));
+            let keep = |e: PyErr| self.callbacks.keep(py, "CallbackError", e, &format!("the operator '{}'", self.name));
             let arrays = inputs.iter().map(|t| array::array(py, t)).collect::<PyResult<Vec<_>>>().map_err(keep)?;
             let (found, _) = self.call(py, "run", &arrays)?;
             found.iter().map(array::tensor).collect::<PyResult<Vec<_>>>().map_err(keep)

@@ -1,8 +1,9 @@
 //! Data sets: what files hold, and what Python holds, sample by sample.
 
 use crate::array;
-use crate::error::{During, Raised};
-use crate::model::{Model, memory_of};
+use crate::callbacks::Callbacks;
+use crate::error::During;
+use crate::model::{Model, memory_or};
 use lowbit::data::preprocess::{self, Overrides};
 use lowbit::data::{self, InputSpec, Preprocess, SampleAxis};
 use lowbit::ir::suggest::did_you_mean;
@@ -11,14 +12,27 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Samples for a model, read when asked for.
 #[pyclass(frozen, module = "lowbit")]
 #[derive(Debug)]
 pub struct Dataset {
-    pub data: Arc<data::Dataset>,
+    data: Arc<data::Dataset>,
     name: String,
+    callbacks: Callbacks,
+}
+
+/// A data set for the core, and what is known of the functions that it calls.
+pub struct Data {
+    pub set: Arc<data::Dataset>,
+    pub callbacks: Callbacks,
+}
+
+impl From<&Dataset> for Data {
+    fn from(of: &Dataset) -> Data {
+        Data { set: of.data.clone(), callbacks: of.callbacks.clone() }
+    }
 }
 
 #[pymethods]
@@ -33,7 +47,7 @@ impl Dataset {
         preprocess: Option<&Bound<'_, PyAny>>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Dataset> {
-        open(py, &spec, model, preprocess, memory_of(max_memory)?)
+        open(py, &spec, model, preprocess, memory_or(max_memory, model)?)
     }
 
     /// Samples that Python holds: arrays whose first axis counts them, or a sequence with a sample at every index.
@@ -46,7 +60,7 @@ impl Dataset {
         name: &str,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Dataset> {
-        given(samples, model, labels, name, memory_of(max_memory)?)
+        given(samples, model, labels, name, memory_or(max_memory, model)?)
     }
 
     /// Whether the right classes are known.
@@ -69,7 +83,7 @@ impl Dataset {
 
     /// Sample `i`: an array for every input by name, with a batch of one.
     fn sample<'py>(&self, py: Python<'py>, i: usize) -> PyResult<Bound<'py, PyDict>> {
-        let sample = py.detach(|| self.data.sample(i)).map_err(|e| During::Data.raise(&e))?;
+        let sample = py.detach(|| self.data.sample(i)).map_err(|e| self.callbacks.told(py, During::Data, &e))?;
         let arrays = PyDict::new(py);
         for (name, tensor) in &sample.inputs {
             arrays.set_item(name, array::array(py, tensor)?)?;
@@ -79,7 +93,8 @@ impl Dataset {
 
     /// The class of sample `i`, if known.
     fn label(&self, py: Python<'_>, i: usize) -> PyResult<Option<u32>> {
-        py.detach(|| self.data.sample(i)).map(|s| s.label).map_err(|e| During::Data.raise(&e))
+        let sample = py.detach(|| self.data.sample(i)).map_err(|e| self.callbacks.told(py, During::Data, &e))?;
+        Ok(sample.label)
     }
 
     fn __len__(&self) -> usize {
@@ -99,7 +114,7 @@ pub fn resolve(
     labels: Option<&Bound<'_, PyAny>>,
     preprocess: Option<&Bound<'_, PyAny>>,
     max_memory: usize,
-) -> PyResult<Arc<data::Dataset>> {
+) -> PyResult<Data> {
     let refuse = |what: &str, data: &str| {
         Err(PyTypeError::new_err(format!("expected no {what} beside {data}, found some: leave it out")))
     };
@@ -107,19 +122,19 @@ pub fn resolve(
         return match (labels, preprocess) {
             (Some(_), _) => refuse("labels", "a Dataset, which holds its own"),
             (_, Some(_)) => refuse("preprocess", "a Dataset, which was opened with one"),
-            (None, None) => Ok(dataset.get().data.clone()),
+            (None, None) => Ok(Data::from(dataset.get())),
         };
     }
     let is_path = given.is_instance_of::<PyString>() || given.hasattr("__fspath__")?;
     if is_path {
         return match labels {
             Some(_) => refuse("labels", "the name of a file or folder, which holds them"),
-            None => Ok(open(given.py(), &given.extract::<PathBuf>()?, model, preprocess, max_memory)?.data),
+            None => Ok(Data::from(&open(given.py(), &given.extract::<PathBuf>()?, model, preprocess, max_memory)?)),
         };
     }
     match preprocess {
         Some(_) => refuse("preprocess", "arrays, which are taken as they are"),
-        None => Ok(self::given(given, model, labels, "data", max_memory)?.data),
+        None => Ok(Data::from(&self::given(given, model, labels, "data", max_memory)?)),
     }
 }
 
@@ -148,7 +163,7 @@ fn open(
         data::Dataset::open_within(&name, &inputs, preprocess.as_ref(), max_memory)
     };
     let data = py.detach(opened).map_err(|e| During::Data.raise(&e))?;
-    Ok(Dataset { data: Arc::new(data), name })
+    Ok(Dataset { data: Arc::new(data), name, callbacks: Callbacks::default() })
 }
 
 /// What `preprocess=` says: a preset by name, or a dictionary.
@@ -214,10 +229,18 @@ fn given(
     let labels = labels.as_ref().map(classes).transpose().map_err(|e| During::Data.raise(&e))?;
     let (held, len) = held(samples, &inputs)?;
     let (specs, held_by) = (inputs.clone(), name.to_string());
-    let raised = model.raised.clone();
-    let read = move |i: usize| Python::attach(|py| read(py, &held, &specs, i, &raised, &held_by));
+    let callbacks = Callbacks::default();
+    let kept = callbacks.clone();
+    // What is behind a sequence, such as one file, may be at one place at a time. Nobody holds the interpreter who waits.
+    let turn = Mutex::new(());
+    let read = move |i: usize| {
+        let turn = matches!(held, Held::Sequence(_)).then(|| turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let read = Python::attach(|py| read(py, &held, &specs, i, &kept, &held_by));
+        drop(turn);
+        read
+    };
     let dataset = data::Dataset::given(name, &inputs, len, labels, max_memory, read);
-    Ok(Dataset { data: Arc::new(dataset.map_err(|e| During::Data.raise(&e))?), name: name.into() })
+    Ok(Dataset { data: Arc::new(dataset.map_err(|e| During::Data.raise(&e))?), name: name.into(), callbacks })
 }
 
 fn classes(labels: &Tensor) -> Result<Vec<u32>> {
@@ -285,10 +308,10 @@ fn read(
     held: &Held,
     inputs: &[InputSpec],
     i: usize,
-    raised: &Raised,
+    callbacks: &Callbacks,
     name: &str,
 ) -> Result<Vec<Tensor>> {
-    let keep = |e: PyErr| raised.keep(py, "DataError", e, &format!("the data '{name}' for sample {i}"));
+    let keep = |e: PyErr| callbacks.keep(py, "DataError", e, &format!("the data '{name}' for sample {i}"));
     match held {
         Held::Arrays(arrays) => arrays
             .iter()
@@ -302,7 +325,9 @@ fn read(
             })
             .collect(),
         Held::Sequence(sequence) => {
-            let sample = sequence.bind(py).get_item(i).map_err(keep)?;
+            let sequence = sequence.bind(py);
+            let get = || callbacks.call(py, &sequence.getattr("__getitem__")?, vec![i.into_pyobject(py)?.into_any()]);
+            let sample = get().map_err(keep)?;
             let arrays = sample_arrays(&sample, inputs).map_err(keep)?;
             let one = |(array, input): (Bound<'_, PyAny>, &InputSpec)| {
                 let tensor = array::tensor(&array).map_err(keep)?;

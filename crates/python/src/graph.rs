@@ -1,8 +1,9 @@
 //! Graphs: to look at, and in a pass to change.
 
 use crate::array;
+use crate::callbacks::{Callbacks, described};
 use crate::custom::ValueType;
-use crate::error::{During, Raised, described};
+use crate::error::During;
 use lowbit::ir::suggest::did_you_mean;
 use lowbit::ir::text::{self, Attr, Constants};
 use lowbit::ir::{self, Customs, Def, NodeId, Op, ValueId, infer};
@@ -19,6 +20,9 @@ pub struct Graph {
     /// None once the pass has ended that it was given to.
     graph: Mutex<Option<ir::Graph>>,
     customs: Customs,
+    callbacks: Callbacks,
+    /// Whether it is a copy, which nobody would look at if it were changed.
+    is_copy: bool,
 }
 
 /// An operator applied to values.
@@ -108,8 +112,15 @@ fn attr(op: &str, name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Attr<
 }
 
 impl Graph {
-    pub fn new(graph: ir::Graph, customs: Customs) -> Graph {
-        Graph { graph: Mutex::new(Some(graph)), customs }
+    /// A copy to look at.
+    pub fn copy(graph: ir::Graph, customs: &Customs, callbacks: &Callbacks) -> Graph {
+        Graph { is_copy: true, ..Graph::lent(graph, customs, callbacks) }
+    }
+
+    /// The graph itself, to be changed.
+    fn lent(graph: ir::Graph, customs: &Customs, callbacks: &Callbacks) -> Graph {
+        let (customs, callbacks) = (customs.clone(), callbacks.clone());
+        Graph { graph: Mutex::new(Some(graph)), customs, callbacks, is_copy: false }
     }
 
     /// The graph, unless somebody works on it: to wait for that, with the interpreter held, could be for ever.
@@ -128,7 +139,16 @@ impl Graph {
             Error::new("the graph is gone: a pass may use it until it returns").hint("keep what you read of it instead")
         };
         let found = self.lock().and_then(|mut graph| graph.as_mut().ok_or_else(gone).and_then(work));
-        found.map_err(|e| During::Model.raise(&e))
+        found.map_err(|e| Python::attach(|py| self.callbacks.told(py, During::Model, &e)))
+    }
+
+    /// Changes the graph, unless it is a copy.
+    fn change<T>(&self, work: impl FnOnce(&mut ir::Graph) -> Result<T>) -> PyResult<T> {
+        self.with(|g| match self.is_copy {
+            false => work(g),
+            true => Err(Error::new("expected a graph that a pass was given, found a copy of one, to look at")
+                .hint("change it in a pass: quantize(..., passes=[...])")),
+        })
     }
 }
 
@@ -168,7 +188,7 @@ impl Graph {
     #[staticmethod]
     fn parse(text: &str) -> PyResult<Graph> {
         let graph = text::parse(text).map_err(|e| During::Model.raise(&e))?;
-        Ok(Graph::new(graph, Customs::default()))
+        Ok(Graph::copy(graph, &Customs::default(), &Callbacks::default()))
     }
 
     /// Its name.
@@ -267,7 +287,7 @@ impl Graph {
             g.constant(value).cloned().ok_or_else(|| Error::new("expected a constant").at_value(name))
         })?;
         let tensor = array::tensor_like(elements, &like)?;
-        self.with(|g| {
+        self.change(|g| {
             let tensor = tensor.map_err(|e| e.at_value(name))?;
             let value = value_named(g, name)?;
             g.set_const(value, tensor);
@@ -278,7 +298,7 @@ impl Graph {
     /// Adds a constant, and gives the name that it got.
     fn add_constant(&self, name: &str, elements: &Bound<'_, PyAny>) -> PyResult<String> {
         let tensor = array::tensor(elements)?;
-        self.with(|g| {
+        self.change(|g| {
             let value = g.add_const(name, tensor);
             Ok(g.value(value).name.clone())
         })
@@ -300,7 +320,7 @@ impl Graph {
         for (key, value) in &named {
             given.extend(attr(op, key, value)?.map(|value| (key.as_str(), value)));
         }
-        self.with(|g| {
+        self.change(|g| {
             let find = |name: &Option<String>| name.as_ref().map(|name| value_named(g, name)).transpose();
             let inputs = inputs.iter().map(find).collect::<Result<Vec<_>>>()?;
             let rank = inputs.first().copied().flatten().map_or(0, |v| g.ty(v).shape.rank());
@@ -317,7 +337,7 @@ impl Graph {
     /// Makes whoever reads `old`, and the results, read `new` instead; the node that computes `new` may go on reading
     /// `old`. A result keeps its name.
     fn replace(&self, old: &str, new: &str) -> PyResult<()> {
-        self.with(|g| {
+        self.change(|g| {
             let (old, new) = (value_named(g, old)?, value_named(g, new)?);
             // A result has a name of its own, so what is known by another one gets a node that gives it.
             let new = match g.is_output(old) && (g.producer(new).is_none() || g.is_output(new)) {
@@ -341,7 +361,7 @@ impl Graph {
     /// Makes operand `i` of a node another value, or none.
     #[pyo3(signature = (node, i, value))]
     fn set_input(&self, node: &str, i: usize, value: Option<&str>) -> PyResult<()> {
-        self.with(|g| {
+        self.change(|g| {
             let node = node_named(g, node)?;
             let value = value.map(|value| value_named(g, value)).transpose()?;
             if i > g.node(node).inputs.len() {
@@ -394,7 +414,7 @@ const PHASES: [(&str, Phase); 7] = [
 ];
 
 /// Passes of Python functions: a phase, a name and a function that changes a graph each.
-pub fn passes(given: &[Bound<'_, PyAny>], customs: &Customs, raised: &Raised) -> PyResult<Passes> {
+pub fn passes(given: &[Bound<'_, PyAny>], customs: &Customs, callbacks: &Callbacks) -> PyResult<Passes> {
     given.iter().try_fold(Passes::default(), |passes, pass| {
         let (phase, name): (String, String) = (pass.getattr("phase")?.extract()?, pass.getattr("name")?.extract()?);
         let function = pass.getattr("function")?;
@@ -404,20 +424,30 @@ pub fn passes(given: &[Bound<'_, PyAny>], customs: &Customs, raised: &Raised) ->
             return Err(During::Quantize.raise(&e.hint(format!("one of {}", known().collect::<Vec<_>>().join(", ")))));
         };
         let who = described("the pass", &function);
-        let (function, customs, raised) = (function.unbind(), customs.clone(), raised.clone());
-        Ok(passes.at(*phase, &name, move |g| change(&function, g, &customs, &who, &raised)))
+        let (function, customs, callbacks) = (function.unbind(), customs.clone(), callbacks.clone());
+        Ok(passes.at(*phase, &name, move |g| change(&function, g, &customs, &who, &callbacks)))
     })
 }
 
-fn change(function: &Py<PyAny>, g: &mut ir::Graph, customs: &Customs, who: &str, raised: &Raised) -> Result<bool> {
+fn change(
+    function: &Py<PyAny>,
+    g: &mut ir::Graph,
+    customs: &Customs,
+    who: &str,
+    callbacks: &Callbacks,
+) -> Result<bool> {
     Python::attach(|py| {
-        let keep = |e: PyErr| raised.keep(py, "CallbackError", e, who);
+        let keep = |e: PyErr| callbacks.keep(py, "CallbackError", e, who);
         let before = g.clone();
-        let lent = Bound::new(py, Graph::new(std::mem::take(g), customs.clone())).map_err(keep)?;
-        let called = function.bind(py).call1((&lent,));
+        let lent = Bound::new(py, Graph::lent(std::mem::take(g), customs, callbacks)).map_err(keep)?;
+        let called = callbacks.call(py, function.bind(py), vec![lent.clone().into_any()]);
         let back = lent.get().lock()?.take();
         *g = back.ok_or_else(|| Error::new("the graph is gone"))?;
-        called.map_err(keep)?;
+        let given = called.map_err(keep)?;
+        if !given.is_none() && !given.is_instance_of::<PyBool>() {
+            let e = format!("expected None of a pass, which changes the graph that it is given, found {given}");
+            return Err(callbacks.wrong("CallbackError", Error::new(e), who));
+        }
         infer::refresh(g, customs)?;
         Ok(*g != before)
     })

@@ -3,11 +3,14 @@
 //! The work looks at [`Job::check`] wherever it asks for a sample or a stage begins. Whoever interrupts it does not wait
 //! for that longer than [`PATIENCE`]: what still runs then ends by itself at the next look, and nobody hears of it.
 
-use crate::error::{During, Raised};
+use crate::callbacks::{Callbacks, told};
+use crate::error::During;
 use lowbit::ir::pass::{Flow, Watch};
 use lowbit::ir::{Graph, catching};
 use lowbit::{Error, Result};
 use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyTuple};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +21,17 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// How long an interrupted job is waited for.
 const PATIENCE: Duration = Duration::from_millis(400);
+
+/// How long it is waited for when the interpreter ends.
+const PATIENCE_AT_EXIT: Duration = Duration::from_secs(10);
+
+/// So many works may wait for one another: each has a thread.
+const DEEPEST: usize = 32;
+
+thread_local! {
+    /// How many works this thread is within.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
 
 /// What the work tells while it goes on.
 enum Told<T> {
@@ -88,13 +102,12 @@ pub fn run<T: Send + 'static>(
     py: Python<'_>,
     during: During,
     progress: Option<&Bound<'_, PyAny>>,
-    raised: &Raised,
+    callbacks: &[&Callbacks],
     work: impl FnOnce(&Arc<Job>) -> Result<T> + Send + 'static,
 ) -> PyResult<T> {
     let (sender, receiver): (Sender<Told<T>>, Receiver<Told<T>>) = channel();
     // It is read by this thread alone, but while the interpreter is let go.
     let receiver = Mutex::new(receiver);
-    raised.clear();
     let tell = sender.clone();
     let job = Arc::new(Job {
         stopped: AtomicBool::new(false),
@@ -107,7 +120,15 @@ pub fn run<T: Send + 'static>(
         })),
     });
     let working = job.clone();
+    let depth = DEPTH.get() + 1;
+    if depth > DEEPEST {
+        let e = format!("expected up to {DEEPEST} works within one another, found more");
+        return Err(
+            during.raise(&Error::new(e).hint("a rule in force that quantizes is asked again by what it quantizes"))
+        );
+    }
     let started = std::thread::Builder::new().name("lowbit".into()).spawn(move || {
+        DEPTH.set(depth);
         let done = catching("the work", || work(&working));
         let _ = sender.send(Told::Done(done));
     });
@@ -118,21 +139,45 @@ pub fn run<T: Send + 'static>(
     }
     match found {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(raised.told(py, during, &error)),
+        Ok(Err(error)) => Err(told(py, during, &error, callbacks)),
         Err(interrupted) => {
             job.stopped.store(true, Ordering::Relaxed);
-            py.detach(|| {
-                let until = Instant::now() + PATIENCE;
-                let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
-                while let Ok(told) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                    if matches!(told, Told::Done(_)) {
-                        break;
-                    }
-                }
-            });
+            // What fails here fails to hurry, and the interruption is what the caller is to hear of.
+            let _ = callbacks.iter().try_for_each(|callbacks| callbacks.interrupt(py));
+            let receiver = Arc::new(receiver);
+            if !py.detach(|| ends(&receiver, PATIENCE)) {
+                let _ = wait_at_exit(py, receiver);
+            }
             Err(interrupted)
         }
     }
+}
+
+/// Waits so long for the end of the work; whether it came.
+fn ends<T>(receiver: &Mutex<Receiver<Told<T>>>, patience: Duration) -> bool {
+    let until = Instant::now() + patience;
+    let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Told::Done(_)) | Err(RecvTimeoutError::Disconnected) => return true,
+            Ok(Told::Stage(..) | Told::Step) => {}
+            Err(RecvTimeoutError::Timeout) => return false,
+        }
+    }
+}
+
+/// Makes the interpreter wait for work that nobody wants any more, before it takes itself away from under a function of
+/// the user's.
+fn wait_at_exit<T: Send + 'static>(py: Python<'_>, receiver: Arc<Mutex<Receiver<Told<T>>>>) -> PyResult<()> {
+    let wait = PyCFunction::new_closure(
+        py,
+        None,
+        None,
+        move |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+            arguments.py().detach(|| ends(&receiver, PATIENCE_AT_EXIT))
+        },
+    )?;
+    py.import("atexit")?.call_method1("register", (wait,)).map(|_| ())
 }
 
 /// Waits for the end, looking for signals; an exception is that of a signal or of the progress.

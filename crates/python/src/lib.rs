@@ -4,11 +4,12 @@
 //! Python can have: scopes, decorators, pictures.
 //!
 //! [`array`] is where numpy arrays become tensors and back, [`job`] where long work runs so that Ctrl-C and progress
-//! reach it, [`error`] where errors become exceptions. The rest is a file a noun.
+//! reach it, [`error`] where errors become exceptions, [`callbacks`] what functions of the user's have in common. The rest is a file a noun.
 #![forbid(unsafe_code)]
 
 mod array;
 mod call;
+mod callbacks;
 mod config;
 mod custom;
 mod data;

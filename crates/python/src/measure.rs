@@ -3,18 +3,17 @@
 use crate::data::resolve;
 use crate::error::During;
 use crate::job;
-use crate::model::{Model, report, target};
+use crate::model::{Model, report, target, threads_of};
 use crate::quantize::spread;
-use lowbit::bench::{Effort, noise, time};
+use lowbit::bench::{Effort, interleaved_while, noise};
 use lowbit::compare::{Sort, compare_graphs, is_swapped};
 use lowbit::verify::verify_within;
 use lowbit::{Compiled, Result, evaluate as measure};
 use pyo3::prelude::*;
 use std::time::Duration;
 
-fn engine(model: &Model, threads: Option<usize>, isa: Option<&str>) -> Result<Compiled> {
-    let threads = threads.unwrap_or_else(lowbit::cores).max(1);
-    Compiled::new(target(isa, Some(threads), &model.customs, model.max_memory)?, threads)
+fn engine(model: &Model, threads: usize, isa: Option<&str>) -> Result<Compiled> {
+    Compiled::new(target(isa, threads, &model.customs, model.max_memory)?, threads)
 }
 
 /// Accuracy on labelled data, and agreement with a reference.
@@ -36,12 +35,15 @@ pub fn evaluate(
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
     let data = resolve(data, model, labels, preprocess, model.max_memory)?;
-    let engine = engine(model, threads, isa).map_err(|e| During::Run.raise(&e))?;
+    let engine = engine(model, threads_of(threads)?, isa).map_err(|e| During::Run.raise(&e))?;
+    let held = data.callbacks.clone();
+    let mut all = vec![&model.callbacks, &held];
+    all.extend(reference.map(|r| &r.callbacks));
     let (ours, theirs) = (model.model.clone(), reference.map(|r| r.model.clone()));
-    let found = job::run(py, During::Run, progress, &model.raised, move |job| {
+    let found = job::run(py, During::Run, progress, &all, move |job| {
         let graph = ours.lowered()?.0;
         let reference = theirs.map(|r| r.lowered()).transpose()?.map(|(graph, _)| graph);
-        let samples = spread(&data, samples, job);
+        let samples = spread(&data.set, samples, job)?;
         job.stage("evaluate", Some(samples.count()));
         measure::evaluate(&graph, reference.as_ref(), &engine, &samples, output.as_deref())
     })?;
@@ -71,10 +73,12 @@ pub fn compare(
     };
     let sort: Sort = sort.parse().map_err(|e| During::Run.raise(&e))?;
     let data = resolve(data, reference, None, preprocess, model.max_memory)?;
-    let engine = engine(model, threads, isa).map_err(|e| During::Run.raise(&e))?;
+    let engine = engine(model, threads_of(threads)?, isa).map_err(|e| During::Run.raise(&e))?;
+    let held = data.callbacks.clone();
+    let all = [&model.callbacks, &reference.callbacks, &held];
     let (float, other) = (reference.model.clone(), model.model.clone());
-    let found = job::run(py, During::Run, progress, &model.raised, move |job| {
-        let samples = spread(&data, samples, job);
+    let found = job::run(py, During::Run, progress, &all, move |job| {
+        let samples = spread(&data.set, samples, job)?;
         job.stage("compare", Some(samples.count()));
         let mut found = compare_graphs(&float.lowered()?.0, &other.lowered()?.0, &engine, &samples, 0)?;
         found.sort(sort);
@@ -95,9 +99,11 @@ pub fn verify(
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
     let data = resolve(data, model, None, preprocess, model.max_memory)?;
+    let held = data.callbacks.clone();
+    let all = [&model.callbacks, &held];
     let (ours, customs, max_memory) = (model.model.clone(), model.customs.clone(), model.max_memory);
-    let found = job::run(py, During::Run, progress, &model.raised, move |job| {
-        let samples = spread(&data, samples, job);
+    let found = job::run(py, During::Run, progress, &all, move |job| {
+        let samples = spread(&data.set, samples, job)?;
         job.stage("verify", Some(samples.count()));
         verify_within(&ours.lowered()?.0, &customs, max_memory, &samples)
     })?;
@@ -116,16 +122,19 @@ pub fn bench(
     batch: Option<usize>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    let threads = threads_of(Some(threads))?;
     let program: Option<_> = model.compile(py, batch, isa, Some(threads), None)?.known();
     let program = program.ok_or_else(|| During::Run.raise(&lowbit::Error::new("expected a program, found none")))?;
     let duration = Duration::try_from_secs_f64(seconds)
         .map_err(|e| During::Run.raise(&lowbit::Error::new(format!("expected seconds, found {seconds}: {e}"))))?;
     let graph = model.model.lowered().and_then(|(g, _)| lowbit::model::with_batch(&g, batch));
     let graph = graph.map_err(|e| During::Run.raise(&e))?;
-    let found = job::run(py, During::Run, progress, &model.raised, move |job| {
+    let found = job::run(py, During::Run, progress, &[&model.callbacks], move |job| {
         job.stage("time", None);
         let inputs = noise(&graph)?;
-        time(&program, &inputs, threads.max(1), Effort { warm_up: duration / 5, duration })
+        let effort = Effort { warm_up: duration / 5, duration };
+        let timed = interleaved_while(&[(&program, &inputs)], threads, effort, &|| job.check())?;
+        timed.into_iter().next().ok_or_else(|| lowbit::Error::new("expected a timing, found none"))
     })?;
     report(py, "Timing", &found)
 }

@@ -1,10 +1,12 @@
 //! Models: load, look at, save, compile.
 
 use crate::array;
+use crate::callbacks::Callbacks;
 use crate::config::Config;
 use crate::custom::{ValueType, customs};
-use crate::error::{During, Raised};
+use crate::error::During;
 use crate::graph::Graph;
+use crate::job;
 use crate::program::Program;
 use lowbit::frontend::ImportOptions;
 use lowbit::ir::suggest::did_you_mean;
@@ -21,7 +23,7 @@ use std::path::PathBuf;
 pub struct Model {
     pub model: lowbit::Model,
     pub customs: Customs,
-    pub raised: Raised,
+    pub callbacks: Callbacks,
     pub max_memory: usize,
 }
 
@@ -36,10 +38,24 @@ pub fn memory_of(given: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
     }
 }
 
+/// A limit to memory, that of the model unless another one is given.
+pub fn memory_or(given: Option<&Bound<'_, PyAny>>, model: &Model) -> PyResult<usize> {
+    if given.is_some() { memory_of(given) } else { Ok(model.max_memory) }
+}
+
+/// A number of threads, that of the cores unless one is given.
+pub fn threads_of(given: Option<usize>) -> PyResult<usize> {
+    match given {
+        Some(0) => Err(PyValueError::new_err("expected a number of threads from 1, found 0")),
+        Some(threads) => Ok(threads),
+        None => Ok(lowbit::cores()),
+    }
+}
+
 /// What a program is compiled for.
-pub fn target(isa: Option<&str>, threads: Option<usize>, customs: &Customs, max_memory: usize) -> Result<Target> {
+pub fn target(isa: Option<&str>, threads: usize, customs: &Customs, max_memory: usize) -> Result<Target> {
     let target = isa.map_or_else(|| Ok(Target::host()), Target::isa)?.customs(customs.clone()).max_memory(max_memory);
-    Ok(target.threads(threads.unwrap_or_else(lowbit::cores).max(1)))
+    Ok(target.threads(threads))
 }
 
 #[pymethods]
@@ -56,35 +72,39 @@ impl Model {
         customs: Vec<Bound<'_, PyAny>>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Model> {
-        let raised = Raised::default();
-        let customs = self::customs(&customs, &raised)?;
+        let callbacks = Callbacks::default();
+        let customs = self::customs(&customs, &callbacks)?;
         let max_memory = memory_of(max_memory)?;
         let shapes = match shapes {
             Some(shapes) => shapes.iter().map(|(k, v)| Ok((k.extract()?, v.extract()?))).collect::<PyResult<_>>()?,
             None => Vec::new(),
         };
         let options = ImportOptions { shapes, max_memory, params, customs: customs.clone() };
-        let model = py.detach(|| lowbit::Model::read(&path, &options));
-        let model = model.map_err(|e| raised.told(py, During::Model, &e))?;
-        Ok(Model { model, customs, raised, max_memory })
+        let model = job::run(py, During::Model, None, &[&callbacks], move |_| lowbit::Model::read(&path, &options))?;
+        Ok(Model { model, customs, callbacks, max_memory })
     }
 
     /// A model from the text form of a graph, perhaps with operators written in Python.
     #[staticmethod]
     #[pyo3(signature = (text, *, customs = Vec::new(), max_memory = None))]
-    fn from_text(text: &str, customs: Vec<Bound<'_, PyAny>>, max_memory: Option<&Bound<'_, PyAny>>) -> PyResult<Model> {
-        let raised = Raised::default();
-        let customs = self::customs(&customs, &raised)?;
+    fn from_text(
+        py: Python<'_>,
+        text: &str,
+        customs: Vec<Bound<'_, PyAny>>,
+        max_memory: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Model> {
+        let callbacks = Callbacks::default();
+        let customs = self::customs(&customs, &callbacks)?;
         let parsed = text::parse(text).and_then(|g| lowbit::ir::verify::verify_with(&g, &customs).map(|()| g));
-        let graph = parsed.map_err(|e| raised.told_now(During::Model, &e))?;
+        let graph = parsed.map_err(|e| callbacks.told(py, During::Model, &e))?;
         let model = lowbit::Model::from(graph).customs(customs.clone());
-        Ok(Model { model, customs, raised, max_memory: memory_of(max_memory)? })
+        Ok(Model { model, customs, callbacks, max_memory: memory_of(max_memory)? })
     }
 
     /// The graph as loaded: a copy, which shares its constants.
     #[getter]
     fn graph(&self) -> Graph {
-        Graph::new(self.model.graph().clone(), self.customs.clone())
+        Graph::copy(self.model.graph().clone(), &self.customs, &self.callbacks)
     }
 
     /// What was read differently than the file says it.
@@ -122,7 +142,7 @@ impl Model {
     /// The configuration that it was quantized with.
     #[getter]
     fn config(&self) -> PyResult<Config> {
-        self.model.config().map(Config).map_err(|e| During::Config.raise(&e))
+        self.model.config().map(Config::in_force).map_err(|e| During::Config.raise(&e))
     }
 
     /// Its constants by name: a copy of their elements.
@@ -190,14 +210,12 @@ impl Model {
         threads: Option<usize>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Program> {
-        let max_memory = if max_memory.is_some() { memory_of(max_memory)? } else { self.max_memory };
-        self.raised.clear();
-        let compiled = py.detach(|| {
-            let target = target(isa, threads, &self.customs, max_memory)?;
-            self.model.compile_batch(batch, &target)
-        });
-        let program = compiled.map_err(|e| self.raised.told(py, During::Compile, &e))?;
-        Ok(Program::new(program, self.raised.clone()))
+        let (max_memory, threads) = (memory_or(max_memory, self)?, threads_of(threads)?);
+        let (model, customs, isa) = (self.model.clone(), self.customs.clone(), isa.map(String::from));
+        let program = job::run(py, During::Compile, None, &[&self.callbacks], move |_| {
+            model.compile_batch(batch, target(isa.as_deref(), threads, &customs, max_memory)?)
+        })?;
+        Ok(Program::new(program, self.callbacks.clone()))
     }
 
     /// Compiles it for this machine, for any sizes that it leaves open: these are compiled for when arrays first have them.
@@ -209,13 +227,13 @@ impl Model {
         threads: Option<usize>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Program> {
-        let max_memory = if max_memory.is_some() { memory_of(max_memory)? } else { self.max_memory };
-        self.raised.clear();
-        let built = py.detach(|| {
-            let target = target(isa, threads, &self.customs, max_memory)?;
-            Program::open(self.model.lowered()?.0, target, self.raised.clone())
-        });
-        built.map_err(|e| self.raised.told(py, During::Compile, &e))
+        let (max_memory, threads) = (memory_or(max_memory, self)?, threads_of(threads)?);
+        let (model, customs, isa) = (self.model.clone(), self.customs.clone(), isa.map(String::from));
+        let callbacks = self.callbacks.clone();
+        job::run(py, During::Compile, None, &[&self.callbacks], move |_| {
+            let target = target(isa.as_deref(), threads, &customs, max_memory)?;
+            Program::open(model.lowered()?.0, target, callbacks)
+        })
     }
 
     /// What it is: operators, parameters, work.

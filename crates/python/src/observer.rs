@@ -1,11 +1,14 @@
 //! Observers written in Python: from what was seen of a value to the range that its integers cover.
 
-use crate::error::{Raised, described};
+use crate::callbacks::{Callbacks, described};
+use crate::error::During;
 use lowbit::ir::Request as Asked;
-use lowbit::quantization::observe::{Range, Seen as Shown};
+use lowbit::quantization::observe::{OBSERVERS, Range, Seen as Shown, WEIGHT_OBSERVERS};
 use lowbit::{Error, Observer, Result};
 use numpy::{PyArray1, PyArrayMethods};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
 /// What was seen of a value: a histogram, which merges with those of other data.
 #[pyclass(frozen, module = "lowbit")]
@@ -97,19 +100,37 @@ pub struct Own {
     known: bool,
     for_weights: bool,
     object: Py<PyAny>,
-    raised: Raised,
+    callbacks: Callbacks,
+}
+
+/// The observers that objects are, each with a name of its own.
+pub fn observers(objects: &[Bound<'_, PyAny>], callbacks: &Callbacks) -> PyResult<Vec<Own>> {
+    let mut all: Vec<Own> = Vec::new();
+    for object in objects {
+        let own = observer(object, callbacks)?;
+        let standard = OBSERVERS.iter().map(|o| o.name).chain(WEIGHT_OBSERVERS.iter().map(|o| o.name));
+        if standard.chain(all.iter().map(|o| o.name.as_str())).any(|name| name == own.name) {
+            let e = Error::new(format!("there is an observer named '{}' already", own.name));
+            return Err(During::Config.raise(&e.hint("another name")));
+        }
+        all.push(own);
+    }
+    Ok(all)
 }
 
 /// The observer that an object is.
-pub fn observer(object: &Bound<'_, PyAny>, raised: &Raised) -> PyResult<Own> {
-    object.getattr("range")?;
+fn observer(object: &Bound<'_, PyAny>, callbacks: &Callbacks) -> PyResult<Own> {
+    if object.is_instance_of::<PyType>() || !object.hasattr("name")? || !object.hasattr("range")? {
+        let message = format!("expected an object with a name and a method range(seen, request), found {object}");
+        return Err(PyTypeError::new_err(message));
+    }
     let known = object.getattr("known").ok().map_or(Ok(true), |known| known.extract())?;
     Ok(Own {
         name: object.getattr("name")?.extract()?,
         known,
         for_weights: object.hasattr("range_of_weights")?,
         object: object.clone().unbind(),
-        raised: raised.clone(),
+        callbacks: callbacks.clone(),
     })
 }
 
@@ -123,11 +144,14 @@ impl Own {
         Python::attach(|py| {
             let function = self.object.bind(py).getattr(method);
             let who = function.as_ref().map_or_else(|_| self.name.clone(), |f| described("the observer", f));
-            let called = || function?.call1((shown(py)?, Request(asked.clone())));
-            let found = called().map_err(|e| self.raised.keep(py, "CallbackError", e, &who))?;
+            let called = || {
+                let asked = Bound::new(py, Request(asked.clone()))?.into_any();
+                self.callbacks.call(py, &function?, vec![shown(py)?.into_bound(py), asked])
+            };
+            let found = called().map_err(|e| self.callbacks.keep(py, "CallbackError", e, &who))?;
             let (low, high): (f32, f32) = found.extract().map_err(|_| {
                 let e = Error::new(format!("expected a pair of numbers, the lower end first, found {found}"));
-                self.raised.wrong("CallbackError", e, &who)
+                self.callbacks.wrong("CallbackError", e, &who)
             })?;
             Ok(Range { low, high })
         })

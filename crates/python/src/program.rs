@@ -3,8 +3,10 @@
 //! A run copies arrays into the session's memory and results out of it, once each, and lets the interpreter go in between.
 
 use crate::array::{self, Elements, Filled};
-use crate::custom::ValueType;
-use crate::error::{During, Raised};
+use crate::callbacks::Callbacks;
+use crate::custom::{ValueType, in_operator};
+use crate::error::During;
+use crate::model::threads_of;
 use lowbit::bench::reference_steps;
 use lowbit::compiler::compile;
 use lowbit::ir::suggest::did_you_mean;
@@ -16,10 +18,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Who finds a session at work asks again after this.
 const WAIT: Duration = Duration::from_micros(50);
+
+/// How often a run listens for signals.
+const HEAR: Duration = Duration::from_millis(100);
 
 /// Programs and sessions that are kept for different sizes: who goes on with others compiles again.
 const KEPT: usize = 4;
@@ -29,7 +34,7 @@ const KEPT: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Program {
     pub source: Arc<Source>,
-    pub raised: Raised,
+    pub callbacks: Callbacks,
     /// For [`Program::run`].
     session: Arc<Mutex<Option<Py<Session>>>>,
 }
@@ -48,7 +53,7 @@ pub enum Source {
 #[derive(Debug)]
 pub struct Session {
     source: Arc<Source>,
-    raised: Raised,
+    callbacks: Callbacks,
     /// How many threads take part, the calling one among them.
     #[pyo3(get)]
     threads: usize,
@@ -77,13 +82,15 @@ impl Source {
         match self {
             Source::Known(program) => Ok(program.clone()),
             Source::Open { graph, target, latest } => {
-                let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(program) = latest.iter().find(|p| is_for(p, sizes)) {
+                let latest = || latest.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(program) = latest().iter().find(|p| is_for(p, sizes)) {
                     return Ok(program.clone());
                 }
+                // Nothing is locked meanwhile: an operator of the user's may ask for what is.
                 let names = graph.inputs.iter().map(|v| graph.value(*v).name.as_str());
                 let shapes: Vec<(&str, Vec<usize>)> = names.zip(sizes.iter().cloned()).collect();
                 let program = compile(&infer::bind_with(graph, &shapes, &target.customs)?, target)?;
+                let mut latest = latest();
                 latest.truncate(KEPT - 1);
                 latest.insert(0, program.clone());
                 Ok(program)
@@ -112,18 +119,18 @@ fn is_for(program: &lowbit::Program, sizes: &[Vec<usize>]) -> bool {
 }
 
 impl Program {
-    pub fn new(program: Arc<lowbit::Program>, raised: Raised) -> Program {
-        Program { source: Arc::new(Source::Known(program)), raised, session: Arc::default() }
+    pub fn new(program: Arc<lowbit::Program>, callbacks: Callbacks) -> Program {
+        Program { source: Arc::new(Source::Known(program)), callbacks, session: Arc::default() }
     }
 
     /// Of a graph whose sizes may be open; it is compiled now if none is.
-    pub fn open(graph: Graph, target: Target, raised: Raised) -> Result<Program> {
+    pub fn open(graph: Graph, target: Target, callbacks: Callbacks) -> Result<Program> {
         let known = graph.inputs.iter().all(|v| graph.ty(*v).shape.dims().is_some());
         let source = match known {
             true => Source::Known(compile(&graph, &target)?),
             false => Source::Open { graph: Box::new(graph), target, latest: Mutex::default() },
         };
-        Ok(Program { source: Arc::new(source), raised, session: Arc::default() })
+        Ok(Program { source: Arc::new(source), callbacks, session: Arc::default() })
     }
 
     /// The program, where sizes are known.
@@ -137,7 +144,7 @@ impl Program {
     /// A session on this many threads, the calling one among them.
     #[pyo3(signature = (threads = 1))]
     fn session(&self, py: Python<'_>, threads: usize) -> PyResult<Session> {
-        let threads = threads.max(1);
+        let threads = threads_of(Some(threads))?;
         let sessions = match &*self.source {
             Source::Known(program) => {
                 let program = program.clone();
@@ -146,8 +153,8 @@ impl Program {
             }
             Source::Open { .. } => Vec::new(),
         };
-        let (source, raised) = (self.source.clone(), self.raised.clone());
-        Ok(Session { source, raised, threads, sessions: Mutex::new(sessions) })
+        let (source, callbacks) = (self.source.clone(), self.callbacks.clone());
+        Ok(Session { source, callbacks, threads, sessions: Mutex::new(sessions) })
     }
 
     /// As `Session.run`, of a session that the program keeps for this.
@@ -241,9 +248,14 @@ impl Session {
             match self.sessions.try_lock() {
                 Ok(sessions) => break sessions,
                 Err(TryLockError::Poisoned(e)) => break e.into_inner(),
+                Err(TryLockError::WouldBlock) if in_operator() => {
+                    let e = Error::new(
+                        "the session is running, and an operator of your own waits for it: perhaps in that run",
+                    );
+                    return Err(During::Run.raise(&e.hint("a session of its own")));
+                }
                 Err(TryLockError::WouldBlock) => {
                     py.detach(|| std::thread::sleep(WAIT));
-                    // An operator of the user's that runs the session it is in would wait for ever.
                     py.check_signals()?;
                 }
             }
@@ -264,11 +276,24 @@ impl Session {
         }
         drop(arrays);
         let ran = |session: &mut lowbit::Session| -> Result<Vec<Elements>> {
-            session.execute()?;
+            let heard = Mutex::new(Instant::now());
+            // Who would wait long may interrupt it. To ask takes the interpreter, so it is done seldom.
+            session.execute_while(&|| {
+                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                if heard.elapsed() < HEAR {
+                    return Ok(());
+                }
+                *heard = Instant::now();
+                drop(heard);
+                Python::attach(|py| {
+                    let keep = |e| self.callbacks.keep(py, "RunError", e, "a signal's handler");
+                    py.check_signals().map_err(keep)
+                })
+            })?;
             let ports = program.outputs().iter().enumerate();
             ports.map(|(i, port)| array::elements(&port.ty, session.output(i)?)).collect()
         };
-        let found = py.detach(|| ran(session)).map_err(|e| self.raised.told(py, During::Run, &e))?;
+        let found = py.detach(|| ran(session)).map_err(|e| self.callbacks.told(py, During::Run, &e))?;
         let results = PyList::empty(py);
         for (elements, port) in found.into_iter().zip(program.outputs()) {
             let dims = port.ty.shape.require().map_err(|e| During::Run.raise(&e))?;
@@ -303,7 +328,7 @@ impl Session {
             }
             None => {
                 let made = py.detach(|| lowbit::Session::with_threads(self.source.program(&sizes)?, self.threads));
-                let made = made.map_err(|e| self.raised.told(py, During::Compile, &e))?;
+                let made = made.map_err(|e| self.callbacks.told(py, During::Compile, &e))?;
                 if sessions.len() >= KEPT {
                     sessions.remove(0);
                 }

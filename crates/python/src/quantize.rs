@@ -5,15 +5,18 @@ use crate::data::resolve;
 use crate::error::During;
 use crate::graph::{Graph, passes};
 use crate::job::{self, Stages};
-use crate::model::{Model, report, target};
-use crate::observer::{Own, observer};
+use crate::model::{Model, report, target, threads_of};
+use crate::observer::{Own, observers};
 use crate::program::Program;
 use crate::rules::rules;
 use crate::stats::Stats;
 use lowbit::data::Dataset;
-use lowbit::ir::Customs;
+use lowbit::ir::{Customs, memory};
 use lowbit::prefetch::Prefetch;
-use lowbit::{Compiled, Passes, Quantize, Result, Rules};
+use lowbit::quantization::Observers;
+use lowbit::quantization::observe::GLOBAL_SCALE;
+use lowbit::{Compiled, Error, Observer, Passes, Quantize, Result, Rules, Spec};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::path::PathBuf;
@@ -35,7 +38,7 @@ impl Quantized {
     /// The float graph in canonical form: what the integers are compared with.
     #[getter]
     fn float(&self) -> Graph {
-        Graph::new(self.quantized.float.clone(), self.customs.clone())
+        Graph::copy(self.quantized.float.clone(), &self.customs, &self.model.callbacks)
     }
 
     /// The float graph as a model.
@@ -48,7 +51,7 @@ impl Quantized {
     /// The integer program's graph: what is compiled.
     #[getter]
     fn integer(&self) -> Graph {
-        Graph::new(self.quantized.integer.clone(), self.customs.clone())
+        Graph::copy(self.quantized.integer.clone(), &self.customs, &self.model.callbacks)
     }
 
     /// What was done and chosen.
@@ -60,7 +63,7 @@ impl Quantized {
     /// The choices in force.
     #[getter]
     fn config(&self) -> Config {
-        Config(self.quantized.report.config.clone())
+        Config::in_force(self.quantized.report.config.clone())
     }
 
     /// Its parameters: constants of the quantized model by name.
@@ -76,10 +79,12 @@ impl Quantized {
     /// Compiles the integer program for this machine.
     #[pyo3(signature = (*, isa = None, threads = None))]
     fn compile(&self, py: Python<'_>, isa: Option<&str>, threads: Option<usize>) -> PyResult<Program> {
-        let compiled =
-            py.detach(|| self.quantized.compile(target(isa, threads, &self.customs, self.model.max_memory)?));
-        let program = compiled.map_err(|e| self.model.raised.told(py, During::Compile, &e))?;
-        Ok(Program::new(program, self.model.raised.clone()))
+        let (threads, max_memory) = (threads_of(threads)?, self.model.max_memory);
+        let (quantized, customs, isa) = (self.quantized.clone(), self.customs.clone(), isa.map(String::from));
+        let program = job::run(py, During::Compile, None, &[&self.model.callbacks], move |_| {
+            quantized.compile(target(isa.as_deref(), threads, &customs, max_memory)?)
+        })?;
+        Ok(Program::new(program, self.model.callbacks.clone()))
     }
 
     /// The model and its parameters, as the classic workflow has them: `qgraph, qparams = quantize(...)`.
@@ -127,16 +132,17 @@ struct Made {
 }
 
 impl How<'_, '_> {
-    fn made(self) -> PyResult<Made> {
-        let raised = &self.model.raised;
+    fn made(self, py: Python<'_>) -> PyResult<Made> {
+        // Rules, observers and passes see the scopes of who quantizes.
+        let callbacks = &self.model.callbacks.in_context(py)?;
+        let threads = threads_of(self.threads)?;
         let engine = || -> Result<Compiled> {
-            let threads = self.threads.unwrap_or_else(lowbit::cores).max(1);
-            Compiled::new(target(self.isa, Some(threads), &self.model.customs, self.model.max_memory)?, threads)
+            Compiled::new(target(self.isa, threads, &self.model.customs, self.model.max_memory)?, threads)
         };
         Ok(Made {
-            rules: rules(self.rules, raised)?,
-            observers: self.observers.iter().map(|o| observer(o, raised)).collect::<PyResult<_>>()?,
-            passes: passes(self.passes, &self.model.customs, raised)?,
+            rules: rules(self.rules, callbacks)?,
+            observers: observers(self.observers, callbacks)?,
+            passes: passes(self.passes, &self.model.customs, callbacks)?,
             engine: engine().map_err(|e| During::Quantize.raise(&e))?,
             config: self.config.0,
         })
@@ -151,9 +157,71 @@ impl Made {
 }
 
 /// Samples of a job: an even spread, which moves its bar and stops it.
-pub fn spread<'a>(data: &'a Dataset, samples: usize, job: &'a Arc<job::Job>) -> Prefetch<'a> {
+pub fn spread<'a>(data: &'a Dataset, samples: usize, job: &'a Arc<job::Job>) -> Result<Prefetch<'a>> {
     let (step, stop) = (job.clone(), job.clone());
-    Prefetch::new(data, samples).seen(move || step.step()).until(move || stop.check())
+    let count = if samples == 0 { data.len() } else { samples.min(data.len()) };
+    // What says that it is endless is looked at in part only.
+    memory::check("the numbers of so many samples", count.saturating_mul(size_of::<usize>()), memory::MAX_MEMORY)
+        .map_err(|e| e.hint("samples=512, or another number of samples to look at"))?;
+    Ok(Prefetch::new(data, samples).seen(move || step.step()).until(move || stop.check()))
+}
+
+/// A number of samples that nobody says, and that TOML can.
+const UNSAID: usize = i64::MAX as usize;
+
+/// What was said, over a configuration that asks nothing of samples: what is on by default is left out and told, what was
+/// asked for is not.
+fn asked_of_samples(config: &Config) -> Result<lowbit::Config> {
+    let open = |spec: Spec| Spec { observer: None, ..spec };
+    let usual = lowbit::Config::default();
+    let (input, activation) = (open(usual.input.clone()), open(usual.activation.clone()));
+    let (equalize, refinements) = (false, Vec::new());
+    config.over(lowbit::Config { samples: UNSAID, equalize, refinements, input, activation, ..usual })
+}
+
+/// Refuses what was said of samples where there are none.
+fn refuse_what_needs_samples(config: &Config, with_stats: bool) -> Result<()> {
+    let (found, why) = match with_stats {
+        true => ("stats", "statistics hold no samples to run"),
+        false => ("no data", "no samples are run"),
+    };
+    let asked = asked_of_samples(config)?;
+    let of = |what: &str, off: &str| {
+        Err(Error::new(format!("expected data for {what}, found {found}: {why}")).hint(format!("data=..., or {off}")))
+    };
+    if asked.samples != UNSAID {
+        return of(&format!("samples = {}", asked.samples), "leave it out");
+    }
+    if asked.equalize {
+        return of("equalize = true", "equalize=False");
+    }
+    if !asked.refinements.is_empty() {
+        return of(&format!("refinements = {:?}", asked.refinements), "refinements=[]");
+    }
+    for (kind, spec) in [("input", &asked.input), ("activation", &asked.activation)] {
+        let known = spec.observer.as_ref().filter(|_| !with_stats);
+        let Some(Ok(observer)) = known.map(|name| Observers::standard().find(name)) else { continue };
+        if observer.needs_samples() {
+            let name = known.map(String::as_str).unwrap_or_default();
+            let off = format!("{kind}.observer = \"{GLOBAL_SCALE}\"");
+            return of(&format!("{kind}.observer = \"{name}\", which looks at samples"), &off);
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what was said of the whole network where only statistics are gathered.
+fn refuse_what_statistics_lack(config: &Config) -> Result<()> {
+    let asked = asked_of_samples(config)?;
+    let of = |what: String, off: &str| {
+        let e = format!("expected nothing that statistics do not hold, found {what}");
+        Err(Error::new(e).hint(format!("quantize with data, or {off}")))
+    };
+    match (asked.equalize, asked.refinements.is_empty()) {
+        (true, _) => of("equalize = true".into(), "equalize=False"),
+        (false, false) => of(format!("refinements = {:?}", asked.refinements), "refinements=[]"),
+        (false, true) => Ok(()),
+    }
 }
 
 /// Quantizes a float model; without data and statistics by the global scale.
@@ -176,25 +244,43 @@ pub fn quantize(
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Quantized> {
     let samples = config.0.samples;
+    match (data, stats) {
+        (Some(_), _) => {}
+        (None, stats) => {
+            if preprocess.is_some() {
+                return Err(PyTypeError::new_err("expected data for preprocess, found none: there are no images"));
+            }
+            let refused = refuse_what_needs_samples(&config, stats.is_some());
+            refused.map_err(|e| During::Config.raise(&e))?;
+        }
+    }
     let how = How { model, config, rules, observers: &observers, passes: &passes, threads, isa };
-    let made = how.made()?;
+    let made = how.made(py)?;
+    let names: Vec<String> = made.observers.iter().map(|o| o.name().to_string()).collect();
     let data = data.map(|d| resolve(d, model, None, preprocess, model.max_memory)).transpose()?;
     let stats = stats.map(|stats| stats.get().0.clone());
     let (float, customs) = (model.model.clone(), model.customs.clone());
-    let done = job::run(py, During::Quantize, progress, &model.raised, move |job| {
-        let count = data.as_ref().map(|data| if samples == 0 { data.len() } else { samples.min(data.len()) });
+    let held = data.as_ref().map(|data| data.callbacks.clone()).unwrap_or_default();
+    let done = job::run(py, During::Quantize, progress, &[&model.callbacks, &held], move |job| {
+        let data = data.as_ref().map(|data| &*data.set);
+        let count = data.map(|data| if samples == 0 { data.len() } else { samples.min(data.len()) });
         let mut stages = Stages { job, samples: count };
         let how = made.how();
-        let quantized = match (&data, stats) {
-            (Some(data), None) => float.quantize_watched(how.data(spread(data, samples, job)), &mut stages),
+        let quantized = match (data, stats) {
+            (Some(data), None) => float.quantize_watched(how.data(spread(data, samples, job)?), &mut stages),
             (None, Some(stats)) => float.quantize_watched(how.stats(stats), &mut stages),
             (None, None) => float.quantize_watched(how.without_data(), &mut stages),
             (Some(data), Some(stats)) => {
-                float.quantize_watched(how.data(spread(data, samples, job)).stats(stats), &mut stages)
+                float.quantize_watched(how.data(spread(data, samples, job)?).stats(stats), &mut stages)
             }
         }?;
-        quantized.map_or_else(|| job.check().and(Err(lowbit::Error::new("the quantization was stopped"))), Ok)
+        quantized.map_or_else(|| job.check().and(Err(Error::new("the quantization was stopped"))), Ok)
     })?;
+    let asked = |name: &String| done.report.values.iter().any(|v| v.observer == *name);
+    if let Some(name) = names.iter().find(|name| !asked(name)) {
+        let e = Error::new(format!("the observer '{name}' was given and nothing asked it"));
+        return Err(During::Config.raise(&e.hint(format!("input.observer = \"{name}\", or leave it out"))));
+    }
     let quantized = Model { model: done.model.clone(), ..model.clone() };
     Ok(Quantized { quantized: done, model: quantized, customs })
 }
@@ -218,15 +304,17 @@ pub fn calibrate(
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Stats> {
     let samples = config.0.samples;
+    refuse_what_statistics_lack(&config).map_err(|e| During::Config.raise(&e))?;
     let how = How { model, config, rules, observers: &observers, passes: &passes, threads, isa };
-    let made = how.made()?;
+    let made = how.made(py)?;
     let data = resolve(data, model, None, preprocess, model.max_memory)?;
-    let float = model.model.clone();
-    job::run(py, During::Quantize, progress, &model.raised, move |job| {
+    let (float, held) = (model.model.clone(), data.callbacks.clone());
+    job::run(py, During::Quantize, progress, &[&model.callbacks, &held], move |job| {
+        let data = &*data.set;
         let count = if samples == 0 { data.len() } else { samples.min(data.len()) };
         let mut stages = Stages { job, samples: Some(count) };
-        let found = float.calibrate_watched(made.how().data(spread(&data, samples, job)), &mut stages)?;
-        found.map_or_else(|| job.check().and(Err(lowbit::Error::new("the calibration was stopped"))), Ok)
+        let found = float.calibrate_watched(made.how().data(spread(data, samples, job)?), &mut stages)?;
+        found.map_or_else(|| job.check().and(Err(Error::new("the calibration was stopped"))), Ok)
     })
     .map(Stats)
 }

@@ -1,12 +1,13 @@
 //! Rules written in Python: for an operator, which operands of its calls are made narrow, and how.
 
 use crate::call::{Call, Value};
+use crate::callbacks::{Callbacks, described};
 use crate::config::Config;
-use crate::error::{Raised, described};
 use lowbit::quantization::{Annotator, Call as Asked, Decision, rules};
 use lowbit::{Error, Result, Rules};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use std::sync::Arc;
 
 /// What a rule knows besides the call.
 #[pyclass(frozen, module = "lowbit")]
@@ -33,14 +34,14 @@ impl Standard {
 }
 
 /// The standard rules, and Python's functions by operator in place of theirs.
-pub fn rules(functions: &Bound<'_, PyDict>, raised: &Raised) -> PyResult<Rules> {
+pub fn rules(functions: &Bound<'_, PyDict>, callbacks: &Callbacks) -> PyResult<Rules> {
     functions.iter().try_fold(Rules::standard(), |all, (op, function)| {
-        let (op, raised) = (op.extract::<String>()?, raised.clone());
+        let (op, callbacks) = (op.extract::<String>()?, callbacks.clone());
         let who = described("the rule", &function);
         // Files carry the name of the rule, so it says nothing of whose machine it was on.
         let name = function.getattr("__name__").map_or_else(|_| "a rule".into(), |name| name.to_string());
         let function = function.unbind();
-        Ok(all.override_op_by(&op, &name, move |call, cx| apply(&function, call, cx, &who, &raised)))
+        Ok(all.override_op_by(&op, &name, move |call, cx| apply(&function, call, cx, &who, &callbacks)))
     })
 }
 
@@ -51,23 +52,24 @@ enum Said {
     Simulated(Vec<Value>),
 }
 
-fn apply(function: &Py<PyAny>, call: &Asked, cx: &mut Annotator, who: &str, raised: &Raised) -> Result<Decision> {
+fn apply(function: &Py<PyAny>, call: &Asked, cx: &mut Annotator, who: &str, callbacks: &Callbacks) -> Result<Decision> {
     let said = Python::attach(|py| -> Result<Said> {
         let asked = || -> PyResult<_> {
             let asked = Bound::new(py, Call::of(py, cx.graph(), call)?)?;
             let standard = Py::new(py, Standard)?;
-            let context = Bound::new(py, Context { config: Config(cx.config().clone()), standard })?;
+            let context = Bound::new(py, Context { config: Config::in_force(cx.config().clone()), standard })?;
             let args = PyList::new(py, asked.get().args.clone())?;
-            Ok((function.bind(py).call1((&asked, args, context))?, asked))
+            let arguments = vec![asked.clone().into_any(), args.into_any(), context.into_any()];
+            Ok((callbacks.call(py, function.bind(py), arguments)?, asked))
         };
-        let (said, asked) = asked().map_err(|e| raised.keep(py, "RuleError", e, who))?;
+        let (said, asked) = asked().map_err(|e| callbacks.keep(py, "RuleError", e, who))?;
         if said.is_none() {
             return Ok(Said::Float);
         }
         if said.is_instance_of::<Standard>() {
             return Ok(Said::Standard);
         }
-        let wrong = |message: String| raised.wrong("RuleError", Error::new(message), who);
+        let wrong = |message: String| callbacks.wrong("RuleError", Error::new(message), who);
         let Ok(said) = said.cast::<Call>() else {
             return Err(wrong(format!(
                 "expected a lowbit.Call over simulated values, or None to leave it in float, found {}",
@@ -75,7 +77,7 @@ fn apply(function: &Py<PyAny>, call: &Asked, cx: &mut Annotator, who: &str, rais
             )));
         };
         let said = said.get();
-        let other = said.check_same(py, &call.op).map_err(|e| raised.keep(py, "RuleError", e, who))?;
+        let other = said.check_same(py, &call.op).map_err(|e| callbacks.keep(py, "RuleError", e, who))?;
         if let Some(other) = other {
             return Err(wrong(format!("{other}: a rule says what a call reads, and leaves the rest as it is")));
         }
@@ -83,6 +85,14 @@ fn apply(function: &Py<PyAny>, call: &Asked, cx: &mut Annotator, who: &str, rais
         if expected != found {
             let bias = if call.op.is_layer() { " (a bias stays with the call)" } else { "" };
             return Err(wrong(format!("expected {expected} arguments of {}, found {found}{bias}", call.op.name())));
+        }
+        let own = |(a, b): (&Value, &Value)| Arc::ptr_eq(&a.of, &b.of) && a.id == b.id;
+        if let Some(i) = (0..found).find(|i| !own((&asked.get().args[*i], &said.args[*i]))) {
+            let (wanted, given) = (&asked.get().args[i].name, &said.args[i].name);
+            return Err(wrong(format!(
+                "expected '{wanted}' as argument {i}, as it was given to the rule, found '{given}', which is another value: \
+                 a rule says how what a call reads is made narrow, not what it reads"
+            )));
         }
         if said.args.iter().all(|a| a.simulate.is_none()) {
             return Err(wrong(
@@ -100,12 +110,15 @@ fn apply(function: &Py<PyAny>, call: &Asked, cx: &mut Annotator, who: &str, rais
                 None => Ok(a.id),
             };
             let operands = args.iter().map(|a| operand(a, cx)).collect::<Result<Vec<_>>>();
-            let operands = operands.map_err(|e| raised.wrong("RuleError", e, who))?;
-            if call.op.is_layer() {
-                // How wide its result may be is no question of what it reads.
-                cx.simulate_activation(call)?;
-            }
-            cx.keep(call, operands)
+            let operands = operands.map_err(|e| callbacks.wrong("RuleError", e, who))?;
+            let kept = || {
+                if call.op.is_layer() {
+                    // How wide its result may be is no question of what it reads.
+                    cx.simulate_activation(call)?;
+                }
+                cx.keep(call, operands)
+            };
+            kept().map_err(|e| callbacks.wrong("RuleError", e, who))
         }
     }
 }

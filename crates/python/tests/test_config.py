@@ -2,7 +2,7 @@
 
 import pickle
 import threading
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import numpy as np
 import pytest
@@ -102,6 +102,59 @@ def test_what_is_in_force_quantizes(demo: lb.Model) -> None:
     assert any(value["integers"] == [0, 63] for value in q.report.values)
     with qconfig(samples=4):
         assert demo.quantize(data=DEMO / "calibration", config={"samples": 5}).config["samples"] == 5
+    # A dictionary is said over the block, a configuration in its place.
+    with qconfig(nbit_dict={QFieldKind.WEIGHT: 4}):
+        assert demo.quantize(data="random", config={"samples": 1}).config["weight.bits"] == 4
+        assert demo.quantize(data="random", config=lb.Config(samples=1)).config["weight.bits"] == 8
+
+
+def test_what_needs_samples_is_refused_without(demo: lb.Model) -> None:
+    stats = demo.calibrate("random", config={"samples": 2})
+    for choices, text in (
+        ({"samples": 5}, "samples = 5"),
+        ({"equalize": True}, "equalize = true"),
+        ({"refinements": ["bias-correction"]}, "refinements"),
+    ):
+        for more in ({"stats": stats}, {}):
+            with pytest.raises(ConfigError, match=text):
+                demo.quantize(config=choices, **more)
+    with pytest.raises(ConfigError, match="looks at samples"):
+        demo.quantize(config={"input": {"observer": "mse"}})
+    with pytest.raises(ConfigError, match="equalize = true"):
+        demo.calibrate("random", config={"equalize": True})
+    with pytest.raises(TypeError, match="preprocess"):
+        demo.quantize(preprocess="imagenet")
+
+
+def test_nothing_else_is_passed_over(demo: lb.Model) -> None:
+    with pytest.raises(TypeError, match="the choice sampels is None"):
+        lb.Config(sampels=None)
+    cases: List[Dict[str, Any]] = [{"progress": "tqdm"}, {"rules": {}}, {"passes": [print]}, {"config": 3}]
+    for wrong in cases:
+        with pytest.raises(TypeError, match="expected"):
+            demo.quantize(data="random", **wrong)
+    with pytest.raises(ValueError, match="from 1, found 0"):
+        demo.quantize(data="random", threads=0)
+    with pytest.raises(TypeError, match="a method range"):
+        demo.quantize(data="random", observers=[Unasked])
+    with pytest.raises(ConfigError, match="already"):
+        demo.quantize(data="random", observers=[Unasked(), Unasked()])
+    endless: Dict[str, Any] = {}
+    endless["op"] = endless
+    with pytest.raises(TypeError, match="in one another"):
+        lb.Config(**endless)
+
+
+class Unasked(lb.Observer):
+    name = "unasked"
+
+    def range(self, seen: lb.Seen, request: lb.Request) -> Any:
+        return seen.low, seen.high
+
+
+def test_an_observer_that_nothing_names_is_told(demo: lb.Model) -> None:
+    with pytest.raises(ConfigError, match="nothing asked it"):
+        demo.quantize(data="random", config={"samples": 1}, observers=[Unasked()])
 
 
 def test_both_spellings_of_operators(demo: lb.Model) -> None:

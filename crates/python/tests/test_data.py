@@ -94,6 +94,22 @@ class Broken:
         return np.zeros((3, 32, 32), np.float32)
 
 
+class Endless:
+    def __len__(self) -> int:
+        return 2**40
+
+    def __getitem__(self, i: int) -> Any:
+        return np.zeros((3, 32, 32), np.float32)
+
+
+def test_of_endless_data_a_part_is_looked_at(demo: lb.Model, quantized: lb.Quantized) -> None:
+    assert demo.quantize(data=Endless(), config={"samples": 3}).config["samples"] == 3
+    with pytest.raises(lb.Error, match="the numbers of so many samples"):
+        lb.evaluate(quantized, Endless())
+    with pytest.raises(lb.Error, match="the numbers of so many samples"):
+        demo.quantize(data=Endless(), config={"samples": 0})
+
+
 def test_a_sequence_that_raises_is_the_cause(demo: lb.Model) -> None:
     with pytest.raises(DataError) as error:
         demo.quantize(data=Broken())
@@ -108,7 +124,7 @@ def test_a_sample_of_other_sizes_is_refused(demo: lb.Model) -> None:
 
 def test_statistics_merge_in_any_order(demo: lb.Model, images: Tuple[Any, Any], tmp_path: Path) -> None:
     array, _ = images
-    config = {"samples": 0, "equalize": False, "refinements": []}
+    config = {"equalize": False, "refinements": []}
     whole = demo.quantize(data=array, config=config)
     halves = [demo.calibrate(part, config={"samples": 0}) for part in (array[:10], array[10:])]
     assert [half.samples for half in halves] == [10, len(array) - 10]

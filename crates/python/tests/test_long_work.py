@@ -101,6 +101,13 @@ print("ready", flush=True)
 try:
     if sys.argv[2] == "data":
         model.quantize(data=Endless(), config={"samples": 0})
+    elif sys.argv[2] == "bench":
+        lb.bench(model, seconds=100)
+    elif sys.argv[2] == "run":
+        program = model.compile(batch=1024)
+        images = np.zeros((1024, 3, 32, 32), np.float32)
+        while True:
+            program.run(images)
     else:
         rules = lb.Rules()
         rules.register("Conv", rule, override=True)
@@ -111,7 +118,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise there")
-@pytest.mark.parametrize("what", ["data", "rule"])
+@pytest.mark.parametrize("what", ["data", "rule", "bench", "run"])
 def test_ctrl_c_is_heard(what: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", WORK, str(DEMO / "model.onnx"), what], stdout=subprocess.PIPE, text=True
@@ -123,7 +130,9 @@ def test_ctrl_c_is_heard(what: str) -> None:
         sent = time.monotonic()
         line = child.stdout.readline()
         heard = time.monotonic() - sent
-        child.kill()
+        code = child.wait()
     assert line == "interrupted\n"
+    # The interpreter ends as if nothing had been going on.
+    assert code == 0
     # A second is what is promised; more is a machine that is busy with something else.
-    assert heard < 10, heard
+    assert heard < 3, heard

@@ -113,6 +113,8 @@ def test_graphs_can_be_looked_at(quantized: lb.Quantized) -> None:
     assert lb.Graph.parse(graph.text(full=True)).text() == graph.text()
     with pytest.raises(ModelError, match="did you mean"):
         graph.node(node.name + "x")
+    with pytest.raises(ModelError, match="a copy"):
+        graph.set_constant(weight, elements)
 
 
 TWO = """
@@ -143,9 +145,10 @@ def test_results_may_become_one_another_or_an_input() -> None:
 def change(what: Any) -> Any:
     kept = []
 
-    def function(graph: lb.Graph) -> None:
+    def function(graph: lb.Graph) -> Any:
         kept.append(graph)
-        what(graph)
+        given = what(graph)
+        return given if given is graph else None
 
     return lb.Pass("prepared", "own", function), kept
 
@@ -177,6 +180,7 @@ def test_passes_change_weights_and_results_keep_their_names(demo: lb.Model, imag
         (lambda g: g.replace("nothing", "image"), "no value 'nothing'"),
         (lambda g: g.set_constant("image", 3), "expected a constant"),
         (lambda g: 1 / 0, "ZeroDivisionError"),
+        (lambda g: g, "expected None of a pass"),
     ],
 )
 def test_wrong_passes_are_told(demo: lb.Model, what: Any, text: str) -> None:

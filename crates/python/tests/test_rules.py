@@ -1,6 +1,7 @@
 """Rules: registered in blocks, listed, undone; and what a wrong one is told."""
 
 import re
+import threading
 from typing import Any, List, Set, Tuple
 
 import pytest
@@ -130,6 +131,68 @@ def test_what_a_rule_says_is_done(demo: lb.Model) -> None:
     # Their biases are as wide as accumulators.
     own = [v for v in values if v["rule"].startswith("override Conv (rule)") and v["integers"][1] < 2**31 - 1]
     assert {tuple(v["integers"]) for v in own} == {(-64, 63), (-15, 15)}
+
+
+KEPT: List[lb.Value] = []
+
+
+def another(call: lb.Call, args: List[lb.Value], ctx: lb.Context) -> Any:
+    KEPT.extend(args)
+    return lb.Call(call.op, [attach_simulated_quantize(v) for v in KEPT[:2]], call.attrs)
+
+
+def test_a_rule_cannot_make_another_network(demo: lb.Model) -> None:
+    for rule in (another, lambda call, args, ctx: lb.Call(call.op, args[::-1], call.attrs)):
+        with pytest.raises(RuleError, match="which is another value"):
+            quantize(demo, rule)
+
+
+def test_a_rule_that_asks_for_itself_ends(demo: lb.Model) -> None:
+    rules = lb.Rules()
+
+    def rule(call: lb.Call, args: List[lb.Value], ctx: lb.Context) -> Any:
+        demo.quantize(data="random", config={"samples": 1, "equalize": False, "refinements": []}, rules=rules)
+
+    rules.register("Conv", rule, override=True)
+    with pytest.raises(RuleError, match="within one another"):
+        demo.quantize(data="random", config={"samples": 1}, rules=rules)
+
+
+def test_functions_run_in_the_scopes_of_who_calls(demo: lb.Model) -> None:
+    seen: List[Any] = []
+
+    def rule(call: lb.Call, args: List[lb.Value], ctx: lb.Context) -> Any:
+        seen.append((lb.current_config()["samples"], [r.op for r in lb.registered_rules()]))
+        return ctx.standard
+
+    with lb.rules(), lb.qconfig(samples=3):
+        register_annotate_function("Conv", rule, override=True)
+        demo.quantize(data="random")
+    assert seen and all(one == (3, ["Conv"]) for one in seen)
+
+
+def test_errors_of_threads_keep_their_causes(demo: lb.Model) -> None:
+    def failing(call: lb.Call, args: List[lb.Value], ctx: lb.Context) -> Any:
+        raise KeyError(f"of thread {threading.get_ident()}")
+
+    found: List[bool] = []
+
+    def work(bad: bool) -> None:
+        for _ in range(5):
+            try:
+                if bad:
+                    demo.quantize(data="random", config={"samples": 1, "layer": {"none": {"skip": True}}})
+                else:
+                    quantize(demo, failing)
+            except lb.Error as e:
+                found.append(isinstance(e.__cause__, KeyError) != bad and isinstance(e, RuleError) != bad)
+
+    threads = [threading.Thread(target=work, args=(i % 2 == 0,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 20
 
 
 WRONG: List[Tuple[Any, str]] = [

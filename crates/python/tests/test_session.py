@@ -72,7 +72,7 @@ def test_elements_are_what_they_mean() -> None:
 
 def test_other_objects_are_type_errors() -> None:
     program = lb.Model.from_text(TWO).compile()
-    holes = np.ma.masked_array(np.zeros((2, 3), np.float32), mask=np.eye(2, 3))
+    holes = np.ma.masked_array(np.zeros((2, 3), np.float32), mask=np.eye(2, 3, dtype=bool))
     with pytest.raises(TypeError, match="a masked one"):
         program.run(holes, holes)
     with pytest.raises(TypeError, match="larger ones"):
@@ -129,6 +129,25 @@ def test_batches_are_compiled_for(demo: lb.Model, image: Any) -> None:
     one = demo.compile()
     images = np.concatenate([image, 1 - image, image])
     np.testing.assert_array_equal(many.run(images)[0][2], one.run(image)[0][0])
+
+
+class Waiting(lb.CustomOp):
+    name = "waiting"
+    session: lb.Session
+
+    def infer(self, *inputs: lb.ValueType) -> lb.ValueType:
+        return inputs[0]
+
+    def run(self, *inputs: Any) -> Any:
+        return self.session.run(*inputs)[0]
+
+
+def test_an_operator_does_not_wait_for_the_run_it_is_in() -> None:
+    op = Waiting()
+    text = 'graph "g" {\n  input %x: f32[4]\n  %y: f32[4] = Custom(%x) {op "waiting"}\n  output %y\n}\n'
+    op.session = lb.Model.from_text(text, customs=[op]).compile().session()
+    with pytest.raises(CallbackError, match="an operator of your own waits for it"):
+        op.session.run(np.zeros(4, np.float32))
 
 
 class Failing(lb.CustomOp):

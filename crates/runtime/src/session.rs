@@ -6,7 +6,7 @@ use crate::memory::Aligned;
 use crate::pool::{Pool, Tiles};
 use crate::program::{Program, port_bytes};
 use bytes::Bytes;
-use lowbit_ir::{Error, Result, Tensor, memory};
+use lowbit_ir::{Error, Result, Tensor, catching, memory};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -94,16 +94,26 @@ impl Session {
 
     /// Runs all steps over the inputs as they lie.
     pub fn execute(&mut self) -> Result<()> {
-        self.execute_timed(None)
+        self.execute_timed(None, None)
+    }
+
+    /// As [`Session::execute`], asking between steps whether to go on, on the thread that calls; an error of `go_on` ends
+    /// the run.
+    pub fn execute_while(&mut self, go_on: &(dyn Fn() -> Result<()> + Sync)) -> Result<()> {
+        self.execute_timed(None, Some(go_on))
     }
 
     /// As [`Session::execute`], adding every step's nanoseconds to `profile` (one entry a step).
     pub fn profile(&mut self, profile: &mut Vec<u64>) -> Result<()> {
         profile.resize(self.program.steps().len(), 0);
-        self.execute_timed(Some(profile))
+        self.execute_timed(Some(profile), None)
     }
 
-    fn execute_timed(&mut self, profile: Option<&mut Vec<u64>>) -> Result<()> {
+    fn execute_timed(
+        &mut self,
+        profile: Option<&mut Vec<u64>>,
+        go_on: Option<&(dyn Fn() -> Result<()> + Sync)>,
+    ) -> Result<()> {
         self.tiles.iter_mut().for_each(Tiles::reset);
         let memory = Memory::new(&mut self.arena, self.program.consts(), self.program.customs());
         let failed = AtomicBool::new(false);
@@ -125,6 +135,13 @@ impl Session {
             let scratch = scratch[thread].as_ptr().cast_mut();
             for (i, (step, tiles)) in steps.iter().zip(tiles).enumerate() {
                 let start = timed.then(Instant::now);
+                if thread == 0
+                    && let Some(go_on) = go_on
+                    && !failed.load(Ordering::Relaxed)
+                    && let Err(e) = catching("the one who asks whether to go on", go_on)
+                {
+                    fail(e);
+                }
                 while let Some(tile) = tiles.take(thread) {
                     // After a failure tiles are still taken, so that all threads get to the end, but not run.
                     if failed.load(Ordering::Relaxed) {

@@ -6,6 +6,7 @@ use lowbit_runtime::memory::Aligned;
 use lowbit_runtime::program::Reference;
 use lowbit_runtime::{Isa, Kind, Parts, Place, Port, Program, Session, Step};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Gives its input back, unless it begins with a number that says otherwise.
 struct Moody;
@@ -80,6 +81,23 @@ fn an_operator_that_panics_is_an_error_and_the_session_lives() {
             let refused = run(2.0).unwrap_err().to_string();
             assert!(refused.contains("two is refused"), "{refused}");
         }
+    }
+}
+
+#[test]
+fn a_run_ends_between_steps_when_it_is_told_to() {
+    let asked = AtomicUsize::new(0);
+    for threads in 1..4 {
+        let mut session = Session::with_threads(moody(), threads).unwrap();
+        asked.store(0, Ordering::Relaxed);
+        let after_one = || match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => Ok(()),
+            _ => Err(Error::new("enough")),
+        };
+        assert_eq!(session.execute_while(&after_one).unwrap_err().message(), "enough");
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        assert!(session.execute_while(&|| panic!("no answer")).unwrap_err().to_string().contains("no answer"));
+        session.execute_while(&|| Ok(())).unwrap();
     }
 }
 

@@ -1,14 +1,7 @@
 """lowbit: a quantization workflow and integer compiler for neural networks.
 
-    import lowbit as lb
-
-    model = lb.Model.load("model.onnx")
-    quantized = model.quantize(data="photos", preprocess="imagenet")
-    quantized.save("model.int8.onnx")
-    session = quantized.compile().session(threads=2)
-    logits = session.run(data=pixels)[0]
-
 The nouns are those of the Rust API and the command line. Everything is computed by the same core.
+``docs/python.md`` of the repository shows how.
 """
 
 from . import errors, frontend, reports

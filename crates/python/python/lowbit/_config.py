@@ -63,11 +63,11 @@ def qconfig(
 
 
 def config_of(given: Union[None, Config, Mapping[str, Any]]) -> Config:
-    """A configuration, a dictionary of choices, or what is in force."""
+    """A configuration, a dictionary of choices over what is in force, or what is in force."""
     if given is None:
         return current_config()
     if isinstance(given, Config):
         return given
-    return Config(**dict(given))
-
-
+    if not isinstance(given, Mapping):
+        raise TypeError(f"expected a Config or a dictionary of choices, found {given!r}")
+    return current_config().replace(**dict(given))

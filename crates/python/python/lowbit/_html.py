@@ -106,7 +106,6 @@ def report(of: Any, lines: List[Tuple[str, str]]) -> str:
     values = (
         [
             escape(v["value"]),
-            escape(str(v.get("kind", ""))),
             escape(f"{v['integers'][0]}..{v['integers'][1]}"),
             escape(str(v["scale"])),
             escape(str(v["observer"])),
@@ -117,7 +116,7 @@ def report(of: Any, lines: List[Tuple[str, str]]) -> str:
     left = (
         [escape(n["node"]), _op(n["op"]), escape(n["rule"]), escape(n["reason"])] for n in of["left_float"]
     )
-    parts = [pairs(lines), table(["value", "kind", "integers", "scale", "observer", "rule"], values, "<b>values</b>")]
+    parts = [pairs(lines), table(["value", "integers", "scale", "observer", "rule"], values, "<b>values</b>")]
     if of["left_float"]:
         parts.append(table(["node", "op", "rule", "reason"], left, "<b>left in float</b>"))
     return "".join(parts)

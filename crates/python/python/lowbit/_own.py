@@ -1,7 +1,7 @@
 """What users write in Python besides rules: observers, passes and operators."""
 
 import abc
-from typing import Any, Callable, NamedTuple, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence, Tuple, Union
 
 from ._lowbit import Graph, Request, Seen, ValueType
 
@@ -20,6 +20,9 @@ class Observer(abc.ABC):
 
     #: Whether what is known of a value besides, such as the limits of a Clip, cuts the range too.
     known: bool = True
+
+    # A method `range_of_weights(self, weights, request)`, if there is one, is asked for weights, with all of them in an
+    # array; without it they are shown as a histogram like all else.
 
     @abc.abstractmethod
     def range(self, seen: Seen, request: Request) -> Tuple[float, float]:
@@ -42,19 +45,18 @@ def graph_pass(phase: str, name: str = "") -> Callable[[Callable[[Graph], Any]],
     return lambda function: Pass(phase, name or getattr(function, "__name__", "pass"), function)
 
 
-class CustomOp(abc.ABC):
+class CustomOp:
     """An operator in floats, in the middle of a model: ``Model.load(path, customs=[Mine()])``.
 
-    Graphs call it ``Custom`` with the attribute ``op``, its name. It stays float, and is listed with that reason.
+    ``infer(*inputs)`` gives what its results are, a :class:`ValueType` or several, from those of what it reads;
+    ``run(*inputs)`` gives an array for every result from an array for every input. Graphs call it ``Custom`` with the
+    attribute ``op``, its name. It stays float, and is listed with that reason.
     """
 
     #: Its name.
     name: str
 
-    @abc.abstractmethod
-    def infer(self, *inputs: ValueType) -> Union[ValueType, Sequence[ValueType]]:
-        """What its results are, from what it reads."""
-
-    @abc.abstractmethod
-    def run(self, *inputs: Any) -> Any:
-        """An array for every result, from an array for every input."""
+    if TYPE_CHECKING:
+        # Each operator takes as many inputs as it has.
+        infer: Callable[..., Union[ValueType, Sequence[ValueType]]]
+        run: Callable[..., Any]

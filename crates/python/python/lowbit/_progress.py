@@ -17,6 +17,8 @@ def teller(progress: Progress) -> Optional[Tell]:
         return None
     if callable(progress):
         return _Counting(progress)
+    if progress is not None and progress is not True:
+        raise TypeError(f"expected True, False, None or a function for progress, found {progress!r}")
     notebook = _notebook()
     if notebook is not None:
         return _Counting(_Bar(notebook))

@@ -175,6 +175,8 @@ def registered_rules() -> Tuple[RegisteredRule, ...]:
 def in_force(explicit: Optional[Rules] = None) -> Dict[str, Rule]:
     """The functions in force: those of a :class:`Rules`, or what is registered, the innermost block last."""
     if explicit is not None:
+        if not isinstance(explicit, Rules):
+            raise TypeError(f"expected lowbit.Rules, found {explicit!r}: register functions with Rules.register")
         return explicit.in_force()
     found: Dict[str, Rule] = {}
     for scope in (_MODULE, *_SCOPES.get()):
@@ -199,7 +201,7 @@ def attach_simulated_quantize(
 
     Without a kind, a constant is a WEIGHT and anything else an INPUT. ``rounding`` is one of ``half-even``, ``half-up``,
     ``half-away``, ``toward-zero``, ``floor``, ``stochastic(SEED)``, or in the classic words ``round`` (half to even) and
-    ``stochastic_round`` (seed 0). ``per`` is ``tensor``, ``channel`` or ``block(N)``, ``scale`` is ``float`` or
+    ``stochastic_round`` (seed 0). ``sign`` says whether negative integers are used. ``per`` is ``tensor``, ``channel`` or ``block(N)``, ``scale`` is ``float`` or
     ``power-of-two``.
     """
     if not isinstance(value, Value):

@@ -1,6 +1,6 @@
 """The workflow as functions: what is in force in the scopes around goes into the core's."""
 
-from typing import Any, Iterable, Mapping, Optional, Union
+from typing import Any, Iterable, List, Mapping, Optional, Union
 
 from . import _lowbit, _rules
 from ._config import config_of
@@ -19,6 +19,18 @@ Data = Any
 Preprocess = Union[None, str, Mapping[str, Any]]
 
 Choices = Union[None, Config, Mapping[str, Any]]
+
+
+def _model(given: Union[Model, Quantized]) -> Model:
+    return given.model if isinstance(given, Quantized) else given
+
+
+def _passes(given: Iterable[Pass]) -> List[Pass]:
+    passes = list(given)
+    for one in passes:
+        if not isinstance(one, Pass):
+            raise TypeError(f"expected passes, as @lowbit.graph_pass(phase) makes them of functions, found {one!r}")
+    return passes
 
 
 def quantize(
@@ -40,8 +52,9 @@ def quantize(
 
     ``params`` are constants in place of the model's, as :mod:`lowbit.frontend` gives them. ``data`` calibrates, or
     ``stats`` that :func:`calibrate` made; with neither, values in memory get the global scale of the configuration.
-    ``config`` is a configuration or a dictionary of choices, else that of ``with qconfig(...)``; ``rules`` are taken in
-    place of what is registered.
+    ``config`` is a configuration, or a dictionary of choices over that of ``with qconfig(...)``, which else is in force;
+    ``rules`` are taken in place of what is registered. Rules, observers and passes run on a thread of the core, in the
+    scopes of who calls.
     """
     if params is not None:
         if not isinstance(params, Mapping):
@@ -58,7 +71,7 @@ def quantize(
         stats=stats,
         preprocess=preprocess,
         observers=list(observers),
-        passes=list(passes),
+        passes=_passes(passes),
         threads=threads,
         isa=isa,
         progress=teller(progress),
@@ -89,7 +102,7 @@ def calibrate(
         rules=_rules.in_force(rules),
         preprocess=preprocess,
         observers=list(observers),
-        passes=list(passes),
+        passes=_passes(passes),
         threads=threads,
         isa=isa,
         progress=teller(progress),
@@ -97,10 +110,10 @@ def calibrate(
 
 
 def evaluate(
-    model: Model,
+    model: Union[Model, Quantized],
     data: Data,
     *,
-    reference: Optional[Model] = None,
+    reference: Union[None, Model, Quantized] = None,
     labels: Any = None,
     preprocess: Preprocess = None,
     samples: int = 0,
@@ -111,9 +124,9 @@ def evaluate(
 ) -> Evaluation:
     """Accuracy on labelled data, and agreement with a reference, on ``samples`` of the data (0: all)."""
     return _lowbit.evaluate(
-        model,
+        _model(model),
         data,
-        reference=reference,
+        reference=None if reference is None else _model(reference),
         labels=labels,
         preprocess=preprocess,
         samples=samples,
@@ -125,8 +138,8 @@ def evaluate(
 
 
 def compare(
-    reference: Model,
-    model: Model,
+    reference: Union[Model, Quantized],
+    model: Union[Model, Quantized],
     data: Data,
     *,
     preprocess: Preprocess = None,
@@ -138,8 +151,8 @@ def compare(
 ) -> Comparison:
     """What every layer adds alone and what has come together, sorted by ``sqnr``, ``cosine``, ``error`` or ``order``."""
     return _lowbit.compare(
-        reference,
-        model,
+        _model(reference),
+        _model(model),
         data,
         preprocess=preprocess,
         samples=samples,
@@ -151,7 +164,7 @@ def compare(
 
 
 def verify(
-    model: Model,
+    model: Union[Model, Quantized],
     data: Data = "random",
     *,
     preprocess: Preprocess = None,
@@ -159,11 +172,11 @@ def verify(
     progress: Progress = None,
 ) -> Verification:
     """Whether the interpreter, every instruction set of this machine and every number of threads give the same bits."""
-    return _lowbit.verify(model, data, preprocess=preprocess, samples=samples, progress=teller(progress))
+    return _lowbit.verify(_model(model), data, preprocess=preprocess, samples=samples, progress=teller(progress))
 
 
 def bench(
-    model: Model,
+    model: Union[Model, Quantized],
     *,
     threads: int = 1,
     seconds: float = 1.0,
@@ -173,7 +186,7 @@ def bench(
 ) -> Timing:
     """Times a model on noise."""
     return _lowbit.bench(
-        model, threads=threads, seconds=seconds, isa=isa, batch=batch, progress=teller(progress)
+        _model(model), threads=threads, seconds=seconds, isa=isa, batch=batch, progress=teller(progress)
     )
 
 
@@ -183,15 +196,15 @@ def build(
     *,
     isa: Optional[str] = None,
     threads: Optional[int] = None,
+    max_memory: Union[None, int, str] = None,
 ) -> Program:
     """Compiles a model for this machine, with constants from ``params`` if given: a :class:`Program`, which runs.
 
     Sizes that the model leaves open are compiled for when arrays first have them.
     """
-    if isinstance(model, Quantized):
-        model = model.model
+    built = _model(model)
     if params is not None:
-        model = model.with_params(dict(params))
-    return model.build(isa=isa, threads=threads)
+        built = built.with_params(dict(params))
+    return built.build(isa=isa, threads=threads, max_memory=max_memory)
 
 

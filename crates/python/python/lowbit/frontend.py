@@ -1,4 +1,5 @@
-"""Models of other frameworks in the classic form: a graph, and its parameters as a dictionary of arrays."""
+"""Models of other frameworks in the classic form: a graph, which is a :class:`lowbit.Model`, and its parameters as a
+dictionary of arrays."""
 
 import os
 import tempfile
