@@ -294,3 +294,33 @@ pub fn weights(out: &mut Vec<Case>) {
         out.push(b.case(&[y, real]));
     }
 }
+
+/// Layers whose channels a Concat joins: by pointers, by lines and depthwise, beside a value that is read elsewhere too.
+pub fn joined(out: &mut Vec<Case>) {
+    let sizes = [(8, 64, 64), (16, 7, 9), (3, 16, 8), (20, 33, 70), (64, 128, 128)];
+    for (i, ((inputs, first, second), axis)) in sizes.iter().flat_map(|s| [1, -3, 2].map(|a| (*s, a))).enumerate() {
+        let r = &mut Random((9000 + i as u64) << 32);
+        let mut b = Build::new(&format!("conv.joined.{i}"));
+        let quantized =
+            |channels: usize| Type::quantized(DType::U8, vec![2, channels, 6, 5], Quant::per_tensor(0.05, 100, 0, 255));
+        let x = r.ints(&quantized(inputs));
+        let x = b.input(x);
+        let second = if axis == 2 { first } else { second };
+        let layers = [("point", 1, first, 1), ("window", 3, second, 1), ("alone", 3, inputs, inputs)];
+        let mut parts = Vec::new();
+        // Joined along lines, all must have as many channels, so there are two.
+        for (name, side, channels, group) in layers.into_iter().take(if axis == 2 { 2 } else { 3 }) {
+            let w = Quant::per_tensor(0.02, 0, -127, 127);
+            let w = r.ints(&Type::quantized(DType::I8, vec![channels, inputs / group, side, side], w));
+            let w = b.g.add_const(&format!("{name}.w"), w);
+            let conv = Conv { strides: vec![1, 1], pads: vec![side / 2; 4], dilations: vec![1, 1], group };
+            let acc = b.op(&format!("{name}.acc"), Op::Conv(conv), &[x, w]);
+            let ty = quantized(channels);
+            parts.push(b.op_as(name, Op::Requantize(rescale(Method::Float32)), &[acc], ty));
+        }
+        let operands = if axis == 2 { parts } else { vec![parts[1], x, parts[2], parts[0]] };
+        let all = b.op("all", Op::Concat { axis }, &operands);
+        let twice = b.op("twice", Op::Concat { axis: 1 }, &[all, all]);
+        out.push(b.case(&[twice]));
+    }
+}

@@ -41,6 +41,7 @@ pub fn cases() -> Vec<Case> {
     movement::more_axes(&mut out);
     rescales::roundings(&mut out);
     conv::weights(&mut out);
+    conv::joined(&mut out);
     fused::fused(&mut out);
     out
 }

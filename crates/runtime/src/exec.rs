@@ -295,8 +295,7 @@ unsafe fn matmul<X, W, B, Y, E: Resolve>(
     memory: &Memory<'_>,
     pointers: *mut *const u8,
 ) {
-    let (nr, size) = (s.row.nr, s.epilogue.size());
-    let y_stride = s.channels * size;
+    let (nr, size, y_stride) = (s.row.nr, s.epilogue.size(), s.y_stride);
     let (taps, mr) = (s.window.taps(), s.row.mr);
     let (seen, k) = s.row.depth(taps, s.k);
     // What is made of the pointers lies behind them: sums, or planes and the pointers to them.
@@ -433,7 +432,7 @@ unsafe fn qrow(s: &QRow, tile: usize, memory: &Memory<'_>, scratch: *mut u8) {
                 scratch.cast_const()
             }
         };
-        let at = ((image * height + top) * width + left) * s.channels;
+        let at = ((image * height + top) * width + left) * s.y_stride;
         (s.row.run)(&rowconv::QArgs {
             shape: s.shape(),
             lines,
@@ -446,6 +445,7 @@ unsafe fn qrow(s: &QRow, tile: usize, memory: &Memory<'_>, scratch: *mut u8) {
             bias: memory.at(s.bias),
             offset: s.offset.map_or(std::ptr::null(), |o| memory.at(o)),
             y: memory.at_mut(s.y.plus(at)),
+            y_stride: s.y_stride,
             requant: requant_at(&s.requant, 0, memory),
             residual: s.residual.map(|(other, add)| requant::Residual {
                 r: memory.at(other.plus(at)),

@@ -160,6 +160,11 @@ fn affines(of: &Affines) -> Result<()> {
     fits(count >= 1 && inner >= 1 && of.list.len() >= count, "a scale for every entry")
 }
 
+/// Bytes from the first pixel's to the end of the last one's, which are so far apart.
+fn joined(pixels: usize, stride: usize, pixel: usize) -> usize {
+    if pixels == 0 { 0 } else { product([pixels - 1, stride]).saturating_add(pixel) }
+}
+
 /// A row of a product's table.
 type GemmRow<X, W, B, Y, K> = gemm::Gemm<gemm::Args<X, W, B, Y, K>>;
 
@@ -169,7 +174,7 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
     }
 
     fn spans(&self) -> Vec<Span> {
-        let y_bytes = product([self.window.pixels(), self.channels, self.epilogue.size()]);
+        let y_bytes = joined(self.window.pixels(), self.y_stride, product([self.channels, self.epilogue.size()]));
         let mut out = self.epilogue.spans(self.padded(), y_bytes);
         out.extend([
             read(self.x, self.window.input_bytes()),
@@ -226,6 +231,7 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
         if let Some(split) = self.split {
             self::row(split, gemm::SPLIT, isa)?;
         }
+        fits(self.y_stride >= product([self.channels, self.epilogue.size()]), "pixels apart")?;
         fits(self.cut.blocks > 0 && self.cut.panels > 0, "tiles")
     }
 
@@ -283,7 +289,7 @@ impl QRow {
             read(self.x, self.window.input_bytes()),
             read(self.w, self.w_bytes),
             read(self.bias, product([entries, 4])),
-            write(self.y, product([self.window.pixels(), self.channels])),
+            write(self.y, joined(self.window.pixels(), self.y_stride, self.channels)),
         ]);
         out.extend(self.offset.map(|offset| read(offset, product([entries, 4]))));
         out.extend(self.residual.map(|(other, _)| read(other, product([self.window.pixels(), self.channels]))));
@@ -306,6 +312,8 @@ impl QRow {
         )?;
         fits((self.row.suits)(&self.shape()), "a shape that suits the kernel")?;
         fits(self.w_bytes == (self.row.packed)(&self.shape()), "whole weights")?;
+        let dense = self.y_stride == self.channels;
+        fits(dense || self.y_stride > self.channels && !self.depthwise && self.residual.is_none(), "pixels apart")?;
         let LineTile { lines, pixels, channels } = self.tile;
         let [height, width] = self.window.output.map(|n| n.max(1));
         let within = (1..=height).contains(&lines) && (1..=width).contains(&pixels);

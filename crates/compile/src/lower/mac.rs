@@ -325,14 +325,46 @@ fn step<A, D, W: Number, B: Number, E>(
     };
     let split = (row.planes > 0).then(|| cx.row(gemm::SPLIT)).transpose()?;
     let epilogue = epilogue(cx, &entries)?;
-    let y = cx.define(chain.output, geo.layout)?;
+    let (y, y_stride) = joined(cx, chain, &geo)?;
     let panel_bytes = panel * size_of::<W>();
     let cut = cut(geo.window.pixels(), panels.len(), row.mr, row.nr, taps * geo.k, panel_bytes, family.tile);
     let window = geo.window;
-    let gemm =
-        Gemm { row, window, x, zero, k, w, panel_bytes, panels, bias, offset, split, y, channels, epilogue, cut };
+    let gemm = Gemm {
+        row,
+        window,
+        x,
+        zero,
+        k,
+        w,
+        panel_bytes,
+        panels,
+        bias,
+        offset,
+        split,
+        y,
+        y_stride,
+        channels,
+        epilogue,
+        cut,
+    };
     cx.step(&chain.nodes, (family.gemm_step)(gemm), macs);
     Ok(())
+}
+
+/// Where the output of a layer lies, and how many bytes its pixels are apart: within the value that a Concat makes of it,
+/// where that is all that reads it, or alone.
+fn joined(cx: &mut Lower<'_>, chain: &Chain, geo: &Geometry) -> Result<(Place, usize)> {
+    // What is added lies as the output does, and depthwise kernels go by lines, not by pixels.
+    let added = matches!(chain.tail, Tail::Requant { add: Some(_), .. } | Tail::Float { add: Some(_), .. });
+    if geo.layout == Layout::ChannelsLast
+        && !added
+        && !geo.depthwise
+        && let Some(found) = cx.within(chain.output)?
+    {
+        return Ok(found);
+    }
+    let size = super::layout::elem(cx.g.ty(chain.output).dtype)?;
+    Ok((cx.define(chain.output, geo.layout)?, geo.channels * size))
 }
 
 /// Which channel each of `padded` entries serves.
@@ -611,7 +643,7 @@ fn rows(
             return Err(Error::new("expected a layer that is requantized: a defect of the compiler"));
         }
     };
-    let y = cx.define(chain.output, geo.layout)?;
+    let (y, y_stride) = joined(cx, chain, &geo)?;
     let Geometry { window, channels, depthwise, .. } = geo;
     let tile = line_tile(&window, &shape, row);
     let kind = Kind::QRow(QRow {
@@ -626,6 +658,7 @@ fn rows(
         bias,
         offset,
         y,
+        y_stride,
         requant,
         residual,
         tile,

@@ -17,10 +17,12 @@ use crate::constants::Constants;
 use crate::fuse::{chains, row_chains};
 use crate::plan::virtual_place;
 use crate::target::Target;
+use lowbit_ir::graph::Users;
 use lowbit_ir::{Graph, Node, NodeId, Op, Result, ValueId, infer, memory};
 use lowbit_kernels::{Features, Row, pick};
 use lowbit_runtime::program::{Reference, type_bytes};
 use lowbit_runtime::{Kind, Place, Step};
+use std::collections::HashSet;
 
 /// A program before its memory is planned.
 #[derive(Debug, Default)]
@@ -46,6 +48,10 @@ struct Lower<'a> {
     out: Lowered,
     /// Where each value lies: row-major, channels last, or both.
     places: Vec<[Option<Place>; 2]>,
+    /// The nodes that read each value.
+    users: Users,
+    /// Values that lie within the one that a Concat makes of them, channels last.
+    within: HashSet<ValueId>,
     /// Bytes that a program may take beyond its model.
     max_memory: usize,
 }
@@ -54,7 +60,8 @@ struct Lower<'a> {
 pub fn lower(g: &Graph, target: &Target) -> Result<Lowered> {
     let places = vec![[None; 2]; g.value_bound()];
     let (features, max_memory) = (target.isa.features, target.max_memory);
-    let mut cx = Lower { g, features, out: Lowered::default(), places, max_memory };
+    let mut cx =
+        Lower { g, features, out: Lowered::default(), places, users: g.users(), within: HashSet::new(), max_memory };
     for v in &g.inputs {
         let place = cx.define(*v, Layout::Plain)?;
         cx.out.inputs.push((*v, place));

@@ -1,11 +1,11 @@
 //! Moving data: renaming where nothing moves, else runs of bytes.
 
-use super::layout::elem;
+use super::layout::{elem, same_bytes};
 use super::{Layout, Lower};
 use lowbit_arithmetic::{Rounding, quantize};
 use lowbit_ir::interp::nearest_positions;
 use lowbit_ir::op::{Pad, PadMode, Resize, ResizeMode, SliceAxis};
-use lowbit_ir::{NodeId, Quant, Result, ValueId};
+use lowbit_ir::{NodeId, Op, Quant, Result, ValueId};
 use lowbit_kernels::copy;
 use lowbit_runtime::program::{Gather, Pad as PadStep, Transpose};
 use lowbit_runtime::{Kind, Place};
@@ -213,7 +213,9 @@ pub fn concat(cx: &mut Lower<'_>, id: NodeId, axis: i64) -> Result<()> {
     let yd = cx.dims(y)?;
     let axis = cx.g.ty(y).shape.axis(axis)?;
     let size = elem(cx.g.ty(y).dtype)?;
-    let layout = cx.common(&operands);
+    // What lies there already lies channels last.
+    let joined = operands.iter().any(|x| cx.within.contains(x));
+    let layout = if joined { Layout::ChannelsLast } else { cx.common(&operands) };
     let order = layout.axes(yd.len());
     let at = order.iter().position(|a| *a == axis).unwrap_or(0);
     let rows: usize = order[..at].iter().map(|a| yd[*a]).product();
@@ -221,16 +223,59 @@ pub fn concat(cx: &mut Lower<'_>, id: NodeId, axis: i64) -> Result<()> {
     let y_stride = inner(&yd);
     let mut places = Vec::new();
     for x in operands {
-        places.push((cx.place(x, layout)?, inner(&cx.dims(x)?)));
+        let from = if cx.within.contains(&x) { None } else { Some(cx.place(x, layout)?) };
+        places.push((from, inner(&cx.dims(x)?)));
     }
-    let to = cx.define(y, layout)?;
+    let to = match cx.places[y.0 as usize][layout as usize] {
+        Some(place) => place,
+        None => cx.define(y, layout)?,
+    };
     let mut offset = 0;
     for (x, bytes) in places {
-        let kind = Kind::CopyRows { x, y: to.plus(offset), rows, bytes, x_stride: bytes, y_stride };
-        cx.step(&[id], kind, 0);
+        if let Some(x) = x {
+            let kind = Kind::CopyRows { x, y: to.plus(offset), rows, bytes, x_stride: bytes, y_stride };
+            cx.step(&[id], kind, 0);
+        }
         offset += bytes;
     }
     Ok(())
+}
+
+/// Bytes that every place of a step is a multiple of.
+const STEP: usize = 8;
+
+impl Lower<'_> {
+    /// Where a value lies, channels last, within the one that a Concat of channels makes of it and of others, and the bytes
+    /// from pixel to pixel there, if nothing else reads it: what writes it there saves the copy, of which both sides are in
+    /// no near cache for larger batches. Whatever else asks for its place would take it for a value that lies alone, so
+    /// it is given none.
+    pub(super) fn within(&mut self, x: ValueId) -> Result<Option<(Place, usize)>> {
+        let Some(id) = self.users.only(x).filter(|_| !self.g.outputs.contains(&x)) else { return Ok(None) };
+        let node = self.g.node(id);
+        let Op::Concat { axis } = node.op else { return Ok(None) };
+        let (y, dims) = (node.outputs[0], self.dims(x)?);
+        let ty = self.g.ty(y);
+        let channels = ty.shape.axis(axis)? == 1 && (3..=4).contains(&dims.len());
+        if !channels || same_bytes(ty) || same_bytes(self.g.ty(x)) {
+            return Ok(None);
+        }
+        let size = elem(ty.dtype)?;
+        let mut before = 0;
+        for v in node.operands().take_while(|v| *v != x) {
+            before += self.dims(v)?[1] * size;
+        }
+        let stride = self.dims(y)?[1] * size;
+        // Steps keep to places that elements of any size can have.
+        if !before.is_multiple_of(STEP) || !stride.is_multiple_of(STEP) {
+            return Ok(None);
+        }
+        let to = match self.places[y.0 as usize][Layout::ChannelsLast as usize] {
+            Some(place) => place,
+            None => self.define(y, Layout::ChannelsLast)?,
+        };
+        self.within.insert(x);
+        Ok(Some((to.plus(before), stride)))
+    }
 }
 
 /// A constant border; other borders, and borders that take away, are left to the interpreter.

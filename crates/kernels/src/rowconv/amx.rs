@@ -338,7 +338,7 @@ unsafe fn end_by<S: Rescale16, J: Join16>(
         Some(other) => (Bytes::new(other.add.zero_point, other.add.lo, other.add.hi), other.r_stride),
     };
     let other = a.residual.map_or(core::ptr::null(), |other| other.r.wrapping_add(block.channel));
-    let (outputs, cols) = (a.shape.outputs, (a.shape.outputs - block.channel).min(COLS));
+    let (y_stride, cols) = (a.y_stride, (a.shape.outputs - block.channel).min(COLS));
     // SAFETY: the pixels are the call's, and of these the channels from the block's on, of which there are `cols`, are
     // written; there are sums for a pair from any of a block's on. The other tensor is readable in whole registers; a pixel
     // beyond the block's stands for the last.
@@ -346,7 +346,7 @@ unsafe fn end_by<S: Rescale16, J: Join16>(
         let by = [S::new(m[0], shift[0], aim), S::new(m[1], shift[1], aim)];
         for (pixel, at, count) in pixels(a, walk, block) {
             let mut sums = sums.0.as_ptr().add(at * COLS);
-            let mut y = a.y.add(pixel * outputs + block.channel);
+            let mut y = a.y.add(pixel * y_stride + block.channel);
             let mut r = other.wrapping_add(pixel * r_stride);
             for done in (0..count).step_by(PAIR) {
                 let pair = done + 1 < count;
@@ -360,10 +360,10 @@ unsafe fn end_by<S: Rescale16, J: Join16>(
                 );
                 store_bytes(y, cols, packed);
                 if pair {
-                    store_bytes(y.add(outputs), cols, _mm512_castsi256_si512(_mm512_extracti64x4_epi64::<1>(packed)));
+                    store_bytes(y.add(y_stride), cols, _mm512_castsi256_si512(_mm512_extracti64x4_epi64::<1>(packed)));
                 }
                 sums = sums.add(PAIR * COLS);
-                y = y.wrapping_add(PAIR * outputs);
+                y = y.wrapping_add(PAIR * y_stride);
                 r = r.wrapping_add(PAIR * r_stride);
             }
         }

@@ -210,7 +210,7 @@ impl End {
             Some(other) => Epilogue::RequantAdd(requant, other),
         };
         let cols = (a.last - channel).min(NR);
-        let (x, y_stride) = (core::ptr::null(), a.shape.outputs);
+        let (x, y_stride) = (core::ptr::null(), a.y_stride);
         let args =
             gemm::QArgs { rows: 0, cols, x, taps: 0, k: 0, w: a.w, bias: a.bias, offset, sums, y, y_stride, epilogue };
         End { args, y, sums, other }

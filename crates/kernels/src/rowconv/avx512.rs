@@ -402,7 +402,7 @@ unsafe fn full_block<S: Rescale16, const Q: usize, const OFFSET: bool>(
     first: usize,
     channel: usize,
 ) {
-    let outputs = a.shape.outputs;
+    let (outputs, y_stride) = (a.shape.outputs, a.y_stride);
     // SAFETY: bias and multipliers are padded to whole blocks, weights are as many as `x` and the block ask for, and
     // outputs are written within the pixels and channels.
     unsafe {
@@ -436,10 +436,10 @@ unsafe fn full_block<S: Rescale16, const Q: usize, const OFFSET: bool>(
             quads[q] = _mm512_shuffle_epi8(packed, turn);
         });
         let pixels = (a.pixels - first).min(PIXELS);
-        let y = a.y.add((line * a.pixels + first) * outputs + channel);
+        let y = a.y.add((line * a.pixels + first) * y_stride + channel);
         let low = _mm512_unpacklo_epi32(quads[0], quads[1]);
         let high = _mm512_unpackhi_epi32(quads[0], quads[1]);
-        if Q == 2 && outputs == 8 {
+        if Q == 2 && y_stride == 8 {
             // Lane l has pixels 4l and 4l + 1 in `low`, the next two in `high`.
             let to = |i: i64| _mm512_setr_epi64(i, i + 1, i + 8, i + 9, i + 2, i + 3, i + 10, i + 11);
             store_bytes(y, (8 * pixels).min(64), _mm512_permutex2var_epi64(low, to(0), high));
@@ -462,7 +462,7 @@ unsafe fn full_block<S: Rescale16, const Q: usize, const OFFSET: bool>(
         let n = (outputs - channel).min(4 * Q);
         let put = |pixel: usize, bytes: __m128i| {
             if pixel < pixels {
-                store_bytes(y.add(pixel * outputs), n, _mm512_castsi128_si512(bytes));
+                store_bytes(y.add(pixel * y_stride), n, _mm512_castsi128_si512(bytes));
             }
         };
         unroll!(4, i => {

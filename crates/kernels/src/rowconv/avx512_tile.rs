@@ -176,8 +176,8 @@ unsafe fn tile<const G: usize, const V: usize, const P: usize, const STEP: usize
             bias: a.bias.add(channel),
             offset: a.offset.wrapping_add(channel),
             sums: sums.as_ptr(),
-            y: a.y.add(pixel * outputs + channel),
-            y_stride: outputs,
+            y: a.y.add(pixel * a.y_stride + channel),
+            y_stride: a.y_stride,
             epilogue,
         };
         if !a.offset.is_null() {

@@ -79,8 +79,8 @@ pub unsafe fn run(a: &QArgs) {
                     bias: a.bias.add(channel),
                     offset: if a.offset.is_null() { a.offset } else { a.offset.add(channel) },
                     sums: sums.as_ptr(),
-                    y: a.y.add((line * a.pixels + first) * shape.outputs + channel),
-                    y_stride: shape.outputs,
+                    y: a.y.add((line * a.pixels + first) * a.y_stride + channel),
+                    y_stride: a.y_stride,
                     epilogue: Epilogue::Requant(Requant { scales: a.requant.scales.from(channel), ..a.requant }),
                 });
             }

@@ -241,6 +241,9 @@ pub struct QArgs {
     pub offset: *const i32,
     /// The output's first element, of channel 0 whatever `first` is.
     pub y: *mut u8,
+    /// Elements from output pixel to output pixel: the channels, or more where the pixels are those of a joined value;
+    /// the channels for a depthwise layer.
+    pub y_stride: usize,
     /// From accumulators to what is stored, or to what is added.
     pub requant: Requant,
     /// The other tensor, where the shape says that there is one; its rows are the output's pixels.

@@ -16,7 +16,7 @@ pub fn pack(_: &Shape, w: &[i8], out: &mut [i8]) {
 /// # Safety
 /// As [`super::QRow::run`].
 pub unsafe fn q8(a: &QArgs) {
-    let Shape { kernel: [kh, kw], strides, channels, outputs, depthwise, .. } = a.shape;
+    let Shape { kernel: [kh, kw], strides, channels, depthwise, .. } = a.shape;
     let k = a.shape.k();
     let epilogue = match a.residual {
         None => Epilogue::Requant(a.requant),
@@ -40,7 +40,7 @@ pub unsafe fn q8(a: &QArgs) {
                         }
                     }
                 }
-                epilogue.store(acc, line * a.pixels + pixel, output, a.y, outputs);
+                epilogue.store(acc, line * a.pixels + pixel, output, a.y, a.y_stride);
             }
         }
     }

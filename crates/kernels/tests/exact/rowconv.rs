@@ -108,7 +108,10 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, [lines, pixels]: [usize;
     let other = random.bytes(all * outputs + SLACK);
     let add = random.add_params(255);
     let residual = shape.residual.then_some(Residual { r: other.as_ptr(), r_stride: outputs, add });
-    let mut y = vec![0xa5u8; all * outputs + 64];
+    // Pixels of their own, or those of a value that channels of others are joined in.
+    let alone = shape.depthwise || shape.residual || random.chance(2);
+    let y_stride = if alone { outputs } else { outputs + 1 + random.below(70) };
+    let mut y = vec![0xa5u8; all * y_stride + 64];
     let args = QArgs {
         shape,
         lines,
@@ -121,6 +124,7 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, [lines, pixels]: [usize;
         bias: bias.as_ptr(),
         offset,
         y: y.as_mut_ptr(),
+        y_stride,
         requant: Requant { scales: table.scales(), rounding, zero_point, lo, hi },
         residual,
         scratch: scratch.as_mut_ptr(),
@@ -140,7 +144,7 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, [lines, pixels]: [usize;
             }
             let acc = i64::from(acc as i32);
             let q = requantize(acc, table.rescales[output], rounding, zero_point, lo, hi, 0);
-            let at = pixel * outputs + output;
+            let at = pixel * y_stride + output;
             expected[at] = if shape.residual { sum(q as i32, i32::from(other[at]), &add) as u8 } else { q as u8 };
         }
     }

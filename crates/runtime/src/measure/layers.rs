@@ -362,6 +362,7 @@ fn lines(row: &'static rowconv::QRow, layer: &Layer, method: Method) -> Result<C
             bias: bias.ptr(),
             offset: std::ptr::null(),
             y: y.out(),
+            y_stride: shape.outputs,
             requant: multipliers.requant(255),
             residual: shape.residual.then_some(Residual { r: other.ptr(), r_stride: shape.outputs, add: sum(method) }),
             scratch: scratch.out(),

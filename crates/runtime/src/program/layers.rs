@@ -108,6 +108,8 @@ pub struct Gemm<A: 'static, E> {
     pub split: Option<&'static Kernel<gemm::SplitFn>>,
     /// Output.
     pub y: Place,
+    /// Bytes from output pixel to output pixel: the channels, or more where the pixels are those of a joined value.
+    pub y_stride: usize,
     /// Output channels, all groups.
     pub channels: usize,
     /// What is stored.
@@ -202,6 +204,8 @@ pub struct QRow {
     pub offset: Option<Place>,
     /// Output.
     pub y: Place,
+    /// Bytes from output pixel to output pixel: the channels, or more where the pixels are those of a joined value.
+    pub y_stride: usize,
     /// From accumulators to what is stored, or to what is added.
     pub requant: Requant,
     /// Another tensor of the output's layout that is added.

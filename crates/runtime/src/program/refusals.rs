@@ -145,6 +145,7 @@ fn gemm_step<A, E: Store>(row: &'static gemm::Gemm<A>, x: usize, w: usize, epilo
         offset: None,
         split: None,
         y: Y,
+        y_stride: 6 * epilogue.size(),
         channels: 6,
         epilogue,
         cut: Cut { blocks: 1, panels: 1 },
@@ -171,6 +172,8 @@ macro_rules! gemms {
             broken!(Kind::$kind(s) => s.channels = usize::MAX, WITHIN),
             broken!(Kind::$kind(s) => s.panels.push(s.panels[0]), "panels in the order of their channels"),
             broken!(Kind::$kind(s) => s.panels = vec![s.panels[0]; 1000], WITHIN),
+            broken!(Kind::$kind(s) => s.y_stride -= 1, "pixels apart"),
+            broken!(Kind::$kind(s) => s.y_stride = usize::MAX, WITHIN),
             broken!(Kind::$kind(s) => s.cut.blocks = 0, "tiles"),
             broken!(Kind::$kind(s) => s.cut.panels = 0, "tiles"),
         ])
@@ -930,6 +933,7 @@ fn qrows() -> Vec<Case> {
                 bias,
                 offset: Some(bias),
                 y,
+                y_stride: channels,
                 requant,
                 residual: None,
                 tile: LineTile { lines: 2, pixels: 4, channels: 8 },
@@ -950,6 +954,8 @@ fn qrows() -> Vec<Case> {
             broken!(Kind::QRow(s) => s.bias = Place::Const(CONSTS - 248), WITHIN),
             broken!(Kind::QRow(s) => s.offset = Some(Place::Const(CONSTS - 248)), WITHIN),
             broken!(Kind::QRow(s) => s.requant.scales = Scales::Float32(Place::Const(CONSTS - 248)), WITHIN),
+            broken!(Kind::QRow(s) => s.y_stride -= 1, "pixels apart"),
+            broken!(Kind::QRow(s) => s.y_stride = usize::MAX, WITHIN),
             broken!(Kind::QRow(s) => s.residual = Some((B, add())), "a shape that suits the kernel"),
             broken!(Kind::QRow(s) => s.tile.lines = 0, "tiles"),
             broken!(Kind::QRow(s) => s.tile.lines = 5, "tiles"),
@@ -961,6 +967,7 @@ fn qrows() -> Vec<Case> {
         let own: &[Broken] = match depthwise {
             true => &[
                 broken!(Kind::QRow(s) => s.channels = 9, "channels within a pixel"),
+                broken!(Kind::QRow(s) => s.y_stride += 1, "pixels apart"),
                 broken!(Kind::QRow(s) => s.window.strides = [1, 3], "a shape that suits the kernel"),
             ],
             false => &[broken!(Kind::QRow(s) => s.window.kernel = [1, 1], "a shape that suits the kernel")],
