@@ -318,7 +318,8 @@ impl Model {
 
     /// As [`Model::quantize`], showing the graph after every pass and stage; `None` if the watch stopped it.
     ///
-    /// Takes the model, whose weights go as soon as they are replaced; a clone shares and keeps them.
+    /// Takes the model: once equalization has replaced most of its weights, the memory of its file goes, unless a clone
+    /// shares and keeps it.
     pub fn quantize_watched(self, how: Quantize<'_>, watch: &mut dyn Watch) -> Result<Option<Quantized>> {
         self.check_float()?;
         let options = self.options(how.options);

@@ -47,7 +47,11 @@ pub fn is_packed(g: &Graph, users: &Users, id: NodeId) -> bool {
         };
         let floats = node.input(0).is_some_and(|x| g.ty(x).dtype == DType::F32 && g.constant(x).is_none());
         // A bias may wait for a Dequantize that is computed before it is needed.
-        let source = |v: ValueId| g.producer(v).map_or(Some(v), |id| g.node(id).input(0));
+        let source = |v: ValueId| match g.producer(v).map(|id| g.node(id)) {
+            None => Some(v),
+            Some(node) if node.op == Op::Dequantize => node.input(0),
+            Some(_) => None,
+        };
         let known = |b: ValueId| source(b).is_some_and(|v| g.constant(v).is_some());
         *i == 1 && shapes && floats && node.input(2).is_none_or(known)
     };

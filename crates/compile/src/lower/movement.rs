@@ -67,9 +67,11 @@ const FEW: usize = 32;
 fn matrices(dims: &[usize], strides: &[usize], perm: &[usize], size: usize) -> Option<Matrices> {
     // The axes in the output's order; neighbours of the input that stay neighbours are one.
     let mut axes: Vec<(usize, usize)> = Vec::new();
-    for (n, stride) in perm.iter().map(|a| (dims[*a], strides[*a] * size)).filter(|(n, _)| *n != 1) {
+    for (n, stride) in perm.iter().map(|a| (dims[*a], strides[*a].saturating_mul(size))).filter(|(n, _)| *n != 1) {
         match axes.last_mut() {
-            Some((before, wide)) if *wide == n * stride => (*before, *wide) = (*before * n, stride),
+            Some((before, wide)) if *wide == n.saturating_mul(stride) => {
+                (*before, *wide) = (before.saturating_mul(n), stride);
+            }
             Some(_) | None => axes.push((n, stride)),
         }
     }

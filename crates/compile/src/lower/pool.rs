@@ -38,6 +38,10 @@ pub fn lower(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
         }
         _ => return cx.reference(id),
     };
+    // No window slides over nothing.
+    if cx.dims(x)?.contains(&0) {
+        return cx.reference(id);
+    }
     let y = g.node(id).outputs[0];
     let elem = g.ty(x).dtype.bits() / 8;
     let Some(window) = window(cx, &request, x, y, elem)? else { return cx.reference(id) };

@@ -4,10 +4,18 @@
 use crate::weights;
 use lowbit_ir::{Graph, Op, Result, Tensor, Type, interp, memory};
 
-/// Runs the pass.
+/// Runs the pass: again, as long as anything becomes known, since a layer whose input does packs no weights any more.
 pub fn run(g: &mut Graph, cx: &mut super::Context) -> Result<bool> {
+    let (mut changed, mut folded) = (false, 0usize);
+    while once(g, cx, &mut folded)? {
+        changed = true;
+    }
+    Ok(changed)
+}
+
+/// Computes what is known, node by node; `folded` counts the bytes that this takes beyond the operands.
+fn once(g: &mut Graph, cx: &mut super::Context, folded: &mut usize) -> Result<bool> {
     let mut changed = false;
-    let mut folded = 0usize;
     let users = g.users();
     for id in g.order().to_vec() {
         let node = g.node(id);
@@ -24,7 +32,7 @@ pub fn run(g: &mut Graph, cx: &mut super::Context) -> Result<bool> {
         let types: Vec<Type> = outputs.iter().map(|v| g.ty(*v).clone()).collect();
         let operands: usize = inputs.iter().flatten().map(|t| t.bytes().len()).sum();
         let results = types.iter().map(memory::bytes).fold(0, usize::saturating_add);
-        folded = folded.saturating_add(results.saturating_sub(operands));
+        *folded = folded.saturating_add(results.saturating_sub(operands));
         let operand_types: Vec<Option<&Type>> = inputs.iter().map(|t| t.map(Tensor::ty)).collect();
         let needed = folded.saturating_add(interp::workspace_beyond(&node.op, &operand_types, &types));
         memory::check("what is computed of constants", needed, cx.max_memory).map_err(|e| e.at_node(&node.name))?;
