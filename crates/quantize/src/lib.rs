@@ -118,8 +118,8 @@ pub fn pass_names() -> Vec<&'static str> {
 
 /// Quantizes a float model; `None` if the watch stopped it, which by then has seen the graph it wanted.
 ///
-/// Whoever gives the model away, and keeps no clone, which shares its weights, gets back their memory as soon as they are
-/// replaced.
+/// Whoever gives the model away, and keeps no clone, which shares its weights, gets back the memory of its file once
+/// equalization has replaced most of them.
 pub fn quantize(
     model: Graph,
     options: &Options,
