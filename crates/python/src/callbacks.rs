@@ -51,22 +51,31 @@ impl Callbacks {
         function: &Bound<'py, PyAny>,
         arguments: Vec<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let thread: u64 = py.import("threading")?.call_method0("get_ident")?.extract()?;
+        // The interpreter does not end while a function runs.
+        let gate = py.import("lowbit._interrupt")?;
+        let thread: u64 = gate.call_method0("enter")?.extract()?;
         locked(&self.shared.running).push(thread);
-        let called = match &self.context {
-            None => function.call1(PyTuple::new(py, arguments)?),
-            Some(context) => {
-                // A scope is entered by one thread at a time, so that each call has a copy.
-                let context = context.bind(py).call_method0("copy")?;
-                let all = std::iter::once(function.clone()).chain(arguments);
-                context.call_method1("run", PyTuple::new(py, all.collect::<Vec<_>>())?)
-            }
-        };
+        let called = self.run(py, function, arguments);
         let mut running = locked(&self.shared.running);
         if let Some(at) = running.iter().position(|t| *t == thread) {
             running.swap_remove(at);
         }
+        drop(running);
+        gate.call_method0("leave")?;
         called
+    }
+
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        function: &Bound<'py, PyAny>,
+        arguments: Vec<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let Some(context) = &self.context else { return function.call1(PyTuple::new(py, arguments)?) };
+        // A scope is entered by one thread at a time, so that each call has a copy.
+        let context = context.bind(py).call_method0("copy")?;
+        let all = std::iter::once(function.clone()).chain(arguments);
+        context.call_method1("run", PyTuple::new(py, all.collect::<Vec<_>>())?)
     }
 
     /// Makes those that run now end with KeyboardInterrupt, as soon as they do anything.
