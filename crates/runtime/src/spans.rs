@@ -232,6 +232,7 @@ impl<X, W, B, Y, K, E: Store> Gemm<gemm::Args<X, W, B, Y, K>, E> {
             self::row(split, gemm::SPLIT, isa)?;
         }
         fits(self.y_stride >= product([self.channels, self.epilogue.size()]), "pixels apart")?;
+        fits(self.y_stride.is_multiple_of(self.epilogue.size().max(1)), "whole elements")?;
         fits(self.cut.blocks > 0 && self.cut.panels > 0, "tiles")
     }
 

@@ -439,7 +439,8 @@ unsafe fn full_block<S: Rescale16, const Q: usize, const OFFSET: bool>(
         let y = a.y.add((line * a.pixels + first) * y_stride + channel);
         let low = _mm512_unpacklo_epi32(quads[0], quads[1]);
         let high = _mm512_unpackhi_epi32(quads[0], quads[1]);
-        if Q == 2 && y_stride == 8 {
+        // Whole registers have no room for what others write into the same pixels.
+        if Q == 2 && a.shape.outputs == 8 && y_stride == 8 {
             // Lane l has pixels 4l and 4l + 1 in `low`, the next two in `high`.
             let to = |i: i64| _mm512_setr_epi64(i, i + 1, i + 8, i + 9, i + 2, i + 3, i + 10, i + 11);
             store_bytes(y, (8 * pixels).min(64), _mm512_permutex2var_epi64(low, to(0), high));
