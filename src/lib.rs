@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod choices;
 pub mod compare;
 pub mod contests;
 pub mod data;

@@ -5,6 +5,7 @@ use crate::progress::Progress;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use lowbit::bench::{self, ReferenceStep};
+use lowbit::choices;
 use lowbit::compiler::compile;
 use lowbit::data::{Channels, Dataset, InputSpec, Overrides, PRESETS, Preprocess, preprocess};
 use lowbit::frontend::{ImportOptions, files};
@@ -16,7 +17,6 @@ use lowbit::prefetch::Prefetch;
 use lowbit::{Compiled, Config, Error, Graph, Isa, Model, Result, Target, Tensor};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// More threads than this are a slip of the keyboard.
@@ -325,11 +325,7 @@ impl ChoiceArguments {
         }
         self.set.iter().try_fold(config, |config, assignment| config.set(assignment))
     }
-}
 
-/// Bytes of the longest configuration: parsed it takes many times as many.
-const MOST_TEXT: u64 = 1 << 20;
-impl ChoiceArguments {
     /// Refuses a flag for a choice that `--set` makes too.
     pub fn refuse_twice(&self, flag: &str, key: &str) -> Result<()> {
         match self.sets(key) {
@@ -351,22 +347,7 @@ impl ChoiceArguments {
 /// A configuration with the choices of a file in place of its own.
 fn in_file(base: Config, path: Option<&PathBuf>) -> Result<Config> {
     let Some(path) = path else { return Ok(base) };
-    let doing = || format!("reading '{}'", path.display());
-    let read = || -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        files::open(path)?.take(MOST_TEXT + 1).read_to_end(&mut bytes)?;
-        match bytes.len() as u64 > MOST_TEXT {
-            true => Err(Error::new(format!(
-                "expected a configuration of up to {}, found more",
-                memory::text(MOST_TEXT as usize)
-            ))
-            .hint("patterns with * for many layers at once")),
-            false => Ok(bytes),
-        }
-    };
-    let bytes = read().map_err(|e| e.context(doing()))?;
-    let text = String::from_utf8(bytes).map_err(|_| Error::new("expected text (UTF-8)").context(doing()))?;
-    base.changed_by(&text).map_err(|e| e.context(doing()))
+    base.changed_by(&choices::read(path)?).map_err(|e| e.context(format!("reading '{}'", path.display())))
 }
 
 /// The configuration that a quantized model stores: none in the file of another tool, which JSON has as null.

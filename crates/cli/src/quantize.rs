@@ -6,6 +6,7 @@ use crate::output::{Outcome, Paper};
 use crate::progress::{Progress, Stages};
 use clap::Args;
 use lowbit::bench::{Effort, Timing, interleaved, reference_steps};
+use lowbit::choices::{Wish, Without, needing_samples};
 use lowbit::compiler::{PASSES, compile, compile_watched};
 use lowbit::data::{Dataset, Preprocess};
 use lowbit::evaluate::{check_output as check_scores, evaluate};
@@ -17,8 +18,7 @@ use lowbit::ir::{Customs, Tensor, meta};
 use lowbit::model::{NOISE, entering, sized_for, with_batch};
 use lowbit::prefetch::Prefetch;
 use lowbit::quantization::analysis::{self, LayerError};
-use lowbit::quantization::observe::GLOBAL_SCALE;
-use lowbit::quantization::{self, Observers, Options, Spec};
+use lowbit::quantization::{self, Options};
 use lowbit::{Config, Error, Model, Program, Quantize, Quantized, Result, Shard, stats};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -228,39 +228,25 @@ fn statistics(arguments: &Arguments) -> Result<Option<Shard>> {
 /// Refuses choices that would need samples where there are none: what is on by default is left out and told, what was
 /// asked for is not.
 fn refuse_what_needs_samples(arguments: &Arguments) -> Result<()> {
-    let (flag, of_samples, of_runs) = match (arguments.no_data, arguments.stats.is_empty()) {
-        (true, _) => ("--no-data", "there are none", "no samples are run"),
-        (false, false) => ("--stats", "they are of samples that were run", "statistics hold no samples to run"),
+    let (flag, without, of_samples, of_runs) = match (arguments.no_data, arguments.stats.is_empty()) {
+        (true, _) => ("--no-data", Without::Data, "there are none", "no samples are run"),
+        (false, false) => {
+            let of_runs = "statistics hold no samples to run";
+            ("--stats", Without::Samples, "they are of samples that were run", of_runs)
+        }
         (false, true) => return Ok(()),
     };
-    let open = |spec: Spec| Spec { observer: None, ..spec };
-    let usual = Config::default();
-    let (input, activation) = (open(usual.input.clone()), open(usual.activation.clone()));
-    let nothing = Config { equalize: false, refinements: Vec::new(), input, activation, ..usual };
-    let asked = arguments.choices.over(nothing)?;
     if let Some(assignment) = arguments.choices.sets("samples") {
         return Err(Error::new(format!("expected --data for --set {assignment}, found {flag}: {of_samples}"))
             .hint("leave it out"));
     }
-    let of = |what: &str, off: &str| {
-        Err(Error::new(format!("expected --data for {what}, found {flag}: {of_runs}"))
-            .hint(format!("--data, or --set {off}")))
-    };
-    if asked.equalize {
-        return of("equalize = true", "equalize=false");
-    }
-    if !asked.refinements.is_empty() {
-        return of(&format!("refinements = {:?}", asked.refinements), "refinements=[]");
-    }
-    // With the default's observer in its place that choice would not be seen.
-    for (kind, spec) in [("input", &asked.input), ("activation", &asked.activation)] {
-        let Some(name) = spec.observer.as_ref().filter(|_| arguments.no_data) else { continue };
-        if Observers::standard().find(name)?.needs_samples() {
-            let off = format!("{kind}.observer={GLOBAL_SCALE}");
-            return of(&format!("{kind}.observer = \"{name}\", which looks at samples"), &off);
+    match needing_samples(|nothing| arguments.choices.over(nothing), without)? {
+        None => Ok(()),
+        Some(Wish { what, off: (key, value) }) => {
+            Err(Error::new(format!("expected --data for {what}, found {flag}: {of_runs}"))
+                .hint(format!("--data, or --set {key}={value}")))
         }
     }
-    Ok(())
 }
 
 /// The preprocessing that statistics were made with: the quantized model is for it, and is evaluated with it.

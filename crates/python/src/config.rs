@@ -1,19 +1,15 @@
 //! Configurations: the choices of a quantization, as keyword arguments, dictionaries, TOML or `key=value`.
 
 use crate::error::During;
-use lowbit::frontend::files;
+use lowbit::choices;
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
-use std::io::Read;
 use std::path::PathBuf;
 use toml::{Table, Value};
 
 /// So deep a configuration goes, and some more: `layer.NAME.input.bits`.
 const DEPTH: usize = 16;
-
-/// Bytes of the longest configuration: parsed it takes many times as many.
-const MOST_TEXT: u64 = 1 << 20;
 
 /// The choices of a quantization.
 #[pyclass(frozen, eq, module = "lowbit", from_py_object)]
@@ -66,20 +62,10 @@ impl Config {
     /// Reads a TOML file.
     #[staticmethod]
     fn load(path: PathBuf) -> PyResult<Config> {
-        let read = || -> lowbit::Result<Config> {
-            let mut text = String::new();
-            // A folder, or what never ends, is no configuration.
-            files::open(&path)?.take(MOST_TEXT + 1).read_to_string(&mut text).map_err(lowbit::Error::from)?;
-            match text.len() as u64 > MOST_TEXT {
-                true => {
-                    Err(lowbit::Error::new(format!("expected a configuration of up to {MOST_TEXT} bytes, found more")))
-                }
-                false => Ok(Config::in_force(lowbit::Config::default())
-                    .saying(lowbit::Config::from_toml(&text)?, Said::Toml(text))),
-            }
-        };
-        let read = read().map_err(|e| e.context(format!("reading '{}'", path.display())));
-        read.map_err(|e| During::Config.raise(&e))
+        let text = choices::read(&path).map_err(|e| During::Config.raise(&e))?;
+        let config = lowbit::Config::from_toml(&text).map_err(|e| e.context(format!("reading '{}'", path.display())));
+        let config = config.map_err(|e| During::Config.raise(&e))?;
+        Ok(Config::in_force(lowbit::Config::default()).saying(config, Said::Toml(text)))
     }
 
     /// Reads the TOML form.

@@ -10,12 +10,11 @@ use crate::observer::{Own, observers};
 use crate::program::Program;
 use crate::rules::rules;
 use crate::stats::Stats;
+use lowbit::choices::{Wish, Without, needing_samples};
 use lowbit::data::Dataset;
 use lowbit::ir::{Customs, memory};
 use lowbit::prefetch::Prefetch;
-use lowbit::quantization::Observers;
-use lowbit::quantization::observe::GLOBAL_SCALE;
-use lowbit::{Compiled, Error, Observer, Passes, Quantize, Result, Rules, Spec};
+use lowbit::{Compiled, Error, Observer, Passes, Quantize, Result, Rules};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -169,58 +168,33 @@ pub fn spread<'a>(data: &'a Dataset, samples: usize, job: &'a Arc<job::Job>) -> 
 /// A number of samples that nobody says, and that TOML can.
 const UNSAID: usize = i64::MAX as usize;
 
-/// What was said, over a configuration that asks nothing of samples: what is on by default is left out and told, what was
-/// asked for is not.
-fn asked_of_samples(config: &Config) -> Result<lowbit::Config> {
-    let open = |spec: Spec| Spec { observer: None, ..spec };
-    let usual = lowbit::Config::default();
-    let (input, activation) = (open(usual.input.clone()), open(usual.activation.clone()));
-    let (equalize, refinements) = (false, Vec::new());
-    config.over(lowbit::Config { samples: UNSAID, equalize, refinements, input, activation, ..usual })
-}
-
 /// Refuses what was said of samples where there are none.
 fn refuse_what_needs_samples(config: &Config, with_stats: bool) -> Result<()> {
-    let (found, why) = match with_stats {
-        true => ("stats", "statistics hold no samples to run"),
-        false => ("no data", "no samples are run"),
+    let (found, without, why) = match with_stats {
+        true => ("stats", Without::Samples, "statistics hold no samples to run"),
+        false => ("no data", Without::Data, "no samples are run"),
     };
-    let asked = asked_of_samples(config)?;
     let of = |what: &str, off: &str| {
         Err(Error::new(format!("expected data for {what}, found {found}: {why}")).hint(format!("data=..., or {off}")))
     };
-    if asked.samples != UNSAID {
-        return of(&format!("samples = {}", asked.samples), "leave it out");
+    let samples = config.over(lowbit::Config { samples: UNSAID, ..lowbit::Config::default() })?.samples;
+    if samples != UNSAID {
+        return of(&format!("samples = {samples}"), "leave it out");
     }
-    if asked.equalize {
-        return of("equalize = true", "equalize=False");
+    match needing_samples(|nothing| config.over(nothing), without)? {
+        None => Ok(()),
+        Some(Wish { what, off: (key, value) }) => of(&what, &format!("{key} = {value}")),
     }
-    if !asked.refinements.is_empty() {
-        return of(&format!("refinements = {:?}", asked.refinements), "refinements=[]");
-    }
-    for (kind, spec) in [("input", &asked.input), ("activation", &asked.activation)] {
-        let known = spec.observer.as_ref().filter(|_| !with_stats);
-        let Some(Ok(observer)) = known.map(|name| Observers::standard().find(name)) else { continue };
-        if observer.needs_samples() {
-            let name = known.map(String::as_str).unwrap_or_default();
-            let off = format!("{kind}.observer = \"{GLOBAL_SCALE}\"");
-            return of(&format!("{kind}.observer = \"{name}\", which looks at samples"), &off);
-        }
-    }
-    Ok(())
 }
 
 /// Refuses what was said of the whole network where only statistics are gathered.
 fn refuse_what_statistics_lack(config: &Config) -> Result<()> {
-    let asked = asked_of_samples(config)?;
-    let of = |what: String, off: &str| {
-        let e = format!("expected nothing that statistics do not hold, found {what}");
-        Err(Error::new(e).hint(format!("quantize with data, or {off}")))
-    };
-    match (asked.equalize, asked.refinements.is_empty()) {
-        (true, _) => of("equalize = true".into(), "equalize=False"),
-        (false, false) => of(format!("refinements = {:?}", asked.refinements), "refinements=[]"),
-        (false, true) => Ok(()),
+    match needing_samples(|nothing| config.over(nothing), Without::Samples)? {
+        None => Ok(()),
+        Some(Wish { what, off: (key, value) }) => {
+            Err(Error::new(format!("expected nothing that statistics do not hold, found {what}"))
+                .hint(format!("quantize with data, or {key} = {value}")))
+        }
     }
 }
 
