@@ -8,7 +8,8 @@
 //! `first..last`: all of them, or what [`QRow::panel`] allows. `x` leads to the first input line, padding included, and
 //! the next is `line` bytes further: tap (ky, kx) of pixel `p` of output line `l` has its channels from byte
 //! `(l * strides[0] + ky) * line + (p * strides[1] + kx) * channels` on. Each line is readable `SLACK` bytes beyond the
-//! last tap of its last pixel. Output pixels follow each other without a gap, also from line to line.
+//! last tap of its last pixel. Output pixels follow each other `y_stride` bytes apart, also from line to line; of each
+//! nothing but the channels `first..last` may be written, as the rest may be others' who write at the same time.
 //!
 //! Weights are packed by this table's row's `pack` function into as many bytes as its `packed` says; bias and multipliers
 //! have one entry an output channel, padded to [`padded`]. Sums are modulo 2^32, as in [`gemm`](crate::gemm), and are

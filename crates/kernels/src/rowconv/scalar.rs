@@ -23,7 +23,8 @@ pub unsafe fn q8(a: &QArgs) {
         Some(residual) => Epilogue::RequantAdd(a.requant, residual),
     };
     // SAFETY: by the contract each input line is readable for all taps of `pixels` pixels, there are weights for each
-    // (output, tap, k), bias and multipliers for each output, and `lines` by `pixels` by `outputs` bytes are writable.
+    // (output, tap, k), bias and multipliers for each output, and of each of `lines` by `pixels` pixels
+    // the `outputs` bytes from its own place on, `y_stride` behind the one before, are writable.
     unsafe {
         for (line, pixel) in (0..a.lines).flat_map(|line| (0..a.pixels).map(move |pixel| (line, pixel))) {
             for output in a.first..a.last {

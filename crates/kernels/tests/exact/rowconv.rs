@@ -110,7 +110,9 @@ fn check(row: &QRow, random: &mut Random, shape: Shape, [lines, pixels]: [usize;
     let residual = shape.residual.then_some(Residual { r: other.as_ptr(), r_stride: outputs, add });
     // Pixels of their own, or those of a value that channels of others are joined in.
     let alone = shape.depthwise || shape.residual || random.chance(2);
-    let y_stride = if alone { outputs } else { outputs + 1 + random.below(70) };
+    // Compilers choose multiples of 8, of which the next one is the least room.
+    let apart = if random.chance(2) { (outputs + 1).next_multiple_of(8) } else { outputs + 1 + random.below(70) };
+    let y_stride = if alone { outputs } else { apart };
     let mut y = vec![0xa5u8; all * y_stride + 64];
     let args = QArgs {
         shape,

@@ -675,6 +675,7 @@ fn cases(each: EachKind) -> Vec<Case> {
                 broken!(Kind::FGemm(s) => s.epilogue.add = Some((Place::Arena(ARENA - 8), (0.0, 1.0))), WITHIN),
                 broken!(Kind::FGemm(s) => s.epilogue.add = Some((Y, (0.0, 1.0))), "write what it does not read"),
                 broken!(Kind::FGemm(s) => s.panels[0].x_offset = 2, "whole channels"),
+                broken!(Kind::FGemm(s) => s.y_stride += 1, "whole elements"),
             ]),
         )],
         EachKind::QDw => {
