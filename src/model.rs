@@ -193,6 +193,22 @@ impl Model {
         Model { passes, ..self }
     }
 
+    /// The same with another limit to the bytes that are taken beside it, as [`Model::load_within`] has it.
+    #[must_use]
+    pub fn within(self, max_memory: usize) -> Model {
+        Model { max_memory, ..self }
+    }
+
+    /// The operators of the user's.
+    pub fn operators(&self) -> &Customs {
+        &self.customs
+    }
+
+    /// The limit to the bytes that are taken beside it.
+    pub fn max_memory(&self) -> usize {
+        self.max_memory
+    }
+
     /// The graph as loaded.
     pub fn graph(&self) -> &Graph {
         &self.graph
@@ -500,7 +516,7 @@ pub fn with_batch(g: &Graph, batch: Option<usize>) -> Result<Graph> {
 }
 
 /// [`with_batch`] for graphs with operators of the user's.
-fn with_batch_and(g: &Graph, batch: Option<usize>, customs: &Customs) -> Result<Graph> {
+pub fn with_batch_and(g: &Graph, batch: Option<usize>, customs: &Customs) -> Result<Graph> {
     let mut shapes = Vec::new();
     let free = if batch.is_some() { free_batch(g) } else { Vec::new() };
     let mut changes = false;

@@ -79,31 +79,24 @@ impl Plain for bool {
     }
 }
 
-/// What lets an array fill a place of its type: nothing, or why not.
-pub enum Filled {
-    /// The bytes are there.
-    Yes,
-    /// It is not of that type and those sizes, or not in one piece: a slower way may take it.
-    No,
-}
-
-/// Copies an array of just this type and these sizes into `out`.
-pub fn fill(value: &Bound<'_, PyAny>, ty: &Type, out: &mut [u8]) -> Filled {
-    fn put<T: Plain>(dtype: DType, value: &Bound<'_, PyUntypedArray>, ty: &Type, out: &mut [u8]) -> Filled {
+/// Copies an array of just this type and these sizes, in one piece, into `out`; whether it was one. Any other a slower way
+/// may take.
+pub fn fill(value: &Bound<'_, PyAny>, ty: &Type, out: &mut [u8]) -> bool {
+    fn put<T: Plain>(dtype: DType, value: &Bound<'_, PyUntypedArray>, ty: &Type, out: &mut [u8]) -> bool {
         if dtype != ty.dtype {
-            return Filled::No;
+            return false;
         }
-        let Ok(array) = value.cast::<PyArrayDyn<T>>() else { return Filled::No };
-        let Ok(array) = array.try_readonly() else { return Filled::No };
+        let Ok(array) = value.cast::<PyArrayDyn<T>>() else { return false };
+        let Ok(array) = array.try_readonly() else { return false };
         match array.as_slice() {
             Ok(elements) if size_of_val(elements) == out.len() => {
                 T::put(elements, out);
-                Filled::Yes
+                true
             }
-            Ok(_) | Err(_) => Filled::No,
+            Ok(_) | Err(_) => false,
         }
     }
-    fn find(value: &Bound<'_, PyUntypedArray>, ty: &Type, out: &mut [u8]) -> Option<Filled> {
+    fn find(value: &Bound<'_, PyUntypedArray>, ty: &Type, out: &mut [u8]) -> Option<bool> {
         let sizes = &ty.shape.0;
         if value.ndim() != sizes.len() || sizes.iter().zip(value.shape()).any(|(d, n)| d.known() != Some(*n)) {
             return None;
@@ -112,11 +105,11 @@ pub fn fill(value: &Bound<'_, PyAny>, ty: &Type, out: &mut [u8]) -> Filled {
     }
     // Others that are arrays too may mean something else by their elements, as masked ones do.
     if !value.is_exact_instance_of::<PyUntypedArray>() {
-        return Filled::No;
+        return false;
     }
     match value.cast::<PyUntypedArray>() {
-        Ok(array) if array.is_c_contiguous() => find(array, ty, out).unwrap_or(Filled::No),
-        Ok(_) | Err(_) => Filled::No,
+        Ok(array) if array.is_c_contiguous() => find(array, ty, out).unwrap_or(false),
+        Ok(_) | Err(_) => false,
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a rule sees and gives: calls and the values they read.
 
 use crate::array;
-use crate::custom::shape;
 use crate::graph::attributes;
+use crate::types::shape;
 use lowbit::ir::{Dim, Graph, Op, ValueId};
 use lowbit::quantization::config::Per;
 use lowbit::quantization::config::Scale;

@@ -16,23 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Samples for a model, read when asked for.
 #[pyclass(frozen, module = "lowbit")]
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Dataset {
-    data: Arc<data::Dataset>,
+    pub data: Arc<data::Dataset>,
     name: String,
-    callbacks: Callbacks,
-}
-
-/// A data set for the core, and what is known of the functions that it calls.
-pub struct Data {
-    pub set: Arc<data::Dataset>,
+    /// What is known of the functions that it calls.
     pub callbacks: Callbacks,
-}
-
-impl From<&Dataset> for Data {
-    fn from(of: &Dataset) -> Data {
-        Data { set: of.data.clone(), callbacks: of.callbacks.clone() }
-    }
 }
 
 #[pymethods]
@@ -113,8 +102,8 @@ pub fn resolve(
     model: &Model,
     labels: Option<&Bound<'_, PyAny>>,
     preprocess: Option<&Bound<'_, PyAny>>,
-    max_memory: usize,
-) -> PyResult<Data> {
+) -> PyResult<Dataset> {
+    let max_memory = model.model.max_memory();
     let refuse = |what: &str, data: &str| {
         Err(PyTypeError::new_err(format!("expected no {what} beside {data}, found some: leave it out")))
     };
@@ -122,19 +111,19 @@ pub fn resolve(
         return match (labels, preprocess) {
             (Some(_), _) => refuse("labels", "a Dataset, which holds its own"),
             (_, Some(_)) => refuse("preprocess", "a Dataset, which was opened with one"),
-            (None, None) => Ok(Data::from(dataset.get())),
+            (None, None) => Ok(dataset.get().clone()),
         };
     }
     let is_path = given.is_instance_of::<PyString>() || given.hasattr("__fspath__")?;
     if is_path {
         return match labels {
             Some(_) => refuse("labels", "the name of a file or folder, which holds them"),
-            None => Ok(Data::from(&open(given.py(), &given.extract::<PathBuf>()?, model, preprocess, max_memory)?)),
+            None => open(given.py(), &given.extract::<PathBuf>()?, model, preprocess, max_memory),
         };
     }
     match preprocess {
         Some(_) => refuse("preprocess", "arrays, which are taken as they are"),
-        None => Ok(Data::from(&self::given(given, model, labels, "data", max_memory)?)),
+        None => self::given(given, model, labels, "data", max_memory),
     }
 }
 

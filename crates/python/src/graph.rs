@@ -2,8 +2,9 @@
 
 use crate::array;
 use crate::callbacks::{Callbacks, described};
-use crate::custom::ValueType;
 use crate::error::During;
+use crate::model::Model;
+use crate::types::ValueType;
 use lowbit::ir::suggest::did_you_mean;
 use lowbit::ir::text::{self, Attr, Constants};
 use lowbit::ir::{self, Customs, Def, NodeId, Op, ValueId, infer};
@@ -113,8 +114,8 @@ fn attr(op: &str, name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Attr<
 
 impl Graph {
     /// A copy to look at.
-    pub fn copy(graph: ir::Graph, customs: &Customs, callbacks: &Callbacks) -> Graph {
-        Graph { is_copy: true, ..Graph::lent(graph, customs, callbacks) }
+    pub fn copy(graph: ir::Graph, of: &Model) -> Graph {
+        Graph { is_copy: true, ..Graph::lent(graph, of.model.operators(), &of.callbacks) }
     }
 
     /// The graph itself, to be changed.
@@ -188,7 +189,7 @@ impl Graph {
     #[staticmethod]
     fn parse(text: &str) -> PyResult<Graph> {
         let graph = text::parse(text).map_err(|e| During::Model.raise(&e))?;
-        Ok(Graph::copy(graph, &Customs::default(), &Callbacks::default()))
+        Ok(Graph { is_copy: true, ..Graph::lent(graph, &Customs::default(), &Callbacks::default()) })
     }
 
     /// Its name.

@@ -23,6 +23,7 @@ mod program;
 mod quantize;
 mod rules;
 mod stats;
+mod types;
 
 use pyo3::prelude::*;
 
@@ -42,8 +43,6 @@ mod _lowbit {
     #[pymodule_export]
     use crate::config::Config;
     #[pymodule_export]
-    use crate::custom::ValueType;
-    #[pymodule_export]
     use crate::data::Dataset;
     #[pymodule_export]
     use crate::graph::{Graph, Node};
@@ -61,4 +60,6 @@ mod _lowbit {
     use crate::rules::{Context, Standard};
     #[pymodule_export]
     use crate::stats::Stats;
+    #[pymodule_export]
+    use crate::types::ValueType;
 }

@@ -3,18 +3,16 @@
 use crate::data::resolve;
 use crate::error::During;
 use crate::job;
-use crate::model::{Model, report, target, threads_of};
+use crate::model::{Model, engine, report, target, threads_of};
 use crate::quantize::spread;
 use lowbit::bench::{Effort, interleaved_while, noise};
 use lowbit::compare::{Sort, compare_graphs, is_swapped};
+use lowbit::compiler::compile;
+use lowbit::evaluate as measure;
+use lowbit::model::with_batch_and;
 use lowbit::verify::verify_within;
-use lowbit::{Compiled, Result, evaluate as measure};
 use pyo3::prelude::*;
 use std::time::Duration;
-
-fn engine(model: &Model, threads: usize, isa: Option<&str>) -> Result<Compiled> {
-    Compiled::new(target(isa, threads, &model.customs, model.max_memory)?, threads)
-}
 
 /// Accuracy on labelled data, and agreement with a reference.
 #[pyfunction]
@@ -34,8 +32,8 @@ pub fn evaluate(
     isa: Option<&str>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
-    let data = resolve(data, model, labels, preprocess, model.max_memory)?;
-    let engine = engine(model, threads_of(threads)?, isa).map_err(|e| During::Run.raise(&e))?;
+    let data = resolve(data, model, labels, preprocess)?;
+    let engine = engine(&model.model, isa, threads_of(threads)?).map_err(|e| During::Run.raise(&e))?;
     let held = data.callbacks.clone();
     let mut all = vec![&model.callbacks, &held];
     all.extend(reference.map(|r| &r.callbacks));
@@ -43,7 +41,7 @@ pub fn evaluate(
     let found = job::run(py, During::Run, progress, &all, move |job| {
         let graph = ours.lowered()?.0;
         let reference = theirs.map(|r| r.lowered()).transpose()?.map(|(graph, _)| graph);
-        let samples = spread(&data.set, samples, job)?;
+        let samples = spread(&data.data, samples, job)?;
         job.stage("evaluate", Some(samples.count()));
         measure::evaluate(&graph, reference.as_ref(), &engine, &samples, output.as_deref())
     })?;
@@ -72,13 +70,13 @@ pub fn compare(
         false => (reference, model),
     };
     let sort: Sort = sort.parse().map_err(|e| During::Run.raise(&e))?;
-    let data = resolve(data, reference, None, preprocess, model.max_memory)?;
-    let engine = engine(model, threads_of(threads)?, isa).map_err(|e| During::Run.raise(&e))?;
+    let data = resolve(data, reference, None, preprocess)?;
+    let engine = engine(&model.model, isa, threads_of(threads)?).map_err(|e| During::Run.raise(&e))?;
     let held = data.callbacks.clone();
     let all = [&model.callbacks, &reference.callbacks, &held];
     let (float, other) = (reference.model.clone(), model.model.clone());
     let found = job::run(py, During::Run, progress, &all, move |job| {
-        let samples = spread(&data.set, samples, job)?;
+        let samples = spread(&data.data, samples, job)?;
         job.stage("compare", Some(samples.count()));
         let mut found = compare_graphs(&float.lowered()?.0, &other.lowered()?.0, &engine, &samples, 0)?;
         found.sort(sort);
@@ -98,14 +96,14 @@ pub fn verify(
     samples: usize,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
-    let data = resolve(data, model, None, preprocess, model.max_memory)?;
+    let data = resolve(data, model, None, preprocess)?;
     let held = data.callbacks.clone();
     let all = [&model.callbacks, &held];
-    let (ours, customs, max_memory) = (model.model.clone(), model.customs.clone(), model.max_memory);
+    let ours = model.model.clone();
     let found = job::run(py, During::Run, progress, &all, move |job| {
-        let samples = spread(&data.set, samples, job)?;
+        let samples = spread(&data.data, samples, job)?;
         job.stage("verify", Some(samples.count()));
-        verify_within(&ours.lowered()?.0, &customs, max_memory, &samples)
+        verify_within(&ours.lowered()?.0, ours.operators(), ours.max_memory(), &samples)
     })?;
     report(py, "Verification", &found)
 }
@@ -123,14 +121,13 @@ pub fn bench(
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
     let threads = threads_of(Some(threads))?;
-    let program: Option<_> = model.compile(py, batch, isa, Some(threads), None)?.known();
-    let program = program.ok_or_else(|| During::Run.raise(&lowbit::Error::new("expected a program, found none")))?;
     let duration = Duration::try_from_secs_f64(seconds)
         .map_err(|e| During::Run.raise(&lowbit::Error::new(format!("expected seconds, found {seconds}: {e}"))))?;
-    let graph = model.model.lowered().and_then(|(g, _)| lowbit::model::with_batch(&g, batch));
-    let graph = graph.map_err(|e| During::Run.raise(&e))?;
+    let (ours, isa) = (model.model.clone(), isa.map(String::from));
     let found = job::run(py, During::Run, progress, &[&model.callbacks], move |job| {
         job.stage("time", None);
+        let graph = with_batch_and(&ours.lowered()?.0, batch, ours.operators())?;
+        let program = compile(&graph, &target(&ours, isa.as_deref(), threads)?)?;
         let inputs = noise(&graph)?;
         let effort = Effort { warm_up: duration / 5, duration };
         let timed = interleaved_while(&[(&program, &inputs)], threads, effort, &|| job.check())?;

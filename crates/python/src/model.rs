@@ -3,15 +3,16 @@
 use crate::array;
 use crate::callbacks::Callbacks;
 use crate::config::Config;
-use crate::custom::{ValueType, customs};
+use crate::custom::customs;
 use crate::error::During;
 use crate::graph::Graph;
 use crate::job;
 use crate::program::Program;
+use crate::types::{listed, typed, types};
 use lowbit::frontend::ImportOptions;
 use lowbit::ir::suggest::did_you_mean;
-use lowbit::ir::{Customs, Def, memory, text};
-use lowbit::{Error, Isa, Result, Target, inspect, listing as lists};
+use lowbit::ir::{Def, memory, text};
+use lowbit::{Compiled, Error, Isa, Result, Target, inspect, listing as lists};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -22,9 +23,8 @@ use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub struct Model {
     pub model: lowbit::Model,
-    pub customs: Customs,
+    /// What is known of the functions that its operators call.
     pub callbacks: Callbacks,
-    pub max_memory: usize,
 }
 
 /// A limit to memory: bytes, or text such as "2G".
@@ -40,7 +40,7 @@ pub fn memory_of(given: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
 
 /// A limit to memory, that of the model unless another one is given.
 pub fn memory_or(given: Option<&Bound<'_, PyAny>>, model: &Model) -> PyResult<usize> {
-    if given.is_some() { memory_of(given) } else { Ok(model.max_memory) }
+    if given.is_some() { memory_of(given) } else { Ok(model.model.max_memory()) }
 }
 
 /// A number of threads, that of the cores unless one is given.
@@ -52,10 +52,15 @@ pub fn threads_of(given: Option<usize>) -> PyResult<usize> {
     }
 }
 
-/// What a program is compiled for.
-pub fn target(isa: Option<&str>, threads: usize, customs: &Customs, max_memory: usize) -> Result<Target> {
-    let target = isa.map_or_else(|| Ok(Target::host()), Target::isa)?.customs(customs.clone()).max_memory(max_memory);
-    Ok(target.threads(threads))
+/// What programs of a model are compiled for.
+pub fn target(model: &lowbit::Model, isa: Option<&str>, threads: usize) -> Result<Target> {
+    let target = isa.map_or_else(|| Ok(Target::host()), Target::isa)?;
+    Ok(target.customs(model.operators().clone()).max_memory(model.max_memory()).threads(threads))
+}
+
+/// What runs graphs of a model.
+pub fn engine(model: &lowbit::Model, isa: Option<&str>, threads: usize) -> Result<Compiled> {
+    Compiled::new(target(model, isa, threads)?, threads)
 }
 
 #[pymethods]
@@ -79,9 +84,9 @@ impl Model {
             Some(shapes) => shapes.iter().map(|(k, v)| Ok((k.extract()?, v.extract()?))).collect::<PyResult<_>>()?,
             None => Vec::new(),
         };
-        let options = ImportOptions { shapes, max_memory, params, customs: customs.clone() };
+        let options = ImportOptions { shapes, max_memory, params, customs };
         let model = job::run(py, During::Model, None, &[&callbacks], move |_| lowbit::Model::read(&path, &options))?;
-        Ok(Model { model, customs, callbacks, max_memory })
+        Ok(Model { model, callbacks })
     }
 
     /// A model from the text form of a graph, perhaps with operators written in Python.
@@ -97,14 +102,14 @@ impl Model {
         let customs = self::customs(&customs, &callbacks)?;
         let parsed = text::parse(text).and_then(|g| lowbit::ir::verify::verify_with(&g, &customs).map(|()| g));
         let graph = parsed.map_err(|e| callbacks.told(py, During::Model, &e))?;
-        let model = lowbit::Model::from(graph).customs(customs.clone());
-        Ok(Model { model, customs, callbacks, max_memory: memory_of(max_memory)? })
+        let model = lowbit::Model::from(graph).customs(customs).within(memory_of(max_memory)?);
+        Ok(Model { model, callbacks })
     }
 
     /// The graph as loaded: a copy, which shares its constants.
     #[getter]
     fn graph(&self) -> Graph {
-        Graph::copy(self.model.graph().clone(), &self.customs, &self.callbacks)
+        Graph::copy(self.model.graph().clone(), self)
     }
 
     /// What was read differently than the file says it.
@@ -123,14 +128,14 @@ impl Model {
     #[getter]
     fn inputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let g = self.model.graph();
-        types(py, g, &g.inputs)
+        types(py, typed(g, &g.inputs))
     }
 
     /// What it gives: types by name.
     #[getter]
     fn outputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let g = self.model.graph();
-        types(py, g, &g.outputs)
+        types(py, typed(g, &g.outputs))
     }
 
     /// The image preprocessing that it stores, as JSON.
@@ -202,7 +207,7 @@ impl Model {
 
     /// Compiles it for this machine, and for a batch of 1 where the model leaves the batch open.
     #[pyo3(signature = (*, batch = None, isa = None, threads = None, max_memory = None))]
-    pub fn compile(
+    fn compile(
         &self,
         py: Python<'_>,
         batch: Option<usize>,
@@ -210,10 +215,10 @@ impl Model {
         threads: Option<usize>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Program> {
-        let (max_memory, threads) = (memory_or(max_memory, self)?, threads_of(threads)?);
-        let (model, customs, isa) = (self.model.clone(), self.customs.clone(), isa.map(String::from));
+        let (model, threads) = (self.limited(max_memory)?, threads_of(threads)?);
+        let isa = isa.map(String::from);
         let program = job::run(py, During::Compile, None, &[&self.callbacks], move |_| {
-            model.compile_batch(batch, target(isa.as_deref(), threads, &customs, max_memory)?)
+            model.compile_batch(batch, target(&model, isa.as_deref(), threads)?)
         })?;
         Ok(Program::new(program, self.callbacks.clone()))
     }
@@ -227,12 +232,10 @@ impl Model {
         threads: Option<usize>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Program> {
-        let (max_memory, threads) = (memory_or(max_memory, self)?, threads_of(threads)?);
-        let (model, customs, isa) = (self.model.clone(), self.customs.clone(), isa.map(String::from));
-        let callbacks = self.callbacks.clone();
+        let (model, threads) = (self.limited(max_memory)?, threads_of(threads)?);
+        let (isa, callbacks) = (isa.map(String::from), self.callbacks.clone());
         job::run(py, During::Compile, None, &[&self.callbacks], move |_| {
-            let target = target(isa.as_deref(), threads, &customs, max_memory)?;
-            Program::open(model.lowered()?.0, target, callbacks)
+            Program::open(model.lowered()?.0, target(&model, isa.as_deref(), threads)?, callbacks)
         })
     }
 
@@ -281,20 +284,25 @@ impl Model {
 
     fn __repr__(&self) -> String {
         let g = self.model.graph();
-        let typed = |v: &lowbit::ir::ValueId| format!("{}: {}", g.value(*v).name, ValueType::of(g.ty(*v)).text());
-        let list = |all: &[lowbit::ir::ValueId]| all.iter().map(typed).collect::<Vec<_>>().join(", ");
         let form = if self.model.is_quantized() { "quantized" } else { "float" };
         format!(
             "<lowbit.Model '{}', {form}: {} -> {}, {} nodes>",
             g.name,
-            list(&g.inputs),
-            list(&g.outputs),
+            listed(typed(g, &g.inputs)),
+            listed(typed(g, &g.outputs)),
             g.order().len()
         )
     }
 
     fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
         slf.py().import("lowbit._html")?.call_method1("model", (slf,))?.extract()
+    }
+}
+
+impl Model {
+    /// The core's, with another limit to memory if one is given.
+    fn limited(&self, max_memory: Option<&Bound<'_, PyAny>>) -> PyResult<lowbit::Model> {
+        Ok(self.model.clone().within(memory_or(max_memory, self)?))
     }
 }
 
@@ -306,14 +314,6 @@ fn of_package<'py>(
     choices: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     py.import("lowbit")?.getattr(name)?.call(arguments, choices)
-}
-
-fn types<'py>(py: Python<'py>, g: &lowbit::Graph, values: &[lowbit::ir::ValueId]) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    for v in values {
-        dict.set_item(&g.value(*v).name, Bound::new(py, ValueType::of(g.ty(*v)))?)?;
-    }
-    Ok(dict)
 }
 
 /// A result as a report of the package: what `--json` gives, in Python's words.

@@ -2,15 +2,16 @@
 //!
 //! A run copies arrays into the session's memory and results out of it, once each, and lets the interpreter go in between.
 
-use crate::array::{self, Elements, Filled};
+use crate::array::{self, Elements};
 use crate::callbacks::Callbacks;
-use crate::custom::{ValueType, in_operator};
+use crate::custom::in_operator;
 use crate::error::During;
 use crate::model::threads_of;
+use crate::types::{listed, typed, types};
 use lowbit::bench::reference_steps;
 use lowbit::compiler::compile;
 use lowbit::ir::suggest::did_you_mean;
-use lowbit::ir::{Type, ValueId, infer};
+use lowbit::ir::{Type, infer};
 use lowbit::model::entering_as;
 use lowbit::runtime::Port;
 use lowbit::{Error, Graph, Result, Target};
@@ -107,10 +108,6 @@ impl Source {
     }
 }
 
-fn typed<'a>(graph: &'a Graph, values: &[ValueId]) -> Vec<(&'a str, &'a Type)> {
-    values.iter().map(|v| (graph.value(*v).name.as_str(), graph.ty(*v))).collect()
-}
-
 /// Whether a program is for inputs of these sizes.
 fn is_for(program: &lowbit::Program, sizes: &[Vec<usize>]) -> bool {
     let ports = program.inputs();
@@ -131,11 +128,6 @@ impl Program {
             false => Source::Open { graph: Box::new(graph), target, latest: Mutex::default() },
         };
         Ok(Program { source: Arc::new(source), callbacks, session: Arc::default() })
-    }
-
-    /// The program, where sizes are known.
-    pub fn known(&self) -> Option<Arc<lowbit::Program>> {
-        self.source.latest()
     }
 }
 
@@ -202,31 +194,19 @@ impl Program {
     /// Nodes that the interpreter runs, for want of a kernel: name, operator and reason. Where sizes are open, those of the
     /// sizes that were run last.
     #[getter]
-    fn reference_steps(&self, py: Python<'_>) -> Vec<(String, &'static str, String)> {
-        // Whoever compiles holds what is asked for here, and may need the interpreter for an operator written in Python.
-        let steps = py.detach(|| self.source.latest()).map(|program| reference_steps(&program)).unwrap_or_default();
+    fn reference_steps(&self) -> Vec<(String, &'static str, String)> {
+        let steps = self.source.latest().map(|program| reference_steps(&program)).unwrap_or_default();
         steps.into_iter().map(|s| (s.node, s.op, s.reason)).collect()
     }
 
     fn __repr__(&self) -> String {
-        let list = |all: Vec<(&str, &Type)>| {
-            all.into_iter().map(|(name, ty)| format!("{name}: {ty}")).collect::<Vec<_>>().join(", ")
-        };
         let steps = match &*self.source {
             Source::Known(program) => format!("{} steps", program.steps().len()),
             Source::Open { .. } => "compiled for sizes as they come".into(),
         };
-        let (inputs, outputs) = (list(self.source.inputs()), list(self.source.outputs()));
+        let (inputs, outputs) = (listed(self.source.inputs()), listed(self.source.outputs()));
         format!("<lowbit.Program for {}: {inputs} -> {outputs}, {steps}>", self.isa())
     }
-}
-
-fn types<'py>(py: Python<'py>, all: Vec<(&str, &Type)>) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    for (name, ty) in all {
-        dict.set_item(name, Bound::new(py, ValueType::of(ty))?)?;
-    }
-    Ok(dict)
 }
 
 #[pymethods]
@@ -267,7 +247,7 @@ impl Session {
         let program = session.program().clone();
         for (i, (array, port)) in arrays.iter().zip(program.inputs()).enumerate() {
             let place = session.input_mut(i).map_err(|e| During::Run.raise(&e))?;
-            if whole(&port.ty) && matches!(array::fill(array, &port.ty, place), Filled::Yes) {
+            if whole(&port.ty) && array::fill(array, &port.ty, place) {
                 continue;
             }
             let tensor = array::tensor(array)?;

@@ -5,14 +5,14 @@ use crate::data::resolve;
 use crate::error::During;
 use crate::graph::{Graph, passes};
 use crate::job::{self, Stages};
-use crate::model::{Model, report, target, threads_of};
+use crate::model::{Model, engine, report, target, threads_of};
 use crate::observer::{Own, observers};
 use crate::program::Program;
 use crate::rules::rules;
 use crate::stats::Stats;
 use lowbit::choices::{Wish, Without, needing_samples};
 use lowbit::data::Dataset;
-use lowbit::ir::{Customs, memory};
+use lowbit::ir::memory;
 use lowbit::prefetch::Prefetch;
 use lowbit::{Compiled, Error, Observer, Passes, Quantize, Result, Rules};
 use pyo3::exceptions::PyTypeError;
@@ -29,7 +29,6 @@ pub struct Quantized {
     /// The quantized model, which is what is saved.
     #[pyo3(get)]
     model: Model,
-    customs: Customs,
 }
 
 #[pymethods]
@@ -37,7 +36,7 @@ impl Quantized {
     /// The float graph in canonical form: what the integers are compared with.
     #[getter]
     fn float(&self) -> Graph {
-        Graph::copy(self.quantized.float.clone(), &self.customs, &self.model.callbacks)
+        Graph::copy(self.quantized.float.clone(), &self.model)
     }
 
     /// The float graph as a model.
@@ -50,7 +49,7 @@ impl Quantized {
     /// The integer program's graph: what is compiled.
     #[getter]
     fn integer(&self) -> Graph {
-        Graph::copy(self.quantized.integer.clone(), &self.customs, &self.model.callbacks)
+        Graph::copy(self.quantized.integer.clone(), &self.model)
     }
 
     /// What was done and chosen.
@@ -78,10 +77,9 @@ impl Quantized {
     /// Compiles the integer program for this machine.
     #[pyo3(signature = (*, isa = None, threads = None))]
     fn compile(&self, py: Python<'_>, isa: Option<&str>, threads: Option<usize>) -> PyResult<Program> {
-        let (threads, max_memory) = (threads_of(threads)?, self.model.max_memory);
-        let (quantized, customs, isa) = (self.quantized.clone(), self.customs.clone(), isa.map(String::from));
+        let (quantized, threads, isa) = (self.quantized.clone(), threads_of(threads)?, isa.map(String::from));
         let program = job::run(py, During::Compile, None, &[&self.model.callbacks], move |_| {
-            quantized.compile(target(isa.as_deref(), threads, &customs, max_memory)?)
+            quantized.compile(target(&quantized.model, isa.as_deref(), threads)?)
         })?;
         Ok(Program::new(program, self.model.callbacks.clone()))
     }
@@ -135,14 +133,12 @@ impl How<'_, '_> {
         // Rules, observers and passes see the scopes of who quantizes.
         let callbacks = &self.model.callbacks.in_context(py)?;
         let threads = threads_of(self.threads)?;
-        let engine = || -> Result<Compiled> {
-            Compiled::new(target(self.isa, threads, &self.model.customs, self.model.max_memory)?, threads)
-        };
+        let engine = engine(&self.model.model, self.isa, threads).map_err(|e| During::Quantize.raise(&e))?;
         Ok(Made {
             rules: rules(self.rules, callbacks)?,
             observers: observers(self.observers, callbacks)?,
-            passes: passes(self.passes, &self.model.customs, callbacks)?,
-            engine: engine().map_err(|e| During::Quantize.raise(&e))?,
+            passes: passes(self.passes, self.model.model.operators(), callbacks)?,
+            engine,
             config: self.config.0,
         })
     }
@@ -218,25 +214,21 @@ pub fn quantize(
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Quantized> {
     let samples = config.0.samples;
-    match (data, stats) {
-        (Some(_), _) => {}
-        (None, stats) => {
-            if preprocess.is_some() {
-                return Err(PyTypeError::new_err("expected data for preprocess, found none: there are no images"));
-            }
-            let refused = refuse_what_needs_samples(&config, stats.is_some());
-            refused.map_err(|e| During::Config.raise(&e))?;
+    if data.is_none() {
+        refuse_what_needs_samples(&config, stats.is_some()).map_err(|e| During::Config.raise(&e))?;
+        if preprocess.is_some() {
+            return Err(PyTypeError::new_err("expected data for preprocess, found none: there are no images"));
         }
     }
     let how = How { model, config, rules, observers: &observers, passes: &passes, threads, isa };
     let made = how.made(py)?;
     let names: Vec<String> = made.observers.iter().map(|o| o.name().to_string()).collect();
-    let data = data.map(|d| resolve(d, model, None, preprocess, model.max_memory)).transpose()?;
+    let data = data.map(|d| resolve(d, model, None, preprocess)).transpose()?;
     let stats = stats.map(|stats| stats.get().0.clone());
-    let (float, customs) = (model.model.clone(), model.customs.clone());
+    let float = model.model.clone();
     let held = data.as_ref().map(|data| data.callbacks.clone()).unwrap_or_default();
     let done = job::run(py, During::Quantize, progress, &[&model.callbacks, &held], move |job| {
-        let data = data.as_ref().map(|data| &*data.set);
+        let data = data.as_ref().map(|data| &*data.data);
         let count = data.map(|data| if samples == 0 { data.len() } else { samples.min(data.len()) });
         let mut stages = Stages { job, samples: count };
         let how = made.how();
@@ -255,8 +247,8 @@ pub fn quantize(
         let e = Error::new(format!("the observer '{name}' was given and nothing asked it"));
         return Err(During::Config.raise(&e.hint(format!("input.observer = \"{name}\", or leave it out"))));
     }
-    let quantized = Model { model: done.model.clone(), ..model.clone() };
-    Ok(Quantized { quantized: done, model: quantized, customs })
+    let model = Model { model: done.model.clone(), ..model.clone() };
+    Ok(Quantized { quantized: done, model })
 }
 
 /// Runs calibration data through a float model and keeps what quantizing needs of it.
@@ -281,10 +273,10 @@ pub fn calibrate(
     refuse_what_statistics_lack(&config).map_err(|e| During::Config.raise(&e))?;
     let how = How { model, config, rules, observers: &observers, passes: &passes, threads, isa };
     let made = how.made(py)?;
-    let data = resolve(data, model, None, preprocess, model.max_memory)?;
+    let data = resolve(data, model, None, preprocess)?;
     let (float, held) = (model.model.clone(), data.callbacks.clone());
     job::run(py, During::Quantize, progress, &[&model.callbacks, &held], move |job| {
-        let data = &*data.set;
+        let data = &*data.data;
         let count = if samples == 0 { data.len() } else { samples.min(data.len()) };
         let mut stages = Stages { job, samples: Some(count) };
         let found = float.calibrate_watched(made.how().data(spread(data, samples, job)?), &mut stages)?;

@@ -1,0 +1,90 @@
+//! What values are, as Python has it: of graphs, of models and programs, and of operators written in Python.
+
+use crate::array;
+use lowbit::Result;
+use lowbit::ir::{Dim, Graph, Shape, Type, ValueId};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+/// What a value is: its element type and its sizes, of which those that are open are names.
+#[pyclass(frozen, eq, module = "lowbit", from_py_object)]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValueType {
+    /// numpy's name of the element type.
+    #[pyo3(get)]
+    dtype: String,
+    dims: Vec<Dim>,
+}
+
+#[pymethods]
+impl ValueType {
+    #[new]
+    #[pyo3(signature = (dtype, shape))]
+    fn new(dtype: &Bound<'_, PyAny>, shape: Vec<Bound<'_, PyAny>>) -> PyResult<ValueType> {
+        let named = dtype.py().import("numpy")?.call_method1("dtype", (dtype,));
+        let name = named.map_or_else(|_| dtype.to_string(), |d| d.to_string());
+        array::dtype_named(&name).map_err(|e| PyTypeError::new_err(e.to_string()))?;
+        let dim = |d: &Bound<'_, PyAny>| {
+            d.extract::<usize>().map(Dim::Known).or_else(|_| d.extract::<String>().map(|s| Dim::Symbol(s.into())))
+        };
+        Ok(ValueType { dtype: name, dims: shape.iter().map(dim).collect::<PyResult<_>>()? })
+    }
+
+    /// Its sizes; those that are open are names.
+    #[getter]
+    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        shape(py, &self.dims)
+    }
+
+    fn __repr__(&self) -> String {
+        self.text()
+    }
+}
+
+/// Sizes as Python has them.
+pub fn shape<'py>(py: Python<'py>, dims: &[Dim]) -> PyResult<Bound<'py, PyTuple>> {
+    let sizes = dims.iter().map(|d| match d {
+        Dim::Known(n) => Ok(n.into_pyobject(py)?.into_any()),
+        Dim::Symbol(name) => Ok(name.as_ref().into_pyobject(py)?.into_any()),
+    });
+    PyTuple::new(py, sizes.collect::<PyResult<Vec<_>>>()?)
+}
+
+impl ValueType {
+    /// Of a value of the graph.
+    pub fn of(ty: &Type) -> ValueType {
+        ValueType { dtype: array::dtype_name(ty.dtype).into(), dims: ty.shape.0.to_vec() }
+    }
+
+    /// Such as float32[1x3x224x224].
+    pub fn text(&self) -> String {
+        let dims: Vec<String> = self.dims.iter().map(ToString::to_string).collect();
+        format!("{}[{}]", self.dtype, dims.join("x"))
+    }
+
+    /// The type in the core's words.
+    pub fn ty(&self) -> Result<Type> {
+        Ok(Type::plain(array::dtype_named(&self.dtype)?, Shape(self.dims.to_vec())))
+    }
+}
+
+/// Values of a graph with their types.
+pub fn typed<'a>(graph: &'a Graph, values: &[ValueId]) -> Vec<(&'a str, &'a Type)> {
+    values.iter().map(|v| (graph.value(*v).name.as_str(), graph.ty(*v))).collect()
+}
+
+/// Types by name, in order.
+pub fn types<'py>(py: Python<'py>, all: Vec<(&str, &Type)>) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (name, ty) in all {
+        dict.set_item(name, Bound::new(py, ValueType::of(ty))?)?;
+    }
+    Ok(dict)
+}
+
+/// The same as text: `x: float32[1x4], y: float32[1x2]`.
+pub fn listed(all: Vec<(&str, &Type)>) -> String {
+    let one = |(name, ty): (&str, &Type)| format!("{name}: {}", ValueType::of(ty).text());
+    all.into_iter().map(one).collect::<Vec<_>>().join(", ")
+}
