@@ -7,9 +7,10 @@ use std::str::FromStr;
 ///
 /// A quantized value of any width lives in the next larger storage type; its true range stands in
 /// [`Quant`](crate::Quant)'s `qmin` and `qmax`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum DType {
     /// IEEE 754 binary32.
+    #[default]
     F32,
     /// IEEE 754 binary16.
     F16,

@@ -151,7 +151,7 @@ fn check_node(g: &Graph, node: &Node, hardware: &Hardware) -> Vec<Broken> {
             wrong.push(Broken::new(what, format!("accumulator_bits = {allowed}")));
         }
     }
-    if let Some(method) = method(&node.op).filter(|m| !hardware.methods.contains(m)) {
+    if let Some(method) = node.op.rescale().map(|r| r.method).filter(|m| !hardware.methods.contains(m)) {
         let allowed: Vec<&str> = hardware.methods.iter().map(|m| m.name()).collect();
         let what = format!("it rescales by the method {method}, allowed are {}", allowed.join(", "));
         wrong.push(Broken::new(what, format!("requantize = '{}'", allowed.join("' or '"))));
@@ -192,47 +192,6 @@ fn multiplied_average(g: &Graph, node: &Node) -> Option<usize> {
     let whole = window.iter().try_fold(1usize, |n, size| n.checked_mul(*size));
     let shifts = q.rescale.method == Method::Shift;
     counts.flatten().next().filter(|_| shifts).map(|part| whole.filter(|n| !n.is_power_of_two()).unwrap_or(part))
-}
-
-/// How an operator changes scales, if it does.
-fn method(op: &Op) -> Option<Method> {
-    match op {
-        Op::Requantize(r) | Op::QAdd(r) | Op::QMul(r) => Some(r.method),
-        Op::QAvgPool(q) => Some(q.rescale.method),
-        Op::Conv(_)
-        | Op::MatMul(_)
-        | Op::BatchNorm { .. }
-        | Op::LayerNorm { .. }
-        | Op::Softmax { .. }
-        | Op::Relu
-        | Op::Clip { .. }
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Where
-        | Op::Cast { .. }
-        | Op::MaxPool(_)
-        | Op::AvgPool(_)
-        | Op::GlobalAvgPool
-        | Op::Reduce(_)
-        | Op::Concat { .. }
-        | Op::Split { .. }
-        | Op::Slice(_)
-        | Op::Pad(_)
-        | Op::Reshape { .. }
-        | Op::Flatten { .. }
-        | Op::Squeeze { .. }
-        | Op::Unsqueeze { .. }
-        | Op::Transpose { .. }
-        | Op::Gather { .. }
-        | Op::Expand { .. }
-        | Op::Resize(_)
-        | Op::Identity
-        | Op::Quantize { .. }
-        | Op::Dequantize
-        | Op::Table
-        | Op::Simulate(_)
-        | Op::Custom(_) => None,
-    }
 }
 
 /// Whether a node is a float operator, other than one at the graph's border.

@@ -5,6 +5,7 @@
 //! do not, constants are looked at ([`Tensor::first_outside`]), and whoever runs a graph checks the inputs and what
 //! operators of the user's give.
 
+use crate::op::facts::Results;
 use crate::{Error, Graph, Node, Op, Result, Tensor, Type};
 
 /// Refuses a node whose results could leave the range of their type although its operands keep to theirs.
@@ -14,45 +15,17 @@ pub fn check_node(g: &Graph, node: &Node) -> Result<()> {
     match &node.op {
         Op::Table => table(g, node),
         Op::Relu => relu(g, node),
-        // Proven or refused by the bounds of accumulators.
-        Op::Conv(_) | Op::MatMul(_) => Ok(()),
-        // Limited to the range of their result, as a bound or a border of these is.
-        Op::Quantize { .. }
-        | Op::Requantize(_)
-        | Op::QAdd(_)
-        | Op::QMul(_)
-        | Op::QAvgPool(_)
-        | Op::Clip { .. }
-        | Op::Pad(_) => Ok(()),
-        // One of their operands' integers, of the same type.
-        Op::MaxPool(_)
-        | Op::Reduce(_)
-        | Op::Binary(_)
-        | Op::Where
-        | Op::Concat { .. }
-        | Op::Split { .. }
-        | Op::Slice(_)
-        | Op::Reshape { .. }
-        | Op::Flatten { .. }
-        | Op::Squeeze { .. }
-        | Op::Unsqueeze { .. }
-        | Op::Transpose { .. }
-        | Op::Gather { .. }
-        | Op::Expand { .. }
-        | Op::Resize(_)
-        | Op::Identity => Ok(()),
-        // Their results are not quantized.
-        Op::BatchNorm { .. }
-        | Op::LayerNorm { .. }
-        | Op::Softmax { .. }
-        | Op::Unary(_)
-        | Op::Cast { .. }
-        | Op::AvgPool(_)
-        | Op::GlobalAvgPool
-        | Op::Dequantize
-        | Op::Simulate(_) => Ok(()),
-        // Checked when they have run, by the interpreter, which compiled programs call for them.
-        Op::Custom(_) => Ok(()),
+        op => match op.facts().results {
+            // Proven or refused by the bounds of accumulators.
+            Results::Sums => Ok(()),
+            // One of their operands' integers, of the same type, or a bound or border within the result's range.
+            Results::Elements => Ok(()),
+            // Not quantized.
+            Results::Computed => Ok(()),
+            // Limited to the range of their result; those of the user's operators are checked when they have run, by the
+            // interpreter, which compiled programs call for them.
+            Results::Integers => Ok(()),
+        },
     }
 }
 

@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The role a quantized value plays, in the words of the classic workflow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Kind {
     /// What a multiply-accumulate reads, and in general any value that is written to memory.
+    #[default]
     Input,
     /// A constant that a multiply-accumulate reads.
     Weight,
@@ -16,9 +17,10 @@ pub enum Kind {
 }
 
 /// How fine parameters are, before axes are known: an operator's rule says which axis is its channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Sharing {
     /// One scale a tensor.
+    #[default]
     Tensor,
     /// One scale per slice along this axis.
     Channel(usize),
@@ -42,7 +44,7 @@ pub enum ScaleForm {
 }
 
 /// A request: quantize this value so.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Request {
     /// Role of the value.
     pub kind: Kind,

@@ -34,7 +34,8 @@ mod print;
 mod scan;
 mod spellings;
 
-pub use attributes::{Attr, OPERATORS, attributes, op_of};
+pub use crate::op::OPERATORS;
+pub use attributes::{Attr, attributes, op_of};
 pub use spellings::{SPELLINGS, canonical, operator_meant, spellings};
 
 use crate::{Graph, Result};

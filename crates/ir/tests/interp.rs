@@ -360,29 +360,8 @@ fn any_op() -> impl Strategy<Value = Op> {
     let resize = (vec(real(), 1..5), prop::option::of(vec(attribute(), 1..5)), mode, coordinates);
     let kind = prop::sample::select(vec![ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min]);
     let slice = vec((signed(), signed(), signed(), signed()), 0..4);
-    let unary = prop::sample::select(vec![
-        Unary::Abs,
-        Unary::Neg,
-        Unary::Exp,
-        Unary::Log,
-        Unary::Sqrt,
-        Unary::Reciprocal,
-        Unary::Erf,
-        Unary::Sin,
-        Unary::Cos,
-        Unary::Tanh,
-        Unary::Sigmoid,
-        Unary::Silu,
-        Unary::Gelu,
-        Unary::GeluTanh,
-        Unary::Mish,
-        Unary::Softplus,
-        Unary::Softsign,
-        Unary::HardSwish,
-        Unary::Floor,
-        Unary::Ceil,
-        Unary::Round,
-        Unary::Not,
+    let mut unary = Unary::all();
+    unary.extend([
         Unary::Elu { alpha: 1. },
         Unary::Selu { alpha: 1.5, gamma: 1.25 },
         Unary::Celu { alpha: 0.5 },
@@ -390,6 +369,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         Unary::LeakyRelu { alpha: 0.1 },
         Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
     ]);
+    let unary = prop::sample::select(unary);
     let dtype = prop::sample::select(DType::ALL.to_vec());
     prop_oneof![
         conv,
@@ -400,7 +380,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         Just(Op::Relu),
         (real(), real()).prop_map(|(min, max)| Op::Clip { min, max }),
         unary.prop_map(Op::Unary),
-        prop::sample::select(Binary::ALL.to_vec()).prop_map(Op::Binary),
+        prop::sample::select(Binary::all()).prop_map(Op::Binary),
         Just(Op::Where),
         dtype.prop_map(|to| Op::Cast { to }),
         any_pool().prop_map(Op::MaxPool),

@@ -36,7 +36,7 @@ fn not_a_numbers_come_back() {
 #[test]
 fn every_operator_comes_back() {
     let mut r = Random(1);
-    for name in OPERATORS {
+    for name in OPERATORS.iter().copied() {
         for _ in 0..20 {
             let op = random::op(name, &mut r, false);
             assert_eq!(op.name(), name);

@@ -6,6 +6,7 @@
 //! tell in the same way, convolutions before products. Else they are axis 1.
 
 use crate::prepare::rewrite;
+use lowbit_ir::op::Category;
 use lowbit_ir::{Graph, Op, ValueId};
 use std::collections::HashSet;
 
@@ -51,13 +52,8 @@ fn word(op: &Op) -> Word {
         | Op::QAvgPool(_)
         | Op::Resize(_) => Word::Is(Side::Second),
         Op::MatMul(_) | Op::LayerNorm { .. } | Op::Softmax { .. } => Word::Is(Side::Last),
-        Op::Relu
-        | Op::Clip { .. }
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Identity
+        Op::Identity
         | Op::Pad(_)
-        | Op::Cast { .. }
         | Op::Simulate(_)
         | Op::Quantize { .. }
         | Op::Dequantize
@@ -65,19 +61,18 @@ fn word(op: &Op) -> Word {
         | Op::QAdd(_)
         | Op::QMul(_)
         | Op::Table => Word::Same,
-        Op::Where
-        | Op::Reduce(_)
-        | Op::Concat { .. }
-        | Op::Split { .. }
-        | Op::Slice(_)
-        | Op::Reshape { .. }
-        | Op::Flatten { .. }
-        | Op::Squeeze { .. }
-        | Op::Unsqueeze { .. }
-        | Op::Transpose { .. }
-        | Op::Gather { .. }
-        | Op::Expand { .. }
-        | Op::Custom(_) => Word::None,
+        // With a condition of another shape nothing is certain.
+        Op::Where => Word::None,
+        op => match op.category() {
+            Category::Activation => Word::Same,
+            // What is not said to keep them is taken to move them.
+            Category::Layer
+            | Category::Pool
+            | Category::Normalization
+            | Category::Transform
+            | Category::Quantization
+            | Category::Custom => Word::None,
+        },
     }
 }
 

@@ -107,7 +107,7 @@ impl<'a> Lower<'a> {
         memory::check("tables of positions", self.out.tables, self.max_memory)
     }
 
-    /// One node that is not part of a chain. Exhaustive: a new operator must say where it goes.
+    /// One node that is not part of a chain.
     fn node(&mut self, id: NodeId, node: &'a Node) -> Result<()> {
         match &node.op {
             // Always in a chain.
@@ -133,10 +133,9 @@ impl<'a> Lower<'a> {
             Op::Expand { .. } => movement::expand(self, id),
             Op::Concat { axis } => movement::concat(self, id, *axis),
             Op::Pad(p) => movement::pad(self, id, p),
-            Op::BatchNorm { .. } | Op::Where | Op::Cast { .. } | Op::Gather { .. } | Op::Custom(_) => {
-                self.reference(id)
-            }
             Op::Resize(r) => movement::resize(self, id, r),
+            // Nobody waits for these: the interpreter is as good as a kernel.
+            _ => self.reference(id),
         }
     }
 

@@ -2,6 +2,7 @@
 //! point, so limiting before or after gives the same integers.
 //! Clips are not absorbed: their upper bound is rounded at the accumulator's scale, not at the output's.
 
+use lowbit_ir::op::Category;
 use lowbit_ir::{Graph, Op, Result, Type};
 
 /// Runs the pass.
@@ -33,48 +34,10 @@ pub fn run(g: &mut Graph, _: &mut super::Context) -> Result<bool> {
     Ok(g.sweep() || changed)
 }
 
-/// Whether an operator passes its operand's integers on by a type or a table that goes with theirs. What is rescaled,
-/// multiplied or made real reads each integer for itself.
+/// Whether an operator may pass its operand's integers on by a type or a table that goes with theirs. What is rescaled,
+/// multiplied or made real reads each integer for itself. Of all others it is not known: of a table the first entry is
+/// for the lowest integer of its operand's type, and the inference of a user's operator may look at the range.
 fn hands_through(op: &Op) -> bool {
-    match op {
-        Op::Relu
-        | Op::Clip { .. }
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Where
-        | Op::Cast { .. }
-        | Op::MaxPool(_)
-        | Op::AvgPool(_)
-        | Op::GlobalAvgPool
-        | Op::Reduce(_)
-        | Op::Concat { .. }
-        | Op::Split { .. }
-        | Op::Slice(_)
-        | Op::Pad(_)
-        | Op::Reshape { .. }
-        | Op::Flatten { .. }
-        | Op::Squeeze { .. }
-        | Op::Unsqueeze { .. }
-        | Op::Transpose { .. }
-        | Op::Gather { .. }
-        | Op::Expand { .. }
-        | Op::Resize(_)
-        | Op::Identity
-        // Its first entry is for the lowest integer of its operand's type.
-        | Op::Table
-        // The user's inference may look at the range.
-        | Op::Custom(_) => true,
-        Op::Conv(_)
-        | Op::MatMul(_)
-        | Op::BatchNorm { .. }
-        | Op::LayerNorm { .. }
-        | Op::Softmax { .. }
-        | Op::Quantize { .. }
-        | Op::Dequantize
-        | Op::Requantize(_)
-        | Op::QAdd(_)
-        | Op::QMul(_)
-        | Op::QAvgPool(_)
-        | Op::Simulate(_) => false,
-    }
+    let reads_each = matches!(op, Op::Quantize { .. } | Op::Dequantize | Op::Simulate(_)) || op.rescale().is_some();
+    !reads_each && !matches!(op.category(), Category::Layer | Category::Normalization)
 }

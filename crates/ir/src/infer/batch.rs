@@ -5,6 +5,7 @@
 //! dimension, and nowhere else. What shapes cannot tell, such as a softmax over the batch, is told by attributes.
 
 use super::infer_all;
+use crate::op::Category;
 use crate::{Customs, Dim, Graph, Node, Op, Type, ValueId};
 use std::collections::HashMap;
 
@@ -68,31 +69,19 @@ fn mixes<'a>(node: &Node, fed: &[bool], of: &impl Fn(ValueId) -> &'a Type) -> bo
             let matrix = node.input(1).is_some_and(|b| of(b).shape.rank() <= 2);
             fed.get(1) == Some(&true) && matrix
         }
-        Op::Custom(_) => true,
-        Op::Relu
-        | Op::Clip { .. }
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Where
-        | Op::Cast { .. }
-        | Op::MaxPool(_)
-        | Op::AvgPool(_)
-        | Op::GlobalAvgPool
-        | Op::Reshape { .. }
+        Op::Reshape { .. }
         | Op::Flatten { .. }
         | Op::Squeeze { .. }
         | Op::Unsqueeze { .. }
         | Op::Transpose { .. }
         | Op::Expand { .. }
         | Op::Resize(_)
-        | Op::Identity
-        | Op::Quantize { .. }
-        | Op::Dequantize
-        | Op::Requantize(_)
-        | Op::QAdd(_)
-        | Op::QMul(_)
-        | Op::QAvgPool(_)
-        | Op::Simulate(_) => false,
+        | Op::Identity => false,
+        // What is not said to leave samples apart is taken to mix them.
+        op => match op.category() {
+            Category::Activation | Category::Pool | Category::Quantization => false,
+            Category::Layer | Category::Normalization | Category::Transform | Category::Custom => true,
+        },
     }
 }
 

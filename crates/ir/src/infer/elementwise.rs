@@ -1,7 +1,7 @@
 //! Inference of normalization and of functions of single elements.
 
 use super::dims::broadcast;
-use crate::op::{Binary, Unary};
+use crate::op::{Binary, Pairs, Takes, Unary};
 use crate::{DType, Dim, Error, Granularity, Quant, Result, Shape, Type};
 
 /// The type itself if it is a float, or an error.
@@ -106,37 +106,14 @@ pub fn clip(min: f32, max: f32, x: &Type) -> Result<Type> {
 }
 
 pub fn unary(f: Unary, x: &Type) -> Result<Type> {
-    match f {
-        Unary::Not if x.dtype == DType::Bool => Ok(x.clone()),
-        Unary::Not => Err(Error::new(format!("expected bool, found {x}"))),
-        Unary::Abs | Unary::Neg if x.dtype.is_integer() && !x.is_quantized() => Ok(x.clone()),
-        Unary::Abs
-        | Unary::Neg
-        | Unary::Exp
-        | Unary::Log
-        | Unary::Sqrt
-        | Unary::Reciprocal
-        | Unary::Erf
-        | Unary::Sin
-        | Unary::Cos
-        | Unary::Tanh
-        | Unary::Sigmoid
-        | Unary::Silu
-        | Unary::Gelu
-        | Unary::GeluTanh
-        | Unary::Mish
-        | Unary::Softplus
-        | Unary::Softsign
-        | Unary::HardSigmoid { .. }
-        | Unary::HardSwish
-        | Unary::LeakyRelu { .. }
-        | Unary::Elu { .. }
-        | Unary::Selu { .. }
-        | Unary::Celu { .. }
-        | Unary::ThresholdedRelu { .. }
-        | Unary::Floor
-        | Unary::Ceil
-        | Unary::Round => float("input", x).cloned().map_err(|e| e.hint("use Table on quantized values")),
+    let integers = x.dtype.is_integer() && !x.is_quantized();
+    match f.facts().takes {
+        Takes::Bools if x.dtype == DType::Bool => Ok(x.clone()),
+        Takes::Bools => Err(Error::new(format!("expected bool, found {x}"))),
+        Takes::Numbers if integers => Ok(x.clone()),
+        Takes::Numbers | Takes::Floats => {
+            float("input", x).cloned().map_err(|e| e.hint("use Table on quantized values"))
+        }
     }
 }
 
@@ -150,30 +127,20 @@ pub fn binary(f: Binary, a: &Type, b: &Type) -> Result<Type> {
     let (float, bool) = (a.dtype.is_float(), a.dtype == DType::Bool);
     let quantized = a.is_quantized() || b.is_quantized();
     let plain = !quantized && !bool;
-    let allowed = match f {
-        Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Pow => plain,
-        Binary::PRelu => float,
-        Binary::Min | Binary::Max => !bool,
-        Binary::Equal => !quantized,
-        Binary::Less | Binary::Greater => plain,
-        Binary::And | Binary::Or => bool,
+    let allowed = match f.facts().pairs {
+        Pairs::Numbers => plain,
+        Pairs::Floats => float,
+        Pairs::Ordered => !bool,
+        Pairs::Plain => !quantized,
+        Pairs::Bools => bool,
     };
     if !allowed {
         let error = Error::new(format!("{} is not defined on {a} and {b}", f.name()));
         return Err(if quantized { error.hint("use QAdd or QMul, or put a Dequantize before it") } else { error });
     }
-    match f {
-        Binary::Equal | Binary::Less | Binary::Greater => Ok(Type::plain(DType::Bool, shape)),
-        Binary::Add
-        | Binary::Sub
-        | Binary::Mul
-        | Binary::Div
-        | Binary::Pow
-        | Binary::Min
-        | Binary::Max
-        | Binary::PRelu
-        | Binary::And
-        | Binary::Or => same_quant(a, b, shape),
+    match f.facts().tells {
+        true => Ok(Type::plain(DType::Bool, shape)),
+        false => same_quant(a, b, shape),
     }
 }
 

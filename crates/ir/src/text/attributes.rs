@@ -3,8 +3,8 @@
 use super::number::{f32_of, f32_text, int_of};
 use super::scan::{Problem, Scanned};
 use crate::op::{
-    Binary, Conv, Coordinates, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Reduce, ReduceKind, Rescale,
-    Resize, ResizeMode, SliceAxis, Unary,
+    Conv, Coordinates, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Reduce, ReduceKind, Rescale, Resize,
+    ResizeMode, SliceAxis, Unary,
 };
 use crate::request::{Kind, Request, ScaleForm, Sharing};
 use crate::suggest::did_you_mean;
@@ -12,89 +12,6 @@ use crate::{DType, Error, Op, Result, bail};
 use lowbit_arithmetic::{Method, Rounding};
 use std::borrow::Cow;
 use std::fmt::Display;
-
-/// The name of every operator, as [`Op::name`] gives it.
-pub const OPERATORS: [&str; 79] = [
-    "Conv",
-    "MatMul",
-    "BatchNorm",
-    "LayerNorm",
-    "Softmax",
-    "Relu",
-    "Clip",
-    "Abs",
-    "Neg",
-    "Exp",
-    "Log",
-    "Sqrt",
-    "Reciprocal",
-    "Erf",
-    "Sin",
-    "Cos",
-    "Tanh",
-    "Sigmoid",
-    "Silu",
-    "Gelu",
-    "GeluTanh",
-    "Mish",
-    "Softplus",
-    "Softsign",
-    "HardSigmoid",
-    "HardSwish",
-    "LeakyRelu",
-    "Elu",
-    "Selu",
-    "Celu",
-    "ThresholdedRelu",
-    "Floor",
-    "Ceil",
-    "Round",
-    "Not",
-    "Add",
-    "Sub",
-    "Mul",
-    "Div",
-    "Pow",
-    "Min",
-    "Max",
-    "PRelu",
-    "Equal",
-    "Less",
-    "Greater",
-    "And",
-    "Or",
-    "Where",
-    "Cast",
-    "MaxPool",
-    "AvgPool",
-    "GlobalAvgPool",
-    "ReduceSum",
-    "ReduceMean",
-    "ReduceMax",
-    "ReduceMin",
-    "Concat",
-    "Split",
-    "Slice",
-    "Pad",
-    "Reshape",
-    "Flatten",
-    "Squeeze",
-    "Unsqueeze",
-    "Transpose",
-    "Gather",
-    "Expand",
-    "Resize",
-    "Identity",
-    "Quantize",
-    "Dequantize",
-    "Requantize",
-    "QAdd",
-    "QMul",
-    "QAvgPool",
-    "Table",
-    "Simulate",
-    "Custom",
-];
 
 /// The value of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,28 +99,7 @@ fn unary_attributes(f: Unary) -> Vec<Named> {
         | Unary::Elu { alpha }
         | Unary::Celu { alpha }
         | Unary::ThresholdedRelu { alpha } => vec![float("alpha", alpha)],
-        Unary::Abs
-        | Unary::Neg
-        | Unary::Exp
-        | Unary::Log
-        | Unary::Sqrt
-        | Unary::Reciprocal
-        | Unary::Erf
-        | Unary::Sin
-        | Unary::Cos
-        | Unary::Tanh
-        | Unary::Sigmoid
-        | Unary::Silu
-        | Unary::Gelu
-        | Unary::GeluTanh
-        | Unary::Mish
-        | Unary::Softplus
-        | Unary::Softsign
-        | Unary::HardSwish
-        | Unary::Floor
-        | Unary::Ceil
-        | Unary::Round
-        | Unary::Not => Vec::new(),
+        _ => Vec::new(),
     }
 }
 
@@ -391,7 +287,11 @@ fn about(at: usize, name: &str, e: &Error) -> Problem {
 
 /// The operator of this name with these attributes. `rank` is the first operand's, for usual values of windows.
 pub(super) fn operator(name: &str, mut given: Given<'_>, rank: usize) -> Scanned<Op> {
-    let op = build(name, &mut given, rank.saturating_sub(2))?;
+    let Some(op) = Op::named(name) else {
+        let message = format!("no operator is named '{name}'{}", super::operator_meant(name));
+        return Err(Problem { at: given.at, message });
+    };
+    let op = build(op, &mut given, rank.saturating_sub(2))?;
     given.finish(name)?;
     Ok(op)
 }
@@ -403,107 +303,75 @@ pub fn op_of(name: &str, attributes: Vec<(&str, Attr<'_>)>, rank: usize) -> Resu
     operator(name, given, rank).map_err(|problem| Error::new(problem.message))
 }
 
-fn build(name: &str, a: &mut Given<'_>, spatial: usize) -> Scanned<Op> {
-    Ok(match name {
-        "Conv" => Op::Conv(Conv {
+fn build(op: Op, a: &mut Given<'_>, spatial: usize) -> Scanned<Op> {
+    Ok(match op {
+        Op::Conv(_) => Op::Conv(Conv {
             strides: a.many("strides", int_of)?.unwrap_or_else(|| vec![1; spatial]),
             pads: a.many("pads", int_of)?.unwrap_or_else(|| vec![0; 2 * spatial]),
             dilations: a.many("dilations", int_of)?.unwrap_or_else(|| vec![1; spatial]),
             group: a.int("group")?.unwrap_or(1),
         }),
-        "MatMul" => Op::MatMul(MatMul { trans_b: a.flag("trans_b")? }),
-        "BatchNorm" => Op::BatchNorm { epsilon: a.float("epsilon", 1e-5)? },
-        "LayerNorm" => Op::LayerNorm { axis: a.int("axis")?.unwrap_or(-1), epsilon: a.float("epsilon", 1e-5)? },
-        "Softmax" => Op::Softmax { axis: a.int("axis")?.unwrap_or(-1) },
-        "Relu" => Op::Relu,
-        "Clip" => Op::Clip { min: a.float("min", f32::NEG_INFINITY)?, max: a.float("max", f32::INFINITY)? },
-        "Where" => Op::Where,
-        "Cast" => {
+        Op::MatMul(_) => Op::MatMul(MatMul { trans_b: a.flag("trans_b")? }),
+        Op::BatchNorm { .. } => Op::BatchNorm { epsilon: a.float("epsilon", 1e-5)? },
+        Op::LayerNorm { .. } => {
+            Op::LayerNorm { axis: a.int("axis")?.unwrap_or(-1), epsilon: a.float("epsilon", 1e-5)? }
+        }
+        Op::Softmax { .. } => Op::Softmax { axis: a.int("axis")?.unwrap_or(-1) },
+        Op::Clip { .. } => Op::Clip { min: a.float("min", f32::NEG_INFINITY)?, max: a.float("max", f32::INFINITY)? },
+        Op::Cast { .. } => {
             let to = a.one("to", |t| t.parse::<DType>())?;
             Op::Cast { to: a.required("to", to)? }
         }
-        "MaxPool" => Op::MaxPool(pool(a)?),
-        "AvgPool" => Op::AvgPool(pool(a)?),
-        "GlobalAvgPool" => Op::GlobalAvgPool,
-        "ReduceSum" => reduce(ReduceKind::Sum, a)?,
-        "ReduceMean" => reduce(ReduceKind::Mean, a)?,
-        "ReduceMax" => reduce(ReduceKind::Max, a)?,
-        "ReduceMin" => reduce(ReduceKind::Min, a)?,
-        "Concat" => {
+        Op::MaxPool(_) => Op::MaxPool(pool(a)?),
+        Op::AvgPool(_) => Op::AvgPool(pool(a)?),
+        Op::Reduce(r) => reduce(r.kind, a)?,
+        Op::Concat { .. } => {
             let axis = a.int("axis")?;
             Op::Concat { axis: a.required("axis", axis)? }
         }
-        "Split" => Op::Split { axis: a.int("axis")?.unwrap_or(0), sizes: a.ints("sizes")? },
-        "Slice" => slice(a)?,
-        "Pad" => pad(a)?,
-        "Reshape" => Op::Reshape { dims: a.ints("dims")? },
-        "Flatten" => Op::Flatten { axis: a.int("axis")?.unwrap_or(1) },
-        "Squeeze" => Op::Squeeze { axes: a.ints("axes")? },
-        "Unsqueeze" => Op::Unsqueeze { axes: a.ints("axes")? },
-        "Transpose" => Op::Transpose { perm: a.ints("perm")? },
-        "Gather" => Op::Gather { axis: a.int("axis")?.unwrap_or(0) },
-        "Expand" => Op::Expand { dims: a.ints("dims")? },
-        "Resize" => resize(a)?,
-        "Identity" => Op::Identity,
-        "Quantize" => Op::Quantize { rounding: a.rounding(Rounding::HalfEven)? },
-        "Dequantize" => Op::Dequantize,
-        "Requantize" => Op::Requantize(rescale(a)?),
-        "QAdd" => Op::QAdd(rescale(a)?),
-        "QMul" => Op::QMul(rescale(a)?),
-        "QAvgPool" => {
+        Op::Split { .. } => Op::Split { axis: a.int("axis")?.unwrap_or(0), sizes: a.ints("sizes")? },
+        Op::Slice(_) => slice(a)?,
+        Op::Pad(_) => pad(a)?,
+        Op::Reshape { .. } => Op::Reshape { dims: a.ints("dims")? },
+        Op::Flatten { .. } => Op::Flatten { axis: a.int("axis")?.unwrap_or(1) },
+        Op::Squeeze { .. } => Op::Squeeze { axes: a.ints("axes")? },
+        Op::Unsqueeze { .. } => Op::Unsqueeze { axes: a.ints("axes")? },
+        Op::Transpose { .. } => Op::Transpose { perm: a.ints("perm")? },
+        Op::Gather { .. } => Op::Gather { axis: a.int("axis")?.unwrap_or(0) },
+        Op::Expand { .. } => Op::Expand { dims: a.ints("dims")? },
+        Op::Resize(_) => resize(a)?,
+        Op::Quantize { .. } => Op::Quantize { rounding: a.rounding(Rounding::HalfEven)? },
+        Op::Requantize(_) => Op::Requantize(rescale(a)?),
+        Op::QAdd(_) => Op::QAdd(rescale(a)?),
+        Op::QMul(_) => Op::QMul(rescale(a)?),
+        Op::QAvgPool(_) => {
             let windowed = a.left.iter().any(|(_, name, _)| *name == "kernel");
             let pool = if windowed { Some(pool(a)?) } else { None };
             Op::QAvgPool(QAvgPool { pool, rescale: rescale(a)? })
         }
-        "Table" => Op::Table,
-        "Simulate" => Op::Simulate(simulate(a)?),
-        "Custom" => {
+        Op::Simulate(_) => Op::Simulate(simulate(a)?),
+        Op::Custom(_) => {
             let id = a.text("op")?;
             Op::Custom(CustomId(a.required("op", id)?.into()))
         }
-        _ => match (unary(name, a)?, Binary::ALL.into_iter().find(|f| f.name() == name)) {
-            (Some(f), _) => Op::Unary(f),
-            (None, Some(f)) => Op::Binary(f),
-            (None, None) => {
-                let message = format!("no operator is named '{name}'{}", super::operator_meant(name));
-                return Err(Problem { at: a.at, message });
-            }
-        },
+        Op::Unary(f) => Op::Unary(unary(f, a)?),
+        Op::Relu | Op::Binary(_) | Op::Where | Op::GlobalAvgPool | Op::Identity | Op::Dequantize | Op::Table => op,
     })
 }
 
-fn unary(name: &str, a: &mut Given<'_>) -> Scanned<Option<Unary>> {
-    Ok(Some(match name {
-        "Abs" => Unary::Abs,
-        "Neg" => Unary::Neg,
-        "Exp" => Unary::Exp,
-        "Log" => Unary::Log,
-        "Sqrt" => Unary::Sqrt,
-        "Reciprocal" => Unary::Reciprocal,
-        "Erf" => Unary::Erf,
-        "Sin" => Unary::Sin,
-        "Cos" => Unary::Cos,
-        "Tanh" => Unary::Tanh,
-        "Sigmoid" => Unary::Sigmoid,
-        "Silu" => Unary::Silu,
-        "Gelu" => Unary::Gelu,
-        "GeluTanh" => Unary::GeluTanh,
-        "Mish" => Unary::Mish,
-        "Softplus" => Unary::Softplus,
-        "Softsign" => Unary::Softsign,
-        "HardSigmoid" => Unary::HardSigmoid { alpha: a.float("alpha", 0.2)?, beta: a.float("beta", 0.5)? },
-        "HardSwish" => Unary::HardSwish,
-        "LeakyRelu" => Unary::LeakyRelu { alpha: a.float("alpha", 0.01)? },
-        "Elu" => Unary::Elu { alpha: a.float("alpha", 1.0)? },
-        "Selu" => Unary::Selu { alpha: a.float("alpha", 1.673_263_2)?, gamma: a.float("gamma", 1.050_701)? },
-        "Celu" => Unary::Celu { alpha: a.float("alpha", 1.0)? },
-        "ThresholdedRelu" => Unary::ThresholdedRelu { alpha: a.float("alpha", 1.0)? },
-        "Floor" => Unary::Floor,
-        "Ceil" => Unary::Ceil,
-        "Round" => Unary::Round,
-        "Not" => Unary::Not,
-        _ => return Ok(None),
-    }))
+fn unary(f: Unary, a: &mut Given<'_>) -> Scanned<Unary> {
+    Ok(match f {
+        Unary::HardSigmoid { .. } => Unary::HardSigmoid { alpha: a.float("alpha", 0.2)?, beta: a.float("beta", 0.5)? },
+        Unary::LeakyRelu { .. } => Unary::LeakyRelu { alpha: a.float("alpha", 0.01)? },
+        Unary::Elu { .. } => Unary::Elu { alpha: a.float("alpha", 1.0)? },
+        Unary::Selu { .. } => {
+            Unary::Selu { alpha: a.float("alpha", 1.673_263_2)?, gamma: a.float("gamma", 1.050_701)? }
+        }
+        Unary::Celu { .. } => Unary::Celu { alpha: a.float("alpha", 1.0)? },
+        Unary::ThresholdedRelu { .. } => Unary::ThresholdedRelu { alpha: a.float("alpha", 1.0)? },
+        // Those without attributes.
+        f => f,
+    })
 }
 
 fn pool(a: &mut Given<'_>) -> Scanned<Pool> {

@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn every_spelling_leads_to_one_operator() {
-        let mut seen: BTreeSet<&str> = OPERATORS.into_iter().collect();
+        let mut seen: BTreeSet<&str> = OPERATORS.iter().copied().collect();
         for (ours, others) in SPELLINGS {
             assert_eq!((canonical(ours), spellings(ours)), (Some(*ours), *others), "{ours} stands twice, or is none");
             for other in *others {

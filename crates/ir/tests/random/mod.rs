@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::op::{
-    Binary, Conv, Coordinates, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Reduce, ReduceKind, Rescale,
-    Resize, ResizeMode, SliceAxis, Unary,
+    Conv, Coordinates, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Reduce, ReduceKind, Rescale, Resize,
+    ResizeMode, SliceAxis, Unary,
 };
 use lowbit_ir::request::{Kind, Request, ScaleForm, Sharing};
 use lowbit_ir::text::OPERATORS;
@@ -250,16 +250,8 @@ pub fn op(name: &str, r: &mut Random, nan: bool) -> Op {
         "Selu" => unary(Unary::Selu { alpha: r.float(nan), gamma: r.float(nan) }),
         "Celu" => unary(Unary::Celu { alpha: r.float(nan) }),
         "ThresholdedRelu" => unary(Unary::ThresholdedRelu { alpha: r.float(nan) }),
-        _ => {
-            use Unary::*;
-            let plain = [
-                Abs, Neg, Exp, Log, Sqrt, Reciprocal, Erf, Sin, Cos, Tanh, Sigmoid, Silu, Gelu, GeluTanh, Mish,
-                Softplus, Softsign, HardSwish, Floor, Ceil, Round, Not,
-            ];
-            let f = plain.into_iter().find(|f| f.name() == name).map(Op::Unary);
-            let g = Binary::ALL.into_iter().find(|f| f.name() == name).map(Op::Binary);
-            f.or(g).unwrap_or_else(|| panic!("the operator {name} is made here"))
-        }
+        // Those without attributes.
+        _ => Op::named(name).unwrap_or_else(|| panic!("the operator {name} is made here")),
     }
 }
 

@@ -19,7 +19,6 @@ use crate::observe::{self, Affine, Bounds, Ends, Fit, Observers, Range, Seen};
 use crate::prepare::rewrite;
 use crate::samples::Samples;
 use crate::share;
-use lowbit_ir::op::Unary;
 use lowbit_ir::request::Sharing;
 use lowbit_ir::{
     Engine, Error, Graph, Kind, NodeId, Op, Outputs, Request, Result, Tensor, ValueId, check_float_mode, memory,
@@ -444,46 +443,11 @@ fn useful_range(g: &Graph, group: &ties::Group) -> Option<Bounds> {
     let mut useful: Option<Bounds> = None;
     for (reader, _) in readers {
         let Op::Unary(f) = g.node(*reader).op else { return None };
-        let of = saturation(f)?;
+        let (low, high) = f.facts().varies?;
+        let of = Bounds { low, high };
         useful = Some(useful.map_or(of, |u| Bounds { low: u.low.min(of.low), high: u.high.max(of.high) }));
     }
     useful
-}
-
-/// Where a function has come within 1e-4 of its limit, so that integers are better spent elsewhere.
-fn saturation(f: Unary) -> Option<Bounds> {
-    let from = |low: f32| Some(Bounds { low, high: f32::INFINITY });
-    let both = |end: f32| Some(Bounds { low: -end, high: end });
-    match f {
-        Unary::Silu | Unary::Mish => from(-12.0),
-        Unary::Softplus | Unary::Elu { .. } | Unary::Selu { .. } | Unary::Exp => from(-10.0),
-        Unary::Celu { alpha } if alpha > 0.0 => from(-10.0 * alpha),
-        Unary::ThresholdedRelu { alpha } if alpha >= 0.0 => from(0.0),
-        Unary::Gelu | Unary::GeluTanh => from(-5.0),
-        Unary::HardSwish => from(-3.0),
-        Unary::Sigmoid => both(10.0),
-        Unary::Tanh => both(6.0),
-        Unary::Erf => both(3.0),
-        Unary::HardSigmoid { alpha, beta } if alpha > 0.0 && (0.0..=1.0).contains(&beta) => {
-            Some(Bounds { low: -beta / alpha, high: (1.0 - beta) / alpha })
-        }
-        Unary::HardSigmoid { .. }
-        | Unary::Abs
-        | Unary::Neg
-        | Unary::Log
-        | Unary::Sqrt
-        | Unary::Reciprocal
-        | Unary::Sin
-        | Unary::Cos
-        | Unary::Softsign
-        | Unary::LeakyRelu { .. }
-        | Unary::Celu { .. }
-        | Unary::ThresholdedRelu { .. }
-        | Unary::Floor
-        | Unary::Ceil
-        | Unary::Round
-        | Unary::Not => None,
-    }
 }
 
 /// The limits that a value keeps by what computes it.
@@ -492,33 +456,10 @@ fn known_bounds(g: &Graph, v: ValueId) -> Bounds {
         Some(Op::Relu) => Bounds { low: 0.0, high: f32::INFINITY },
         Some(Op::Clip { min, max }) => Bounds { low: *min, high: *max },
         Some(Op::Softmax { .. }) => Bounds { low: 0.0, high: 1.0 },
-        Some(Op::Unary(f)) => image(*f),
+        Some(Op::Unary(f)) => {
+            let (low, high) = f.facts().image;
+            Bounds { low, high }
+        }
         Some(_) | None => Bounds::NONE,
-    }
-}
-
-/// The limits of a function's values, where they are of use.
-fn image(f: Unary) -> Bounds {
-    match f {
-        Unary::Sigmoid | Unary::HardSigmoid { .. } => Bounds { low: 0.0, high: 1.0 },
-        Unary::Tanh | Unary::Erf | Unary::Sin | Unary::Cos | Unary::Softsign => Bounds { low: -1.0, high: 1.0 },
-        Unary::Abs | Unary::Exp | Unary::Sqrt | Unary::Softplus => Bounds { low: 0.0, high: f32::INFINITY },
-        Unary::Neg
-        | Unary::Log
-        | Unary::Reciprocal
-        | Unary::Silu
-        | Unary::Gelu
-        | Unary::GeluTanh
-        | Unary::Mish
-        | Unary::HardSwish
-        | Unary::LeakyRelu { .. }
-        | Unary::Elu { .. }
-        | Unary::Selu { .. }
-        | Unary::Celu { .. }
-        | Unary::ThresholdedRelu { .. }
-        | Unary::Floor
-        | Unary::Ceil
-        | Unary::Round
-        | Unary::Not => Bounds::NONE,
     }
 }

@@ -57,38 +57,8 @@ fn part(g: &Graph, id: NodeId) -> Part {
                 _ => Part::Other,
             }
         }
-        Op::Conv(_)
-        | Op::MatMul(_)
-        | Op::Clip { .. }
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::BatchNorm { .. }
-        | Op::LayerNorm { .. }
-        | Op::Softmax { .. }
-        | Op::Where
-        | Op::Cast { .. }
-        | Op::Reduce(_)
-        | Op::Split { .. }
-        | Op::Slice(_)
-        | Op::Reshape { .. }
-        | Op::Flatten { .. }
-        | Op::Squeeze { .. }
-        | Op::Unsqueeze { .. }
-        | Op::Transpose { .. }
-        | Op::Gather { .. }
-        | Op::Expand { .. }
-        | Op::Pad(_)
-        | Op::Concat { .. }
-        | Op::Resize(_)
-        | Op::Custom(_)
-        | Op::Quantize { .. }
-        | Op::Dequantize
-        | Op::Requantize(_)
-        | Op::QAdd(_)
-        | Op::QMul(_)
-        | Op::QAvgPool(_)
-        | Op::Table
-        | Op::Simulate(_) => Part::Other,
+        // Whatever else computes with channels of different scales is left as it is.
+        _ => Part::Other,
     }
 }
 

@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::declined;
 use crate::prepare::rewrite;
 use lowbit_arithmetic::Rounding;
+use lowbit_ir::op::facts::Results;
 use lowbit_ir::op::{Binary, Category, ReduceKind, Rescale, ResizeMode};
 use lowbit_ir::text::{OPERATORS, canonical, operator_meant};
 use lowbit_ir::{Error, Graph, Node, NodeId, Op, Result, ValueId, catching, check_float_mode};
@@ -240,40 +241,23 @@ fn one(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
         Op::AvgPool(p) => average::realize(g, id, Some(p.clone()), cx),
         Op::GlobalAvgPool => average::realize(g, id, None, cx),
         Op::Concat { .. } => concat::realize(g, id, cx),
-        Op::Reduce(r) => match r.kind {
-            ReduceKind::Max | ReduceKind::Min => movement::realize(g, id, cx),
-            ReduceKind::Sum | ReduceKind::Mean => {
-                float("sums and means have an integer form over the spatial axes only")
-            }
-        },
-        Op::Resize(r) => match r.mode {
-            ResizeMode::Nearest(_) => movement::realize(g, id, cx),
-            ResizeMode::Linear => float("linear interpolation has no integer form"),
-        },
-        Op::MaxPool(_)
-        | Op::Relu
-        | Op::Clip { .. }
-        | Op::Split { .. }
-        | Op::Slice(_)
-        | Op::Pad(_)
-        | Op::Reshape { .. }
-        | Op::Flatten { .. }
-        | Op::Squeeze { .. }
-        | Op::Unsqueeze { .. }
-        | Op::Transpose { .. }
-        | Op::Gather { .. }
-        | Op::Expand { .. }
-        | Op::Identity => movement::realize(g, id, cx),
+        Op::Reduce(r) if matches!(r.kind, ReduceKind::Sum | ReduceKind::Mean) => {
+            float("sums and means have an integer form over the spatial axes only")
+        }
+        Op::Resize(r) if r.mode == ResizeMode::Linear => float("linear interpolation has no integer form"),
         Op::Dequantize => settle::dequantize(g, id, cx),
         Op::BatchNorm { .. } => float("its parameters are not constant"),
-        Op::LayerNorm { .. } | Op::Softmax { .. } | Op::Binary(_) | Op::Where | Op::Cast { .. } => {
-            Ok(Outcome::Float(format!("{} has no integer form", node.op.name())))
-        }
         Op::Custom(_) => float("operators of the user's are float"),
         Op::Simulate(_) => float("it waits for calibration"),
-        Op::Quantize { .. } | Op::Requantize(_) | Op::QAdd(_) | Op::QMul(_) | Op::QAvgPool(_) | Op::Table => {
-            Ok(Outcome::Other)
-        }
+        Op::Relu | Op::Clip { .. } => movement::realize(g, id, cx),
+        // Operators without an integer form of their own, by what their results are made of.
+        op => match (op.category(), op.facts().results) {
+            (Category::Quantization, _) => Ok(Outcome::Other),
+            (Category::Pool | Category::Transform, Results::Elements) => movement::realize(g, id, cx),
+            (_, Results::Elements | Results::Computed | Results::Integers | Results::Sums) => {
+                Ok(Outcome::Float(format!("{} has no integer form", op.name())))
+            }
+        },
     }
 }
 

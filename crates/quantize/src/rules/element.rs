@@ -3,7 +3,7 @@
 use super::{Rule, follows_readers, leaves_model};
 use crate::annotate::{Annotator, Call, Decision, Readers};
 use crate::prepare::rewrite;
-use lowbit_ir::op::{Binary, Unary};
+use lowbit_ir::op::Binary;
 use lowbit_ir::{DType, Graph, Op, Result, ValueId};
 
 pub const LIMIT: Rule = Rule {
@@ -43,73 +43,9 @@ fn rescales(g: &Graph, v: ValueId) -> bool {
         Op::Conv(_) | Op::MatMul(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::Binary(Binary::Add | Binary::Mul) => {
             true
         }
-        Op::Unary(f) => has_table(*f),
-        Op::Quantize { .. }
-        | Op::Requantize(_)
-        | Op::QAdd(_)
-        | Op::QMul(_)
-        | Op::QAvgPool(_)
-        | Op::Table
-        | Op::BatchNorm { .. }
-        | Op::LayerNorm { .. }
-        | Op::Softmax { .. }
-        | Op::Relu
-        | Op::Clip { .. }
-        | Op::Binary(_)
-        | Op::Where
-        | Op::Cast { .. }
-        | Op::MaxPool(_)
-        | Op::Reduce(_)
-        | Op::Concat { .. }
-        | Op::Split { .. }
-        | Op::Slice(_)
-        | Op::Pad(_)
-        | Op::Reshape { .. }
-        | Op::Flatten { .. }
-        | Op::Squeeze { .. }
-        | Op::Unsqueeze { .. }
-        | Op::Transpose { .. }
-        | Op::Gather { .. }
-        | Op::Expand { .. }
-        | Op::Resize(_)
-        | Op::Identity
-        | Op::Dequantize
-        | Op::Simulate(_)
-        | Op::Custom(_) => false,
+        Op::Unary(f) => f.facts().table,
+        _ => false,
     })
-}
-
-/// Whether a table of this function makes sense: it must stay bounded near every input.
-pub fn has_table(f: Unary) -> bool {
-    match f {
-        Unary::Abs
-        | Unary::Neg
-        | Unary::Exp
-        | Unary::Sqrt
-        | Unary::Erf
-        | Unary::Sin
-        | Unary::Cos
-        | Unary::Tanh
-        | Unary::Sigmoid
-        | Unary::Silu
-        | Unary::Gelu
-        | Unary::GeluTanh
-        | Unary::Mish
-        | Unary::Softplus
-        | Unary::Softsign
-        | Unary::HardSigmoid { .. }
-        | Unary::HardSwish
-        | Unary::LeakyRelu { .. }
-        | Unary::Elu { .. }
-        | Unary::Selu { .. }
-        | Unary::Celu { .. }
-        | Unary::ThresholdedRelu { .. }
-        | Unary::Floor
-        | Unary::Ceil
-        | Unary::Round => true,
-        // The logarithm and the reciprocal of a quantized zero are infinite.
-        Unary::Log | Unary::Reciprocal | Unary::Not => false,
-    }
 }
 
 fn table(call: &Call, cx: &mut Annotator) -> Result<Decision> {

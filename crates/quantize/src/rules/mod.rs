@@ -10,7 +10,8 @@ mod movement;
 mod pool;
 
 use crate::annotate::{Annotator, Call, Decision};
-use lowbit_ir::op::{Binary, ReduceKind, ResizeMode};
+use lowbit_ir::op::facts::Results;
+use lowbit_ir::op::{Binary, Category, ReduceKind, ResizeMode};
 use lowbit_ir::text::{OPERATORS, canonical, operator_meant};
 use lowbit_ir::{Error, Op, Result, catching};
 use std::collections::BTreeMap;
@@ -59,42 +60,21 @@ pub fn standard(op: &Op) -> &'static Rule {
         Op::LayerNorm { .. } => &island::LAYER_NORM,
         Op::Softmax { .. } => &island::SOFTMAX,
         Op::Relu | Op::Clip { .. } => &element::LIMIT,
-        Op::Unary(f) if element::has_table(*f) => &element::TABLE,
-        Op::Unary(_) => &island::ELEMENT,
+        Op::Unary(f) if f.facts().table => &element::TABLE,
         Op::Binary(Binary::Add) => &element::ADD,
         Op::Binary(Binary::Mul) => &element::MUL,
-        Op::Binary(_) | Op::Where | Op::Cast { .. } => &island::ELEMENT,
         Op::AvgPool(_) | Op::GlobalAvgPool => &pool::AVERAGE,
-        Op::Reduce(r) => match r.kind {
-            ReduceKind::Max | ReduceKind::Min => &movement::MOVE,
-            ReduceKind::Sum | ReduceKind::Mean => &island::REDUCE,
-        },
-        Op::MaxPool(_)
-        | Op::Split { .. }
-        | Op::Slice(_)
-        | Op::Reshape { .. }
-        | Op::Flatten { .. }
-        | Op::Squeeze { .. }
-        | Op::Unsqueeze { .. }
-        | Op::Transpose { .. }
-        | Op::Gather { .. }
-        | Op::Expand { .. }
-        | Op::Identity => &movement::MOVE,
+        Op::Reduce(r) if matches!(r.kind, ReduceKind::Sum | ReduceKind::Mean) => &island::REDUCE,
         Op::Pad(_) => &movement::PAD,
         Op::Concat { .. } => &movement::CONCAT,
-        Op::Resize(r) => match r.mode {
-            ResizeMode::Nearest(_) => &movement::MOVE,
-            ResizeMode::Linear => &island::LINEAR_RESIZE,
-        },
+        Op::Resize(r) if r.mode == ResizeMode::Linear => &island::LINEAR_RESIZE,
         Op::Custom(_) => &island::CUSTOM,
-        Op::Quantize { .. }
-        | Op::Dequantize
-        | Op::Requantize(_)
-        | Op::QAdd(_)
-        | Op::QMul(_)
-        | Op::QAvgPool(_)
-        | Op::Table
-        | Op::Simulate(_) => &island::QUANTIZED,
+        // Operators without a rule of their own, by what their results are made of.
+        op => match (op.category(), op.facts().results) {
+            (Category::Quantization, _) => &island::QUANTIZED,
+            (Category::Pool | Category::Transform, Results::Elements) => &movement::MOVE,
+            (_, Results::Elements | Results::Computed | Results::Integers | Results::Sums) => &island::ELEMENT,
+        },
     }
 }
 

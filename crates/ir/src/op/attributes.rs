@@ -1,0 +1,180 @@
+//! What operators carry besides their operands.
+
+use lowbit_arithmetic::{Method, Rounding};
+use std::sync::Arc;
+use strum::EnumIter;
+
+/// The name of a user's operator.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct CustomId(pub Arc<str>);
+
+/// Convolution attributes; every vector has one entry a spatial axis (`pads`: begins, then ends).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Conv {
+    /// Steps of the window.
+    pub strides: Vec<usize>,
+    /// Zeros added: all begins, then all ends.
+    pub pads: Vec<usize>,
+    /// Distance between taps.
+    pub dilations: Vec<usize>,
+    /// Number of channel groups.
+    pub group: usize,
+}
+
+/// Matrix product attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct MatMul {
+    /// Whether the last two axes of `b` are [n, k] instead of [k, n].
+    pub trans_b: bool,
+}
+
+/// Pooling window attributes, as [`Conv`]'s.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Pool {
+    /// Window sizes.
+    pub kernel: Vec<usize>,
+    /// Steps of the window.
+    pub strides: Vec<usize>,
+    /// Padding: all begins, then all ends.
+    pub pads: Vec<usize>,
+    /// Distance between taps.
+    pub dilations: Vec<usize>,
+    /// Whether partial windows at the end count.
+    pub ceil_mode: bool,
+    /// Whether an average divides by padding too.
+    pub count_include_pad: bool,
+}
+
+/// What an integer average pools over, and how it rescales.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct QAvgPool {
+    /// The window; `None` for all spatial axes.
+    pub pool: Option<Pool>,
+    /// How the sum becomes the average.
+    pub rescale: Rescale,
+}
+
+/// How an integer of one scale becomes an integer of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Rescale {
+    /// Arithmetic.
+    pub method: Method,
+    /// The one rounding.
+    pub rounding: Rounding,
+}
+
+/// Reduction attributes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Reduce {
+    /// What is computed.
+    pub kind: ReduceKind,
+    /// Reduced axes; empty means all.
+    pub axes: Vec<i64>,
+    /// Whether reduced axes stay with size 1.
+    pub keep_dims: bool,
+}
+
+/// What a [`Reduce`] computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, EnumIter)]
+pub enum ReduceKind {
+    /// Sum.
+    #[default]
+    Sum,
+    /// Sum divided by the count.
+    Mean,
+    /// Largest.
+    Max,
+    /// Smallest.
+    Min,
+}
+
+/// One sliced axis, as in ONNX: negative positions count from the end, positions beyond an end are limited to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SliceAxis {
+    /// Which axis.
+    pub axis: i64,
+    /// First position.
+    pub start: i64,
+    /// One past the last position.
+    pub end: i64,
+    /// Step, not 0.
+    pub step: i64,
+}
+
+/// Padding attributes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Pad {
+    /// Elements added before (negative: removed), one entry an axis.
+    pub begins: Vec<i64>,
+    /// Elements added after (negative: removed), one entry an axis.
+    pub ends: Vec<i64>,
+    /// What is added.
+    pub mode: PadMode,
+}
+
+/// What a [`Pad`] adds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PadMode {
+    /// This real value.
+    Constant(f32),
+    /// The mirror image without the edge.
+    Reflect,
+    /// The edge.
+    Edge,
+}
+
+impl Default for PadMode {
+    fn default() -> Self {
+        PadMode::Constant(0.0)
+    }
+}
+
+/// Resampling attributes, as in ONNX Resize.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Resize {
+    /// Output size = floor(input * scale) per axis; all axes listed.
+    pub scales: Vec<f32>,
+    /// Explicit output sizes per axis instead; then scales are size / input.
+    pub sizes: Option<Vec<usize>>,
+    /// How samples are taken.
+    pub mode: ResizeMode,
+    /// How output coordinates map to the input.
+    pub coordinates: Coordinates,
+}
+
+/// How a [`Resize`] samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ResizeMode {
+    /// The nearest element.
+    Nearest(Nearest),
+    /// Multilinear.
+    #[default]
+    Linear,
+}
+
+/// How a nearest coordinate is rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Nearest {
+    /// Half goes down.
+    RoundPreferFloor,
+    /// Half goes up.
+    RoundPreferCeil,
+    /// Down.
+    Floor,
+    /// Up.
+    Ceil,
+}
+
+/// How [`Resize`] maps output coordinates to the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Coordinates {
+    /// (x + 0.5) / scale - 0.5.
+    #[default]
+    HalfPixel,
+    /// As half pixel, but 0 where the output has size 1.
+    PytorchHalfPixel,
+    /// x * (in - 1) / (out - 1).
+    AlignCorners,
+    /// x / scale.
+    Asymmetric,
+}
