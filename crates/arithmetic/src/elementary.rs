@@ -8,6 +8,10 @@
 //! Bounds are written `splat(BOUND).min(x)`, in this order, because `min` and `max` return their
 //! second operand for a NaN, which so passes through.
 
+mod trigonometry;
+
+pub use trigonometry::{acos, acosh, asin, asinh, atan, atanh, cosh, sign, sinh, tan};
+
 use crate::lanes::Lanes;
 use core::f32::consts::{FRAC_PI_2, LN_2, LOG2_E};
 
@@ -550,7 +554,7 @@ mod tests {
     #[test]
     fn constants_are_documented() {
         let document = include_str!("../../../docs/arithmetic.md");
-        let tables: [(&str, &[f32]); 10] = [
+        let tables: [(&str, &[f32]); 12] = [
             ("EXP", &EXP),
             ("LN", &LN),
             ("TANH", &TANH),
@@ -561,6 +565,8 @@ mod tests {
             ("SIN", &SIN),
             ("COS", &COS),
             ("ATANH", &ATANH),
+            ("ATAN", &trigonometry::ATAN),
+            ("ASIN", &trigonometry::ASIN),
         ];
         let mut missing = String::new();
         for (name, values) in tables {

@@ -19,7 +19,7 @@ const STRIDE: usize = 257;
 const NEIGHBOURS: i64 = 3000;
 
 /// Points near which every pattern is tried, beside zero and the infinities.
-const POINTS: [f32; 34] = [
+const POINTS: [f32; 39] = [
     f32::MIN_POSITIVE,
     1e-30,
     2.44e-4,
@@ -52,6 +52,11 @@ const POINTS: [f32; 34] = [
     103.972,
     104.0,
     120.0,
+    0.5,
+    2.414_213_7,
+    4096.0,
+    89.4,
+    91.0,
     8192.0,
     1e22,
 ];
@@ -125,6 +130,15 @@ bounds! {
     mish <= 4.0: e::mish, |x| gated(x, softplus_exactly(x).tanh());
     sin <= 1.0: e::sin, f64::sin;
     cos <= 1.0: e::cos, f64::cos;
+    tan <= 2.5: e::tan, f64::tan;
+    atan <= 2.5: e::atan, f64::atan;
+    asin <= 2.0: e::asin, f64::asin;
+    acos <= 1.5: e::acos, f64::acos;
+    sinh <= 2.5: e::sinh, f64::sinh;
+    cosh <= 1.5: e::cosh, f64::cosh;
+    asinh <= 2.5: e::asinh, libm::asinh;
+    acosh <= 2.5: e::acosh, |x| if x < 1.0 { f64::NAN } else { libm::acosh(x) };
+    atanh <= 2.5: e::atanh, libm::atanh;
     softsign <= 1.5: e::softsign, |x: f64| if x.is_infinite() { x.signum() } else { x / (1.0 + x.abs()) };
     elu <= 1.0: |x| e::elu(x, 1.0), |x| if x < 0.0 { x.exp_m1() } else { x };
     selu <= 2.0: |x| e::selu(x, 1.673_263_2, 1.050_701),
@@ -196,6 +210,16 @@ fn limits_and_signs() {
         ("mish", e::mish, [-0.0, -0.0, 0.0, INF]),
         ("sin", e::sin, [f32::NAN, -0.0, 0.0, f32::NAN]),
         ("cos", e::cos, [f32::NAN, 1.0, 1.0, f32::NAN]),
+        ("sign", e::sign, [-1.0, -0.0, 0.0, 1.0]),
+        ("tan", e::tan, [f32::NAN, -0.0, 0.0, f32::NAN]),
+        ("atan", e::atan, [-std::f32::consts::FRAC_PI_2, -0.0, 0.0, std::f32::consts::FRAC_PI_2]),
+        ("asin", e::asin, [f32::NAN, -0.0, 0.0, f32::NAN]),
+        ("acos", e::acos, [f32::NAN, std::f32::consts::FRAC_PI_2, std::f32::consts::FRAC_PI_2, f32::NAN]),
+        ("sinh", e::sinh, [-INF, -0.0, 0.0, INF]),
+        ("cosh", e::cosh, [INF, 1.0, 1.0, INF]),
+        ("asinh", e::asinh, [-INF, -0.0, 0.0, INF]),
+        ("acosh", e::acosh, [f32::NAN, f32::NAN, f32::NAN, INF]),
+        ("atanh", e::atanh, [f32::NAN, -0.0, 0.0, f32::NAN]),
         ("softsign", e::softsign, [-1.0, -0.0, 0.0, 1.0]),
         ("relu", e::relu, [0.0, -0.0, 0.0, INF]),
         ("elu", |x| e::elu(x, 2.0), [-2.0, -0.0, 0.0, INF]),
