@@ -2,47 +2,29 @@
 
 use super::{Build, Case, Random, one_pixel, rescale};
 use lowbit_arithmetic::{Method, Rounding};
-use lowbit_ir::op::{Binary, Pad, PadMode, Unary};
+use lowbit_ir::op::{Binary, Pad, PadMode, Takes, Unary};
 use lowbit_ir::{Op, Tensor, Type, ValueId};
 
 /// Element by element, on integers and floats, with broadcasting.
 pub fn elementwise(out: &mut Vec<Case>) {
     let r = &mut Random(4000 << 32);
-    let functions = [
-        Unary::Abs,
-        Unary::Neg,
-        Unary::Exp,
-        Unary::Log,
-        Unary::Sqrt,
-        Unary::Reciprocal,
-        Unary::Erf,
-        Unary::Sin,
-        Unary::Cos,
-        Unary::Tanh,
-        Unary::Sigmoid,
-        Unary::Silu,
-        Unary::Gelu,
-        Unary::GeluTanh,
-        Unary::Mish,
-        Unary::Softplus,
-        Unary::Softsign,
+    let mut functions: Vec<Unary> =
+        Unary::all().into_iter().filter(|f| !matches!(f.facts().takes, Takes::Bools | Takes::Integers)).collect();
+    functions.extend([
         Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
-        Unary::HardSwish,
         Unary::LeakyRelu { alpha: 0.1 },
         Unary::Elu { alpha: 1.5 },
         Unary::Selu { alpha: 1.673_263_2, gamma: 1.050_701 },
         Unary::Celu { alpha: 1.5 },
         Unary::ThresholdedRelu { alpha: 0.75 },
-        Unary::Floor,
-        Unary::Ceil,
-        Unary::Round,
-    ];
+    ]);
     let mut b = Build::new("unary");
     let mut data: Vec<f32> = (0..1000).map(|_| r.float() * 10.0).collect();
     data.extend([0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, 1e-40, -1e-40, 88.8, -103.0, 3e38, f32::MIN_POSITIVE]);
     let x = Tensor::from_f32(&[data.len()], data).unwrap();
     let x = b.input(x);
-    let outputs: Vec<ValueId> = functions.iter().map(|f| b.op(f.name(), Op::Unary(*f), &[x])).collect();
+    let outputs: Vec<ValueId> =
+        functions.iter().enumerate().map(|(i, f)| b.op(&format!("{}.{i}", f.name()), Op::Unary(*f), &[x])).collect();
     out.push(b.case(&outputs));
     for (i, (a, c)) in [
         (vec![2, 3, 4, 5], vec![2, 3, 4, 5]),
@@ -65,7 +47,7 @@ pub fn elementwise(out: &mut Vec<Case>) {
             _ => x,
         };
         use Binary::*;
-        let outputs: Vec<ValueId> = [Add, Sub, Mul, Div, Min, Max, Pow, PRelu, Less]
+        let outputs: Vec<ValueId> = [Add, Sub, Mul, Div, Min, Max, Pow, PRelu, Less, Mod, Fmod]
             .iter()
             .map(|f| b.op(f.name(), Op::Binary(*f), &[x, y]))
             .collect();

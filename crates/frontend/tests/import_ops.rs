@@ -50,6 +50,46 @@ fn functions_of_one_element() {
 }
 
 #[test]
+fn circular_and_hyperbolic_functions() {
+    let x = [-0.75f32, 0.0, 0.5];
+    let of = |f: fn(f32) -> f32| x.map(f);
+    near(&values(13, "Sign", &x, vec![]), &[-1.0, 0.0, 1.0]);
+    near(&values(13, "Tan", &x, vec![]), &of(f32::tan));
+    near(&values(13, "Asin", &x, vec![]), &of(f32::asin));
+    near(&values(13, "Acos", &x, vec![]), &of(f32::acos));
+    near(&values(13, "Atan", &x, vec![]), &of(f32::atan));
+    near(&values(13, "Sinh", &x, vec![]), &of(f32::sinh));
+    near(&values(13, "Cosh", &x, vec![]), &of(f32::cosh));
+    near(&values(13, "Asinh", &x, vec![]), &of(f32::asinh));
+    near(&values(13, "Atanh", &x, vec![]), &of(f32::atanh));
+    near(&values(13, "Acosh", &[1.0, 2.5], vec![]), &[0.0, 2.5f32.acosh()]);
+}
+
+#[test]
+fn remainders_bits_and_special_values() {
+    let pair = |op: &str, attributes, a: &[i64], b: &[i64]| {
+        let file = Model::new(18).input("x", DType::I32, &["2"]).constant("y", &integers(DType::I32, &[2], b));
+        let graph = file.node(op, "x y", "z", attributes).output("z").import().unwrap();
+        run(&graph, &[integers(DType::I32, &[2], a)])[0].ints().unwrap()
+    };
+    assert_eq!(pair("Mod", vec![], &[-7, 7], &[3, -3]), [2, -2]);
+    assert_eq!(pair("Mod", vec![int("fmod", 1)], &[-7, 7], &[3, -3]), [-1, 1]);
+    assert_eq!(pair("BitShift", vec![text("direction", "LEFT")], &[1, 3], &[4, 1]), [16, 6]);
+    assert_eq!(pair("BitShift", vec![text("direction", "RIGHT")], &[16, 7], &[4, 1]), [1, 3]);
+    assert_eq!(pair("BitwiseAnd", vec![], &[6, 5], &[3, 4]), [2, 4]);
+    assert_eq!(pair("BitwiseXor", vec![], &[6, 5], &[3, 4]), [5, 1]);
+    let told = |op: &str, attributes| {
+        let file = Model::new(13).input("x", DType::F32, &["4"]).node(op, "x", "z", attributes).output("z");
+        run(&file.import().unwrap(), &[line(&[1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY])])[0].ints().unwrap()
+    };
+    assert_eq!(told("IsNaN", vec![]), [0, 1, 0, 0]);
+    assert_eq!(told("IsInf", vec![]), [0, 0, 1, 1]);
+    assert_eq!(told("IsInf", vec![int("detect_negative", 0)]), [0, 0, 1, 0]);
+    assert_eq!(told("IsInf", vec![int("detect_positive", 0)]), [0, 0, 0, 1]);
+    assert_eq!(told("IsInf", vec![int("detect_negative", 0), int("detect_positive", 0)]), [0; 4]);
+}
+
+#[test]
 fn clip_in_both_forms() {
     let x = line(&[-5.0, 0.5, 5.0]);
     let bound = |v| Some(f32s(&[], &[v]));

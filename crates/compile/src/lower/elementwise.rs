@@ -391,7 +391,7 @@ fn expand(cx: &mut Lower<'_>, id: NodeId, x: Place, from: &[usize], to: &[usize]
     Ok(y)
 }
 
-/// The kernel's name for a function; `None` for those of booleans.
+/// The kernel's name for a function; `None` for those of integers and booleans, and for those that nobody waits for.
 fn unary(f: Unary) -> Option<UnaryFn> {
     Some(match f {
         Unary::Abs => UnaryFn::Abs,
@@ -421,11 +421,21 @@ fn unary(f: Unary) -> Option<UnaryFn> {
         Unary::Floor => UnaryFn::Floor,
         Unary::Ceil => UnaryFn::Ceil,
         Unary::Round => UnaryFn::Round,
-        Unary::Not => return None,
+        Unary::Not | Unary::BitNot => return None,
+        Unary::Sign
+        | Unary::Tan
+        | Unary::Asin
+        | Unary::Acos
+        | Unary::Atan
+        | Unary::Sinh
+        | Unary::Cosh
+        | Unary::Asinh
+        | Unary::Acosh
+        | Unary::Atanh => return None,
     })
 }
 
-/// The kernel's name for a function; `None` for those that give booleans.
+/// The kernel's name for a function; `None` for those of integers or booleans, and for those that nobody waits for.
 fn binary(f: Binary) -> Option<BinaryFn> {
     Some(match f {
         Binary::Add => BinaryFn::Add,
@@ -437,5 +447,7 @@ fn binary(f: Binary) -> Option<BinaryFn> {
         Binary::Max => BinaryFn::Max,
         Binary::PRelu => BinaryFn::PRelu,
         Binary::Equal | Binary::Less | Binary::Greater | Binary::And | Binary::Or => return None,
+        Binary::BitAnd | Binary::BitOr | Binary::BitXor | Binary::ShiftLeft | Binary::ShiftRight => return None,
+        Binary::Mod | Binary::Fmod => return None,
     })
 }

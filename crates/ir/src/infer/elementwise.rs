@@ -110,7 +110,8 @@ pub fn unary(f: Unary, x: &Type) -> Result<Type> {
     match f.facts().takes {
         Takes::Bools if x.dtype == DType::Bool => Ok(x.clone()),
         Takes::Bools => Err(Error::new(format!("expected bool, found {x}"))),
-        Takes::Numbers if integers => Ok(x.clone()),
+        Takes::Numbers | Takes::Integers if integers => Ok(x.clone()),
+        Takes::Integers => Err(Error::new(format!("expected plain integers, found {x}"))),
         Takes::Numbers | Takes::Floats => {
             float("input", x).cloned().map_err(|e| e.hint("use Table on quantized values"))
         }
@@ -132,6 +133,7 @@ pub fn binary(f: Binary, a: &Type, b: &Type) -> Result<Type> {
         Pairs::Floats => float,
         Pairs::Ordered => !bool,
         Pairs::Plain => !quantized,
+        Pairs::Integers => plain && !float,
         Pairs::Bools => bool,
     };
     if !allowed {

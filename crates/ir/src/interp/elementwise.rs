@@ -7,7 +7,7 @@ use crate::tensor::entries;
 use crate::{DType, Error, Result, Tensor, Type};
 use lowbit_arithmetic::{activation, elementary as e, pool, sqrt};
 
-/// A function of one float; `Not` is none and gives its operand back.
+/// A function of one float; `Not` and `BitNot` are none and give their operand back.
 pub fn unary_f32(f: Unary, x: f32) -> f32 {
     match f {
         Unary::Abs => x.abs(),
@@ -37,11 +37,21 @@ pub fn unary_f32(f: Unary, x: f32) -> f32 {
         Unary::Floor => x.floor(),
         Unary::Ceil => x.ceil(),
         Unary::Round => x.round_ties_even(),
-        Unary::Not => x,
+        Unary::Sign => e::sign(x),
+        Unary::Tan => e::tan(x),
+        Unary::Asin => e::asin(x),
+        Unary::Acos => e::acos(x),
+        Unary::Atan => e::atan(x),
+        Unary::Sinh => e::sinh(x),
+        Unary::Cosh => e::cosh(x),
+        Unary::Asinh => e::asinh(x),
+        Unary::Acosh => e::acosh(x),
+        Unary::Atanh => e::atanh(x),
+        Unary::Not | Unary::BitNot => x,
     }
 }
 
-/// A function of two floats; comparisons and logic give 1 or 0.
+/// A function of two floats; comparisons and logic give 1 or 0. Those of bits are none and give the first back.
 pub fn binary_f32(f: Binary, a: f32, b: f32) -> f32 {
     let truth = |t: bool| f32::from(u8::from(t));
     match f {
@@ -58,11 +68,21 @@ pub fn binary_f32(f: Binary, a: f32, b: f32) -> f32 {
         Binary::Greater => truth(a > b),
         Binary::And => truth(a != 0.0 && b != 0.0),
         Binary::Or => truth(a != 0.0 || b != 0.0),
+        Binary::Mod => modulo(a, b),
+        // The remainder of the exact quotient: IEEE 754 has no rounding to say here.
+        Binary::Fmod => a % b,
+        Binary::BitAnd | Binary::BitOr | Binary::BitXor | Binary::ShiftLeft | Binary::ShiftRight => a,
     }
 }
 
-/// A function of two plain integers or bools (0 and 1), exact or refused.
-fn binary_i64(f: Binary, a: i64, b: i64) -> Result<i64> {
+/// What is left of a / b, moved by b to its sign.
+fn modulo(a: f32, b: f32) -> f32 {
+    let left = a % b;
+    if left != 0.0 && (left < 0.0) != (b < 0.0) { left + b } else { left }
+}
+
+/// A function of two plain integers or bools (0 and 1) of this type, exact or refused.
+fn binary_i64(f: Binary, dtype: DType, a: i64, b: i64) -> Result<i64> {
     let exact = match f {
         Binary::Add => a.checked_add(b),
         Binary::Sub => a.checked_sub(b),
@@ -78,8 +98,21 @@ fn binary_i64(f: Binary, a: i64, b: i64) -> Result<i64> {
         Binary::Greater => Some(i64::from(a > b)),
         Binary::And => Some(a & b),
         Binary::Or => Some(a | b),
+        Binary::Mod => a.checked_rem(b).map(|left| if left != 0 && (left < 0) != (b < 0) { left + b } else { left }),
+        Binary::Fmod => a.checked_rem(b),
+        Binary::BitAnd => Some(a & b),
+        Binary::BitOr => Some(a | b),
+        Binary::BitXor => Some(a ^ b),
+        Binary::ShiftLeft => shifted(b, dtype).map(|by| by.map_or(0, |by| low_bits(a << by, dtype))),
+        Binary::ShiftRight => shifted(b, dtype).map(|by| a >> by.unwrap_or(63)),
     };
     exact.ok_or_else(|| Error::new(format!("{} of {a} and {b} is no 64-bit integer", f.name())))
+}
+
+/// By how many bits to shift; none if all bits of the type are shifted out. A negative number is refused.
+fn shifted(by: i64, dtype: DType) -> Option<Option<u32>> {
+    let by = u64::try_from(by).ok()?;
+    Some(u32::try_from(by).ok().filter(|by| (*by as usize) < dtype.bits()))
 }
 
 fn power(base: i64, exponent: i64) -> Option<i64> {
@@ -97,15 +130,15 @@ pub fn unary(f: Unary, x: &Tensor, ty: Type) -> Result<Tensor> {
         let y = x.floats()?.iter().map(|x| unary_f32(f, *x)).collect();
         return Tensor::from_floats(ty, y);
     }
-    // Inference leaves Not for bools, Abs and Neg for plain integers.
-    let exact = |v: i64| {
-        if f == Unary::Not {
-            Some(1 - v)
-        } else if f == Unary::Neg {
-            v.checked_neg()
-        } else {
-            v.checked_abs()
-        }
+    let signed = x.dtype().range().is_some_and(|(least, _)| least < 0);
+    let ones = x.dtype().range().map_or(-1, |(_, most)| if signed { -1 } else { most });
+    let exact = |v: i64| match f {
+        Unary::Not => Some(1 - v),
+        Unary::Neg => v.checked_neg(),
+        Unary::Sign => Some(v.signum()),
+        Unary::BitNot => Some(v ^ ones),
+        // Inference leaves Abs alone of the others.
+        _ => v.checked_abs(),
     };
     let wide = || Error::new(format!("{} of the least 64-bit integer is none", f.name()));
     let y = x.ints()?.into_iter().map(|v| exact(v).ok_or_else(wide)).collect::<Result<Vec<_>>>()?;
@@ -116,7 +149,7 @@ pub fn binary(f: Binary, a: &Tensor, b: &Tensor, ty: Type) -> Result<Tensor> {
     let dims = ty.shape.require()?;
     if !a.dtype().is_float() {
         let (x, y) = (a.ints()?, b.ints()?);
-        let z = zip_broadcast((&x, a.dims()), (&y, b.dims()), &dims, |x, y| binary_i64(f, x, y));
+        let z = zip_broadcast((&x, a.dims()), (&y, b.dims()), &dims, |x, y| binary_i64(f, a.dtype(), x, y));
         return integers(ty, &z.into_iter().collect::<Result<Vec<_>>>()?);
     }
     let (x, y) = (a.floats()?, b.floats()?);

@@ -151,6 +151,37 @@ fn single_elements() {
 }
 
 #[test]
+fn bits_and_remainders() {
+    let pair = |f, dtype, a: i64, b: i64| {
+        let (a, b) = (ints(dtype, &[1], &[a]), ints(dtype, &[1], &[b]));
+        try_all(&Op::Binary(f), &[&a, &b], &[]).map(|t| t[0].ints().unwrap()[0])
+    };
+    let of = |f, dtype, a, b| pair(f, dtype, a, b).unwrap();
+    assert_eq!([of(Binary::Mod, DType::I32, -7, 3), of(Binary::Mod, DType::I32, 7, -3)], [2, -2]);
+    assert_eq!([of(Binary::Fmod, DType::I32, -7, 3), of(Binary::Fmod, DType::I32, 7, -3)], [-1, 1]);
+    assert!(pair(Binary::Mod, DType::I32, 1, 0).is_err());
+    assert!(pair(Binary::Fmod, DType::I64, i64::MIN, -1).is_err());
+    assert_eq!(of(Binary::BitAnd, DType::I8, -4, 6), 4);
+    assert_eq!(of(Binary::BitOr, DType::I8, -4, 1), -3);
+    assert_eq!(of(Binary::BitXor, DType::U8, 0b1100, 0b1010), 0b0110);
+    assert_eq!(of(Binary::ShiftLeft, DType::U8, 200, 1), 144);
+    assert_eq!([of(Binary::ShiftLeft, DType::U8, 200, 8), of(Binary::ShiftLeft, DType::I8, 64, 1)], [0, -128]);
+    assert_eq!([of(Binary::ShiftRight, DType::U8, 200, 3), of(Binary::ShiftRight, DType::I8, -1, 99)], [25, -1]);
+    assert!(pair(Binary::ShiftRight, DType::I8, 1, -1).is_err());
+    let one = |f, dtype, v| all(Op::Unary(f), &[&ints(dtype, &[1], &[v])]).ints().unwrap()[0];
+    assert_eq!(
+        [one(Unary::BitNot, DType::U8, 5), one(Unary::BitNot, DType::I8, 5), one(Unary::Sign, DType::I8, -9)],
+        [250, -6, -1]
+    );
+    let float = |f, a, b| reals(Op::Binary(f), &[&f32s(&[1], &[a]), &f32s(&[1], &[b])])[0];
+    assert_eq!([float(Binary::Mod, -7.5, 2.), float(Binary::Mod, 7.5, -2.)], [0.5, -0.5]);
+    assert_eq!([float(Binary::Fmod, -7.5, 2.), float(Binary::Fmod, 7.5, f32::INFINITY)], [-1.5, 7.5]);
+    assert!(float(Binary::Fmod, 1., 0.).is_nan());
+    let words = Op::Binary(Binary::BitAnd);
+    assert!(try_all(&words, &[&f32s(&[1], &[1.]), &f32s(&[1], &[1.])], &[]).is_err());
+}
+
+#[test]
 fn pairs_broadcast() {
     let a = f32s(&[2, 1], &[1., 2.]);
     let b = f32s(&[3], &[10., 20., 30.]);

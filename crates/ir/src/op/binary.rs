@@ -33,6 +33,20 @@ pub enum Binary {
     And,
     /// Either, of bools.
     Or,
+    /// What is left of a divided by b, with the sign of b.
+    Mod,
+    /// What is left of a divided by b toward zero, with the sign of a.
+    Fmod,
+    /// The bits set in both.
+    BitAnd,
+    /// The bits set in either.
+    BitOr,
+    /// The bits set in one of the two.
+    BitXor,
+    /// a * 2^b, of which the type keeps the low bits.
+    ShiftLeft,
+    /// a / 2^b, toward minus infinity.
+    ShiftRight,
 }
 
 /// What is known of a [`Binary`] beside its values, which the interpreter computes.
@@ -59,6 +73,8 @@ pub enum Pairs {
     Ordered,
     /// All that are not quantized.
     Plain,
+    /// Integers that are not quantized.
+    Integers,
     /// Bools.
     Bools,
 }
@@ -76,7 +92,7 @@ impl BinaryFacts {
     pub const fn results(self) -> Results {
         match self.pairs {
             Pairs::Ordered => Results::Elements,
-            Pairs::Floats | Pairs::Numbers | Pairs::Plain | Pairs::Bools => Results::Computed,
+            Pairs::Floats | Pairs::Numbers | Pairs::Plain | Pairs::Integers | Pairs::Bools => Results::Computed,
         }
     }
 }
@@ -103,6 +119,13 @@ impl Binary {
             Binary::Greater => tells("Greater", "a > b", Pairs::Numbers),
             Binary::And => facts("And", "both", Pairs::Bools),
             Binary::Or => facts("Or", "either", Pairs::Bools),
+            Binary::Mod => facts("Mod", "what is left of a / b, with the sign of b", Pairs::Numbers),
+            Binary::Fmod => facts("Fmod", "what is left of a / b, with the sign of a", Pairs::Numbers),
+            Binary::BitAnd => facts("BitAnd", "the bits set in both", Pairs::Integers),
+            Binary::BitOr => facts("BitOr", "the bits set in either", Pairs::Integers),
+            Binary::BitXor => facts("BitXor", "the bits set in one of the two", Pairs::Integers),
+            Binary::ShiftLeft => facts("ShiftLeft", "a * 2^b, the low bits of it", Pairs::Integers),
+            Binary::ShiftRight => facts("ShiftRight", "a / 2^b, toward minus infinity", Pairs::Integers),
         }
     }
 

@@ -84,6 +84,28 @@ pub enum Unary {
     Round,
     /// Boolean negation.
     Not,
+    /// -1 below 0, 1 above, 0 at either zero.
+    Sign,
+    /// Tangent.
+    Tan,
+    /// Arcsine.
+    Asin,
+    /// Arccosine.
+    Acos,
+    /// Arctangent.
+    Atan,
+    /// Hyperbolic sine.
+    Sinh,
+    /// Hyperbolic cosine.
+    Cosh,
+    /// Inverse of the hyperbolic sine.
+    Asinh,
+    /// Inverse of the hyperbolic cosine.
+    Acosh,
+    /// Inverse of the hyperbolic tangent.
+    Atanh,
+    /// Every bit of an integer inverted.
+    BitNot,
 }
 
 /// What is known of a [`Unary`] beside its values, which the interpreter computes.
@@ -111,6 +133,8 @@ pub enum Takes {
     Floats,
     /// Floats and integers that are not quantized.
     Numbers,
+    /// Integers that are not quantized.
+    Integers,
     /// Bools.
     Bools,
 }
@@ -191,6 +215,21 @@ impl Unary {
             Unary::Ceil => float("Ceil", "toward plus infinity"),
             Unary::Round => float("Round", "half to even"),
             Unary::Not => float("Not", "boolean negation").takes(Takes::Bools).no_table(),
+            Unary::Sign => float("Sign", "-1, 0 or 1").takes(Takes::Numbers).within(-1.0, 1.0),
+            // Infinite or undefined beside operands for which they are defined.
+            Unary::Tan => float("Tan", "tangent").no_table(),
+            Unary::Asin => float("Asin", "arcsine").no_table(),
+            Unary::Acos => float("Acos", "arccosine").no_table(),
+            Unary::Atan => {
+                let quarter = std::f32::consts::FRAC_PI_2;
+                float("Atan", "arctangent").within(-quarter, quarter)
+            }
+            Unary::Sinh => float("Sinh", "hyperbolic sine"),
+            Unary::Cosh => float("Cosh", "hyperbolic cosine").within(1.0, INF),
+            Unary::Asinh => float("Asinh", "inverse of the hyperbolic sine"),
+            Unary::Acosh => float("Acosh", "inverse of the hyperbolic cosine").no_table(),
+            Unary::Atanh => float("Atanh", "inverse of the hyperbolic tangent").no_table(),
+            Unary::BitNot => float("BitNot", "every bit of an integer inverted").takes(Takes::Integers).no_table(),
         }
     }
 

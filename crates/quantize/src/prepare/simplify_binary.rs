@@ -46,8 +46,7 @@ fn simplify(g: &mut Graph, id: NodeId) -> Result<bool> {
             }
             None
         }
-        Binary::Div | Binary::Add | Binary::Mul | Binary::Pow | Binary::Min | Binary::Max => None,
-        Binary::Equal | Binary::Less | Binary::Greater | Binary::And | Binary::Or => None,
+        _ => None,
     };
     if let Some((new, data)) = rewritten {
         let ty = g.ty(b).clone();

@@ -27,6 +27,7 @@ pub fn needed_opset(graph: &Graph, node: &Node) -> Result<i64> {
         Op::Custom(_) => super::BASE_OPSET,
         Op::Quantize { .. } | Op::Dequantize => super::BASE_OPSET,
         Op::LayerNorm { .. } => 17,
+        Op::Unary(Unary::BitNot) | Op::Binary(Binary::BitAnd | Binary::BitOr | Binary::BitXor) => 18,
         // Plain integers came later than floats.
         Op::Relu if dtype.is_integer() && !reads_integers => 14,
         Op::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div)
@@ -109,7 +110,7 @@ impl Writer<'_> {
                 Some(written) => written,
                 None => return Ok(()),
             },
-            Op::Binary(f) => (binary(*f), Vec::new()),
+            Op::Binary(f) => binary(*f),
             Op::Where => ("Where", Vec::new()),
             Op::Cast { to } => ("Cast", vec![int("to", i64::from(tensor::code(*to)))]),
             Op::MaxPool(p) => ("MaxPool", [pool(p), vec![sizes("dilations", &p.dilations)]].concat()),
@@ -268,6 +269,17 @@ impl Writer<'_> {
             Unary::Ceil => plain("Ceil"),
             Unary::Round => plain("Round"),
             Unary::Not => plain("Not"),
+            Unary::Sign => plain("Sign"),
+            Unary::Tan => plain("Tan"),
+            Unary::Asin => plain("Asin"),
+            Unary::Acos => plain("Acos"),
+            Unary::Atan => plain("Atan"),
+            Unary::Sinh => plain("Sinh"),
+            Unary::Cosh => plain("Cosh"),
+            Unary::Asinh => plain("Asinh"),
+            Unary::Acosh => plain("Acosh"),
+            Unary::Atanh => plain("Atanh"),
+            Unary::BitNot => plain("BitwiseNot"),
             Unary::HardSigmoid { alpha, beta } => {
                 Ok(Some(("HardSigmoid", vec![float("alpha", alpha), float("beta", beta)])))
             }
@@ -330,8 +342,9 @@ impl Writer<'_> {
     }
 }
 
-fn binary(f: Binary) -> &'static str {
-    match f {
+/// Name and attributes.
+fn binary(f: Binary) -> (&'static str, Vec<AttributeProto>) {
+    let plain = match f {
         Binary::Add => "Add",
         Binary::Sub => "Sub",
         Binary::Mul => "Mul",
@@ -345,7 +358,15 @@ fn binary(f: Binary) -> &'static str {
         Binary::Greater => "Greater",
         Binary::And => "And",
         Binary::Or => "Or",
-    }
+        Binary::Mod => "Mod",
+        Binary::Fmod => return ("Mod", vec![int("fmod", 1)]),
+        Binary::BitAnd => "BitwiseAnd",
+        Binary::BitOr => "BitwiseOr",
+        Binary::BitXor => "BitwiseXor",
+        Binary::ShiftLeft => return ("BitShift", vec![text("direction", "LEFT")]),
+        Binary::ShiftRight => return ("BitShift", vec![text("direction", "RIGHT")]),
+    };
+    (plain, Vec::new())
 }
 
 fn pool(p: &Pool) -> Vec<AttributeProto> {

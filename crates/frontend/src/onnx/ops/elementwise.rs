@@ -3,17 +3,29 @@
 use crate::build::Item;
 use crate::onnx::node::Site;
 use lowbit_ir::op::{Binary, Unary};
-use lowbit_ir::{DType, Op, Quant, Result, Tensor, bail};
+use lowbit_ir::{DType, Op, Quant, Result, Tensor, Type, bail};
 
 /// The functions of two elements that are one operator here too.
 pub fn binary(site: &mut Site<'_>) -> Result<()> {
     let f = match site.op_type() {
         "Add" => Binary::Add,
         "And" => Binary::And,
+        "BitShift" => match site.text("direction", "")?.as_str() {
+            "LEFT" => Binary::ShiftLeft,
+            "RIGHT" => Binary::ShiftRight,
+            other => bail!("expected direction 'LEFT' or 'RIGHT', found '{other}'"),
+        },
+        "BitwiseAnd" => Binary::BitAnd,
+        "BitwiseOr" => Binary::BitOr,
+        "BitwiseXor" => Binary::BitXor,
         "Div" => Binary::Div,
         "Equal" => Binary::Equal,
         "Greater" => Binary::Greater,
         "Less" => Binary::Less,
+        "Mod" => match site.flag("fmod", false)? {
+            true => Binary::Fmod,
+            false => Binary::Mod,
+        },
         "Mul" => Binary::Mul,
         "Or" => Binary::Or,
         "PRelu" => Binary::PRelu,
@@ -68,6 +80,29 @@ pub fn or_equal(site: &mut Site<'_>) -> Result<()> {
     let strict = site.step("strict", Op::Binary(strict), &[&a, &b])?;
     let equal = site.step("equal", Op::Binary(Binary::Equal), &[&a, &b])?;
     site.finish(Op::Binary(Binary::Or), &[&strict, &equal])
+}
+
+/// IsNaN and IsInf: only a NaN differs from itself, and only the infinities equal theirs.
+pub fn special(site: &mut Site<'_>) -> Result<()> {
+    let x = site.input(0)?;
+    if !site.ty(&x).dtype.is_float() {
+        bail!("expected floats, found {}", site.ty(&x));
+    }
+    if site.op_type() == "IsNaN" {
+        let same = site.step("same", Op::Binary(Binary::Equal), &[&x, &x])?;
+        return site.finish(Op::Unary(Unary::Not), &[&same]);
+    }
+    let (negative, positive) = (site.flag("detect_negative", true)?, site.flag("detect_positive", true)?);
+    let (x, end) = match (negative, positive) {
+        (true, true) => (site.step("size", Op::Unary(Unary::Abs), &[&x])?, f32::INFINITY),
+        (false, true) => (x, f32::INFINITY),
+        (true, false) => (x, f32::NEG_INFINITY),
+        // Nothing equals a NaN.
+        (false, false) => (x, f32::NAN),
+    };
+    let dtype = site.ty(&x).dtype;
+    let end = site.known("end", Tensor::from_floats(Type::plain(dtype, Vec::new()), vec![end])?);
+    site.finish(Op::Binary(Binary::Equal), &[&x, &end])
 }
 
 /// Xor of booleans.
