@@ -7,5 +7,6 @@ pub mod failures;
 pub mod inputs;
 pub mod remarks;
 pub mod sizes;
+pub mod transposed;
 
 pub use builder::{Builder, Item, MOST_FOLDED};

@@ -120,6 +120,7 @@ pub static SPELLINGS: &[(&str, &[&str])] = &[
 /// Operators of files that become several here, with the one that does the work: no name of it, but worth a hint.
 static BECOMES: &[(&str, &str)] = &[
     ("ConvInteger", "Conv"),
+    ("ConvTranspose", "Conv"),
     ("Deconvolution", "Conv"),
     ("DepthToSpace", "Reshape"),
     ("GroupNormalization", "LayerNorm"),

@@ -1,9 +1,9 @@
 //! Convolution, Deconvolution, FullyConnected and products of matrices.
 
 use crate::build::Item;
-use crate::build::sizes::Size;
-use crate::mxnet::node::Site;
-use lowbit_ir::op::{Conv, MatMul, Pad, PadMode, SliceAxis};
+use crate::build::transposed::{Transposed, transposed};
+use crate::mxnet::node::{Site, output_name};
+use lowbit_ir::op::{Conv, MatMul};
 use lowbit_ir::{Op, Result, bail};
 
 /// What makes no difference to results.
@@ -131,7 +131,7 @@ fn to_target(site: &mut Site<'_>, x: &Item, target: &[usize], window: &mut Windo
     Ok(())
 }
 
-/// A transposed convolution as a plain one: zeros between the elements, then the kernel turned around.
+/// A transposed convolution as a plain one.
 pub fn spread(
     site: &mut Site<'_>,
     x: &Item,
@@ -141,49 +141,21 @@ pub fn spread(
     adjust: &[usize],
     group: usize,
 ) -> Result<()> {
-    let rank = window.kernel.len();
-    let dims = site.dims(x);
-    if dims.len() != rank + 2 {
-        bail!("expected an input of {} dimensions, found {}", rank + 2, site.shape(x));
-    }
-    let strided = window.strides.iter().any(|s| *s > 1);
-    let mut spaced = x.clone();
-    let mut excess = vec![0i64; rank];
-    if strided {
-        // [h, w] -> [h, 1, w, 1] -> [h, s, w, s] -> [h s, w s]: each element is followed by s - 1 zeros.
-        let axes = (0..rank as i64).map(|i| 3 + 2 * i).collect();
-        let apart = site.step("apart", Op::Unsqueeze { axes }, &[x])?;
-        let mut ends = vec![0; 2 + 2 * rank];
-        let mut joined = dims.get(..2).unwrap_or_default().to_vec();
-        for (i, (stride, dim)) in window.strides.iter().zip(dims.iter().skip(2)).enumerate() {
-            let stride = small(*stride)?;
-            ends[3 + 2 * i] = stride - 1;
-            excess[i] = stride - 1;
-            joined.push(dim.times(&Size::Known(stride)));
-        }
-        let pad = Pad { begins: vec![0; ends.len()], ends, mode: PadMode::Constant(0.0) };
-        let filled = site.step("filled", Op::Pad(pad), &[&apart])?;
-        spaced = site.reshape("spaced", &filled, &joined)?;
-    }
-    let (mut begins, mut ends) = (vec![0; rank + 2], vec![0; rank + 2]);
-    for i in 0..rank {
-        let Some(span) = (window.kernel[i] - 1).checked_mul(window.dilations[i]) else {
-            bail!("the window {:?} with dilate {:?} is too large", window.kernel, window.dilations);
-        };
-        let begin = small(span)? - small(window.pads[i])?;
-        begins[i + 2] = begin;
-        // The zeros behind the last element are none of the input.
-        ends[i + 2] = begin + small(adjust[i])? - excess[i];
-    }
-    let pad = Pad { begins, ends, mode: PadMode::Constant(0.0) };
-    let padded = site.step("padded", Op::Pad(pad), &[&spaced])?;
-    let weight = turned(site, weight, group, rank)?;
-    let op =
-        Op::Conv(Conv { strides: vec![1; rank], pads: vec![0; 2 * rank], dilations: window.dilations.clone(), group });
-    match bias {
-        None => site.finish(op, &[&padded, &weight]),
-        Some(bias) => site.finish(op, &[&padded, &weight, bias]),
-    }
+    let begins = window.pads.iter().map(|p| small(*p)).collect::<Result<Vec<_>>>()?;
+    let ends = begins.iter().zip(adjust).map(|(p, more)| Ok(p - small(*more)?)).collect::<Result<Vec<_>>>()?;
+    let how = Transposed {
+        kernel: window.kernel.clone(),
+        strides: window.strides.clone(),
+        dilations: window.dilations.clone(),
+        begins,
+        ends,
+        group,
+    };
+    let node = site.name().to_string();
+    let output = output_name(&node, 0, 1);
+    let y = transposed(site.builder, &node, [x, weight], bias, &how, &output)?;
+    site.set(vec![y]);
+    Ok(())
 }
 
 fn small(n: usize) -> Result<i64> {
@@ -191,28 +163,6 @@ fn small(n: usize) -> Result<i64> {
         Ok(n) => Ok(i64::from(n)),
         Err(_) => bail!("expected sizes of a window that fit in 31 bits, found {n}"),
     }
-}
-
-/// [in, out / group, k...] as [out, in / group, k...], each kernel turned around.
-fn turned(site: &mut Site<'_>, weight: &Item, group: usize, rank: usize) -> Result<Item> {
-    let Some(dims) = site.shape(weight).dims() else { bail!("expected a weight of known sizes") };
-    let [inputs, outputs, kernel @ ..] = dims.as_slice() else {
-        bail!("expected a weight [in, out / group, k...], found {}", site.shape(weight));
-    };
-    if kernel.len() != rank || group == 0 || inputs % group != 0 {
-        bail!("expected a weight [in, out / group, {rank} sizes] for {group} groups, found {}", site.shape(weight));
-    }
-    let (part, group_size) = (small(inputs / group)?, small(group)?);
-    let outputs = small(*outputs)?;
-    let kernel: Vec<i64> = kernel.iter().map(|k| small(*k)).collect::<Result<_>>()?;
-    let split = [vec![group_size, part, outputs], kernel.clone()].concat();
-    let parted = site.step("weight.groups", Op::Reshape { dims: split }, &[weight])?;
-    let perm = [0, 2, 1].into_iter().chain(3..3 + rank).collect();
-    let swapped = site.step("weight.swapped", Op::Transpose { perm }, &[&parted])?;
-    let joined = [vec![group_size * outputs, part], kernel].concat();
-    let joined = site.step("weight.joined", Op::Reshape { dims: joined }, &[&swapped])?;
-    let back = |axis: usize| SliceAxis { axis: axis as i64, start: -1, end: i64::MIN, step: -1 };
-    site.step("weight", Op::Slice((2..2 + rank).map(back).collect()), &[&joined])
 }
 
 /// FullyConnected: (data, weight [n, k], bias?).

@@ -70,7 +70,11 @@ pub static OPS: &[OpRow] = &[
     weights("Convolution_v1", "channels first", mac::convolution),
     data("Crop", "known sizes; becomes Slice", movement::crop),
     weights("CuDNNBatchNorm", BATCH, norm::batch),
-    weights("Deconvolution", "channels first; becomes Pad and Conv", mac::deconvolution),
+    weights(
+        "Deconvolution",
+        "channels first; becomes Conv, and Reshape, Transpose and Slice where it strides",
+        mac::deconvolution,
+    ),
     data("Dropout", OUTPUT, pass::dropout),
     data("ElementWiseSum", "folded from the left", elementwise::sum),
     data("Flatten", "", movement::flatten),

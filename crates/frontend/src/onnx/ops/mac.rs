@@ -3,9 +3,10 @@
 use super::window::{list, window};
 use crate::build::Item;
 use crate::build::compose::known_from;
+use crate::build::transposed::{Transposed, transposed};
 use crate::onnx::node::Site;
 use lowbit_ir::op::{Binary, Conv, MatMul};
-use lowbit_ir::{DType, Dim, Op, Result, Tensor, bail};
+use lowbit_ir::{DType, Dim, Error, Op, Result, Tensor, bail};
 
 /// Conv: (x, w, bias?).
 pub fn conv(site: &mut Site<'_>) -> Result<()> {
@@ -29,6 +30,87 @@ pub fn convolution(site: &mut Site<'_>, x: &Item, w: &Item) -> Result<Op> {
         bail!("expected a positive group, found {group}")
     };
     Ok(Op::Conv(Conv { strides: window.strides, pads: window.pads, dilations: window.dilations, group }))
+}
+
+/// ConvTranspose: (x, w, bias?), its weight [in, out / group, k...].
+pub fn conv_transpose(site: &mut Site<'_>) -> Result<()> {
+    let (x, w) = (site.input(0)?, site.input(1)?);
+    let kernel = known_from(&site.shape(&w), 2)?;
+    let rank = kernel.len();
+    if let Some(stated) = list(site, "kernel_shape", rank)?
+        && stated != kernel
+    {
+        bail!("expected kernel_shape {kernel:?} as in the weight, found {stated:?}");
+    }
+    let strides = list(site, "strides", rank)?.unwrap_or_else(|| vec![1; rank]);
+    let dilations = list(site, "dilations", rank)?.unwrap_or_else(|| vec![1; rank]);
+    let more = list(site, "output_padding", rank)?.unwrap_or_else(|| vec![0; rank]);
+    let group = site.int("group")?.unwrap_or(1);
+    let Some(group) = usize::try_from(group).ok().filter(|g| *g > 0) else {
+        bail!("expected a positive group, found {group}")
+    };
+    let mut how = Transposed { kernel, strides, dilations, begins: vec![0; rank], ends: vec![0; rank], group };
+    padding(site, &x, &mut how, &more)?;
+    let (bias, output) = (site.maybe(2)?, site.output_name(0));
+    let y = transposed(site.builder, &site.name, [&x, &w], bias.as_ref(), &how, &output)?;
+    site.set(0, y);
+    Ok(())
+}
+
+/// What is cut off the results of a transposed convolution: `pads`, or what leaves the sizes that are wanted.
+fn padding(site: &mut Site<'_>, x: &Item, how: &mut Transposed, more: &[usize]) -> Result<()> {
+    let rank = how.kernel.len();
+    let small = |n: usize| {
+        i64::try_from(n)
+            .ok()
+            .filter(|n| *n < 1 << 31)
+            .ok_or_else(|| Error::new(format!("expected a small size, found {n}")))
+    };
+    let explicit = list(site, "pads", 2 * rank)?.unwrap_or_else(|| vec![0; 2 * rank]);
+    let auto = site.text("auto_pad", "NOTSET")?;
+    let same = match auto.as_str() {
+        "NOTSET" | "" | "VALID" => false,
+        "SAME_UPPER" | "SAME_LOWER" => true,
+        other => bail!("expected auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER, found {other}"),
+    };
+    // Some writers give the batch and the channels too.
+    let mut wanted = site.ints("output_shape")?;
+    if let Some(all) = wanted.as_mut().filter(|all| all.len() == rank + 2) {
+        all.drain(..2);
+    }
+    if let Some(wanted) = wanted.as_ref().filter(|w| w.len() != rank) {
+        bail!("expected {rank} entries in 'output_shape', found {wanted:?}");
+    }
+    for i in 0..rank {
+        let (stride, added) = (small(how.strides[i])?, small(more[i])?);
+        let span = small(how.dilations[i])?
+            .checked_mul(small(how.kernel[i])? - 1)
+            .and_then(|n| n.checked_add(1 + added))
+            .ok_or_else(|| Error::new(format!("the window {:?} is too large", how.kernel)))?;
+        // What the window covers beyond what is wanted.
+        let excess = match &wanted {
+            Some(wanted) => {
+                let Some(size) = site.shape(x).0.get(i + 2).and_then(Dim::known) else {
+                    bail!("expected an input of known sizes beside 'output_shape', found {}", site.shape(x));
+                };
+                let whole = (small(size)? - 1).checked_mul(stride).and_then(|n| n.checked_add(span));
+                let Some(excess) = whole.and_then(|whole| whole.checked_sub(wanted[i])) else {
+                    bail!("expected an 'output_shape' near what the window covers, found {wanted:?}");
+                };
+                excess
+            }
+            None if same => span - stride,
+            None => {
+                how.begins[i] = small(explicit[i])?;
+                how.ends[i] = small(explicit[i + rank])? - added;
+                continue;
+            }
+        };
+        let (less, odd) = (excess.max(0) / 2, excess.max(0) % 2);
+        how.begins[i] = if auto == "SAME_UPPER" { less } else { less + odd };
+        how.ends[i] = excess - how.begins[i] - added;
+    }
+    Ok(())
 }
 
 /// MatMul: operands of one dimension get a second one for the time being, as in numpy.

@@ -70,6 +70,7 @@ pub static OPS: &[OpRow] = &[
     row("ConstantOfShape", "folds", shape::constant_of_shape),
     row("Conv", "auto_pad becomes explicit padding", mac::conv),
     row("ConvInteger", "becomes Conv of integers", qoperator::conv_integer),
+    row("ConvTranspose", "becomes Conv, and Reshape, Transpose and Slice where it strides", mac::conv_transpose),
     row("Cos", "", activation::unary),
     row("Cosh", "", activation::unary),
     row("DepthToSpace", "becomes Reshape and Transpose", movement::depth_to_space),
