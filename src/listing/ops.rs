@@ -45,6 +45,7 @@ fn family(category: Category) -> &'static str {
         Category::Activation => "activation",
         Category::Pool => "pool",
         Category::Normalization => "normalization",
+        Category::Recurrent => "recurrent",
         Category::Transform => "transform",
         Category::Quantization => "quantization",
         Category::Custom => "custom",

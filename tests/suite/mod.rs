@@ -33,6 +33,7 @@ pub fn cases() -> Vec<Case> {
     elementwise::elementwise(&mut out);
     movement::movement(&mut out);
     sundry::sundry(&mut out);
+    sundry::recurrent(&mut out);
     movement::resizes(&mut out);
     movement::turns(&mut out);
     rescales::requantizes(&mut out);

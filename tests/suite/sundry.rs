@@ -2,7 +2,7 @@
 
 use super::{Build, Case, Random, both_layouts, rescale};
 use lowbit_arithmetic::{Method, Rounding};
-use lowbit_ir::op::{Binary, CustomId, Unary};
+use lowbit_ir::op::{Binary, Cell, CustomId, Recurrent, Unary};
 use lowbit_ir::{CustomOp, Customs, DType, Error, Op, Result, Tensor, Type, ValueId};
 use std::sync::Arc;
 
@@ -162,4 +162,36 @@ impl CustomOp for Reversed {
 /// What an executor needs to know of the cases.
 pub fn customs() -> Customs {
     Customs::default().with(Arc::new(Reversed)).unwrap()
+}
+
+/// Recurrent cells, forward and backward, with and without what is optional.
+pub fn recurrent(out: &mut Vec<Case>) {
+    let r = &mut Random(6500 << 32);
+    for cell in Cell::all() {
+        for reverse in [false, true] {
+            let mut b = Build::new(&format!("{cell:?}.{reverse}"));
+            let (steps, batch, inputs, hidden) = (4, 3, 5, 6);
+            let gates = cell.gates();
+            let x = r.floats(&[steps, batch, inputs]);
+            let x = b.input(x);
+            let known = |b: &mut Build, name: &str, t: Tensor| Some(b.g.add_const(name, t));
+            let w = known(&mut b, "w", r.floats(&[1, gates * hidden, inputs]));
+            let u = known(&mut b, "u", r.floats(&[1, gates * hidden, hidden]));
+            let bias = known(&mut b, "bias", r.floats(&[1, 2 * gates * hidden]));
+            let lengths = Tensor::from_ints(Type::plain(DType::I32, vec![batch]), &[4, 0, 2]).unwrap();
+            let lengths = if reverse { known(&mut b, "lengths", lengths) } else { None };
+            let first = known(&mut b, "first", r.floats(&[1, batch, hidden]));
+            let operands = [Some(x), w, u, bias, lengths, first];
+            let functions = [Unary::Sigmoid, Unary::Tanh, Unary::Softsign];
+            let activations = functions.into_iter().skip(3 - cell.functions()).collect();
+            let clip = if reverse { 1.5 } else { f32::INFINITY };
+            let op = Op::Recurrent(Recurrent { cell, hidden, reverse, activations, clip });
+            let types: Vec<Option<&Type>> = operands.iter().map(|v| v.map(|v| b.g.ty(v))).collect();
+            let types = lowbit_ir::infer::infer(&op, &types, &[], &Customs::default()).unwrap();
+            let outputs: Vec<(&str, Type)> = ["y", "h", "c"].into_iter().zip(types).collect();
+            let node = b.g.add_node("cell", op, operands.to_vec(), &outputs);
+            let outputs = b.g.node(node).outputs.clone();
+            out.push(b.case(&outputs));
+        }
+    }
 }

@@ -243,12 +243,11 @@ fn arity(node: &Node, found: &mut Violations) -> bool {
         found.node(7, node, format_args!("operand {i} of {} is absent but not optional", node.op.name()));
     }
     let outputs = node.outputs.len();
-    let fits = if let Op::Split { sizes, .. } = &node.op {
-        outputs == sizes.len()
-    } else if let Op::Custom(_) = &node.op {
-        outputs > 0
-    } else {
-        outputs == 1
+    let fits = match &node.op {
+        Op::Split { sizes, .. } => outputs == sizes.len(),
+        Op::Recurrent(r) => outputs == if r.cell.has_memory() { 3 } else { 2 },
+        Op::Custom(_) => outputs > 0,
+        _ => outputs == 1,
     };
     if !fits {
         found.node(7, node, format_args!("found {outputs} outputs, which {} does not give", node.op.name()));

@@ -251,7 +251,11 @@ impl Annotator<'_> {
                     Op::Concat { .. } | Op::Resize(_) => {}
                     _ => todo.extend(node.input(0)),
                 },
-                Category::Pool | Category::Normalization | Category::Quantization | Category::Custom => {}
+                Category::Pool
+                | Category::Normalization
+                | Category::Recurrent
+                | Category::Quantization
+                | Category::Custom => {}
             }
         }
         false

@@ -69,6 +69,7 @@ fn word(op: &Op) -> Word {
             Category::Layer
             | Category::Pool
             | Category::Normalization
+            | Category::Recurrent
             | Category::Transform
             | Category::Quantization
             | Category::Custom => Word::None,

@@ -91,6 +91,12 @@ impl<'a> Site<'a> {
             .map_or(default.to_string(), |a| String::from_utf8_lossy(a.s()).into_owned()))
     }
 
+    /// A list of texts.
+    pub fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>> {
+        let found = self.attribute(name, AttributeType::Strings)?;
+        Ok(found.map(|a| a.strings.iter().map(|s| String::from_utf8_lossy(s).into_owned()).collect()))
+    }
+
     /// A tensor.
     pub fn tensor(&mut self, name: &str) -> Result<Option<Tensor>> {
         let Some(a) = self.attribute(name, AttributeType::Tensor)? else { return Ok(None) };

@@ -80,7 +80,11 @@ fn mixes<'a>(node: &Node, fed: &[bool], of: &impl Fn(ValueId) -> &'a Type) -> bo
         // What is not said to leave samples apart is taken to mix them.
         op => match op.category() {
             Category::Activation | Category::Pool | Category::Quantization => false,
-            Category::Layer | Category::Normalization | Category::Transform | Category::Custom => true,
+            Category::Layer
+            | Category::Normalization
+            | Category::Recurrent
+            | Category::Transform
+            | Category::Custom => true,
         },
     }
 }

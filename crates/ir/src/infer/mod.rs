@@ -11,6 +11,7 @@ mod mac;
 mod movement;
 mod pool;
 mod quant;
+mod recurrent;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +41,7 @@ pub fn infer(op: &Op, inputs: &[Option<&Type>], declared: &[Type], customs: &Cus
         Op::BatchNorm { epsilon } => elementwise::batch_norm(*epsilon, x(0)?, &operands.given()),
         Op::LayerNorm { axis, epsilon } => elementwise::layer_norm(*axis, *epsilon, x(0)?, x(1)?, bias),
         Op::Softmax { axis } => elementwise::softmax(*axis, x(0)?),
+        Op::Recurrent(r) => return recurrent::recurrent(r, operands.types),
         Op::Relu => elementwise::relu(x(0)?),
         Op::Clip { min, max } => elementwise::clip(*min, *max, x(0)?),
         Op::Unary(f) => elementwise::unary(*f, x(0)?),

@@ -12,6 +12,7 @@ mod norm;
 mod pool;
 mod positions;
 mod quant;
+mod recurrent;
 mod room;
 mod run;
 #[cfg(test)]
@@ -46,6 +47,9 @@ pub fn eval(op: &Op, inputs: &[Option<&Tensor>], outputs: &[Type], customs: &Cus
     }
     if let Op::Custom(id) = op {
         return custom(&id.0, inputs, &inferred, customs);
+    }
+    if let Op::Recurrent(r) = op {
+        return recurrent::run(r, inputs, inferred);
     }
     if let Op::Split { axis, sizes } = op {
         return movement::split(*axis, sizes, operand(inputs, 0)?, inferred);
@@ -92,7 +96,9 @@ fn one(op: &Op, inputs: &[Option<&Tensor>], ty: Type) -> Result<Tensor> {
         Op::QMul(r) => quant::mul(r, x(0)?, x(1)?, ty),
         Op::QAvgPool(q) => quant::avg_pool(q, x(0)?, ty),
         Op::Table => quant::table(x(0)?, x(1)?, ty),
-        Op::Split { .. } | Op::Custom(_) => Err(Error::new(format!("{} has more than one output", op.name()))),
+        Op::Split { .. } | Op::Recurrent(_) | Op::Custom(_) => {
+            Err(Error::new(format!("{} has more than one output", op.name())))
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! What operators carry besides their operands.
 
+use super::Unary;
 use lowbit_arithmetic::{Method, Rounding};
 use std::sync::Arc;
-use strum::EnumIter;
+use strum::{EnumIter, IntoEnumIterator};
 
 /// The name of a user's operator.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -177,4 +178,65 @@ pub enum Coordinates {
     AlignCorners,
     /// x / scale.
     Asymmetric,
+}
+
+/// Attributes of a recurrent cell, as ONNX's LSTM, GRU and RNN have them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Recurrent {
+    /// Which cell.
+    pub cell: Cell,
+    /// Size of the state.
+    pub hidden: usize,
+    /// Whether steps are taken from the last to the first.
+    pub reverse: bool,
+    /// The functions of the gates, of the new state and, of LSTM, of the result, in ONNX's order.
+    pub activations: Vec<Unary>,
+    /// Between minus this and this the operands of the functions are limited; infinity for no limit.
+    pub clip: f32,
+}
+
+/// A recurrent cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, EnumIter)]
+pub enum Cell {
+    /// Gates i, o, f, c; two states.
+    #[default]
+    Lstm,
+    /// As `Lstm`, with 1 - i for f.
+    CoupledLstm,
+    /// Gates z, r, h; the reset gate before the product with the recurrent weights.
+    Gru,
+    /// As `Gru`, with the reset gate behind that product.
+    LinearGru,
+    /// One function.
+    Rnn,
+}
+
+impl Cell {
+    /// Every cell.
+    pub fn all() -> Vec<Cell> {
+        Cell::iter().collect()
+    }
+
+    /// How many gates it has.
+    pub const fn gates(self) -> usize {
+        match self {
+            Cell::Lstm | Cell::CoupledLstm => 4,
+            Cell::Gru | Cell::LinearGru => 3,
+            Cell::Rnn => 1,
+        }
+    }
+
+    /// Whether it has a second state.
+    pub const fn has_memory(self) -> bool {
+        matches!(self, Cell::Lstm | Cell::CoupledLstm)
+    }
+
+    /// How many functions it has.
+    pub const fn functions(self) -> usize {
+        match self {
+            Cell::Lstm | Cell::CoupledLstm => 3,
+            Cell::Gru | Cell::LinearGru => 2,
+            Cell::Rnn => 1,
+        }
+    }
 }

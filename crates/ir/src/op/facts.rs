@@ -2,7 +2,7 @@
 //!
 //! Whoever treats operators differently for reasons of their own says so where they do it, for those operators alone.
 
-use super::{Op, ReduceKind, ResizeMode};
+use super::{Cell, Op, ReduceKind, ResizeMode};
 
 /// Families of operators, in netron's words, for reports and colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,6 +15,8 @@ pub enum Category {
     Pool,
     /// Normalization.
     Normalization,
+    /// Recurrent cells.
+    Recurrent,
     /// Moving data.
     Transform,
     /// Quantization.
@@ -100,6 +102,17 @@ impl Op {
             Op::BatchNorm { .. } => normalization("BatchNorm", "batch normalization with known statistics", 5, 5),
             Op::LayerNorm { .. } => normalization("LayerNorm", "normalization over the last axes", 2, 3),
             Op::Softmax { .. } => normalization("Softmax", "exponentials that sum to one along an axis", 1, 1),
+
+            Op::Recurrent(r) => {
+                let (name, meaning) = match r.cell {
+                    Cell::Lstm => ("Lstm", "long short-term memory, step by step"),
+                    Cell::CoupledLstm => ("CoupledLstm", "Lstm that forgets as much as it takes in"),
+                    Cell::Gru => ("Gru", "gated recurrent unit, step by step"),
+                    Cell::LinearGru => ("LinearGru", "Gru whose reset gate is behind the recurrent product"),
+                    Cell::Rnn => ("Rnn", "one function of operand and state, step by step"),
+                };
+                facts(name, meaning, Category::Recurrent, (3, 8), Computed)
+            }
 
             Op::Relu => each("Relu", "max(x, 0)", 1, Elements),
             Op::Clip { .. } => each("Clip", "x limited to a range", 1, Elements),

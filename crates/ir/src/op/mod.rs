@@ -51,6 +51,12 @@ pub enum Op {
         axis: i64,
     },
 
+    // ---- recurrent cells ----
+    /// (x [steps, n, in], w [1, gates h, in], r [1, gates h, h], bias? [1, 2 gates h], lengths?: i32 [n],
+    /// first h? [1, n, h], first c? [1, n, h], peepholes? [1, 3 h]) -> (y [steps, 1, n, h], last h [1, n, h], and of LSTM
+    /// last c [1, n, h]): one direction of ONNX's.
+    Recurrent(Recurrent),
+
     // ---- element by element ----
     /// (x) -> max(x, 0).
     Relu,
@@ -185,6 +191,9 @@ impl Op {
             Op::Unary(_) => Unary::all().into_iter().map(Op::Unary).collect(),
             Op::Binary(_) => Binary::all().into_iter().map(Op::Binary).collect(),
             Op::Reduce(_) => ReduceKind::iter().map(|kind| Op::Reduce(Reduce { kind, ..Reduce::default() })).collect(),
+            Op::Recurrent(_) => {
+                Cell::all().into_iter().map(|cell| Op::Recurrent(Recurrent { cell, ..Recurrent::default() })).collect()
+            }
             op => vec![op],
         };
         Op::iter().flat_map(each).collect()

@@ -233,6 +233,26 @@ impl Unary {
         }
     }
 
+    /// The function with parameters that `next` gives one after the other.
+    #[must_use]
+    pub fn with(self, mut next: impl FnMut() -> f32) -> Unary {
+        match self {
+            Unary::HardSigmoid { .. } => {
+                let alpha = next();
+                Unary::HardSigmoid { alpha, beta: next() }
+            }
+            Unary::Selu { .. } => {
+                let alpha = next();
+                Unary::Selu { alpha, gamma: next() }
+            }
+            Unary::LeakyRelu { .. } => Unary::LeakyRelu { alpha: next() },
+            Unary::Elu { .. } => Unary::Elu { alpha: next() },
+            Unary::Celu { .. } => Unary::Celu { alpha: next() },
+            Unary::ThresholdedRelu { .. } => Unary::ThresholdedRelu { alpha: next() },
+            f => f,
+        }
+    }
+
     /// The function's name.
     pub fn name(self) -> &'static str {
         self.facts().name

@@ -3,8 +3,8 @@
 use super::number::{f32_of, f32_text, int_of};
 use super::scan::{Problem, Scanned};
 use crate::op::{
-    Conv, Coordinates, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Reduce, ReduceKind, Rescale, Resize,
-    ResizeMode, SliceAxis, Unary,
+    Cell, Conv, Coordinates, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Recurrent, Reduce, ReduceKind,
+    Rescale, Resize, ResizeMode, SliceAxis, Unary,
 };
 use crate::request::{Kind, Request, ScaleForm, Sharing};
 use crate::suggest::did_you_mean;
@@ -57,6 +57,7 @@ pub fn attributes(op: &Op) -> Vec<Named> {
         Op::BatchNorm { epsilon } => vec![float("epsilon", *epsilon)],
         Op::LayerNorm { axis, epsilon } => vec![token("axis", axis), float("epsilon", *epsilon)],
         Op::Clip { min, max } => vec![float("min", *min), float("max", *max)],
+        Op::Recurrent(r) => recurrent_attributes(r),
         Op::Unary(f) => unary_attributes(*f),
         Op::Cast { to } => vec![token("to", to)],
         Op::MaxPool(p) | Op::AvgPool(p) => pool_attributes(p),
@@ -89,6 +90,18 @@ pub fn attributes(op: &Op) -> Vec<Named> {
             Vec::new()
         }
     }
+}
+
+fn recurrent_attributes(r: &Recurrent) -> Vec<Named> {
+    let parameters = r.activations.iter().flat_map(|f| unary_attributes(*f));
+    let tokens = parameters.filter_map(|(_, value)| match value {
+        Attr::Token(t) => Some(t),
+        Attr::Flag | Attr::Text(_) | Attr::List(_) => None,
+    });
+    let mut attrs = vec![token("hidden", r.hidden), list("functions", r.activations.iter().map(|f| f.name()))];
+    attrs.extend([list("parameters", tokens), float("clip", r.clip)]);
+    attrs.extend(flag("reverse", r.reverse));
+    attrs
 }
 
 fn unary_attributes(f: Unary) -> Vec<Named> {
@@ -354,9 +367,26 @@ fn build(op: Op, a: &mut Given<'_>, spatial: usize) -> Scanned<Op> {
             let id = a.text("op")?;
             Op::Custom(CustomId(a.required("op", id)?.into()))
         }
+        Op::Recurrent(r) => Op::Recurrent(recurrent(r.cell, a)?),
         Op::Unary(f) => Op::Unary(unary(f, a)?),
         Op::Relu | Op::Binary(_) | Op::Where | Op::GlobalAvgPool | Op::Identity | Op::Dequantize | Op::Table => op,
     })
+}
+
+/// Functions by name, and the parameters of all of them in one list.
+fn recurrent(cell: Cell, a: &mut Given<'_>) -> Scanned<Recurrent> {
+    let hidden: Option<usize> = a.int("hidden")?;
+    let hidden = a.required("hidden", hidden)?;
+    let name = |t: &str| match Op::named(t) {
+        Some(Op::Unary(f)) => Ok(f),
+        _ => bail!("expected a function of one element, found '{t}'"),
+    };
+    let functions: Option<Vec<Unary>> = a.many("functions", name)?;
+    let mut left = a.many("parameters", f32_of)?.unwrap_or_default().into_iter();
+    let activations = a.required("functions", functions)?.into_iter().map(|f| f.with(|| left.next().unwrap_or(0.0)));
+    let activations = activations.collect();
+    let clip = a.float("clip", f32::INFINITY)?;
+    Ok(Recurrent { cell, hidden, reverse: a.flag("reverse")?, activations, clip })
 }
 
 fn unary(f: Unary, a: &mut Given<'_>) -> Scanned<Unary> {

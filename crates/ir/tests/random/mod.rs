@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::op::{
-    Conv, Coordinates, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Reduce, ReduceKind, Rescale, Resize,
-    ResizeMode, SliceAxis, Unary,
+    Conv, Coordinates, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Recurrent, Reduce, ReduceKind, Rescale,
+    Resize, ResizeMode, SliceAxis, Unary,
 };
 use lowbit_ir::request::{Kind, Request, ScaleForm, Sharing};
 use lowbit_ir::text::OPERATORS;
@@ -244,6 +244,12 @@ pub fn op(name: &str, r: &mut Random, nan: bool) -> Op {
         "Table" => Op::Table,
         "Simulate" => Op::Simulate(spec(r)),
         "Custom" => Op::Custom(CustomId(r.name().into())),
+        "Lstm" | "CoupledLstm" | "Gru" | "LinearGru" | "Rnn" => {
+            let Some(Op::Recurrent(of)) = Op::named(name) else { panic!("{name} is a recurrent cell") };
+            let functions = (0..of.cell.functions()).map(|_| r.pick(&Unary::all()).with(|| r.float(nan))).collect();
+            let clip = if r.chance(50) { f32::INFINITY } else { r.float(nan) };
+            Op::Recurrent(Recurrent { hidden: r.size(), reverse: r.chance(50), activations: functions, clip, ..of })
+        }
         "HardSigmoid" => unary(Unary::HardSigmoid { alpha: r.float(nan), beta: r.float(nan) }),
         "LeakyRelu" => unary(Unary::LeakyRelu { alpha: r.float(nan) }),
         "Elu" => unary(Unary::Elu { alpha: r.float(nan) }),

@@ -1,8 +1,10 @@
 //! Each operator as ONNX nodes.
 
-use super::{AttributeProto, Spelled, Writer, float, int, ints, quantize, sizes, text};
+use super::{AttributeProto, AttributeType, Spelled, Writer, attribute, float, int, ints, quantize, sizes, text};
 use crate::onnx::tensor;
-use lowbit_ir::op::{Binary, Coordinates, MatMul, Nearest, Pad, PadMode, Pool, Reduce, ReduceKind, Resize};
+use lowbit_ir::op::{
+    Binary, Cell, Coordinates, MatMul, Nearest, Pad, PadMode, Pool, Recurrent, Reduce, ReduceKind, Resize,
+};
 use lowbit_ir::op::{ResizeMode, SliceAxis, Unary};
 use lowbit_ir::{DType, Error, Graph, Node, Op, Result, Tensor, Type, ValueId, bail};
 
@@ -53,6 +55,7 @@ pub fn needed_opset(graph: &Graph, node: &Node) -> Result<i64> {
         | Op::MatMul(_)
         | Op::BatchNorm { .. }
         | Op::Softmax { .. }
+        | Op::Recurrent(_)
         | Op::Relu
         | Op::Clip { .. }
         | Op::Unary(_)
@@ -106,6 +109,7 @@ impl Writer<'_> {
                 }
                 ("Clip", Vec::new())
             }
+            Op::Recurrent(r) => recurrent(r),
             Op::Unary(f) => match self.unary(node, *f, &x)? {
                 Some(written) => written,
                 None => return Ok(()),
@@ -339,6 +343,42 @@ impl Writer<'_> {
             }
         };
         self.last(s, node, "Mul", vec![x, gate], Vec::new());
+    }
+}
+
+/// A cell of one direction, its functions in ONNX's names.
+fn recurrent(r: &Recurrent) -> (&'static str, Vec<AttributeProto>) {
+    let direction = if r.reverse { "reverse" } else { "forward" };
+    let mut all = vec![int("hidden_size", r.hidden as i64), text("direction", direction)];
+    let name = |f: &Unary| match f {
+        // There Relu is a function of one element, as this is here.
+        Unary::ThresholdedRelu { alpha } if *alpha == 0.0 => "Relu",
+        f => f.name(),
+    };
+    let parameters = |f: &Unary| match f {
+        Unary::HardSigmoid { alpha, beta } => (*alpha, *beta),
+        Unary::LeakyRelu { alpha } | Unary::Elu { alpha } | Unary::ThresholdedRelu { alpha } => (*alpha, 0.0),
+        _ => (0.0, 0.0),
+    };
+    all.push(AttributeProto {
+        strings: r.activations.iter().map(|f| name(f).as_bytes().to_vec().into()).collect(),
+        ..attribute("activations", AttributeType::Strings)
+    });
+    for (name, values) in [
+        ("activation_alpha", r.activations.iter().map(|f| parameters(f).0).collect()),
+        ("activation_beta", r.activations.iter().map(|f| parameters(f).1).collect()),
+    ] {
+        all.push(AttributeProto { floats: values, ..attribute(name, AttributeType::Floats) });
+    }
+    if r.clip < f32::INFINITY {
+        all.push(float("clip", r.clip));
+    }
+    match r.cell {
+        Cell::Lstm => ("LSTM", all),
+        Cell::CoupledLstm => ("LSTM", [all, vec![int("input_forget", 1)]].concat()),
+        Cell::Gru => ("GRU", all),
+        Cell::LinearGru => ("GRU", [all, vec![int("linear_before_reset", 1)]].concat()),
+        Cell::Rnn => ("RNN", all),
     }
 }
 

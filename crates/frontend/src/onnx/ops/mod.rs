@@ -11,6 +11,7 @@ mod norm;
 mod pool;
 mod qoperator;
 mod quantize;
+mod recurrent;
 mod reduce;
 mod resize;
 mod shape;
@@ -84,6 +85,7 @@ pub static OPS: &[OpRow] = &[
     row("Expand", "constant sizes", movement::expand),
     row("Flatten", "", shape::flatten),
     row("Floor", "", activation::unary),
+    row("GRU", "one operator a direction", recurrent::recurrent),
     row("Gather", "", movement::gather),
     row("Gelu", "", activation::unary),
     row("Gemm", "becomes MatMul", mac::gemm),
@@ -98,6 +100,7 @@ pub static OPS: &[OpRow] = &[
     row("InstanceNormalization", "known sizes; becomes LayerNorm, Mul and Add", norm::instance),
     row("IsInf", "becomes Equal", elementwise::special),
     row("IsNaN", "becomes Equal and Not", elementwise::special),
+    row("LSTM", "one operator a direction", recurrent::recurrent),
     row("LayerNormalization", "one output", norm::layer),
     row("LeakyRelu", "", activation::unary),
     row("Less", "", elementwise::binary),
@@ -123,6 +126,7 @@ pub static OPS: &[OpRow] = &[
     row("QLinearMatMul", "one scale for the first operand; becomes Dequantize, MatMul and Quantize", qoperator::matmul),
     row("QuantizeLinear", "constant scale and zero point", quantize::quantize),
     row("RMSNormalization", "becomes its arithmetic", norm::rms),
+    row("RNN", "one operator a direction", recurrent::recurrent),
     row("Range", "folds", shape::range),
     row("Reciprocal", "", activation::unary),
     row("ReduceL1", "becomes Abs and ReduceSum", reduce::reduce),
