@@ -4,6 +4,7 @@ use lowbit_ir::{Error, Result};
 use std::collections::BTreeMap;
 
 /// A node that could not be read.
+#[derive(Debug)]
 pub struct Failure {
     /// The kind of node, as the file names it.
     pub kind: String,

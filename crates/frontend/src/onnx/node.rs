@@ -1,8 +1,10 @@
 //! One node of a file, as an import function sees it: attributes, operands, results.
 
-use super::import::File;
-use super::proto::{AttributeProto, NodeProto, attribute_proto::AttributeType};
+use super::inline::{self, Block};
+use super::proto::{AttributeProto, GraphProto, attribute_proto::AttributeType};
+use super::scope::{Call, Scope};
 use super::tensor;
+use super::walk::{File, Thing};
 use crate::build::remarks::Place;
 use crate::build::sizes::{Size, Sizes, open_error};
 use crate::build::{Builder, Item};
@@ -10,6 +12,7 @@ use lowbit_arithmetic::dequantize;
 use lowbit_ir::{DType, Error, Op, Quant, Result, Shape, Tensor, Type, bail};
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// A node being imported.
 pub struct Site<'a> {
@@ -21,28 +24,30 @@ pub struct Site<'a> {
     pub builder: &'a mut Builder,
     /// What the file says beyond its graph.
     pub file: &'a mut File,
-    node: &'a NodeProto,
+    call: &'a Call<'a>,
+    scope: &'a Scope<'a>,
     read: HashSet<&'a str>,
     /// How many operands were looked at, the last one and all before it.
     reached: Cell<usize>,
 }
 
 impl<'a> Site<'a> {
-    /// A view of `node`.
-    pub fn new(node: &'a NodeProto, name: String, opset: i64, builder: &'a mut Builder, file: &'a mut File) -> Self {
-        Site { name, opset, builder, file, node, read: HashSet::new(), reached: Cell::new(0) }
+    /// A view of a node in its scope.
+    pub fn new(call: &'a Call<'a>, scope: &'a Scope<'a>, builder: &'a mut Builder, file: &'a mut File) -> Self {
+        let (name, opset) = (call.name.clone(), scope.opset);
+        Site { name, opset, builder, file, call, scope, read: HashSet::new(), reached: Cell::new(0) }
     }
 
     /// The kind of node, as the file names it.
     pub fn op_type(&self) -> &'a str {
-        self.node.op_type()
+        self.call.op_type
     }
 
     // ---- attributes ----
 
     fn attribute(&mut self, name: &str, expected: AttributeType) -> Result<Option<&'a AttributeProto>> {
-        let Some(a) = self.node.attribute.iter().find(|a| a.name() == name) else { return Ok(None) };
-        self.read.insert(a.name());
+        let Some((own, a)) = self.call.attribute.iter().find(|(own, _)| *own == name) else { return Ok(None) };
+        self.read.insert(own);
         if !a.ref_attr_name().is_empty() {
             bail!("attribute '{name}' refers to a function's attribute, outside of a function");
         }
@@ -109,7 +114,7 @@ impl<'a> Site<'a> {
 
     /// Whether an attribute is given.
     pub fn has(&self, name: &str) -> bool {
-        self.node.attribute.iter().any(|a| a.name() == name)
+        self.call.attribute.iter().any(|(own, _)| *own == name)
     }
 
     /// The type of an attribute that holds an element type's code, to which this node converts.
@@ -121,13 +126,13 @@ impl<'a> Site<'a> {
 
     /// Attributes that make no difference to inference.
     pub fn ignore(&mut self, names: &[&str]) {
-        self.read.extend(self.node.attribute.iter().map(|a| a.name()).filter(|a| names.contains(a)));
+        self.read.extend(self.call.attribute.iter().map(|(own, _)| *own).filter(|a| names.contains(a)));
     }
 
     /// An error if an attribute or an operand was never read: then its meaning would be lost silently.
     pub fn all_read(&self) -> Result<()> {
-        if let Some(a) = self.node.attribute.iter().find(|a| !self.read.contains(a.name())) {
-            bail!("attribute '{}' is not supported", a.name());
+        if let Some((name, _)) = self.call.attribute.iter().find(|(own, _)| !self.read.contains(own)) {
+            bail!("attribute '{name}' is not supported");
         }
         let (given, read) = (self.operands(), self.reached.get());
         match given > read {
@@ -140,14 +145,14 @@ impl<'a> Site<'a> {
 
     /// Number of operands listed, trailing empty ones not counted.
     pub fn operands(&self) -> usize {
-        self.node.input.iter().rposition(|n| !n.is_empty()).map_or(0, |i| i + 1)
+        self.call.operands()
     }
 
     /// Operand `i`, if given.
     pub fn maybe(&self, i: usize) -> Result<Option<Item>> {
         self.reached.set(self.reached.get().max(i + 1));
-        match self.node.input.get(i).filter(|n| !n.is_empty()) {
-            Some(name) => self.builder.find(name).map(Some),
+        match self.call.input.get(i).filter(|n| !n.is_empty()) {
+            Some(name) => self.file.tensor(name, self.builder).map(Some),
             None => Ok(None),
         }
     }
@@ -160,7 +165,7 @@ impl<'a> Site<'a> {
 
     /// Name of operand `i` in the file.
     pub fn input_name(&self, i: usize) -> &'a str {
-        self.node.input.get(i).map_or("", String::as_str)
+        self.call.input.get(i).map_or("", String::as_str)
     }
 
     /// All operands; none may be left out.
@@ -223,21 +228,81 @@ impl<'a> Site<'a> {
         }
     }
 
+    // ---- sequences, optional values and subgraphs ----
+
+    /// Operand `i`, whatever it is; nothing if it is not given.
+    pub fn thing(&self, i: usize) -> Result<Thing> {
+        self.reached.set(self.reached.get().max(i + 1));
+        match self.call.input.get(i).filter(|n| !n.is_empty()) {
+            Some(name) => match self.file.thing(name, self.builder) {
+                Some(thing) => Ok(thing),
+                None => self.builder.find(name).map(Thing::Tensor),
+            },
+            None => Ok(Thing::Nothing),
+        }
+    }
+
+    /// Operand `i`, which must be a sequence.
+    pub fn sequence(&self, i: usize) -> Result<Arc<Vec<Item>>> {
+        match self.thing(i)? {
+            Thing::Sequence(items) => Ok(items),
+            Thing::Tensor(_) => Err(Error::new("expected a sequence, found a tensor").at_value(self.input_name(i))),
+            Thing::Nothing => bail!("expected a sequence as operand {i}, found none"),
+        }
+    }
+
+    /// Makes output `k` this, which has a name already; a tensor of the graph gets the output's name besides.
+    pub fn pass_on(&mut self, k: usize, thing: Thing) -> Result<()> {
+        match self.call.output.get(k).filter(|n| !n.is_empty()) {
+            Some(name) => inline::pass_on(&self.name, thing, name, self.builder, self.file),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes output `k` a sequence.
+    pub fn set_sequence(&mut self, k: usize, items: Vec<Item>) -> Result<()> {
+        self.file.limits.sequence(items.len())?;
+        self.pass_on(k, Thing::Sequence(Arc::new(items)))
+    }
+
+    /// The subgraph of an attribute, looked at and not yet read.
+    pub fn block(&mut self, name: &str) -> Result<Block<'a>> {
+        let graph: Option<&'a GraphProto> = self.attribute(name, AttributeType::Graph)?.and_then(|a| a.g.as_ref());
+        let graph = graph.ok_or_else(|| Error::new(format!("expected a subgraph '{name}', found none")))?;
+        Block::new(graph, &self.name, self.scope, self.builder, self.file)
+    }
+
+    /// Reads a subgraph once; see [`Block::read`].
+    pub fn read_block(
+        &mut self,
+        block: &Block<'_>,
+        prefix: &str,
+        given: &[Thing],
+        named: &[String],
+    ) -> Result<Option<Vec<Thing>>> {
+        block.read(prefix, given, named, self.scope, self.builder, self.file)
+    }
+
+    /// The names of all outputs, empty where the file leaves one out.
+    pub fn output_names(&self) -> &'a [String] {
+        &self.call.output
+    }
+
     // ---- results ----
 
     /// Number of outputs the file names.
     pub fn outputs(&self) -> usize {
-        self.node.output.iter().rposition(|n| !n.is_empty()).map_or(0, |i| i + 1)
+        self.call.output.iter().rposition(|n| !n.is_empty()).map_or(0, |i| i + 1)
     }
 
     /// The file's name of output 0.
     pub fn first_output(&self) -> &'a str {
-        self.node.output.first().map_or("", String::as_str)
+        self.call.output.first().map_or("", String::as_str)
     }
 
     /// The name of output `k`; a name of our own if the file leaves it empty.
     pub fn output_name(&mut self, k: usize) -> String {
-        match self.node.output.get(k).filter(|n| !n.is_empty()) {
+        match self.call.output.get(k).filter(|n| !n.is_empty()) {
             Some(name) => name.clone(),
             None => {
                 let base = format!("{}.{k}", self.name);
@@ -273,7 +338,7 @@ impl<'a> Site<'a> {
     /// Makes output `k` this item as it is. A value of the graph keeps its name: use [`Site::finish`] with Identity
     /// where the output's own name must live.
     pub fn set(&mut self, k: usize, item: Item) {
-        if let Some(name) = self.node.output.get(k).filter(|n| !n.is_empty()) {
+        if let Some(name) = self.call.output.get(k).filter(|n| !n.is_empty()) {
             let item = match item {
                 Item::Const(_, t) => Item::Const(name.as_str().into(), t),
                 other => other,

@@ -16,6 +16,11 @@ pub fn import(proto: &TensorProto, external: &mut External) -> Result<Tensor> {
     read(proto, external).map_err(|e| if name.is_empty() { e } else { e.at_value(name) })
 }
 
+/// Whether what is read of a message shares the bytes of the file, and so takes no memory.
+pub fn shares_bytes(proto: &TensorProto) -> bool {
+    proto.raw_data.is_some() && widened(proto.data_type()).is_none()
+}
+
 /// The type that a value of this ONNX element type has in the graph.
 pub fn dtype(code: i32) -> Result<DType> {
     Ok(match data_type(code)? {

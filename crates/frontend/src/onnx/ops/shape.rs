@@ -3,18 +3,18 @@
 use crate::build::sizes::{Size, Sizes, open_error, reshape_dims};
 use crate::build::{Builder, Item, MOST_FOLDED};
 use crate::onnx::node::Site;
+use crate::onnx::walk::Thing;
 use lowbit_ir::{DType, Dim, Error, Op, Result, Shape, Tensor, Type, bail};
 
 /// Identity. A constant is the same constant under another name.
 pub fn identity(site: &mut Site<'_>) -> Result<()> {
-    let x = site.input(0)?;
-    match x {
-        Item::Value(_) => site.finish(Op::Identity, &[&x]),
-        Item::Const(..) | Item::Sizes(_) => {
-            site.set(0, x);
-            Ok(())
-        }
+    let thing = site.thing(0)?;
+    if let Thing::Nothing = thing
+        && site.operands() == 0
+    {
+        bail!("expected an operand, found none");
     }
+    site.pass_on(0, thing)
 }
 
 /// Dropout, which does nothing at inference.
