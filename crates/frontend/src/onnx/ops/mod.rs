@@ -4,6 +4,7 @@
 //! To add one: write the function in its family's file and add its row here.
 
 mod activation;
+mod control;
 mod elementwise;
 mod mac;
 mod movement;
@@ -14,6 +15,7 @@ mod quantize;
 mod recurrent;
 mod reduce;
 mod resize;
+mod sequence;
 mod shape;
 mod window;
 
@@ -67,6 +69,7 @@ pub static OPS: &[OpRow] = &[
     row("Celu", "", activation::unary),
     row("Clip", "constant bounds; others become Max and Min", activation::clip),
     row("Concat", "", movement::concat),
+    row("ConcatFromSequence", "becomes Concat", sequence::concat),
     row("Constant", "tensors, numbers and lists of numbers", shape::constant),
     row("ConstantOfShape", "folds", shape::constant_of_shape),
     row("Conv", "auto_pad becomes explicit padding", mac::conv),
@@ -97,6 +100,7 @@ pub static OPS: &[OpRow] = &[
     row("HardSigmoid", "", activation::unary),
     row("HardSwish", "", activation::unary),
     row("Identity", "", shape::identity),
+    row("If", "a condition that folds; becomes the branch", control::branch),
     row("InstanceNormalization", "known sizes; becomes LayerNorm, Mul and Add", norm::instance),
     row("IsInf", "becomes Equal", elementwise::special),
     row("IsNaN", "becomes Equal and Not", elementwise::special),
@@ -107,6 +111,7 @@ pub static OPS: &[OpRow] = &[
     row("LessOrEqual", "becomes Less, Equal and Or", elementwise::or_equal),
     row("Log", "", activation::unary),
     row("LogSoftmax", "becomes its arithmetic", norm::log_softmax),
+    row("Loop", "trip count and conditions that fold; becomes its iterations", control::repeat),
     row("MatMul", "", mac::matmul),
     row("MatMulInteger", "one zero point for the first operand; becomes MatMul of integers", qoperator::matmul_integer),
     row("Max", "folded from the left", elementwise::variadic),
@@ -118,6 +123,9 @@ pub static OPS: &[OpRow] = &[
     row("Mul", "", elementwise::binary),
     row("Neg", "", activation::unary),
     row("Not", "", activation::unary),
+    row("Optional", "while reading", sequence::optional),
+    row("OptionalGetElement", "while reading", sequence::get_element),
+    row("OptionalHasElement", "folds", sequence::has_element),
     row("Or", "", elementwise::binary),
     row("PRelu", "", elementwise::binary),
     row("Pad", "constant, reflect and edge", movement::pad),
@@ -141,7 +149,15 @@ pub static OPS: &[OpRow] = &[
     row("Reshape", "sizes that fold", shape::reshape),
     row("Resize", "nearest and linear", resize::resize),
     row("Round", "", activation::unary),
+    row("Scan", "a known length; becomes its iterations", control::scan),
     row("Selu", "", activation::unary),
+    row("SequenceAt", "a position that folds", sequence::at),
+    row("SequenceConstruct", "while reading", sequence::construct),
+    row("SequenceEmpty", "while reading", sequence::empty),
+    row("SequenceErase", "a position that folds", sequence::erase),
+    row("SequenceInsert", "a position that folds", sequence::insert),
+    row("SequenceLength", "folds", sequence::length),
+    row("SequenceMap", "becomes its iterations", control::map),
     row("Shape", "folds", shape::shape),
     row("Sigmoid", "", activation::unary),
     row("Sign", "", activation::unary),
@@ -154,6 +170,7 @@ pub static OPS: &[OpRow] = &[
     row("Softsign", "", activation::unary),
     row("SpaceToDepth", "becomes Reshape and Transpose", movement::space_to_depth),
     row("Split", "", movement::split),
+    row("SplitToSequence", "sizes that fold; becomes Split", sequence::split),
     row("Sqrt", "", activation::unary),
     row("Squeeze", "", shape::squeeze),
     row("Sub", "", elementwise::binary),
