@@ -1,6 +1,7 @@
 //! The compiled engine: compile + runtime behind the interface that calibration and evaluation know.
 
 use crate::model::{entering, sized_for};
+use crate::programs::KEPT;
 use lowbit_compile::{Target, compile};
 use lowbit_ir::{Engine, Error, Graph, Outputs, Result, Run, Tensor, ValueId, memory};
 use lowbit_runtime::{Pool, Program, Session};
@@ -8,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Runs graphs as programs on this machine.
 ///
-/// A graph with open dimensions is compiled when the first inputs say what they are, and again when they change.
+/// A graph with open dimensions is compiled when the first inputs say what they are, and again when they change; the
+/// programs for the latest [`KEPT`] sizes are kept.
 #[derive(Debug, Clone)]
 pub struct Compiled {
     target: Target,
@@ -95,8 +97,8 @@ pub struct Loaded {
     engine: Compiled,
     graph: Arc<Graph>,
     outputs: usize,
-    /// What was compiled last, by this or by one of those that run beside it.
-    latest: Arc<Mutex<Option<Arc<Program>>>>,
+    /// What was compiled of late, the latest first, by this or by one of those that run beside it.
+    latest: Arc<Mutex<Vec<Arc<Program>>>>,
     session: Option<Session>,
     /// What the last run gave: memory for the next one, unless somebody holds it still.
     results: Vec<Tensor>,
@@ -117,13 +119,15 @@ impl Loaded {
     /// A program for inputs of these sizes.
     fn compiled(&self, inputs: &[Tensor]) -> Result<Arc<Program>> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(program) = latest.as_ref().filter(|program| fits(program, inputs)) {
+        if let Some(program) = latest.iter().find(|program| fits(program, inputs)) {
             return Ok(program.clone());
         }
-        // The one before is of no use to anybody who asks now.
-        *latest = None;
+        // Samples of a few sizes come in any order; of others the one before is of no use to anybody who asks now.
+        latest.truncate(KEPT - 1);
         let bound = sized_for(&self.graph, inputs, &self.engine.target.customs)?;
-        Ok(latest.insert(compile(&bound, &self.engine.target)?).clone())
+        let program = compile(&bound, &self.engine.target)?;
+        latest.insert(0, program.clone());
+        Ok(program)
     }
 
     /// A session for inputs of these sizes.

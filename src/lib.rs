@@ -4,7 +4,8 @@
 //! import -> prepare -> equalize -> annotate -> calibrate -> refine -> realize -> compile -> run
 //! ```
 //!
-//! [`Model`] is a file or a graph; [`Model::quantize`] makes a [`Quantized`] of it, [`Model::compile`] a program.
+//! [`Model`] is a file or a graph; [`Model::quantize`] makes a [`Quantized`] of it, [`Model::compile`] a program, and
+//! [`Programs`] one for every set of sizes that inputs have, which [`Sessions`] run.
 //! [`data`] reads samples, [`evaluate`] measures accuracy, [`verify`] proves that every executor gives the same bits,
 //! [`compare`] says which layer is to blame, [`bench`] times, [`inspect`] describes, [`stats`] keeps what calibration saw in
 //! files.
@@ -44,6 +45,7 @@ pub mod left;
 pub mod listing;
 pub mod model;
 pub mod prefetch;
+pub mod programs;
 pub mod stats;
 pub mod verify;
 
@@ -60,6 +62,7 @@ pub use lowbit_quantize::{Config, Observer, Passes, Phase, Realizers, Report, Ru
 pub use lowbit_runtime as runtime;
 pub use lowbit_runtime::{Isa, NamedSession, Program, Session};
 pub use model::{Model, Quantize, Quantized};
+pub use programs::{Programs, Sessions};
 
 /// The examples of the README compile.
 #[cfg(doctest)]

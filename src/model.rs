@@ -3,7 +3,7 @@
 use crate::data::{InputSpec, Overrides, Preprocess, preprocess};
 use crate::engine::Compiled;
 use lowbit_compile::{Target, compile};
-use lowbit_frontend::ImportOptions;
+use lowbit_frontend::{ImportOptions, Source};
 use lowbit_ir::op::Category;
 use lowbit_ir::pass::Watch;
 use lowbit_ir::{
@@ -162,10 +162,18 @@ impl Model {
 
     /// Loads a model file with all that may be said about it: sizes, memory, where an MXNet symbol's parameters are.
     pub fn read(path: impl AsRef<Path>, options: &ImportOptions) -> Result<Model> {
-        let (graph, remarks) = lowbit_frontend::load_with_remarks(path.as_ref(), options)?;
+        Model::of_source(&Source::open(path.as_ref(), options)?, None)
+    }
+
+    /// Of a file that was read, with these sizes for its inputs in place of those that its options have.
+    pub fn of_source(source: &Source, shapes: Option<&[(String, Vec<usize>)]>) -> Result<Model> {
+        let (graph, remarks) = match shapes {
+            Some(shapes) => source.sized(shapes)?,
+            None => source.graph()?,
+        };
         let remarks = lowbit_frontend::remark_lines(&remarks);
-        let customs = options.customs.clone();
-        Ok(Model { remarks, customs, max_memory: options.max_memory, ..Model::from(graph) })
+        let (customs, max_memory) = (source.options().customs.clone(), source.options().max_memory);
+        Ok(Model { remarks, customs, max_memory, ..Model::from(graph) })
     }
 
     /// The same with another graph, such as one with other weights.

@@ -1,7 +1,7 @@
 //! Data sets: what `--data` names, sample by sample as a model's inputs.
 //!
 //! [`Dataset::open`] takes a folder of images ([`images`]), an MNIST-style pair ([`idx`]), an array file ([`npy`],
-//! [`npz`]) or the word `random`.
+//! [`npz`]), a folder of these ([`parts`]) or the word `random`.
 //! Pixels go through [`preprocess`] (on [`decode`] and [`resize`]); arrays are taken as they are.
 
 pub mod decode;
@@ -9,6 +9,7 @@ pub mod idx;
 pub mod images;
 pub mod npy;
 pub mod npz;
+pub mod parts;
 pub mod preprocess;
 pub(crate) mod random;
 pub mod resize;
@@ -23,6 +24,7 @@ use lowbit_frontend::files;
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::{DType, Error, Quant, Result, Tensor, Type, bail, memory};
 use npz::Npz;
+use parts::Parts;
 use preprocess::ImageInput;
 use std::fmt;
 use std::io::Read;
@@ -86,6 +88,8 @@ enum Source {
         name: String,
         arrays: Vec<Array>,
     },
+    /// Array files of a folder.
+    Parts(Parts),
     /// What the caller holds, and how to read it.
     Given {
         name: String,
@@ -100,6 +104,7 @@ impl fmt::Debug for Source {
             Source::Images { folder, .. } => f.debug_tuple("Images").field(folder).finish(),
             Source::Idx { idx, .. } => f.debug_tuple("Idx").field(idx).finish(),
             Source::Arrays { name, .. } => f.debug_tuple("Arrays").field(name).finish(),
+            Source::Parts(parts) => f.debug_tuple("Parts").field(parts).finish(),
             Source::Given { name, .. } => f.debug_tuple("Given").field(name).finish(),
             Source::Random => f.write_str("Random"),
         }
@@ -110,7 +115,7 @@ impl Source {
     /// Whether samples lie in memory or in files as the model takes them.
     fn is_decoded(&self) -> bool {
         match self {
-            Source::Arrays { .. } | Source::Given { .. } => true,
+            Source::Arrays { .. } | Source::Parts(_) | Source::Given { .. } => true,
             // What looks random is computed, a number at a time.
             Source::Images { .. } | Source::Idx { .. } | Source::Random => false,
         }
@@ -177,7 +182,7 @@ impl Dataset {
                 Source::Images { .. } => {
                     "a folder of .jpg or .png images, class folders of them, or images with a labels.csv"
                 }
-                Source::Idx { .. } | Source::Arrays { .. } | Source::Given { .. } => {
+                Source::Idx { .. } | Source::Arrays { .. } | Source::Parts(_) | Source::Given { .. } => {
                     "the file is whole, but its first axis, which counts samples, is 0"
                 }
                 Source::Random => "random is never empty",
@@ -211,15 +216,14 @@ impl Dataset {
                 let (labels, len) = (idx.labels.take(), idx.count);
                 (Source::Idx { idx, preprocess, input }, labels, len)
             }
-            Kind::Npy => {
-                let input = single(inputs, "an .npy file")?;
-                let array = Array::new(Rows::File(npy::Rows::open_within(path, max_memory)?), input)?;
-                let len = array.len();
-                (Source::Arrays { name: file_name(path), arrays: vec![array] }, None, len)
-            }
-            Kind::Npz => {
-                let (arrays, labels, len) = open_npz(path, inputs, max_memory)?;
+            Kind::Npy | Kind::Npz => {
+                let (arrays, labels, len) = open_arrays(path, inputs, max_memory)?;
                 (Source::Arrays { name: file_name(path), arrays }, labels, len)
+            }
+            Kind::Parts(files) => {
+                let (parts, labels) = Parts::open(files, inputs, max_memory)?;
+                let len = parts.len();
+                (Source::Parts(parts), labels, len)
             }
         };
         if matches!(source, Source::Random) {
@@ -257,7 +261,7 @@ impl Dataset {
     pub fn takes_preprocess(spec: &str) -> Result<bool> {
         match kind(spec).map_err(|e| e.context(format!("opening the data '{spec}'")))? {
             Kind::Images | Kind::Idx(_) => Ok(true),
-            Kind::Random | Kind::Npy | Kind::Npz => Ok(false),
+            Kind::Random | Kind::Npy | Kind::Npz | Kind::Parts(_) => Ok(false),
         }
     }
 
@@ -282,7 +286,7 @@ impl Dataset {
     pub fn preprocess(&self) -> Option<&Preprocess> {
         match &self.source {
             Source::Images { preprocess, .. } | Source::Idx { preprocess, .. } => Some(preprocess),
-            Source::Arrays { .. } | Source::Given { .. } | Source::Random => None,
+            Source::Arrays { .. } | Source::Parts(_) | Source::Given { .. } | Source::Random => None,
         }
     }
 
@@ -308,7 +312,9 @@ impl Dataset {
         match &self.source {
             Source::Images { folder, .. } => self.spread(n).into_iter().try_for_each(|i| folder.check(i)),
             // These are one file each, which was opened.
-            Source::Idx { .. } | Source::Arrays { .. } | Source::Given { .. } | Source::Random => Ok(()),
+            Source::Idx { .. } | Source::Arrays { .. } | Source::Parts(_) | Source::Given { .. } | Source::Random => {
+                Ok(())
+            }
         }
     }
 
@@ -337,6 +343,15 @@ impl Dataset {
                     .zip(&self.inputs)
                     .map(|(array, input)| Ok((input.name.clone(), convert(array.sample(i)?, input)?)));
                 (each.collect(), format!("{name}[{i}]"))
+            }
+            Source::Parts(parts) => {
+                let (part, at) = parts.find(i)?;
+                let tensors = parts.sample(part, at, &self.inputs, self.max_memory);
+                let each = tensors.and_then(|tensors| {
+                    let one = |(tensor, input): (Tensor, &InputSpec)| Ok((input.name.clone(), convert(tensor, input)?));
+                    tensors.into_iter().zip(&self.inputs).map(one).collect()
+                });
+                (each, format!("{}[{at}]", parts.name(part)))
             }
             Source::Given { name, read } => {
                 let tensors = read(i).and_then(|tensors| match tensors.len() == self.inputs.len() {
@@ -371,6 +386,7 @@ enum Kind {
     Random,
     Images,
     Idx(PathBuf),
+    Parts(Vec<PathBuf>),
     Npy,
     Npz,
 }
@@ -383,7 +399,7 @@ fn kind(spec: &str) -> Result<Kind> {
     if path.is_dir() {
         return Ok(match idx_in(path)? {
             Some(images) => Kind::Idx(images),
-            None => Kind::Images,
+            None => parts::in_folder(path)?.map_or(Kind::Images, Kind::Parts),
         });
     }
     let mut head = Vec::new();
@@ -398,7 +414,8 @@ fn kind(spec: &str) -> Result<Kind> {
     }
 }
 
-const KINDS: &str = "a folder of images, an .npy or .npz file, the images file of an idx pair, or the word random";
+const KINDS: &str =
+    "a folder of images or of .npy or .npz files, one of these, the images file of an idx pair, or the word random";
 
 /// The idx images of a folder, if there are some.
 fn idx_in(folder: &Path) -> Result<Option<PathBuf>> {
@@ -446,6 +463,19 @@ const LABEL: &str = "label";
 
 /// NumPy's name for an array that was given none.
 const UNNAMED: &str = "arr_0";
+
+/// The arrays of an `.npy` or `.npz` file, told apart by how it begins.
+fn open_arrays(path: &Path, inputs: &[InputSpec], max_memory: usize) -> Result<(Vec<Array>, Option<Vec<u32>>, usize)> {
+    let mut head = Vec::new();
+    files::open(path)?.take(1).read_to_end(&mut head)?;
+    if head == *b"P" {
+        return open_npz(path, inputs, max_memory);
+    }
+    let input = single(inputs, "an .npy file")?;
+    let array = Array::new(Rows::File(npy::Rows::open_within(path, max_memory)?), input)?;
+    let len = array.len();
+    Ok((vec![array], None, len))
+}
 
 fn open_npz(path: &Path, inputs: &[InputSpec], max_memory: usize) -> Result<(Vec<Array>, Option<Vec<u32>>, usize)> {
     let mut file = Npz::open(path)?;

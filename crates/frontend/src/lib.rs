@@ -1,7 +1,7 @@
 //! Model files in and out of the lowbit graph.
 //!
 //! [`load`] reads a model, [`load_with_remarks`] says too what was read differently than the file says it, and [`save`]
-//! writes one. Each format has a room of its own, [`onnx`] and [`mxnet`]; [`build`] is what both build with, and [`files`]
+//! writes one; a [`Source`] is a file that is read for more than one set of sizes. Each format has a room of its own, [`onnx`] and [`mxnet`]; [`build`] is what both build with, and [`files`]
 //! is how files are read and written.
 #![forbid(unsafe_code)]
 
@@ -9,10 +9,12 @@ pub mod build;
 pub mod files;
 pub mod mxnet;
 pub mod onnx;
+pub mod source;
 
 pub use build::remarks::{Remark, lines as remark_lines};
 use bytes::Bytes;
 use lowbit_ir::{Customs, Error, Graph, Result, memory};
+pub use source::Source;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -43,16 +45,7 @@ pub fn load(path: &Path, options: &ImportOptions) -> Result<Graph> {
 
 /// As [`load`], with what was read differently than the file says it; [`remark_lines`] words it for people.
 pub fn load_with_remarks(path: &Path, options: &ImportOptions) -> Result<(Graph, Vec<Remark>)> {
-    let doing = || format!("reading '{}'", path.display());
-    let bytes = files::read(path).map_err(|e| e.context(doing()))?;
-    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
-    let beside = || mxnet::beside(path);
-    let (mut graph, remarks) = import(bytes.into(), folder, &beside, options).map_err(|e| e.context(doing()))?;
-    if graph.name.is_empty() {
-        graph.name = stem.strip_suffix("-symbol").unwrap_or(&stem).to_string();
-    }
-    Ok((graph, remarks))
+    Source::open(path, options)?.graph()
 }
 
 /// Reads a model from bytes, which its weights then share; `base_dir` is where external data files are. A symbol's

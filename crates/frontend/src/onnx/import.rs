@@ -16,7 +16,7 @@ use crate::build;
 use crate::build::remarks::{Place, Remark};
 use crate::build::{Builder, Item, failures};
 use bytes::Bytes;
-use lowbit_ir::{Dim, Error, Graph, Metadata, Result, Shape, Type, bail, check_float_mode, verify};
+use lowbit_ir::{Dim, Error, Graph, Metadata, Result, Shape, Type, ValueId, bail, check_float_mode, verify};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -26,12 +26,9 @@ use std::sync::Arc;
 pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) -> Result<(Graph, Vec<Remark>)> {
     // Wide floats are narrowed, and shapes computed from scales.
     check_float_mode()?;
-    let mut model = ModelProto::decode(bytes).map_err(|e| {
-        Error::new(format!("expected an ONNX model, found other or damaged data: {e}"))
-            .hint("check that the file is complete and is an .onnx file")
-    })?;
+    let mut model = decode(bytes)?;
     let functions = functions(&mut model)?;
-    let graph = model.graph.as_ref().ok_or_else(|| Error::new("expected a model with a graph, found none"))?;
+    let graph = graph_of(&model)?;
     let opset = opset(&model)?;
     let mut meta = metadata(&model)?;
     let mut notes = Notes::take(&mut meta.properties)?;
@@ -48,7 +45,8 @@ pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) ->
     graph.output.iter().chain(&graph.value_info).try_for_each(check_sizes)?;
     builder.remarks.extend(shared_names(graph));
     initializers(graph, &mut builder, &mut file.external)?;
-    inputs(graph, &mut builder, options)?;
+    let constants: HashSet<String> = builder.items.keys().cloned().collect();
+    add_inputs(graph, &|name| constants.contains(name), &mut builder, options)?;
     let results: Vec<&str> = graph.output.iter().map(|o| o.name()).collect();
     let given = |name: &str| builder.items.contains_key(name);
     let plan = plan(&graph.node, &results, &given, &|_| false, &file, &builder.customs, true)?;
@@ -150,11 +148,37 @@ fn initializers(graph: &GraphProto, builder: &mut Builder, external: &mut Extern
     Ok(())
 }
 
+/// What a model file takes, with the user's shapes, without reading its nodes.
+pub fn inputs(bytes: Bytes, options: &ImportOptions) -> Result<Vec<(String, Type)>> {
+    let model = decode(bytes)?;
+    let graph = graph_of(&model)?;
+    let mut builder = Builder::new(options.max_memory);
+    let constants: HashSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
+    add_inputs(graph, &|name| constants.contains(name), &mut builder, options)?;
+    let typed = |v: &ValueId| (builder.graph.value(*v).name.clone(), builder.graph.ty(*v).clone());
+    Ok(builder.graph.inputs.iter().map(typed).collect())
+}
+
+fn decode(bytes: Bytes) -> Result<ModelProto> {
+    ModelProto::decode(bytes).map_err(|e| {
+        Error::new(format!("expected an ONNX model, found other or damaged data: {e}"))
+            .hint("check that the file is complete and is an .onnx file")
+    })
+}
+
+fn graph_of(model: &ModelProto) -> Result<&GraphProto> {
+    model.graph.as_ref().ok_or_else(|| Error::new("expected a model with a graph, found none"))
+}
+
 /// The inputs that are not initializers (before IR version 4 these were listed too), with the user's shapes.
-fn inputs(graph: &GraphProto, builder: &mut Builder, options: &ImportOptions) -> Result<()> {
+fn add_inputs(
+    graph: &GraphProto,
+    is_constant: &dyn Fn(&str) -> bool,
+    builder: &mut Builder,
+    options: &ImportOptions,
+) -> Result<()> {
     let mut given = Vec::new();
-    let open: Vec<_> = graph.input.iter().filter(|i| !builder.items.contains_key(i.name())).collect();
-    for info in open {
+    for info in graph.input.iter().filter(|i| !is_constant(i.name())) {
         let ty = value_type(info).map_err(|e| e.at_value(info.name()))?;
         if info.name().is_empty() || given.iter().any(|(name, _)| name == info.name()) {
             return Err(Error::new("expected inputs with names of their own").at_value(info.name()));

@@ -22,7 +22,7 @@ pub mod tensor;
 pub mod walk;
 
 pub use export::export;
-pub use import::import;
+pub use import::{import, inputs};
 pub use ops::OPS;
 pub use prost::Message;
 

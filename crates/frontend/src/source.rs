@@ -1,0 +1,74 @@
+//! A model file that becomes a graph more than once: for every set of sizes that its inputs have.
+
+use crate::build::remarks::Remark;
+use crate::{ImportOptions, files, mxnet, onnx};
+use bytes::Bytes;
+use lowbit_ir::{Error, Graph, Result, Type};
+use std::path::{Path, PathBuf};
+
+/// A model file that was read whole; its graphs share its bytes.
+#[derive(Debug, Clone)]
+pub struct Source {
+    path: PathBuf,
+    bytes: Bytes,
+    options: ImportOptions,
+}
+
+impl Source {
+    /// Reads a file of either format.
+    pub fn open(path: &Path, options: &ImportOptions) -> Result<Source> {
+        let bytes = files::read(path).map_err(|e| e.context(format!("reading '{}'", path.display())))?;
+        Ok(Source { path: path.to_path_buf(), bytes: bytes.into(), options: options.clone() })
+    }
+
+    /// Where it was read.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the user decided.
+    pub fn options(&self) -> &ImportOptions {
+        &self.options
+    }
+
+    /// Its graph, and what was read differently than the file says it.
+    pub fn graph(&self) -> Result<(Graph, Vec<Remark>)> {
+        self.sized(&self.options.shapes)
+    }
+
+    /// The same with these sizes for its inputs in place of those of the options.
+    pub fn sized(&self, shapes: &[(String, Vec<usize>)]) -> Result<(Graph, Vec<Remark>)> {
+        let options = ImportOptions { shapes: shapes.to_vec(), ..self.options.clone() };
+        let folder = self.path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+        let beside = || mxnet::beside(&self.path);
+        let read = crate::import(self.bytes.clone(), folder, &beside, &options);
+        let (mut graph, remarks) = read.map_err(|e| e.context(self.doing()))?;
+        if graph.name.is_empty() {
+            let stem = self.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+            graph.name = stem.strip_suffix("-symbol").unwrap_or(&stem).to_string();
+        }
+        Ok((graph, remarks))
+    }
+
+    /// What an ONNX model takes, without reading its nodes: some can be read only once the sizes are known.
+    pub fn inputs(&self) -> Result<Vec<(String, Type)>> {
+        match mxnet::is_symbol(&self.bytes) || mxnet::is_params(&self.bytes) {
+            false => onnx::inputs(self.bytes.clone(), &self.options).map_err(|e| e.context(self.doing())),
+            true => {
+                let (graph, _) = self.graph()?;
+                let of_one = |v: &lowbit_ir::ValueId| (graph.value(*v).name.clone(), graph.ty(*v).clone());
+                Ok(graph.inputs.iter().map(of_one).collect())
+            }
+        }
+    }
+
+    /// Whether this error of [`Source::graph`] may go away with sizes for all inputs.
+    pub fn wants_sizes(&self, error: &Error) -> bool {
+        let open = |(_, ty): &(String, Type)| ty.shape.dims().is_none();
+        error.to_string().contains("--shape") && self.inputs().is_ok_and(|inputs| inputs.iter().any(open))
+    }
+
+    fn doing(&self) -> String {
+        format!("reading '{}'", self.path.display())
+    }
+}
