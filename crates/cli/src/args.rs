@@ -8,7 +8,7 @@ use lowbit::bench::{self, ReferenceStep};
 use lowbit::choices;
 use lowbit::compiler::compile;
 use lowbit::data::{Channels, Dataset, InputSpec, Overrides, PRESETS, Preprocess, preprocess};
-use lowbit::frontend::{ImportOptions, files};
+use lowbit::frontend::{ImportOptions, Source, files};
 use lowbit::ir::memory;
 use lowbit::ir::suggest::did_you_mean;
 use lowbit::left::{Left, left_float};
@@ -48,6 +48,11 @@ impl ModelArguments {
 
     /// Reads it for a verb that tells the remarks itself.
     pub fn load_silently(&self, memory: &MemoryArguments) -> Result<Model> {
+        Model::of_source(&self.source(memory)?, None)
+    }
+
+    /// The file, which is not read as a model yet.
+    pub fn source(&self, memory: &MemoryArguments) -> Result<Source> {
         self.check_shapes()?;
         let options = ImportOptions {
             shapes: self.shapes.clone(),
@@ -55,7 +60,7 @@ impl ModelArguments {
             params: self.params.clone(),
             ..ImportOptions::default()
         };
-        Model::read(&self.path, &options)
+        Source::open(&self.path, &options)
     }
 
     /// Refuses two sizes for one input.
@@ -79,7 +84,7 @@ pub fn load(path: &Path, shapes: &[(String, Vec<usize>)], memory: &MemoryArgumen
     Ok(model)
 }
 
-fn tell_remarks(path: &Path, model: &Model) {
+pub fn tell_remarks(path: &Path, model: &Model) {
     model.remarks().iter().for_each(|line| tell(&format!("note: '{}': {line}", path.display())));
 }
 
@@ -163,6 +168,15 @@ impl ImageArguments {
     ///
     /// Flags that nothing would go by are refused, so that no file says it was made with them.
     pub fn resolve<'a>(&self, model: &Model, data: impl IntoIterator<Item = &'a str>) -> Result<Option<Preprocess>> {
+        self.resolve_stored(model.preprocess(), data)
+    }
+
+    /// The same of a model that is known to store this.
+    pub fn resolve_stored<'a>(
+        &self,
+        stored: Option<&str>,
+        data: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Option<Preprocess>> {
         let (mut images, mut others) = (None, Vec::new());
         for spec in data {
             match Dataset::takes_preprocess(spec)? {
@@ -174,7 +188,7 @@ impl ImageArguments {
             self.refuse_without_images(&others.join(", "))?;
             return Ok(None);
         };
-        let resolved = preprocess::resolve(self.preprocess.as_deref(), model.preprocess(), &self.overrides())?;
+        let resolved = preprocess::resolve(self.preprocess.as_deref(), stored, &self.overrides())?;
         match resolved {
             Some(preprocess) => Ok(Some(preprocess)),
             None => Err(Error::new(format!(
@@ -250,10 +264,15 @@ pub fn open(
     progress: &Progress,
 ) -> Result<Dataset> {
     let data = open_quietly(spec, model, preprocess, memory)?;
+    warn_of_noise(&data, progress);
+    Ok(data)
+}
+
+/// Says so where the data is noise.
+pub fn warn_of_noise(data: &Dataset, progress: &Progress) {
     if data.is_random() {
         progress.warn("the data is RANDOM NOISE: nothing measured with it says how good the model is");
     }
-    Ok(data)
 }
 
 /// Refuses a reference with other inputs: samples are prepared for one model and given to both.

@@ -6,10 +6,13 @@ use crate::output::{Outcome, Paper, tell};
 use crate::progress::Progress;
 use clap::Args;
 use lowbit::bench::{self, ReferenceStep};
-use lowbit::data::npy;
+use lowbit::data::{Dataset, InputSpec, npy};
+use lowbit::engine::Loaded;
+use lowbit::frontend::Source;
 use lowbit::ir::suggest::did_you_mean;
-use lowbit::ir::{Run, Tensor, ValueId, memory};
+use lowbit::ir::{Dim, Run, Tensor, Type, ValueId, memory};
 use lowbit::left::Left;
+use lowbit::programs::KEPT;
 use lowbit::quantization::analysis::NotFinite as Begins;
 use lowbit::{Error, Graph, Model, Result};
 use serde::Serialize;
@@ -97,34 +100,36 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         return Err(Error::new(format!("expected a folder for the outputs, found '{}'", arguments.output.display()))
             .hint("--output DIR; each output is written there as <name>.npy"));
     }
-    let model = arguments.model.load(&arguments.machine.memory)?;
-    let (graph, left_float) = args::lowered(&model)?;
-    let mut read = graph.outputs.clone();
-    if arguments.values {
-        let computed = graph.nodes().flat_map(|(_, n)| n.outputs.iter().copied());
-        read.extend(computed.filter(|v| !graph.is_output(*v)));
-    }
-    let taps = read.get(graph.outputs.len()..).unwrap_or_default();
-    let mut run = arguments.machine.engine()?.load_compiled(&graph, taps);
-    let files = if arguments.data.is_none() { input_files(&graph, &arguments.input)? } else { Vec::new() };
-    let Ran { inputs, outputs, suspect } = match &arguments.data {
+    let mut runs = Runs::open(arguments)?;
+    let files = runs.files.clone();
+    let ran = match &arguments.data {
         None => {
             arguments.images.refuse_without_images(&arguments.input.join(", "))?;
             let inputs = files.iter().map(|file| npy::read(file)).collect::<Result<Vec<Tensor>>>()?;
-            let found = run.run(&inputs)?;
-            let suspect = Some((0, inputs.clone()));
-            Ran { inputs, outputs: found.outputs.into_iter().chain(found.taps).collect(), suspect }
+            let outputs = runs.run(&inputs)?;
+            Ran {
+                outputs: runs.results().into_iter().zip(outputs).collect(),
+                inputs: Vec::new(),
+                suspect: Some((0, inputs)),
+            }
         }
-        Some(data) => run_on_data(arguments, &model, data, &mut run)?,
+        Some(data) => run_on_data(arguments, data, &mut runs)?,
     };
-    let reference_steps = run.program().map(bench::reference_steps).unwrap_or_default();
-    let mut not_finite = not_finite(&graph, "input", &graph.inputs, &inputs);
+    let Ran { inputs, outputs, suspect } = ran;
+    let Runs { model, graph, left_float, .. } = &runs;
+    let reference_steps = runs.latest().and_then(Loaded::program).map(bench::reference_steps).unwrap_or_default();
+    // What the user gave need not be written again.
+    let given: Vec<(String, Tensor)> = match (&suspect, &arguments.data) {
+        (Some((_, inputs)), None) => runs.names().into_iter().zip(inputs.iter().cloned()).collect(),
+        _ => inputs.clone(),
+    };
+    let mut not_finite = not_finite("input", &given);
     // Of an input that is not finite it is no news that the results are not.
     let mut begins = None;
     if not_finite.is_empty() {
-        not_finite = self::not_finite(&graph, "result", &read, &outputs);
+        not_finite = self::not_finite("result", &outputs);
         if let Some((sample, inputs)) = suspect.filter(|_| !not_finite.is_empty()) {
-            begins = self::begins(arguments, &graph, sample, &inputs)?;
+            begins = self::begins(arguments, graph, sample, &inputs)?;
         }
     }
     for n in &not_finite {
@@ -144,27 +149,22 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let folder = &arguments.output;
     std::fs::create_dir_all(folder)
         .map_err(|e| Error::from(e).context(format!("making the folder '{}'", folder.display())))?;
-    // What the user gave need not be written again.
-    let (given, inputs) = match arguments.data {
-        Some(_) => (graph.inputs.as_slice(), inputs.as_slice()),
-        None => (&[][..], &[][..]),
-    };
-    let names: Vec<&str> = given.iter().chain(&read).map(|v| graph.value(*v).name.as_str()).collect();
+    let names: Vec<&str> = inputs.iter().chain(&outputs).map(|(name, _)| name.as_str()).collect();
     let targets: Vec<PathBuf> = file_names(&names).iter().map(|file| folder.join(file)).collect();
     for target in &targets {
         let sources = files.iter().map(|file| ("an input", file.as_path()));
         args::check_output(target, sources.chain([("the model", arguments.model.path.as_path())]))?;
     }
     let mut written = Vec::new();
-    for ((name, file), tensor) in names.iter().zip(targets).zip(inputs.iter().chain(&outputs)) {
+    for (file, (name, tensor)) in targets.into_iter().zip(inputs.iter().chain(&outputs)) {
         npy::write(&file, tensor)?;
-        written.push(Written { name: name.to_string(), ty: tensor.ty().to_string(), file });
+        written.push(Written { name: name.clone(), ty: tensor.ty().to_string(), file });
     }
     let text: String = written.iter().map(|o| format!("{}: {}  {}\n", o.name, o.ty, o.file.display())).collect();
-    let config = args::stored_config(&model)?;
+    let config = args::stored_config(model)?;
     let text = text + &format::stored(config.as_ref());
     let text = text + &format::left_float(left_float.as_deref()) + &format::reference_steps(&reference_steps, paper);
-    let outputs = written.split_off(given.len());
+    let outputs = written.split_off(inputs.len());
     let machine = &arguments.machine;
     let model = &arguments.model.path;
     let found = Found {
@@ -173,7 +173,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         not_finite,
         begins,
         outputs,
-        left_float,
+        left_float: left_float.clone(),
         reference_steps,
         threads: machine.threads(),
         isa: machine.isa().name,
@@ -182,15 +182,15 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     Outcome::new(text, &found)
 }
 
-fn not_finite(graph: &Graph, kind: &'static str, of: &[ValueId], tensors: &[Tensor]) -> Vec<NotFinite> {
-    let of_one = |(v, tensor): (&ValueId, &Tensor)| {
+fn not_finite(kind: &'static str, tensors: &[(String, Tensor)]) -> Vec<NotFinite> {
+    let of_one = |(name, tensor): &(String, Tensor)| {
         // Integers are always finite.
         let values = tensor.floats().ok()?;
         let first = values.iter().position(|x| !x.is_finite())?;
         let count = values.iter().filter(|x| !x.is_finite()).count();
-        Some(NotFinite { kind, name: graph.value(*v).name.clone(), values: count, of: values.len(), first })
+        Some(NotFinite { kind, name: name.clone(), values: count, of: values.len(), first })
     };
-    of.iter().zip(tensors).filter_map(of_one).collect()
+    tensors.iter().filter_map(of_one).collect()
 }
 
 /// The first value of a sample that is not finite, every value of the model looked at, unless that takes too much memory.
@@ -202,27 +202,142 @@ fn begins(arguments: &Arguments, graph: &Graph, sample: usize, inputs: &[Tensor]
     Ok(Begins::first(sample, names.zip(&found.taps)))
 }
 
-/// What was run.
+/// The model as it runs: read once, or for every set of sizes of its inputs where it can be read only when they are known.
+struct Runs<'a> {
+    arguments: &'a Arguments,
+    /// What is read for other sizes; none if the graph is for all.
+    source: Option<Source>,
+    specs: Vec<InputSpec>,
+    /// What is given with `--input`.
+    files: Vec<PathBuf>,
+    /// As it is for the first sizes.
+    model: Model,
+    graph: Graph,
+    left_float: Option<Vec<Left>>,
+    /// What was run of late, the latest first, by sizes unless the graph is for all.
+    loaded: Vec<(Vec<Vec<usize>>, Loaded)>,
+}
+
+impl<'a> Runs<'a> {
+    fn open(arguments: &'a Arguments) -> Result<Runs<'a>> {
+        let source = arguments.model.source(&arguments.machine.memory)?;
+        let (model, source, specs, files) = match Model::of_source(&source, None) {
+            Ok(model) => {
+                let specs = model.inputs();
+                let files = Runs::given(arguments, &specs)?;
+                (model, None, specs, files)
+            }
+            Err(e) if source.wants_sizes(&e) => {
+                let specs: Vec<InputSpec> = source.inputs()?.into_iter().map(spec).collect();
+                let files = Runs::given(arguments, &specs)?;
+                let sizes = match &arguments.data {
+                    None => files.iter().map(|file| npy::Rows::open(file).map(|rows| rows.dims().to_vec())).collect(),
+                    Some(data) => first_sizes(arguments, data, &specs),
+                };
+                (Model::of_source(&source, Some(&shapes(&specs, &sizes?)))?, Some(source), specs, files)
+            }
+            Err(e) => return Err(e),
+        };
+        args::tell_remarks(&arguments.model.path, &model);
+        let (graph, left_float) = args::lowered(&model)?;
+        let mut runs = Runs { arguments, source, specs, files, model, graph, left_float, loaded: Vec::new() };
+        if runs.source.is_none() {
+            let loaded = load(arguments, &runs.graph)?;
+            runs.loaded.push((Vec::new(), loaded));
+        }
+        Ok(runs)
+    }
+
+    fn given(arguments: &Arguments, specs: &[InputSpec]) -> Result<Vec<PathBuf>> {
+        let names: Vec<&str> = specs.iter().map(|s| s.name.as_str()).collect();
+        if arguments.data.is_some() { Ok(Vec::new()) } else { input_files(&names, &arguments.input) }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.specs.iter().map(|s| s.name.clone()).collect()
+    }
+
+    /// Names of what is given out, the values that are asked for besides among them.
+    fn results(&self) -> Vec<String> {
+        let taps = taps(self.arguments, &self.graph);
+        self.graph.outputs.iter().chain(&taps).map(|v| self.graph.value(*v).name.clone()).collect()
+    }
+
+    fn latest(&self) -> Option<&Loaded> {
+        self.loaded.first().map(|(_, loaded)| loaded)
+    }
+
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        if let Some(source) = &self.source {
+            let sizes: Vec<Vec<usize>> = inputs.iter().map(|t| t.dims().to_vec()).collect();
+            let loaded = match self.loaded.iter().position(|(of, _)| *of == sizes) {
+                Some(at) => self.loaded.remove(at).1,
+                None => {
+                    let model = Model::of_source(source, Some(&shapes(&self.specs, &sizes)))?;
+                    let (graph, _) = args::lowered(&model)?;
+                    self.loaded.truncate(KEPT - 1);
+                    load(self.arguments, &graph)?
+                }
+            };
+            self.loaded.insert(0, (sizes, loaded));
+        }
+        let (_, loaded) = self.loaded.first_mut().ok_or_else(|| Error::new("expected a program, found none"))?;
+        let found = loaded.run(inputs)?;
+        Ok(found.outputs.into_iter().chain(found.taps).collect())
+    }
+}
+
+/// The values that are asked for besides the outputs.
+fn taps(arguments: &Arguments, graph: &Graph) -> Vec<ValueId> {
+    if !arguments.values {
+        return Vec::new();
+    }
+    let computed = graph.nodes().flat_map(|(_, n)| n.outputs.iter().copied());
+    computed.filter(|v| !graph.is_output(*v)).collect()
+}
+
+fn load(arguments: &Arguments, graph: &Graph) -> Result<Loaded> {
+    Ok(arguments.machine.engine()?.load_compiled(graph, &taps(arguments, graph)))
+}
+
+/// What an input of a file takes that was not read yet.
+fn spec((name, ty): (String, Type)) -> InputSpec {
+    let shape = ty.shape.0.iter().map(Dim::known).collect();
+    InputSpec { name, dtype: ty.dtype, shape, below: None, quant: ty.quant }
+}
+
+fn shapes(specs: &[InputSpec], sizes: &[Vec<usize>]) -> Vec<(String, Vec<usize>)> {
+    specs.iter().map(|s| s.name.clone()).zip(sizes.iter().cloned()).collect()
+}
+
+/// The sizes of the first sample of some data.
+fn first_sizes(arguments: &Arguments, data: &str, specs: &[InputSpec]) -> Result<Vec<Vec<usize>>> {
+    let preprocess = arguments.images.resolve_stored(None, [data])?;
+    let data = Dataset::open_within(data, specs, preprocess.as_ref(), arguments.machine.memory.max_memory)?;
+    Ok(data.sample(0)?.inputs.into_iter().map(|(_, tensor)| tensor.dims().to_vec()).collect())
+}
+
+/// What was run, with names.
 struct Ran {
-    inputs: Vec<Tensor>,
-    outputs: Vec<Tensor>,
+    inputs: Vec<(String, Tensor)>,
+    outputs: Vec<(String, Tensor)>,
     /// The number and the inputs of the first sample with results that are not finite.
     suspect: Option<(usize, Vec<Tensor>)>,
 }
 
 /// Inputs and results of all samples, joined along the first axis.
-fn run_on_data(arguments: &Arguments, model: &Model, data: &str, run: &mut dyn Run) -> Result<Ran> {
+fn run_on_data(arguments: &Arguments, data: &str, runs: &mut Runs<'_>) -> Result<Ran> {
     let progress = Progress::new();
-    let preprocess = arguments.images.resolve(model, [data])?;
-    let data = args::open(data, model, preprocess.as_ref(), arguments.machine.memory, &progress)?;
+    let preprocess = arguments.images.resolve(&runs.model, [data])?;
+    let data = Dataset::open_within(data, &runs.specs, preprocess.as_ref(), arguments.machine.memory.max_memory)?;
+    args::warn_of_noise(&data, &progress);
     let samples = args::spread(&data, arguments.samples.unwrap_or(0), &progress);
     progress.stage("run", Some(samples.count()));
     let (mut inputs, mut results) = (Vec::new(), Vec::new());
     let (mut kept, mut suspect) = (0usize, None);
     for i in 0..samples.count() {
         let sample: Vec<Tensor> = samples.get(i)?.inputs.into_iter().map(|(_, tensor)| tensor).collect();
-        let found = run.run(&sample)?;
-        let found: Vec<Tensor> = found.outputs.into_iter().chain(found.taps).collect();
+        let found = runs.run(&sample)?;
         // Twice, since they are joined.
         kept = sample.iter().chain(&found).map(|t| 2 * t.bytes().len()).fold(kept, usize::saturating_add);
         memory::check(
@@ -237,32 +352,45 @@ fn run_on_data(arguments: &Arguments, model: &Model, data: &str, run: &mut dyn R
         inputs.push(sample);
         results.push(found);
     }
-    Ok(Ran { inputs: joined(&inputs)?, outputs: joined(&results)?, suspect })
+    Ok(Ran { inputs: joined(&runs.names(), &inputs)?, outputs: joined(&runs.results(), &results)?, suspect })
 }
 
-/// The tensors of each place, one after the other along the first axis.
-fn joined(runs: &[Vec<Tensor>]) -> Result<Vec<Tensor>> {
-    let Some(first) = runs.first() else { return Ok(Vec::new()) };
-    let join = |(place, one): (usize, &Tensor)| {
-        let parts = runs.iter().filter_map(|run| run.get(place));
-        let bytes: Vec<u8> = parts.flat_map(|t| t.bytes().iter().copied()).collect();
+/// The tensors of each place, one after the other along the first axis; one by one, with the numbers of their samples,
+/// where they differ in their sizes.
+fn joined(names: &[String], runs: &[Vec<Tensor>]) -> Result<Vec<(String, Tensor)>> {
+    if let Some(other) = runs.iter().find(|run| run.len() != names.len()) {
+        return Err(Error::new(format!(
+            "expected {} values of every sample, found {} of one of other sizes",
+            names.len(),
+            other.len()
+        ))
+        .hint("without --values, or samples of one size at a time"));
+    }
+    let mut all = Vec::new();
+    for (place, name) in names.iter().enumerate() {
+        let parts: Vec<&Tensor> = runs.iter().filter_map(|run| run.get(place)).collect();
+        let Some(one) = parts.first() else { continue };
+        if parts.iter().any(|t| t.dims() != one.dims()) {
+            all.extend(parts.iter().enumerate().map(|(i, t)| (format!("{name}_{i}"), (*t).clone())));
+            continue;
+        }
+        let bytes: Vec<u8> = parts.iter().flat_map(|t| t.bytes().iter().copied()).collect();
         let mut dims = one.dims().to_vec();
         match dims.first_mut() {
             Some(batch) => *batch *= runs.len(),
             None => dims.push(runs.len()),
         }
         // A scale per batch does not exist, so the quantization of one is that of all.
-        Tensor::from_bytes(one.ty().with_shape(dims), bytes.into())
-    };
-    first.iter().enumerate().map(join).collect()
+        all.push((name.clone(), Tensor::from_bytes(one.ty().with_shape(dims), bytes.into())?));
+    }
+    Ok(all)
 }
 
 /// A file for every input of the graph, in order.
-fn input_files(graph: &Graph, given: &[String]) -> Result<Vec<PathBuf>> {
-    let names: Vec<&str> = graph.inputs.iter().map(|v| graph.value(*v).name.as_str()).collect();
+fn input_files(names: &[&str], given: &[String]) -> Result<Vec<PathBuf>> {
     let mut files: Vec<Option<PathBuf>> = vec![None; names.len()];
     for text in given {
-        let (place, file) = input_file(&names, text)?;
+        let (place, file) = input_file(names, text)?;
         if let Some(before) = files.get_mut(place).and_then(|slot| slot.replace(file)) {
             let before = before.display();
             return Err(Error::new(format!("input '{}' is given twice, also as '{before}'", names[place])));

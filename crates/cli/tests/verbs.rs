@@ -317,6 +317,43 @@ fn run_writes_what_the_graph_gives() {
 }
 
 #[test]
+fn run_takes_sizes_from_what_is_given() {
+    let folder = Folder::new();
+    let text = "graph \"g\" {\n  input %x: f32[NxL]\n  %y = Softmax(%x) {axis 1}\n  output %y\n}\n";
+    let model = lowbit::Model::from(lowbit::ir::text::parse(text).unwrap());
+    let (path, data) = (folder.path("open.onnx"), folder.path("data"));
+    model.save(&path).unwrap();
+    std::fs::create_dir(&data).unwrap();
+    let mut all = Vec::new();
+    for (i, dims) in [[1, 3], [1, 5], [2, 4]].iter().enumerate() {
+        let count = dims[0] * dims[1];
+        let x = Tensor::from_f32(dims, (0..count).map(|v| v as f32 / 3.0).collect()).unwrap();
+        let file = format!("{data}/{i}.npy");
+        npy::write(Path::new(&file), &x).unwrap();
+        let out = folder.path(&format!("out{i}"));
+        let told = json(&["run", &path, "--input", &file, "--output", &out]);
+        assert_eq!(told["outputs"][0]["type"], format!("f32[{}x{}]", dims[0], dims[1]));
+        let y = npy::read(Path::new(&format!("{out}/y.npy"))).unwrap();
+        let fixed = folder.path(&format!("fixed{i}"));
+        text_of_run(&path, &format!("x={}x{}", dims[0], dims[1]), &file, &fixed);
+        assert_eq!(y, npy::read(Path::new(&format!("{fixed}/y.npy"))).unwrap());
+        all.push(y);
+    }
+    // Samples of one folder, one by one since their sizes differ: the last file has two.
+    let out = folder.path("each");
+    let told = json(&["run", &path, "--data", &data, "--output", &out]);
+    let names: Vec<&str> = told["outputs"].as_array().unwrap().iter().map(|o| o["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["y_0", "y_1", "y_2", "y_3"]);
+    assert_eq!(npy::read(Path::new(&format!("{out}/y_1.npy"))).unwrap(), all[1]);
+    let last = npy::read(Path::new(&format!("{out}/y_3.npy"))).unwrap();
+    assert_eq!((last.dims(), &last.bytes()[..]), (&[1, 4][..], &all[2].bytes()[16..]));
+}
+
+fn text_of_run(model: &str, shape: &str, input: &str, out: &str) {
+    text(&["run", model, "--shape", shape, "--input", input, "--output", out]);
+}
+
+#[test]
 fn run_takes_data_and_shows_values() {
     let folder = Folder::new();
     let (path, _) = quantized();
