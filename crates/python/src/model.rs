@@ -15,8 +15,9 @@ use lowbit::ir::{Def, memory, text};
 use lowbit::{Compiled, Error, Isa, Result, Target, inspect, listing as lists};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A model: float, or quantized in the form that files have.
 #[pyclass(frozen, module = "lowbit", from_py_object)]
@@ -25,6 +26,8 @@ pub struct Model {
     pub model: lowbit::Model,
     /// What is known of the functions that its operators call.
     pub callbacks: Callbacks,
+    /// For [`Model::run`].
+    program: Arc<Mutex<Option<Program>>>,
 }
 
 /// A limit to memory: bytes, or text such as "2G".
@@ -63,6 +66,23 @@ pub fn engine(model: &lowbit::Model, isa: Option<&str>, threads: usize) -> Resul
     Compiled::new(target(model, isa, threads)?, threads)
 }
 
+/// How a file is read.
+pub fn options(
+    shapes: Option<&Bound<'_, PyDict>>,
+    params: Option<PathBuf>,
+    customs: &[Bound<'_, PyAny>],
+    max_memory: Option<&Bound<'_, PyAny>>,
+    callbacks: &Callbacks,
+) -> PyResult<ImportOptions> {
+    let customs = self::customs(customs, callbacks)?;
+    let max_memory = memory_of(max_memory)?;
+    let shapes = match shapes {
+        Some(shapes) => shapes.iter().map(|(k, v)| Ok((k.extract()?, v.extract()?))).collect::<PyResult<_>>()?,
+        None => Vec::new(),
+    };
+    Ok(ImportOptions { shapes, max_memory, params, customs })
+}
+
 #[pymethods]
 impl Model {
     /// Loads a model: an ONNX file, or the -symbol.json file of an MXNet model, whose parameters `params` names if they are
@@ -78,15 +98,9 @@ impl Model {
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Model> {
         let callbacks = Callbacks::default();
-        let customs = self::customs(&customs, &callbacks)?;
-        let max_memory = memory_of(max_memory)?;
-        let shapes = match shapes {
-            Some(shapes) => shapes.iter().map(|(k, v)| Ok((k.extract()?, v.extract()?))).collect::<PyResult<_>>()?,
-            None => Vec::new(),
-        };
-        let options = ImportOptions { shapes, max_memory, params, customs };
+        let options = options(shapes, params, &customs, max_memory, &callbacks)?;
         let model = job::run(py, During::Model, None, &[&callbacks], move |_| lowbit::Model::read(&path, &options))?;
-        Ok(Model { model, callbacks })
+        Ok(Model::new(model, callbacks))
     }
 
     /// A model from the text form of a graph, perhaps with operators written in Python.
@@ -103,7 +117,7 @@ impl Model {
         let parsed = text::parse(text).and_then(|g| lowbit::ir::verify::verify_with(&g, &customs).map(|()| g));
         let graph = parsed.map_err(|e| callbacks.told(py, During::Model, &e))?;
         let model = lowbit::Model::from(graph).customs(customs).within(memory_of(max_memory)?);
-        Ok(Model { model, callbacks })
+        Ok(Model::new(model, callbacks))
     }
 
     /// The graph as loaded: a copy, which shares its constants.
@@ -191,7 +205,7 @@ impl Model {
             }
         }
         let model = self.model.with_graph(graph);
-        Ok(Model { model, ..self.clone() })
+        Ok(self.with(model))
     }
 
     /// Writes it as ONNX, whole or not at all.
@@ -202,7 +216,7 @@ impl Model {
     /// A quantized model as its simulation: floats between its Quantize and Dequantize.
     fn simulated(&self) -> PyResult<Model> {
         let model = self.model.simulated().map_err(|e| During::Model.raise(&e))?;
-        Ok(Model { model, ..self.clone() })
+        Ok(self.with(model))
     }
 
     /// Compiles it for this machine, and for a batch of 1 where the model leaves the batch open.
@@ -235,8 +249,20 @@ impl Model {
         let (model, threads) = (self.limited(max_memory)?, threads_of(threads)?);
         let (isa, callbacks) = (isa.map(String::from), self.callbacks.clone());
         job::run(py, During::Compile, None, &[&self.callbacks], move |_| {
-            Program::open(model.lowered()?.0, target(&model, isa.as_deref(), threads)?, callbacks)
+            Program::any_of(&model, target(&model, isa.as_deref(), threads)?, callbacks)
         })
+    }
+
+    /// Runs it on arrays of any sizes that fit, as `Session.run`: in a program that the model keeps for this, compiled when
+    /// arrays first have these sizes.
+    #[pyo3(signature = (*args, **kwargs))]
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        self.program(py)?.run(py, args, kwargs)
     }
 
     /// What it is: operators, parameters, work.
@@ -300,6 +326,27 @@ impl Model {
 }
 
 impl Model {
+    /// A model of the core's.
+    pub fn new(model: lowbit::Model, callbacks: Callbacks) -> Model {
+        Model { model, callbacks, program: Arc::default() }
+    }
+
+    /// Another model that calls the same functions.
+    pub fn with(&self, model: lowbit::Model) -> Model {
+        Model::new(model, self.callbacks.clone())
+    }
+
+    /// The program that is kept for [`Model::run`].
+    fn program(&self, py: Python<'_>) -> PyResult<Program> {
+        let kept = || self.program.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(program) = kept().clone() {
+            return Ok(program);
+        }
+        // Nothing is locked meanwhile: functions of the user's may run.
+        let made = self.build(py, None, None, None)?;
+        Ok(kept().get_or_insert(made).clone())
+    }
+
     /// The core's, with another limit to memory if one is given.
     fn limited(&self, max_memory: Option<&Bound<'_, PyAny>>) -> PyResult<lowbit::Model> {
         Ok(self.model.clone().within(memory_or(max_memory, self)?))

@@ -6,18 +6,19 @@ use crate::array::{self, Elements};
 use crate::callbacks::Callbacks;
 use crate::custom::in_operator;
 use crate::error::During;
-use crate::model::threads_of;
-use crate::types::{listed, typed, types};
+use crate::job;
+use crate::model::{options, threads_of};
+use crate::types::{listed, types};
 use lowbit::bench::reference_steps;
 use lowbit::compiler::compile;
+use lowbit::ir::Type;
 use lowbit::ir::suggest::did_you_mean;
-use lowbit::ir::{Type, infer};
 use lowbit::model::entering_as;
-use lowbit::runtime::Port;
-use lowbit::{Error, Graph, Result, Target};
+use lowbit::{Error, Programs, Result, Target};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -26,9 +27,6 @@ const WAIT: Duration = Duration::from_micros(50);
 
 /// How often a run listens for signals.
 const HEAR: Duration = Duration::from_millis(100);
-
-/// Programs and sessions that are kept for different sizes: who goes on with others compiles again.
-const KEPT: usize = 4;
 
 /// A compiled model. Threads may share it. Where the model leaves sizes open, it is compiled when arrays first have them.
 #[pyclass(frozen, module = "lowbit", from_py_object)]
@@ -45,8 +43,8 @@ pub struct Program {
 pub enum Source {
     /// A program.
     Known(Arc<lowbit::Program>),
-    /// A graph for any sizes, and what was compiled last of it.
-    Open { graph: Box<Graph>, target: Target, latest: Mutex<Vec<Arc<lowbit::Program>>> },
+    /// Programs for any sizes.
+    Open(Arc<lowbit::Programs>),
 }
 
 /// Runs a program: it owns the memory of its activations, so that its runs take turns.
@@ -58,44 +56,31 @@ pub struct Session {
     /// How many threads take part, the calling one among them.
     #[pyo3(get)]
     threads: usize,
-    /// One for all sizes of late, the latest last.
-    sessions: Mutex<Vec<lowbit::Session>>,
+    running: Mutex<Running>,
+}
+
+/// What runs.
+#[derive(Debug)]
+enum Running {
+    /// A session for sizes that are known.
+    Known(lowbit::Session),
+    /// One for all sizes of late.
+    Open(lowbit::Sessions),
 }
 
 impl Source {
-    /// What a graph takes: of open sizes the names.
+    /// What is taken: of open sizes the names.
     fn inputs(&self) -> Vec<(&str, &Type)> {
         match self {
             Source::Known(program) => program.inputs().iter().map(|p| (p.name.as_str(), &p.ty)).collect(),
-            Source::Open { graph, .. } => typed(graph, &graph.inputs),
+            Source::Open(programs) => programs.inputs().iter().map(|(name, ty)| (name.as_str(), ty)).collect(),
         }
     }
 
-    fn outputs(&self) -> Vec<(&str, &Type)> {
+    fn outputs(&self) -> Vec<(String, Type)> {
         match self {
-            Source::Known(program) => program.outputs().iter().map(|p| (p.name.as_str(), &p.ty)).collect(),
-            Source::Open { graph, .. } => typed(graph, &graph.outputs),
-        }
-    }
-
-    /// The program for inputs of these sizes.
-    fn program(&self, sizes: &[Vec<usize>]) -> Result<Arc<lowbit::Program>> {
-        match self {
-            Source::Known(program) => Ok(program.clone()),
-            Source::Open { graph, target, latest } => {
-                let latest = || latest.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(program) = latest().iter().find(|p| is_for(p, sizes)) {
-                    return Ok(program.clone());
-                }
-                // Nothing is locked meanwhile: an operator of the user's may ask for what is.
-                let names = graph.inputs.iter().map(|v| graph.value(*v).name.as_str());
-                let shapes: Vec<(&str, Vec<usize>)> = names.zip(sizes.iter().cloned()).collect();
-                let program = compile(&infer::bind_with(graph, &shapes, &target.customs)?, target)?;
-                let mut latest = latest();
-                latest.truncate(KEPT - 1);
-                latest.insert(0, program.clone());
-                Ok(program)
-            }
+            Source::Known(program) => program.outputs().iter().map(|p| (p.name.clone(), p.ty.clone())).collect(),
+            Source::Open(programs) => programs.outputs(),
         }
     }
 
@@ -103,16 +88,9 @@ impl Source {
     fn latest(&self) -> Option<Arc<lowbit::Program>> {
         match self {
             Source::Known(program) => Some(program.clone()),
-            Source::Open { latest, .. } => latest.lock().unwrap_or_else(PoisonError::into_inner).first().cloned(),
+            Source::Open(programs) => programs.latest(),
         }
     }
-}
-
-/// Whether a program is for inputs of these sizes.
-fn is_for(program: &lowbit::Program, sizes: &[Vec<usize>]) -> bool {
-    let ports = program.inputs();
-    let same = |(p, sizes): (&Port, &Vec<usize>)| p.ty.shape.dims().as_ref() == Some(sizes);
-    ports.len() == sizes.len() && ports.iter().zip(sizes).all(same)
 }
 
 impl Program {
@@ -120,38 +98,67 @@ impl Program {
         Program { source: Arc::new(Source::Known(program)), callbacks, session: Arc::default() }
     }
 
-    /// Of a graph whose sizes may be open; it is compiled now if none is.
-    pub fn open(graph: Graph, target: Target, callbacks: Callbacks) -> Result<Program> {
-        let known = graph.inputs.iter().all(|v| graph.ty(*v).shape.dims().is_some());
-        let source = match known {
-            true => Source::Known(compile(&graph, &target)?),
-            false => Source::Open { graph: Box::new(graph), target, latest: Mutex::default() },
-        };
-        Ok(Program { source: Arc::new(source), callbacks, session: Arc::default() })
+    /// Of a model whose sizes may be open; it is compiled now if none is.
+    pub fn any_of(model: &lowbit::Model, target: Target, callbacks: Callbacks) -> Result<Program> {
+        let graph = model.graph();
+        match graph.inputs.iter().all(|v| graph.ty(*v).shape.dims().is_some()) {
+            true => Ok(Program::new(compile(&model.lowered()?.0, &target)?, callbacks)),
+            false => Ok(Program::any(Programs::of(model, target)?, callbacks)),
+        }
+    }
+
+    /// Of a model for any sizes that fit.
+    pub fn any(programs: Programs, callbacks: Callbacks) -> Program {
+        Program { source: Arc::new(Source::Open(Arc::new(programs))), callbacks, session: Arc::default() }
     }
 }
 
 #[pymethods]
 impl Program {
+    /// The program of a model file for arrays of any sizes that fit: it is compiled when arrays first have them. What the
+    /// file says only to known sizes, such as a branch that they decide, is read then.
+    #[staticmethod]
+    #[pyo3(signature = (
+        path, *, shapes = None, params = None, customs = Vec::new(), max_memory = None, isa = None, threads = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
+    fn load(
+        py: Python<'_>,
+        path: PathBuf,
+        shapes: Option<&Bound<'_, PyDict>>,
+        params: Option<PathBuf>,
+        customs: Vec<Bound<'_, PyAny>>,
+        max_memory: Option<&Bound<'_, PyAny>>,
+        isa: Option<String>,
+        threads: Option<usize>,
+    ) -> PyResult<Program> {
+        let callbacks = Callbacks::default();
+        let options = options(shapes, params, &customs, max_memory, &callbacks)?;
+        let threads = threads_of(threads)?;
+        let programs = job::run(py, During::Model, None, &[&callbacks], move |_| {
+            let target = isa.as_deref().map_or_else(|| Ok(Target::host()), Target::isa)?;
+            let target = target.customs(options.customs.clone()).max_memory(options.max_memory).threads(threads);
+            Programs::load(&path, &options, target)
+        })?;
+        Ok(Program::any(programs, callbacks))
+    }
+
     /// A session on this many threads, the calling one among them.
     #[pyo3(signature = (threads = 1))]
     fn session(&self, py: Python<'_>, threads: usize) -> PyResult<Session> {
         let threads = threads_of(Some(threads))?;
-        let sessions = match &*self.source {
-            Source::Known(program) => {
-                let program = program.clone();
-                let session = py.detach(|| lowbit::Session::with_threads(program, threads));
-                vec![session.map_err(|e| During::Run.raise(&e))?]
-            }
-            Source::Open { .. } => Vec::new(),
-        };
+        let running = py.detach(|| match &*self.source {
+            Source::Known(program) => lowbit::Session::with_threads(program.clone(), threads).map(Running::Known),
+            Source::Open(programs) => lowbit::Sessions::new(programs.clone(), threads).map(Running::Open),
+        });
+        let running = Mutex::new(running.map_err(|e| During::Run.raise(&e))?);
         let (source, callbacks) = (self.source.clone(), self.callbacks.clone());
-        Ok(Session { source, callbacks, threads, sessions: Mutex::new(sessions) })
+        Ok(Session { source, callbacks, threads, running })
     }
 
     /// As `Session.run`, of a session that the program keeps for this.
     #[pyo3(signature = (*args, **kwargs))]
-    fn run<'py>(
+    pub fn run<'py>(
         &self,
         py: Python<'py>,
         args: &Bound<'py, PyTuple>,
@@ -176,10 +183,10 @@ impl Program {
         types(py, self.source.inputs())
     }
 
-    /// What it gives, by name and in order.
+    /// What it gives, by name and in order. Of a file that is read when its sizes are known, what it gave last.
     #[getter]
     fn outputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        types(py, self.source.outputs())
+        types(py, borrowed(&self.source.outputs()))
     }
 
     /// The instruction set that it is compiled for.
@@ -187,7 +194,7 @@ impl Program {
     fn isa(&self) -> &'static str {
         match &*self.source {
             Source::Known(program) => program.isa().name,
-            Source::Open { target, .. } => target.isa.name,
+            Source::Open(programs) => programs.target().isa.name,
         }
     }
 
@@ -202,9 +209,9 @@ impl Program {
     fn __repr__(&self) -> String {
         let steps = match &*self.source {
             Source::Known(program) => format!("{} steps", program.steps().len()),
-            Source::Open { .. } => "compiled for sizes as they come".into(),
+            Source::Open(_) => "compiled for sizes as they come".into(),
         };
-        let (inputs, outputs) = (listed(self.source.inputs()), listed(self.source.outputs()));
+        let (inputs, outputs) = (listed(self.source.inputs()), listed(borrowed(&self.source.outputs())));
         format!("<lowbit.Program for {}: {inputs} -> {outputs}, {steps}>", self.isa())
     }
 }
@@ -224,9 +231,9 @@ impl Session {
         self.take(args, kwargs, &mut arrays)?;
         let arrays: Vec<Bound<'py, PyAny>> = arrays.into_iter().flatten().collect();
         // Another thread may be in a run, which may need the interpreter to end.
-        let mut sessions = loop {
-            match self.sessions.try_lock() {
-                Ok(sessions) => break sessions,
+        let mut running = loop {
+            match self.running.try_lock() {
+                Ok(running) => break running,
                 Err(TryLockError::Poisoned(e)) => break e.into_inner(),
                 Err(TryLockError::WouldBlock) if in_operator() => {
                     let e = Error::new(
@@ -240,10 +247,7 @@ impl Session {
                 }
             }
         };
-        let arrays = self.prepare(py, &mut sessions, arrays)?;
-        let Some(session) = sessions.last_mut() else {
-            return Err(During::Run.raise(&Error::new("expected a session, found none")));
-        };
+        let (session, arrays) = self.fitting(py, &mut running, arrays)?;
         let program = session.program().clone();
         for (i, (array, port)) in arrays.iter().zip(program.inputs()).enumerate() {
             let place = session.input_mut(i).map_err(|e| During::Run.raise(&e))?;
@@ -288,34 +292,22 @@ impl Session {
 }
 
 impl Session {
-    /// Makes the last of the sessions one for arrays of these sizes, where sizes are open.
-    fn prepare<'py>(
+    /// The session for arrays of these sizes, and the arrays, which have sizes now.
+    fn fitting<'py, 's>(
         &self,
         py: Python<'py>,
-        sessions: &mut Vec<lowbit::Session>,
+        running: &'s mut Running,
         arrays: Vec<Bound<'py, PyAny>>,
-    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        if matches!(&*self.source, Source::Known(_)) {
-            return Ok(arrays);
-        }
+    ) -> PyResult<(&'s mut lowbit::Session, Vec<Bound<'py, PyAny>>)> {
+        let sessions = match running {
+            Running::Known(session) => return Ok((session, arrays)),
+            Running::Open(sessions) => sessions,
+        };
         let numpy = py.import("numpy")?;
         let arrays = arrays.into_iter().map(|a| numpy.call_method1("asarray", (a,))).collect::<PyResult<Vec<_>>>()?;
         let sizes = arrays.iter().map(|a| a.getattr("shape")?.extract()).collect::<PyResult<Vec<Vec<usize>>>>()?;
-        match sessions.iter().position(|s| is_for(s.program(), &sizes)) {
-            Some(at) => {
-                let session = sessions.remove(at);
-                sessions.push(session);
-            }
-            None => {
-                let made = py.detach(|| lowbit::Session::with_threads(self.source.program(&sizes)?, self.threads));
-                let made = made.map_err(|e| self.callbacks.told(py, During::Compile, &e))?;
-                if sessions.len() >= KEPT {
-                    sessions.remove(0);
-                }
-                sessions.push(made);
-            }
-        }
-        Ok(arrays)
+        let found = py.detach(|| sessions.sized(&sizes));
+        Ok((found.map_err(|e| self.callbacks.told(py, During::Compile, &e))?, arrays))
     }
 
     /// Sorts what is given to the inputs that it is for.
@@ -366,6 +358,10 @@ impl Session {
             }
         }
     }
+}
+
+fn borrowed(ports: &[(String, Type)]) -> Vec<(&str, &Type)> {
+    ports.iter().map(|(name, ty)| (name.as_str(), ty)).collect()
 }
 
 /// Whether the type's storage holds nothing but integers of its range, so that none need be looked for.

@@ -43,7 +43,7 @@ impl Quantized {
     #[getter]
     fn reference(&self) -> Model {
         let model = self.model.model.with_graph(self.quantized.float.clone());
-        Model { model, ..self.model.clone() }
+        self.model.with(model)
     }
 
     /// The integer program's graph: what is compiled.
@@ -247,7 +247,7 @@ pub fn quantize(
         let e = Error::new(format!("the observer '{name}' was given and nothing asked it"));
         return Err(During::Config.raise(&e.hint(format!("input.observer = \"{name}\", or leave it out"))));
     }
-    let model = Model { model: done.model.clone(), ..model.clone() };
+    let model = model.with(done.model.clone());
     Ok(Quantized { quantized: done, model })
 }
 

@@ -1,13 +1,14 @@
 """Programs and sessions: what goes in, what comes out, and what is refused."""
 
 import threading
+from pathlib import Path
 from typing import Any, Dict, List
 
 import numpy as np
 import pytest
 
 import lowbit as lb
-from lowbit.errors import CallbackError, RunError
+from lowbit.errors import CallbackError, CompileError, RunError
 
 TWO = """
 graph "two" {
@@ -167,3 +168,41 @@ def test_an_operator_that_raises_is_the_cause() -> None:
         program.run(np.zeros(4, np.float32))
     assert "nothing here" in str(error.value) and "test_session.py" in str(error.value)
     assert isinstance(error.value.__cause__, KeyError)
+
+
+OPEN = """
+graph "open" {
+  input %x: f32[NxL]
+  const %w: f32[1] = [0.3]
+  %m = Mul(%x, %w)
+  %y = Softmax(%m) {axis 1}
+  output %y
+}
+"""
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_model_runs_on_arrays_of_any_sizes(tmp_path: Path, quantized: bool) -> None:
+    model = lb.Model.from_text(OPEN)
+    if quantized:
+        model = lb.quantize(model, config={"global_scale": 8.0}).model
+    path = tmp_path / "model.onnx"
+    model.save(path)
+    program = lb.Program.load(path)
+    session = program.session(2)
+    for n, l in [(1, 3), (2, 5), (1, 3), (4, 1), (1, 7), (3, 2), (2, 9)]:
+        x = np.linspace(-2, 2, n * l, dtype=np.float32).reshape(n, l)
+        expected = lb.Model.load(path, shapes={"x": [n, l]}).compile().run(x)[0]
+        for found in (model.run(x), model.run(x=x), program.run(x), session.run(x), lb.build(model).run(x)):
+            np.testing.assert_array_equal(found[0], expected)
+    with pytest.raises(CompileError):
+        model.run(np.zeros(3, np.float32))
+
+
+def test_a_model_with_other_constants_runs_with_them() -> None:
+    model = lb.Model.from_text(OPEN)
+    x = np.array([[1, 2, 3]], np.float32)
+    before = model.run(x)[0]
+    other = model.with_params({"w": np.array([2], np.float32)})
+    assert np.abs(other.run(x)[0] - before).max() > 0.1
+    np.testing.assert_array_equal(model.run(x)[0], before)

@@ -206,6 +206,8 @@ class Model:
     ) -> Program:
         """Compiles it for this machine, for any sizes that it leaves open: these are compiled for when arrays first have
         them."""
+    def run(self, *args: Any, **kwargs: Any) -> List[_Array]:
+        """Runs it on arrays of any sizes that fit, as :meth:`Session.run`: in a program that the model keeps for this."""
     def inspect(self) -> Summary: ...
     def quantize(self, data: Any = None, **choices: Any) -> Quantized:
         """As :func:`lowbit.quantize`, of this model."""
@@ -246,8 +248,22 @@ class Quantized:
 
 @final
 class Program:
-    """A compiled model. Threads may share it."""
+    """A compiled model. Threads may share it. Where the model leaves sizes open, it is compiled when arrays first have them,
+    and the programs for the latest four sets of sizes are kept."""
 
+    @staticmethod
+    def load(
+        path: _Path,
+        *,
+        shapes: Optional[Mapping[str, Sequence[int]]] = None,
+        params: Optional[_Path] = None,
+        customs: Sequence[CustomOp] = ...,
+        max_memory: _Memory = None,
+        isa: Optional[str] = None,
+        threads: Optional[int] = None,
+    ) -> Program:
+        """The program of a model file for arrays of any sizes that fit; what the file says only to known sizes, such as a
+        branch that they decide, is read when they are. ``threads`` pack weights."""
     def session(self, threads: int = 1) -> Session:
         """A session on this many threads, the calling one among them."""
     def run(self, *args: Any, **kwargs: Any) -> List[_Array]:
@@ -278,7 +294,7 @@ class Dataset:
 
     @staticmethod
     def open(spec: _Path, model: Model, *, preprocess: _Preprocess = None, max_memory: _Memory = None) -> Dataset:
-        """Opens a folder of images, an .npy or .npz file, an idx pair, or "random"."""
+        """Opens a folder of images or of .npy or .npz files, one of these, an idx pair, or "random"."""
     @staticmethod
     def of(
         samples: Any, model: Model, *, labels: Any = None, name: str = "data", max_memory: _Memory = None
