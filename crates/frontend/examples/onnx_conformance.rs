@@ -1,9 +1,9 @@
-//! `cargo run --release -p lowbit-frontend --example onnx_conformance -- FOLDER [NAME_PART]`
+//! `cargo run --release -p lowbit-frontend --example onnx_conformance -- FOLDER [NAME_PART] [OPEN]`
 //!
 //! Runs ONNX's own operator tests: FOLDER holds one folder a test with `model.onnx` and `test_data_set_0/*.pb`, as the
 //! Python package onnx makes them (`onnx.backend.test.case.node.collect_testcases`).
 //! Tests of operators that are not in the table are left out.
-//! All inputs but the first are made constants, as in real models; where even the first must be one, it is.
+//! All inputs but the first OPEN (1 if left out) are made constants, as in real models; where even those must be, they are.
 //! Printed are the tests that differ or cannot be read, and the counts.
 
 use lowbit_frontend::onnx::external::External;
@@ -21,16 +21,17 @@ const TOLERANCE: f32 = 1e-5;
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let Some(folder) = args.first() else {
-        eprintln!("usage: onnx_conformance FOLDER [NAME_PART]");
+        eprintln!("usage: onnx_conformance FOLDER [NAME_PART] [OPEN]");
         return;
     };
     let part = args.get(1).map_or("", String::as_str);
+    let open = args.get(2).and_then(|n| n.parse().ok()).unwrap_or(1);
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut tests: Vec<_> = entries.map(|e| e.path()).filter(|p| p.to_string_lossy().contains(part)).collect();
     tests.sort();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for test in &tests {
-        match run(test) {
+        match run(test, open) {
             Ok(true) => passed += 1,
             Ok(false) => skipped += 1,
             Err(e) => {
@@ -42,7 +43,7 @@ fn main() {
     println!("{passed} passed, {failed} failed, {skipped} of operators not in the table");
 }
 
-fn run(test: &Path) -> Result<bool> {
+fn run(test: &Path, open: usize) -> Result<bool> {
     let io = |e: std::io::Error| Error::new(e.to_string());
     let decode = |e: prost::DecodeError| Error::new(e.to_string());
     let bytes = std::fs::read(test.join("model.onnx")).map_err(io)?;
@@ -60,8 +61,8 @@ fn run(test: &Path) -> Result<bool> {
     // The second output of a Dropout or MaxPool is not supported, but its first is to be compared all the same.
     let mut first = model.clone();
     first.graph.iter_mut().for_each(|g| g.output.truncate(1));
-    let found = attempt(&model, &inputs, 1)
-        .or_else(|e| attempt(&model, &inputs, 0).or_else(|_| attempt(&first, &inputs, 1)).map_err(|_| e))?;
+    let found = attempt(&model, &inputs, open)
+        .or_else(|e| attempt(&model, &inputs, 0).or_else(|_| attempt(&first, &inputs, open)).map_err(|_| e))?;
     for (found, expected) in found.iter().zip(&expected) {
         compare(found, &tensor::import(expected, &mut External::new(None, 0))?)?;
     }

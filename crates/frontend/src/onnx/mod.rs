@@ -18,6 +18,7 @@ pub mod plan;
 pub mod proto;
 pub mod scope;
 pub mod standard;
+mod steps;
 pub mod tensor;
 pub mod walk;
 

@@ -9,7 +9,7 @@ use crate::build::remarks::Place;
 use crate::build::sizes::{Size, Sizes, open_error};
 use crate::build::{Builder, Item};
 use lowbit_arithmetic::dequantize;
-use lowbit_ir::{DType, Error, Op, Quant, Result, Shape, Tensor, Type, bail};
+use lowbit_ir::{DType, Error, Op, Quant, Result, Shape, Tensor, Type, ValueId, bail};
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub struct Site<'a> {
     call: &'a Call<'a>,
     scope: &'a Scope<'a>,
     read: HashSet<&'a str>,
+    /// How many nodes the graph had before this one.
+    before: usize,
     /// How many operands were looked at, the last one and all before it.
     reached: Cell<usize>,
 }
@@ -35,7 +37,8 @@ impl<'a> Site<'a> {
     /// A view of a node in its scope.
     pub fn new(call: &'a Call<'a>, scope: &'a Scope<'a>, builder: &'a mut Builder, file: &'a mut File) -> Self {
         let (name, opset) = (call.name.clone(), scope.opset);
-        Site { name, opset, builder, file, call, scope, read: HashSet::new(), reached: Cell::new(0) }
+        let before = builder.graph.order().len();
+        Site { name, opset, builder, file, call, scope, read: HashSet::new(), before, reached: Cell::new(0) }
     }
 
     /// The kind of node, as the file names it.
@@ -345,6 +348,32 @@ impl<'a> Site<'a> {
             };
             self.builder.items.insert(name.clone(), item);
         }
+    }
+
+    /// Makes output `k` what the last step to it gave: a value of this node takes over the output's name.
+    pub fn give(&mut self, k: usize, item: Item) -> Result<()> {
+        let Some(name) = self.call.output.get(k).filter(|n| !n.is_empty()).cloned() else { return Ok(()) };
+        match item {
+            Item::Value(v) if self.is_own(v) => {
+                self.builder.graph.rename(v, &name);
+                self.set(k, Item::Value(v));
+            }
+            Item::Value(_) => {
+                let node = format!("{}.{k}", self.name);
+                let items = self.builder.emit(&node, Op::Identity, &[Some(item)], &[name], &[])?;
+                items.into_iter().for_each(|item| self.set(k, item));
+            }
+            Item::Const(..) | Item::Sizes(_) => self.set(k, item),
+        }
+        Ok(())
+    }
+
+    /// Whether a value was made by a step of this node and is no output of it yet.
+    fn is_own(&self, v: ValueId) -> bool {
+        let graph = &self.builder.graph;
+        let own = graph.order().get(self.before..).unwrap_or_default();
+        let named = self.call.output.iter().any(|n| *n == graph.value(v).name);
+        !named && graph.producer(v).is_some_and(|id| own.contains(&id))
     }
 
     /// Reshapes on the way to the result.

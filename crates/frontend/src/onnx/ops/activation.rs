@@ -120,7 +120,12 @@ fn bounded(site: &mut Site<'_>, x: &Item, min: f32, max: f32) -> Result<()> {
 
 /// Swish: x * sigmoid(alpha * x).
 pub fn swish(site: &mut Site<'_>) -> Result<()> {
-    let alpha = site.float("alpha", 1.0)?;
+    gated(site, 1.0)
+}
+
+/// x * sigmoid(alpha * x), with this alpha where the file says none.
+pub fn gated(site: &mut Site<'_>, default: f32) -> Result<()> {
+    let alpha = site.float("alpha", default)?;
     let x = site.input(0)?;
     if alpha == 1.0 {
         return site.finish(Op::Unary(Unary::Silu), &[&x]);

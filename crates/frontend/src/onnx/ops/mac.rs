@@ -136,6 +136,12 @@ pub fn matmul(site: &mut Site<'_>) -> Result<()> {
 
 /// Gemm: alpha * a * b + beta * c. It becomes one MatMul with bias where c is a constant row and alpha can be folded.
 pub fn gemm(site: &mut Site<'_>) -> Result<()> {
+    let (op, operands) = general_product(site)?;
+    site.finish(op, &operands.iter().collect::<Vec<_>>())
+}
+
+/// The last operator of a Gemm, with its operands.
+pub fn general_product(site: &mut Site<'_>) -> Result<(Op, Vec<Item>)> {
     let (mut a, mut b, c) = (site.input(0)?, site.input(1)?, site.maybe(2)?);
     let (alpha, beta) = (site.float("alpha", 1.0)?, site.float("beta", 1.0)?);
     let (trans_a, trans_b) = (site.flag("transA", false)?, site.flag("transB", false)?);
@@ -173,19 +179,19 @@ pub fn gemm(site: &mut Site<'_>) -> Result<()> {
         _ => None,
     };
     match (bias, c) {
-        (Some(bias), _) => site.finish(product, &[&a, &b, &bias]),
-        (None, None) if scaled => site.finish(product, &[&a, &b]),
+        (Some(bias), _) => Ok((product, vec![a, b, bias])),
+        (None, None) if scaled => Ok((product, vec![a, b])),
         (None, None) => {
             let y = site.step("product", product, &[&a, &b])?;
             let by = site.known("alpha", Tensor::scalar(alpha));
-            site.finish(Op::Binary(Binary::Mul), &[&y, &by])
+            Ok((Op::Binary(Binary::Mul), vec![y, by]))
         }
         (None, Some(c)) => {
             let mut y = site.step("product", product, &[&a, &b])?;
             if !scaled {
                 y = scale(site, "scaled", &y, alpha)?;
             }
-            site.finish(Op::Binary(Binary::Add), &[&y, &c])
+            Ok((Op::Binary(Binary::Add), vec![y, c]))
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{mac, pool};
 use crate::build::Item;
 use crate::onnx::node::Site;
 use lowbit_arithmetic::Rounding;
-use lowbit_ir::op::{Binary, MatMul, Pool, Reduce, ReduceKind, Unary};
+use lowbit_ir::op::{Binary, MatMul, Reduce, ReduceKind, Unary};
 use lowbit_ir::{DType, Dim, Error, Granularity, Op, Quant, Result, Shape, Tensor, Type, bail, infer};
 
 /// QLinearConv: (x, scale, zero, w, scale, zero, y's scale, y's zero, bias?), the bias at the scale of the sums.
@@ -107,29 +107,9 @@ pub fn average(site: &mut Site<'_>) -> Result<()> {
     channels_first(site)?;
     unary_of(site, |site, x| {
         let pool = pool::attributes(site, x)?;
-        Ok(Op::AvgPool(whole_windows(pool, &site.shape(x))?))
+        // Where padding counts, this operator of ONNX Runtime's counts all of a window, also beyond the padding.
+        Ok(Op::AvgPool(pool::whole_windows(pool, &site.shape(x))?))
     })
-}
-
-/// Where padding counts, this operator of ONNX Runtime's counts all of a window, also what a last partial one has beyond
-/// the padding: that is padding enough for whole windows.
-fn whole_windows(mut pool: Pool, x: &Shape) -> Result<Pool> {
-    if !(pool.ceil_mode && pool.count_include_pad) {
-        return Ok(pool);
-    }
-    let pooled = infer::infer(&Op::AvgPool(pool.clone()), &[Some(&Type::f32(x.clone()))], &[], &Default::default())?;
-    let positions = pooled.first().map(|ty| ty.shape.0.clone()).unwrap_or_default();
-    let spatial = pool.kernel.len();
-    for (axis, (size, count)) in x.0.iter().zip(&positions).skip(2).enumerate() {
-        let (Some(size), Some(count)) = (size.known(), count.known()) else {
-            bail!("expected known sizes to average with padding and ceil_mode, found {x}");
-        };
-        let window = pool.dilations[axis] * (pool.kernel[axis] - 1) + 1;
-        let reached = (count.saturating_sub(1) * pool.strides[axis] + window).saturating_sub(size + pool.pads[axis]);
-        pool.pads[spatial + axis] = pool.pads[spatial + axis].max(reached);
-    }
-    pool.ceil_mode = false;
-    Ok(pool)
 }
 
 /// QLinearSigmoid and QLinearLeakyRelu: (x, scale, zero, y's scale, y's zero).

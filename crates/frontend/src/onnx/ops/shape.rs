@@ -25,7 +25,24 @@ pub fn dropout(site: &mut Site<'_>) -> Result<()> {
     {
         bail!("training mode is not supported; export the model for inference");
     }
+    mask(site)?;
     identity(site)
+}
+
+/// The second output of Dropout says what was kept, which is all; before opset 10 it had the operand's type.
+fn mask(site: &mut Site<'_>) -> Result<()> {
+    let x = site.input(0)?;
+    if let (true, Some(dims)) = (site.outputs() > 1, site.shape(&x).dims()) {
+        let kept = match site.opset < 10 {
+            true => {
+                let ones = site.builder.ones(&dims)?;
+                site.known("kept", ones)
+            }
+            false => site.bools("kept", &dims, |_| true)?,
+        };
+        site.set(1, kept);
+    }
+    Ok(())
 }
 
 /// Constant, in all its forms but texts and sparse tensors.
