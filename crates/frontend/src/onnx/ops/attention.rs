@@ -23,6 +23,8 @@ pub struct Attention {
     pub allowed: Option<Item>,
     /// What is added to the scores, broadcast alike.
     pub added: Option<Item>,
+    /// Whether a query that no key is allowed for gets zeros, which is ONNX's rule.
+    pub zero_rows: bool,
 }
 
 /// The result [batch, heads, queries, size of values], and what is on the way to it.
@@ -65,7 +67,7 @@ pub fn attention(site: &mut Site<'_>) -> Result<()> {
         allowed = both(site, allowed, rule)?;
     }
     q = grouped_check(site, q, &k)?;
-    let attended = attend(site, Attention { q, k: k.clone(), v: v.clone(), scale, softcap, allowed, added })?;
+    let attended = attend(site, Attention { q, k: k.clone(), v: v.clone(), scale, softcap, allowed, added, zero_rows: true })?;
     let mode = site.int("qk_matmul_output_mode")?.unwrap_or(0);
     match usize::try_from(mode).ok().and_then(|mode| attended.stages.get(mode)) {
         Some(stage) => site.give(3, stage.clone())?,
@@ -272,8 +274,10 @@ pub fn attend(site: &mut Site<'_>, a: Attention) -> Result<Attended> {
         cap => bail!("expected a 'softcap' of at least 0, found {cap}"),
     };
     let masked = masked(site, &limited, a.allowed.as_ref(), a.added.as_ref())?;
-    let weights = site.step("weights", Op::Softmax { axis: -1 }, &[&masked])?;
-    let weights = without_empty_rows(site, weights, a.allowed.as_ref(), a.added.as_ref())?;
+    let mut weights = site.step("weights", Op::Softmax { axis: -1 }, &[&masked])?;
+    if a.zero_rows {
+        weights = without_empty_rows(site, weights, a.allowed.as_ref(), a.added.as_ref())?;
+    }
     let p = match heads == groups {
         true => weights.clone(),
         false => site.reshape("weights.grouped", &weights, &under(&each))?,
@@ -304,7 +308,7 @@ fn masked(site: &mut Site<'_>, scores: &Item, allowed: Option<&Item>, added: Opt
     }
 }
 
-/// A query that no key is allowed for gets zeros. Where masks are known, so is whether there is one.
+/// Zeros for a query that no key is allowed for. Where masks are known, so is whether there is one.
 fn without_empty_rows(
     site: &mut Site<'_>,
     weights: Item,

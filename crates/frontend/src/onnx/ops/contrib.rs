@@ -4,7 +4,7 @@ use super::{mac, norm};
 use crate::build::Item;
 use crate::onnx::node::Site;
 use lowbit_ir::op::{Binary, Reduce, ReduceKind, Unary};
-use lowbit_ir::{Op, Result, bail};
+use lowbit_ir::{DType, Op, Result, Tensor, Type, bail};
 
 /// FusedConv: (x, w, bias?, addend?), activation(Conv + addend).
 pub fn conv(site: &mut Site<'_>) -> Result<()> {
@@ -121,6 +121,7 @@ pub fn skip_layer_norm(site: &mut Site<'_>) -> Result<()> {
     let epsilon = site.float("epsilon", 1e-12)?;
     let (scale, bias) = (site.input(2)?, site.maybe(3)?);
     let sum = skipped(site, 4)?;
+    norm::statistics(site, &sum, -1, epsilon)?;
     norm::normalized(site, [Some(sum), Some(scale), bias], -1, epsilon)
 }
 
@@ -170,12 +171,28 @@ pub fn embed_layer_norm(site: &mut Site<'_>) -> Result<()> {
         (None, None) => {}
         _ => bail!("expected segments and their table together, found one of them"),
     }
-    if let (Some(mask), true) = (mask, site.outputs() > 1) {
-        let count = Op::Reduce(Reduce { kind: ReduceKind::Sum, axes: vec![1], keep_dims: false });
-        let lengths = site.step("lengths", count, &[&mask])?;
-        site.give(1, lengths)?;
+    if site.outputs() > 1 {
+        lengths(site, &words, mask)?;
     }
     site.give(2, sum.clone())?;
     // What became an output is read under that name.
     norm::normalized(site, [Some(sum), Some(scale), Some(bias)], -1, epsilon)
+}
+
+/// How many words of each text count: zeros if no mask says.
+fn lengths(site: &mut Site<'_>, words: &Item, mask: Option<Item>) -> Result<()> {
+    match mask {
+        Some(mask) => {
+            let count = Op::Reduce(Reduce { kind: ReduceKind::Sum, axes: vec![1], keep_dims: false });
+            let lengths = site.step("lengths", count, &[&mask])?;
+            site.give(1, lengths)
+        }
+        None => {
+            let dims = [site.known_size(words, 0)?];
+            let count = site.room_for(DType::I64, &dims)?;
+            let zeros = Tensor::from_ints(Type::plain(DType::I32, dims.to_vec()), &vec![0; count])?;
+            let zeros = site.known("lengths", zeros);
+            site.give(1, zeros)
+        }
+    }
 }

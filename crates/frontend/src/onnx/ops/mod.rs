@@ -11,6 +11,7 @@ mod control;
 mod einsum;
 mod elementwise;
 mod generate;
+mod heads;
 mod local;
 mod mac;
 mod movement;
@@ -208,6 +209,7 @@ pub static OPS: &[OpRow] = &[
     row("Upsample", "nearest and linear", resize::upsample),
     row("Where", "", elementwise::select),
     row("Xor", "becomes Equal and Not", elementwise::xor),
+    microsoft("Attention", "masks of ends, [n, keys] and [n, queries, keys]; becomes MatMul and Softmax", heads::attention),
     microsoft("BiasAdd", "becomes Add", contrib::bias_add),
     microsoft("BiasGelu", "becomes Add and Gelu", contrib::gelu),
     microsoft("BiasSplitGelu", "becomes Add, Slice, Gelu and Mul", contrib::bias_split_gelu),
@@ -219,6 +221,7 @@ pub static OPS: &[OpRow] = &[
     microsoft("FusedMatMul", "becomes Transpose, MatMul and Mul", contrib::matmul),
     microsoft("Gelu", "", activation::unary),
     microsoft("MatMulNBits", "known weights without g_idx; becomes Dequantize of blocks and MatMul", blocks::matmul),
+    microsoft("MultiHeadAttention", "not packed; becomes MatMul and Softmax", heads::multi_head),
     microsoft("QGemm", "alpha 1; becomes Dequantize, MatMul and Quantize", qoperator::gemm),
     microsoft("QLinearAdd", "becomes Dequantize, Add and Quantize", qoperator::binary),
     microsoft("QLinearAveragePool", "channels first; becomes Dequantize, AvgPool and Quantize", qoperator::average),

@@ -27,13 +27,13 @@ pub fn layer(site: &mut Site<'_>) -> Result<()> {
     let epsilon = site.float("epsilon", 1e-5)?;
     site.ignore(&["stash_type"]);
     let (x, scale, bias) = (site.input(0)?, site.input(1)?, site.maybe(2)?);
+    statistics(site, &x, axis, epsilon)?;
     normalized(site, [Some(x), Some(scale), bias], axis, epsilon)
 }
 
-/// The outputs of a layer normalization of (x, scale, bias?).
+/// The first output of a layer normalization of (x, scale, bias?).
 pub fn normalized(site: &mut Site<'_>, operands: [Option<Item>; 3], axis: i64, epsilon: f32) -> Result<()> {
     let [Some(x), Some(scale), bias] = &operands else { bail!("expected an operand and a scale, found one or none") };
-    statistics(site, x, axis, epsilon)?;
     let shape = site.shape(x);
     let row = Shape(shape.0.get(shape.axis(axis)?..).unwrap_or_default().to_vec());
     if site.shape(scale) == row && bias.as_ref().is_none_or(|b| site.shape(b) == row) {
@@ -55,7 +55,7 @@ pub fn normalized(site: &mut Site<'_>, operands: [Option<Item>; 3], axis: i64, e
 }
 
 /// The optional outputs of LayerNormalization: mean and reciprocal deviation.
-fn statistics(site: &mut Site<'_>, x: &Item, axis: i64, epsilon: f32) -> Result<()> {
+pub fn statistics(site: &mut Site<'_>, x: &Item, axis: i64, epsilon: f32) -> Result<()> {
     if site.outputs() < 2 {
         return Ok(());
     }
