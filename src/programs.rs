@@ -21,13 +21,16 @@ pub const KEPT: usize = 4;
 pub struct Programs {
     of: Of,
     target: Target,
-    inputs: Vec<(String, Type)>,
+    inputs: Ports,
     /// With the names that outputs have, where they are known before the sizes.
-    outputs: Option<Vec<(String, Type)>>,
+    outputs: Option<Ports>,
     kept: usize,
     /// The latest first.
     latest: Mutex<Vec<Arc<Program>>>,
 }
+
+/// Names and types, in order.
+pub type Ports = Vec<(String, Type)>;
 
 /// What programs are made of.
 #[derive(Debug)]
@@ -68,7 +71,7 @@ impl Programs {
         Programs::new(Of::Lowered(Box::new(graph)), inputs, Some(outputs), target.borrow())
     }
 
-    fn new(of: Of, inputs: Vec<(String, Type)>, outputs: Option<Vec<(String, Type)>>, target: &Target) -> Programs {
+    fn new(of: Of, inputs: Ports, outputs: Option<Ports>, target: &Target) -> Programs {
         Programs { of, target: target.clone(), inputs, outputs, kept: KEPT, latest: Mutex::default() }
     }
 
@@ -84,7 +87,7 @@ impl Programs {
     }
 
     /// What it gives: of open sizes the names. Of a file that can be read only with sizes, what it gave last, if anything.
-    pub fn outputs(&self) -> Vec<(String, Type)> {
+    pub fn outputs(&self) -> Ports {
         let of_latest = |p: Arc<Program>| p.outputs().iter().map(|p| (p.name.clone(), p.ty.clone())).collect();
         self.outputs.clone().or_else(|| self.latest().map(of_latest)).unwrap_or_default()
     }
@@ -156,7 +159,7 @@ impl Programs {
     }
 }
 
-fn ports(g: &Graph) -> (Vec<(String, Type)>, Vec<(String, Type)>) {
+fn ports(g: &Graph) -> (Ports, Ports) {
     let typed = |v: &lowbit_ir::ValueId| (g.value(*v).name.clone(), g.ty(*v).clone());
     (g.inputs.iter().map(typed).collect(), g.outputs.iter().map(typed).collect())
 }

@@ -18,7 +18,7 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
 
-    /// Calibration data: a folder of images, .npy, .npz, an idx pair, or random
+    /// Calibration data: a folder of images or arrays, .npy, .npz, an idx pair, or random
     #[arg(long, value_name = "DATA")]
     data: String,
 

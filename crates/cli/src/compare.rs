@@ -25,7 +25,7 @@ pub struct Arguments {
     #[arg(value_name = "OTHER")]
     other: Option<PathBuf>,
 
-    /// Data: a folder of images, .npy, .npz, an idx pair, or random
+    /// Data: a folder of images or arrays, .npy, .npz, an idx pair, or random
     #[arg(long, value_name = "DATA")]
     data: String,
 

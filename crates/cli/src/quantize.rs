@@ -39,7 +39,7 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
 
-    /// Calibration data: a folder of images, .npy, .npz, an idx pair, or random
+    /// Calibration data: a folder of images or arrays, .npy, .npz, an idx pair, or random
     #[arg(long, value_name = "DATA", required_unless_present_any = ["stats", "no_data"])]
     data: Option<String>,
 

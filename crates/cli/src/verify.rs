@@ -18,7 +18,7 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
 
-    /// Data: random, a folder of images, .npy, .npz, or an idx pair
+    /// Data: random, a folder of images or arrays, .npy, .npz, or an idx pair
     #[arg(long, value_name = "DATA", default_value = "random")]
     data: String,
 

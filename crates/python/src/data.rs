@@ -26,7 +26,7 @@ pub struct Dataset {
 
 #[pymethods]
 impl Dataset {
-    /// Opens a folder of images, an .npy or .npz file, an idx pair, or "random".
+    /// Opens a folder of images or of .npy or .npz files, one of these, an idx pair, or "random".
     #[staticmethod]
     #[pyo3(signature = (spec, model, *, preprocess = None, max_memory = None))]
     fn open(
