@@ -1,6 +1,6 @@
-//! Activations that exporters write out as products become one operator again.
+//! Activations that exporters write out become one operator again.
 //!
-//! Every one of them is a product of x, a gate g(x) and a constant, and the factors come in any order and grouping.
+//! Most of them are a product of x, a gate g(x) and a constant, and the factors come in any order and grouping.
 //! So the product is flattened first, and then there is one line per activation.
 
 use super::{Prepare, rewrite};
@@ -10,7 +10,7 @@ use lowbit_ir::{Graph, NodeId, Op, Result, ValueId};
 
 pub const PASS: Pass<Prepare> = Pass {
     name: "recognize-activations",
-    summary: "Silu, Gelu (erf and tanh), HardSigmoid, HardSwish and Mish from the products exporters write",
+    summary: "Silu, Gelu (erf and tanh), HardSigmoid, HardSwish, Mish, Sigmoid and LeakyRelu as exporters write them out",
     run,
 };
 
@@ -19,19 +19,52 @@ fn run(g: &mut Graph, _: &mut Prepare) -> Result<bool> {
 }
 
 fn recognize(g: &mut Graph, id: NodeId) -> Result<bool> {
-    let node = g.node(id);
-    let (Some((a, b)), Some(y)) = (rewrite::binary(node, Binary::Mul), rewrite::output(node)) else { return Ok(false) };
-    let mut product = Product { constant: 1.0, factors: Vec::new() };
-    product.multiply(g, a, 0);
-    product.multiply(g, b, 0);
-    let Some((x, f)) = product.activation(g) else { return Ok(false) };
-    if g.ty(x).shape != g.ty(y).shape {
-        return Ok(false);
-    }
+    let Some(y) = rewrite::output(g.node(id)) else { return Ok(false) };
+    let found = product(g, id).or_else(|| logistic(g, id)).or_else(|| leaky(g, id));
+    let Some((x, f)) = found.filter(|(x, _)| g.ty(*x).shape == g.ty(y).shape) else { return Ok(false) };
     let node = g.node_mut(id);
     node.op = Op::Unary(f);
     node.inputs = vec![Some(x)];
     Ok(true)
+}
+
+/// A product that is an activation.
+fn product(g: &Graph, id: NodeId) -> Option<(ValueId, Unary)> {
+    let (a, b) = rewrite::binary(g.node(id), Binary::Mul)?;
+    let mut product = Product { constant: 1.0, factors: Vec::new() };
+    product.multiply(g, a, 0);
+    product.multiply(g, b, 0);
+    product.activation(g)
+}
+
+/// Sigmoid as 1 / (1 + e^-x), and Silu as x / (1 + e^-x).
+fn logistic(g: &Graph, id: NodeId) -> Option<(ValueId, Unary)> {
+    let node = g.node(id);
+    let (above, below) = match node.op {
+        Op::Unary(Unary::Reciprocal) => (None, node.input(0)?),
+        _ => rewrite::binary(node, Binary::Div).map(|(above, below)| (Some(above), below))?,
+    };
+    let (power, Unary::Exp) = unary(g, plus_one(g, below)?)? else { return None };
+    let x = match unary(g, power) {
+        Some((x, Unary::Neg)) => x,
+        _ => scaled(g, power, -1.0)?,
+    };
+    match above {
+        Some(above) if above == x => Some((x, Unary::Silu)),
+        Some(above) => near(rewrite::uniform(g, above)?, 1.0).then_some((x, Unary::Sigmoid)),
+        None => Some((x, Unary::Sigmoid)),
+    }
+}
+
+/// LeakyRelu as max(x, alpha * x).
+fn leaky(g: &Graph, id: NodeId) -> Option<(ValueId, Unary)> {
+    let (a, b) = rewrite::binary(g.node(id), Binary::Max)?;
+    let slope = |x: ValueId, v: ValueId| {
+        let (inner, c) = rewrite::binary(rewrite::producer(g, v)?.1, Binary::Mul)?;
+        let alpha = rewrite::uniform(g, c).filter(|alpha| inner == x && (0.0..1.0).contains(alpha))?;
+        Some((x, Unary::LeakyRelu { alpha }))
+    };
+    slope(a, b).or_else(|| slope(b, a))
 }
 
 /// constant * factors.
@@ -82,18 +115,28 @@ fn gated(g: &Graph, constant: f32, x: ValueId, gate: ValueId) -> Option<(ValueId
     if clip_of_x_plus_3(g, gate) == Some(x) && near(constant, SIXTH) {
         return Some((x, Unary::HardSwish));
     }
+    if clip_of_line(g, gate) == Some(x) && near(constant, 1.0) {
+        return Some((x, Unary::HardSwish));
+    }
     if let Some((arg, f)) = unary(g, gate) {
         let found = match f {
             Unary::Sigmoid if arg == x => Unary::Silu,
             Unary::HardSigmoid { alpha, beta } if arg == x && near(alpha, SIXTH) && near(beta, 0.5) => Unary::HardSwish,
-            Unary::Tanh if unary(g, arg) == Some((x, Unary::Softplus)) => Unary::Mish,
+            Unary::Tanh if softplus(g, arg) == Some(x) => Unary::Mish,
             _ => return None,
         };
         return near(constant, 1.0).then_some((x, found));
     }
-    // 0.5 * x * (1 + f(...)).
-    let (f, one) = rewrite::binary(rewrite::producer(g, gate)?.1, Binary::Add)?;
-    if !near(rewrite::uniform(g, one)?, 1.0) || !near(constant, 0.5) {
+    // 0.5 * x * (1 + f(...)), the half also spread over the sum.
+    let (f, offset) = rewrite::binary(rewrite::producer(g, gate)?.1, Binary::Add)?;
+    let (f, scale) = match unary(g, f) {
+        Some(_) => (f, 1.0),
+        None => {
+            let (f, c) = rewrite::binary(rewrite::producer(g, f)?.1, Binary::Mul)?;
+            (f, rewrite::uniform(g, c)?)
+        }
+    };
+    if !near(constant * rewrite::uniform(g, offset)?, 0.5) || !near(constant * scale, 0.5) {
         return None;
     }
     let (arg, f) = unary(g, f)?;
@@ -104,27 +147,75 @@ fn gated(g: &Graph, constant: f32, x: ValueId, gate: ValueId) -> Option<(ValueId
     }
 }
 
-/// Whether `v` is sqrt(2 / pi) * (x + 0.044715 * x^3).
+/// Whether `v` is sqrt(2 / pi) * (x + 0.044715 * x^3), or sqrt(2 / pi) * x * (1 + 0.044715 * x^2).
 fn cubic(g: &Graph, v: ValueId, x: ValueId) -> bool {
-    let sum = scaled(g, v, 0.797_884_6).and_then(|v| rewrite::binary(rewrite::producer(g, v)?.1, Binary::Add));
-    let third = |v: ValueId| scaled(g, v, 0.044_715).is_some_and(|v| is_cube(g, v, x));
-    sum.is_some_and(|(a, b)| (a == x && third(b)) || (b == x && third(a)))
+    let mut product = Product { constant: 1.0, factors: Vec::new() };
+    product.multiply(g, v, 0);
+    let sum = |v: ValueId| rewrite::binary(rewrite::producer(g, v)?.1, Binary::Add);
+    let power = |v: ValueId, exponent| {
+        power_of(g, v, x).is_some_and(|(constant, n)| near(constant, 0.044_715) && n == exponent)
+    };
+    let found = match product.factors.as_slice() {
+        [s] => sum(*s).is_some_and(|(a, b)| (a == x && power(b, 3)) || (b == x && power(a, 3))),
+        [a, b] if *a == x || *b == x => {
+            let s = if *a == x { *b } else { *a };
+            plus_one(g, s).is_some_and(|square| power(square, 2))
+        }
+        _ => false,
+    };
+    found && near(product.constant, 0.797_884_6)
 }
 
-fn is_cube(g: &Graph, v: ValueId, x: ValueId) -> bool {
-    let Some((_, node)) = rewrite::producer(g, v) else { return false };
-    if let Some((base, power)) = rewrite::binary(node, Binary::Pow) {
-        return base == x && rewrite::uniform(g, power) == Some(3.0);
-    }
-    let square = |v: ValueId| {
-        rewrite::producer(g, v).and_then(|(_, n)| {
-            rewrite::binary(n, Binary::Mul).or_else(|| {
-                let (base, power) = rewrite::binary(n, Binary::Pow)?;
-                (rewrite::uniform(g, power) == Some(2.0)).then_some((base, base))
-            })
-        }) == Some((x, x))
+/// The constant and exponent of `v` as a constant times a power of `x`.
+fn power_of(g: &Graph, v: ValueId, x: ValueId) -> Option<(f32, usize)> {
+    let mut product = Product { constant: 1.0, factors: Vec::new() };
+    product.multiply(g, v, 0);
+    let exponent = |factor: &ValueId| {
+        if *factor == x {
+            return Some(1);
+        }
+        let node = rewrite::producer(g, *factor)?.1;
+        // A square that several products share is a factor too.
+        if rewrite::binary(node, Binary::Mul) == Some((x, x)) {
+            return Some(2);
+        }
+        let (base, power) = rewrite::binary(node, Binary::Pow)?;
+        match rewrite::uniform(g, power)? {
+            2.0 if base == x => Some(2),
+            3.0 if base == x => Some(3),
+            _ => None,
+        }
     };
-    rewrite::binary(node, Binary::Mul).is_some_and(|(a, b)| (a == x && square(b)) || (b == x && square(a)))
+    let all: Option<Vec<usize>> = product.factors.iter().map(exponent).collect();
+    Some((product.constant, all?.iter().sum()))
+}
+
+/// The x of softplus(x), also as ln(1 + e^x).
+fn softplus(g: &Graph, v: ValueId) -> Option<ValueId> {
+    match unary(g, v)? {
+        (x, Unary::Softplus) => Some(x),
+        (sum, Unary::Log) => match unary(g, plus_one(g, sum)?)? {
+            (x, Unary::Exp) => Some(x),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The x of x + 1.
+fn plus_one(g: &Graph, v: ValueId) -> Option<ValueId> {
+    let (x, one) = rewrite::binary(rewrite::producer(g, v)?.1, Binary::Add)?;
+    near(rewrite::uniform(g, one)?, 1.0).then_some(x)
+}
+
+/// The x of clip(x / 6 + 1/2, 0, 1).
+fn clip_of_line(g: &Graph, v: ValueId) -> Option<ValueId> {
+    let (_, clip) = rewrite::producer(g, v)?;
+    if clip.op != (Op::Clip { min: 0.0, max: 1.0 }) {
+        return None;
+    }
+    let (line, half) = rewrite::binary(rewrite::producer(g, clip.input(0)?)?.1, Binary::Add)?;
+    near(rewrite::uniform(g, half)?, 0.5).then(|| scaled(g, line, SIXTH)).flatten()
 }
 
 /// The x of clip(x + 3, 0, 6).

@@ -12,7 +12,8 @@ pub const PASS: Pass<Prepare> = Pass {
 };
 
 fn run(g: &mut Graph, cx: &mut Prepare) -> Result<bool> {
-    Ok(rewrite::each_node(g, |g, id| normalize(g, id, cx))? | rewrite::each_node(g, absorb_affine)?)
+    let whole = rewrite::each_node(g, folded)?;
+    Ok(whole | rewrite::each_node(g, |g, id| normalize(g, id, cx))? | rewrite::each_node(g, absorb_affine)?)
 }
 
 /// d / sqrt(mean(d^2) + eps) with d = x - mean(x).
@@ -31,24 +32,92 @@ fn normalize(g: &mut Graph, id: NodeId, cx: &Prepare) -> Result<bool> {
 }
 
 fn normalized(g: &Graph, id: NodeId) -> Option<(ValueId, f32)> {
-    let (d, deviation) = rewrite::binary(g.node(id), Binary::Div)?;
+    let node = g.node(id);
+    let (d, variance) = match rewrite::binary(node, Binary::Div) {
+        Some((d, deviation)) => (d, root(g, deviation)?),
+        None => {
+            let (a, b) = rewrite::binary(node, Binary::Mul)?;
+            reciprocal_root(g, b).map(|v| (a, v)).or_else(|| reciprocal_root(g, a).map(|v| (b, v)))?
+        }
+    };
+    let x = centered(g, d)?;
+    Some((x, epsilon_of_variance(g, variance, x)?))
+}
+
+/// The x of x - mean(x).
+fn centered(g: &Graph, d: ValueId) -> Option<ValueId> {
     let (x, mean) = rewrite::binary(rewrite::producer(g, d)?.1, Binary::Sub)?;
-    if mean_over_last_axis(g, mean)? != x {
-        return None;
+    (mean_over_last_axis(g, mean)? == x).then_some(x)
+}
+
+/// The v of sqrt(v), also as a power.
+fn root(g: &Graph, v: ValueId) -> Option<ValueId> {
+    let (_, node) = rewrite::producer(g, v)?;
+    match &node.op {
+        Op::Unary(Unary::Sqrt) => node.input(0),
+        Op::Binary(Binary::Pow) => (rewrite::uniform(g, node.input(1)?)? == 0.5).then(|| node.input(0)).flatten(),
+        _ => None,
     }
-    let (_, root) = rewrite::producer(g, deviation)?;
-    if root.op != Op::Unary(Unary::Sqrt) {
-        return None;
+}
+
+/// The v of 1 / sqrt(v).
+fn reciprocal_root(g: &Graph, v: ValueId) -> Option<ValueId> {
+    let (_, node) = rewrite::producer(g, v)?;
+    match &node.op {
+        Op::Unary(Unary::Reciprocal) => root(g, node.input(0)?),
+        Op::Binary(Binary::Div) => (rewrite::uniform(g, node.input(0)?)? == 1.0).then(|| root(g, node.input(1)?))?,
+        Op::Binary(Binary::Pow) => (rewrite::uniform(g, node.input(1)?)? == -0.5).then(|| node.input(0)).flatten(),
+        _ => None,
     }
-    let (variance, epsilon) = rewrite::binary(rewrite::producer(g, root.input(0)?)?.1, Binary::Add)?;
+}
+
+/// The epsilon of `v`, which is mean((x - mean(x))^2) + epsilon. Some exporters subtract the mean twice.
+fn epsilon_of_variance(g: &Graph, v: ValueId, x: ValueId) -> Option<f32> {
+    let (variance, epsilon) = rewrite::binary(rewrite::producer(g, v)?.1, Binary::Add)?;
     let epsilon = rewrite::uniform(g, epsilon)?;
     let (_, square) = rewrite::producer(g, mean_over_last_axis(g, variance)?)?;
+    let d = square.input(0)?;
     let squared = match &square.op {
-        Op::Binary(Binary::Pow) => rewrite::uniform(g, square.input(1)?)? == 2.0 && square.input(0)? == d,
-        Op::Binary(Binary::Mul) => square.input(0)? == d && square.input(1)? == d,
+        Op::Binary(Binary::Pow) => rewrite::uniform(g, square.input(1)?)? == 2.0,
+        Op::Binary(Binary::Mul) => square.input(1)? == d,
         _ => false,
     };
-    squared.then_some((x, epsilon))
+    (squared && centered(g, d) == Some(x)).then_some(epsilon)
+}
+
+/// x * r + (bias - mean(x) * r) with r = scale / sqrt(variance + epsilon), as TensorFlow writes it.
+fn folded(g: &mut Graph, id: NodeId) -> Result<bool> {
+    let Some((x, epsilon, scale, bias)) = folded_form(g, id) else { return Ok(false) };
+    let name = g.node(id).name.clone();
+    let scale = g.add_const(&format!("{name}.scale"), Tensor::from_f32(&[scale.len()], scale)?);
+    let bias = g.add_const(&format!("{name}.bias"), Tensor::from_f32(&[bias.len()], bias)?);
+    let node = g.node_mut(id);
+    node.op = Op::LayerNorm { axis: -1, epsilon };
+    node.inputs = vec![Some(x), Some(scale), Some(bias)];
+    Ok(true)
+}
+
+fn folded_form(g: &Graph, id: NodeId) -> Option<(ValueId, f32, Vec<f32>, Vec<f32>)> {
+    let (a, b) = rewrite::binary(g.node(id), Binary::Add)?;
+    folded_sum(g, a, b).or_else(|| folded_sum(g, b, a))
+}
+
+/// The x, epsilon, scale and bias of `scaled` + `rest`.
+fn folded_sum(g: &Graph, scaled: ValueId, rest: ValueId) -> Option<(ValueId, f32, Vec<f32>, Vec<f32>)> {
+    let (bias, lowered) = rewrite::binary(rewrite::producer(g, rest)?.1, Binary::Sub)?;
+    let (a, b) = rewrite::binary(rewrite::producer(g, scaled)?.1, Binary::Mul)?;
+    let (m, n) = rewrite::binary(rewrite::producer(g, lowered)?.1, Binary::Mul)?;
+    let (x, r) = if b == m || b == n { (a, b) } else { (b, a) };
+    let mean = if m == r { n } else { m };
+    if (m != r && n != r) || mean_over_last_axis(g, mean)? != x {
+        return None;
+    }
+    let (inner, gamma) = rewrite::binary(rewrite::producer(g, r)?.1, Binary::Mul)?;
+    let epsilon = epsilon_of_variance(g, reciprocal_root(g, inner)?, x)?;
+    let shape = &g.ty(x).shape;
+    let (rank, size) = (shape.rank(), shape.0.last()?.known()?);
+    let row = |v: ValueId| rewrite::along_axis(g, v, rank, rank - 1, size);
+    Some((x, epsilon, row(gamma)?, row(bias)?))
 }
 
 fn mean_over_last_axis(g: &Graph, v: ValueId) -> Option<ValueId> {

@@ -25,7 +25,8 @@ fn simplify(g: &mut Graph, id: NodeId) -> Result<bool> {
     if !g.ty(a).dtype.is_float() {
         return Ok(false);
     }
-    let swapped = matches!(kind, Binary::Add | Binary::Mul) && rewrite::floats(g, a).is_some();
+    let swapped =
+        matches!(kind, Binary::Add | Binary::Mul | Binary::Min | Binary::Max) && rewrite::floats(g, a).is_some();
     let (a, b) = if swapped { (b, a) } else { (a, b) };
     if swapped {
         g.node_mut(id).inputs.swap(0, 1);

@@ -67,7 +67,8 @@ pub fn attention(site: &mut Site<'_>) -> Result<()> {
         allowed = both(site, allowed, rule)?;
     }
     q = grouped_check(site, q, &k)?;
-    let attended = attend(site, Attention { q, k: k.clone(), v: v.clone(), scale, softcap, allowed, added, zero_rows: true })?;
+    let attended =
+        attend(site, Attention { q, k: k.clone(), v: v.clone(), scale, softcap, allowed, added, zero_rows: true })?;
     let mode = site.int("qk_matmul_output_mode")?.unwrap_or(0);
     match usize::try_from(mode).ok().and_then(|mode| attended.stages.get(mode)) {
         Some(stage) => site.give(3, stage.clone())?,

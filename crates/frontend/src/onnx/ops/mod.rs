@@ -209,7 +209,11 @@ pub static OPS: &[OpRow] = &[
     row("Upsample", "nearest and linear", resize::upsample),
     row("Where", "", elementwise::select),
     row("Xor", "becomes Equal and Not", elementwise::xor),
-    microsoft("Attention", "masks of ends, [n, keys] and [n, queries, keys]; becomes MatMul and Softmax", heads::attention),
+    microsoft(
+        "Attention",
+        "masks of ends, [n, keys] and [n, queries, keys]; becomes MatMul and Softmax",
+        heads::attention,
+    ),
     microsoft("BiasAdd", "becomes Add", contrib::bias_add),
     microsoft("BiasGelu", "becomes Add and Gelu", contrib::gelu),
     microsoft("BiasSplitGelu", "becomes Add, Slice, Gelu and Mul", contrib::bias_split_gelu),

@@ -29,17 +29,11 @@ pub fn dropout(site: &mut Site<'_>) -> Result<()> {
     identity(site)
 }
 
-/// The second output of Dropout says what was kept, which is all; before opset 10 it had the operand's type.
+/// The second output of Dropout says what was kept, which is all; older opsets do not say what it is at inference.
 fn mask(site: &mut Site<'_>) -> Result<()> {
     let x = site.input(0)?;
-    if let (true, Some(dims)) = (site.outputs() > 1, site.shape(&x).dims()) {
-        let kept = match site.opset < 10 {
-            true => {
-                let ones = site.builder.ones(&dims)?;
-                site.known("kept", ones)
-            }
-            false => site.bools("kept", &dims, |_| true)?,
-        };
+    if let (true, 12.., Some(dims)) = (site.outputs() > 1, site.opset, site.shape(&x).dims()) {
+        let kept = site.bools("kept", &dims, |_| true)?;
         site.set(1, kept);
     }
     Ok(())
