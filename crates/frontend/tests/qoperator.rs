@@ -280,7 +280,7 @@ fn refusals_name_the_node_and_the_reason() {
         ("", "DynamicQuantizeLinear", "x", vec![], "its scale is known only while running"),
         (MS, "DynamicQuantizeMatMul", "x w s", vec![], "its scale is known only while running"),
         (MS, "MatMulIntegerToFloat", "x w s s", vec![], "a scale that is known only while running"),
-        (MS, "MatMulNBits", "x w s", vec![], "packed in blocks"),
+        (MS, "MatMulNBits", "x w s", vec![], "a positive 'N'"),
         (MS, "QLinearSpecial", "x", vec![], "the operator is not supported"),
     ];
     for (domain, op, operands, attributes, why) in cases {
