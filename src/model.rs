@@ -7,7 +7,8 @@ use lowbit_frontend::{ImportOptions, Source};
 use lowbit_ir::op::Category;
 use lowbit_ir::pass::Watch;
 use lowbit_ir::{
-    Customs, Dim, Engine, Error, Graph, Op, Result, Tensor, Type, ValueId, check_float_mode, infer, memory, meta,
+    Customs, Dim, Engine, Error, Graph, Node, Op, Result, Shape, Tensor, Type, ValueId, check_float_mode, infer,
+    memory, meta,
 };
 use lowbit_quantize::config::{Limit, Rounding};
 use lowbit_quantize::realize::LeftFloat;
@@ -591,7 +592,7 @@ pub fn sized_for(g: &Graph, inputs: &[Tensor], customs: &Customs) -> Result<Grap
 }
 
 /// What the elements of an input stay below where the graph looks up by them: the least size of an axis that some
-/// Gather reads at them, found behind operators that only move elements.
+/// operator finds elements at by them, found behind operators that only move elements.
 fn index_limit(g: &Graph, input: ValueId) -> Option<usize> {
     if g.ty(input).dtype.is_float() {
         return None;
@@ -600,12 +601,8 @@ fn index_limit(g: &Graph, input: ValueId) -> Option<usize> {
     let mut limit: Option<usize> = None;
     for (_, node) in g.nodes() {
         let reads = |i: usize| node.input(i).is_some_and(|v| moved.contains(&v));
-        if let Op::Gather { axis } = &node.op
-            && reads(1)
-        {
-            let shape = node.input(0).map(|v| &g.ty(v).shape);
-            let size = shape.and_then(|s| s.0.get(s.axis(*axis).ok()?)?.known());
-            limit = limit.into_iter().chain(size).min();
+        if let Some(sizes) = looked_up(g, node).filter(|_| reads(1)) {
+            limit = limit.into_iter().chain(sizes).min();
         } else if matches!((&node.op, node.op.category()), (Op::Cast { .. }, _) | (_, Category::Transform))
             && (0..node.inputs.len()).any(reads)
         {
@@ -613,6 +610,28 @@ fn index_limit(g: &Graph, input: ValueId) -> Option<usize> {
         }
     }
     limit
+}
+
+/// The sizes of the axes in which an operator finds elements by the numbers of its operand 1; `None` if it does not.
+fn looked_up(g: &Graph, node: &Node) -> Option<Vec<usize>> {
+    let dims = |i: usize| node.input(i).map(|v| g.ty(v).shape.clone()).unwrap_or_default();
+    let of = dims(0);
+    let axes = match &node.op {
+        Op::Gather { axis } | Op::GatherElements { axis } | Op::ScatterElements { axis, .. } => {
+            let at = of.axis(*axis).ok()?;
+            at..at + 1
+        }
+        Op::GatherNd { batch_dims } => places(*batch_dims, &dims(1))?,
+        Op::ScatterNd { .. } => places(0, &dims(1))?,
+        _ => return None,
+    };
+    Some(of.0.get(axes)?.iter().filter_map(Dim::known).collect())
+}
+
+/// The axes that a row of indices is of.
+fn places(batch_dims: usize, indices: &Shape) -> Option<std::ops::Range<usize>> {
+    let m = indices.0.last()?.known()?;
+    Some(batch_dims..batch_dims.checked_add(m)?)
 }
 
 #[cfg(test)]
@@ -643,19 +662,25 @@ mod tests {
 graph "g" {
   input %ids: i64[Nx4]
   input %other: i64[Nx4]
+  input %places: i64[Nx2]
+  input %columns: i64[7x1]
   const %table: f32[7x1] = [1, 2, 3, 4, 5, 6, 7]
   const %short: f32[1x5] = [1, 2, 3, 4, 5]
   %flat = Reshape(%ids) {dims [-1]}
   %a = Gather(%table, %flat) {axis 0}
   %b = Gather(%short, %ids) {axis 1}
   %c = Add(%other, %other)
+  %d = GatherNd(%table, %places)
+  %e = ScatterElements(%table, %columns, %table) {axis 1}
   output %a
   output %b
   output %c
+  output %d
+  output %e
 }
 "#,
         );
         let limits: Vec<Option<usize>> = inputs_of(&g).into_iter().map(|i| i.below).collect();
-        assert_eq!(limits, [Some(5), None]);
+        assert_eq!(limits, [Some(5), None, Some(1), Some(1)]);
     }
 }

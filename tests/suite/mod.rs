@@ -5,6 +5,7 @@
 mod conv;
 mod elementwise;
 pub mod fused;
+mod lookup;
 mod movement;
 mod pools;
 mod products;
@@ -44,6 +45,7 @@ pub fn cases() -> Vec<Case> {
     conv::weights(&mut out);
     conv::joined(&mut out);
     fused::fused(&mut out);
+    lookup::lookups(&mut out);
     out
 }
 

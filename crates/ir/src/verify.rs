@@ -246,6 +246,7 @@ fn arity(node: &Node, found: &mut Violations) -> bool {
     let fits = match &node.op {
         Op::Split { sizes, .. } => outputs == sizes.len(),
         Op::Recurrent(r) => outputs == if r.cell.has_memory() { 3 } else { 2 },
+        Op::TopK(_) => outputs == 2,
         Op::Custom(_) => outputs > 0,
         _ => outputs == 1,
     };

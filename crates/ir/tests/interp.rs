@@ -8,6 +8,7 @@ use lowbit_ir::op::*;
 use lowbit_ir::{Customs, DType, Dim, Op, Quant, Result, Shape, Tensor, Type};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use strum::IntoEnumIterator;
 
 fn run(op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
     let inputs: Vec<Option<&Tensor>> = inputs.iter().map(|t| Some(*t)).collect();
@@ -336,7 +337,12 @@ fn any_pool() -> impl Strategy<Value = Pool> {
 }
 
 fn any_pad() -> impl Strategy<Value = Pad> {
-    let mode = prop_oneof![real().prop_map(PadMode::Constant), Just(PadMode::Reflect), Just(PadMode::Edge)];
+    let mode = prop_oneof![
+        real().prop_map(PadMode::Constant),
+        Just(PadMode::Reflect),
+        Just(PadMode::Edge),
+        Just(PadMode::Wrap)
+    ];
     let amounts = (1usize..5).prop_flat_map(|n| (vec(signed(), n), vec(signed(), n)));
     (amounts, mode).prop_map(|((begins, ends), mode)| Pad { begins, ends, mode })
 }
@@ -358,7 +364,8 @@ fn any_op() -> impl Strategy<Value = Op> {
         ResizeMode::Nearest(Nearest::RoundPreferFloor),
     ]);
     let resize = (vec(real(), 1..5), prop::option::of(vec(attribute(), 1..5)), mode, coordinates);
-    let kind = prop::sample::select(vec![ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min]);
+    let kind = prop::sample::select(ReduceKind::iter().collect::<Vec<_>>());
+    let reduction = || prop::sample::select(Scatter::iter().collect::<Vec<_>>());
     let slice = vec((signed(), signed(), signed(), signed()), 0..4);
     let mut unary = Unary::all();
     unary.extend([
@@ -403,6 +410,21 @@ fn any_op() -> impl Strategy<Value = Op> {
         vec(signed(), 0..3).prop_map(|axes| Op::Unsqueeze { axes }),
         vec(attribute(), 0..5).prop_map(|perm| Op::Transpose { perm }),
         signed().prop_map(|axis| Op::Gather { axis }),
+        signed().prop_map(|axis| Op::GatherElements { axis }),
+        attribute().prop_map(|batch_dims| Op::GatherNd { batch_dims }),
+        (signed(), reduction()).prop_map(|(axis, reduction)| Op::ScatterElements { axis, reduction }),
+        reduction().prop_map(|reduction| Op::ScatterNd { reduction }),
+        (signed(), attribute(), any::<(bool, bool)>()).prop_map(|(axis, k, (largest, sorted))| Op::TopK(TopK {
+            axis,
+            k,
+            largest,
+            sorted
+        })),
+        (signed(), any::<(bool, bool)>()).prop_map(|(axis, (exclusive, reverse))| Op::CumSum(CumSum {
+            axis,
+            exclusive,
+            reverse
+        })),
         vec(attribute(), 0..5).prop_map(|dims| Op::Expand { dims }),
         resize.prop_map(|(scales, sizes, mode, coordinates)| Op::Resize(Resize { scales, sizes, mode, coordinates })),
         Just(Op::Identity),

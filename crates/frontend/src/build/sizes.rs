@@ -4,7 +4,7 @@
 //! Their values are followed here while a model is read, element by element, so that the Reshape gets plain attributes
 //! although the batch size is a symbol.
 
-use lowbit_ir::op::Binary;
+use lowbit_ir::op::{Binary, Scatter};
 use lowbit_ir::{Customs, DType, Dim, Error, Op, Result, Shape, Tensor, Type, bail, interp};
 use std::fmt;
 use std::sync::Arc;
@@ -171,7 +171,16 @@ pub fn eval(op: &Op, inputs: &[Option<Sizes>], outputs: &[Type], customs: &Custo
     match (op, inputs) {
         (Op::Binary(f), [Some(a), Some(b)]) => binary(*f, a, b).map(|s| Some(vec![s])),
         (Op::Cast { to }, [Some(a)]) => Ok(to.is_integer().then(|| vec![a.clone()])),
-        (Op::Gather { .. }, [Some(data), Some(at)]) => moved(op, &[data], &[at], outputs, customs).map(Some),
+        (Op::Gather { .. } | Op::GatherElements { .. } | Op::GatherNd { .. }, [Some(data), Some(at)]) => {
+            moved(op, &[Moved::Data(data), Moved::Known(at)], outputs, customs).map(Some)
+        }
+        (
+            Op::ScatterElements { reduction: Scatter::Replace, .. } | Op::ScatterNd { reduction: Scatter::Replace },
+            [Some(data), Some(at), Some(updates)],
+        ) => {
+            let operands = [Moved::Data(data), Moved::Known(at), Moved::Data(updates)];
+            moved(op, &operands, outputs, customs).map(Some)
+        }
         (Op::Where, [Some(cond), Some(a), Some(b)]) => Ok(choose(cond, a, b).map(|s| vec![s])),
         (
             Op::Concat { .. }
@@ -185,26 +194,35 @@ pub fn eval(op: &Op, inputs: &[Option<Sizes>], outputs: &[Type], customs: &Custo
             | Op::Expand { .. }
             | Op::Identity,
             all,
-        ) => match all.iter().map(Option::as_ref).collect::<Option<Vec<_>>>() {
-            Some(all) => moved(op, &all, &[], outputs, customs).map(Some),
+        ) => match all.iter().map(|s| s.as_ref().map(Moved::Data)).collect::<Option<Vec<_>>>() {
+            Some(all) => moved(op, &all, outputs, customs).map(Some),
             None => Ok(None),
         },
         _ => Ok(None),
     }
 }
 
+/// An operand of an operator that only moves elements.
+enum Moved<'a> {
+    /// Its elements are moved.
+    Data(&'a Sizes),
+    /// It says where to.
+    Known(&'a Sizes),
+}
+
 /// An operator that only moves elements: it is applied to the elements' numbers in a list of all of them.
-fn moved(op: &Op, data: &[&Sizes], known: &[&Sizes], outputs: &[Type], customs: &Customs) -> Result<Vec<Sizes>> {
-    let pool: Vec<&Size> = data.iter().flat_map(|s| &s.elements).collect();
-    let mut next = 0i64;
+fn moved(op: &Op, operands: &[Moved<'_>], outputs: &[Type], customs: &Customs) -> Result<Vec<Sizes>> {
+    let mut pool: Vec<&Size> = Vec::new();
     let mut tensors = Vec::new();
-    for s in data {
-        let numbers = (next..).take(s.elements.len()).collect();
-        next += s.elements.len() as i64;
-        tensors.push(Tensor::from_i64(&s.dims, numbers)?);
-    }
-    for s in known {
-        tensors.push(s.tensor().ok_or_else(|| Error::new(format!("expected known indices, found {s}")))?);
+    for operand in operands {
+        tensors.push(match operand {
+            Moved::Data(s) => {
+                let numbers = (pool.len() as i64..).take(s.elements.len()).collect();
+                pool.extend(&s.elements);
+                Tensor::from_i64(&s.dims, numbers)?
+            }
+            Moved::Known(s) => s.tensor().ok_or_else(|| Error::new(format!("expected known indices, found {s}")))?,
+        });
     }
     let operands: Vec<Option<&Tensor>> = tensors.iter().map(Some).collect();
     let types: Vec<Type> = outputs.iter().map(|t| Type::plain(DType::I64, t.shape.clone())).collect();

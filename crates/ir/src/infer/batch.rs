@@ -5,7 +5,7 @@
 //! dimension, and nowhere else. What shapes cannot tell, such as a softmax over the batch, is told by attributes.
 
 use super::infer_all;
-use crate::op::Category;
+use crate::op::{Category, CumSum, TopK};
 use crate::{Customs, Dim, Graph, Node, Op, Type, ValueId};
 use std::collections::HashMap;
 
@@ -59,8 +59,12 @@ fn mixes<'a>(node: &Node, fed: &[bool], of: &impl Fn(ValueId) -> &'a Type) -> bo
         Op::Softmax { axis } | Op::LayerNorm { axis, .. } => first(*axis),
         Op::Slice(axes) => axes.iter().any(|a| first(a.axis)),
         Op::Concat { axis } | Op::Split { axis, .. } => first(*axis),
+        Op::TopK(TopK { axis, .. }) | Op::CumSum(CumSum { axis, .. }) => first(*axis),
         // Looking up in what the samples are made of mixes them; looking up by them does not.
         Op::Gather { axis } => fed.first() == Some(&true) && first(*axis),
+        // Each index stands beside the elements of its own sample, unless it is along the samples or for all of them.
+        Op::GatherElements { axis } | Op::ScatterElements { axis, .. } => first(*axis) || fed.contains(&false),
+        Op::GatherNd { batch_dims } => *batch_dims == 0 && fed.first() == Some(&true),
         Op::Reduce(r) => r.axes.is_empty() || r.axes.iter().any(|a| first(*a)),
         Op::Pad(p) => p.begins.first() != Some(&0) || p.ends.first() != Some(&0),
         // Weights and tables that are computed from the samples belong to all of them.

@@ -7,6 +7,7 @@
 pub mod batch;
 mod dims;
 mod elementwise;
+mod lookup;
 mod mac;
 mod movement;
 mod pool;
@@ -52,6 +53,7 @@ pub fn infer(op: &Op, inputs: &[Option<&Type>], declared: &[Type], customs: &Cus
         Op::AvgPool(p) => pool::avg_pool(p, x(0)?),
         Op::GlobalAvgPool => pool::global_avg_pool(x(0)?),
         Op::Reduce(r) => pool::reduce(r, x(0)?),
+        Op::CumSum(c) => pool::cum_sum(c, x(0)?),
         Op::Concat { axis } => movement::concat(*axis, &operands.given()),
         Op::Split { axis, sizes } => return movement::split(*axis, sizes, x(0)?),
         Op::Slice(axes) => movement::slice(axes, x(0)?),
@@ -61,7 +63,12 @@ pub fn infer(op: &Op, inputs: &[Option<&Type>], declared: &[Type], customs: &Cus
         Op::Squeeze { axes } => movement::squeeze(axes, x(0)?),
         Op::Unsqueeze { axes } => movement::unsqueeze(axes, x(0)?),
         Op::Transpose { perm } => movement::transpose(perm, x(0)?),
-        Op::Gather { axis } => movement::gather(*axis, x(0)?, x(1)?),
+        Op::Gather { axis } => lookup::gather(*axis, x(0)?, x(1)?),
+        Op::GatherElements { axis } => lookup::gather_elements(*axis, x(0)?, x(1)?),
+        Op::GatherNd { batch_dims } => lookup::gather_nd(*batch_dims, x(0)?, x(1)?),
+        Op::ScatterElements { axis, reduction } => lookup::scatter_elements(*axis, *reduction, x(0)?, x(1)?, x(2)?),
+        Op::ScatterNd { reduction } => lookup::scatter_nd(*reduction, x(0)?, x(1)?, x(2)?),
+        Op::TopK(t) => return lookup::top_k(t, x(0)?),
         Op::Expand { dims } => movement::expand(dims, x(0)?),
         Op::Resize(r) => movement::resize(r, x(0)?),
         Op::Identity => Ok(x(0)?.clone()),

@@ -99,7 +99,7 @@ pub fn pad(p: &Pad, x: &Type) -> Result<Type> {
         let most = match p.mode {
             PadMode::Constant(_) => None,
             PadMode::Reflect => Some(1),
-            PadMode::Edge => Some(0),
+            PadMode::Edge | PadMode::Wrap => Some(0),
         };
         if let Dim::Known(n) = dim {
             let n = i64::try_from(*n).unwrap_or(i64::MAX);
@@ -109,9 +109,9 @@ pub fn pad(p: &Pad, x: &Type) -> Result<Type> {
         }
         if let (Some(reserve), Dim::Known(n)) = (most, dim) {
             let n = i64::try_from(*n).unwrap_or(i64::MAX);
-            let widest = begin.max(end);
-            // Reflection needs the mirrored elements, an edge needs one element to repeat.
-            let short = if reserve == 1 { widest > 0 && widest >= n } else { widest > 0 && n == 0 };
+            let (widest, kept) = (begin.max(end), n + begin.min(0) + end.min(0));
+            // Reflection needs the mirrored elements, an edge or the other end needs one element to repeat.
+            let short = if reserve == 1 { widest > 0 && widest >= kept } else { widest > 0 && kept <= 0 };
             if short {
                 return Err(Error::new(format!(
                     "an axis of {n} elements cannot be padded by {begin} and {end} in this mode"
@@ -248,21 +248,6 @@ pub fn transpose(perm: &[usize], x: &Type) -> Result<Type> {
     }
     let dims = perm.iter().filter_map(|p| x.shape.0.get(*p).cloned());
     keep_quant(x, Shape(dims.collect()), |old| perm.iter().position(|p| *p == old))
-}
-
-pub fn gather(axis: i64, data: &Type, indices: &Type) -> Result<Type> {
-    let at = data.shape.axis(axis)?;
-    if !matches!(indices.dtype, DType::I32 | DType::I64) || indices.is_quantized() {
-        return Err(Error::new(format!("expected indices of i32 or i64, found {indices}")));
-    }
-    let (head, tail) = (data.shape.0.iter().take(at), data.shape.0.iter().skip(at + 1));
-    let shape = Shape(head.chain(&indices.shape.0).chain(tail).cloned().collect());
-    let more = indices.shape.rank();
-    keep_quant(data, shape, |a| match a.cmp(&at) {
-        std::cmp::Ordering::Less => Some(a),
-        std::cmp::Ordering::Equal => None,
-        std::cmp::Ordering::Greater => Some(a + more - 1),
-    })
 }
 
 pub fn expand(dims: &[usize], x: &Type) -> Result<Type> {

@@ -2,7 +2,7 @@
 
 use super::dims::Window;
 use super::elementwise::{float, keep_quant};
-use crate::op::{Pool, Reduce, ReduceKind};
+use crate::op::{CumSum, Pool, Reduce, ReduceKind};
 use crate::{DType, Dim, Error, Result, Shape, Type};
 
 pub fn max_pool(p: &Pool, x: &Type) -> Result<Type> {
@@ -73,7 +73,7 @@ pub fn reduce(r: &Reduce, x: &Type) -> Result<Type> {
     });
     let shape = Shape(dims.collect());
     let orders = match r.kind {
-        ReduceKind::Sum | ReduceKind::Mean => false,
+        ReduceKind::Sum | ReduceKind::Mean | ReduceKind::Prod => false,
         ReduceKind::Max | ReduceKind::Min => true,
     };
     if x.dtype == DType::Bool || (x.is_quantized() && !orders) {
@@ -88,6 +88,16 @@ pub fn reduce(r: &Reduce, x: &Type) -> Result<Type> {
         }
     };
     keep_quant(x, shape, new_axis)
+}
+
+pub fn cum_sum(c: &CumSum, x: &Type) -> Result<Type> {
+    x.shape.axis(c.axis)?;
+    match x.dtype == DType::Bool || x.is_quantized() {
+        true => {
+            Err(Error::new(format!("expected floats or plain integers, found {x}")).hint("put a Dequantize before it"))
+        }
+        false => Ok(x.clone()),
+    }
 }
 
 /// For each axis whether it is reduced.

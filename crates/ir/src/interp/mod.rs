@@ -6,6 +6,7 @@
 //! f16 and bf16 values are widened to f32, and the result of an operator is rounded once, at its end.
 
 mod elementwise;
+mod lookup;
 mod mac;
 mod movement;
 mod norm;
@@ -54,6 +55,9 @@ pub fn eval(op: &Op, inputs: &[Option<&Tensor>], outputs: &[Type], customs: &Cus
     if let Op::Split { axis, sizes } = op {
         return movement::split(*axis, sizes, operand(inputs, 0)?, inferred);
     }
+    if let Op::TopK(t) = op {
+        return lookup::top_k(t, operand(inputs, 0)?, inferred);
+    }
     let Some(ty) = inferred.into_iter().next() else { return Ok(Vec::new()) };
     one(op, inputs, ty).map(|t| vec![t])
 }
@@ -78,6 +82,7 @@ fn one(op: &Op, inputs: &[Option<&Tensor>], ty: Type) -> Result<Tensor> {
         Op::AvgPool(p) => pool::avg_pool(p, x(0)?, ty),
         Op::GlobalAvgPool => pool::global_avg_pool(x(0)?, ty),
         Op::Reduce(r) => pool::reduce(r, x(0)?, ty),
+        Op::CumSum(c) => pool::cum_sum(c, x(0)?, ty),
         Op::Concat { axis } => movement::concat(*axis, inputs, ty),
         Op::Slice(axes) => movement::slice(axes, x(0)?, ty),
         Op::Pad(p) => movement::pad(p, x(0)?, ty),
@@ -85,7 +90,11 @@ fn one(op: &Op, inputs: &[Option<&Tensor>], ty: Type) -> Result<Tensor> {
             Tensor::from_bytes(ty, x(0)?.bytes().clone())
         }
         Op::Transpose { perm } => movement::transpose(perm, x(0)?, ty),
-        Op::Gather { axis } => movement::gather(*axis, x(0)?, x(1)?, ty),
+        Op::Gather { axis } => lookup::gather(*axis, x(0)?, x(1)?, ty),
+        Op::GatherElements { axis } => lookup::gather_elements(*axis, x(0)?, x(1)?, ty),
+        Op::GatherNd { batch_dims } => lookup::gather_nd(*batch_dims, x(0)?, x(1)?, ty),
+        Op::ScatterElements { axis, reduction } => lookup::scatter_elements(*axis, *reduction, x(0)?, x(1)?, x(2)?, ty),
+        Op::ScatterNd { reduction } => lookup::scatter_nd(*reduction, x(0)?, x(1)?, x(2)?, ty),
         Op::Expand { .. } => movement::expand(x(0)?, ty),
         Op::Resize(r) => movement::resize(r, x(0)?, ty),
         Op::Identity | Op::Simulate(_) => Ok(x(0)?.clone()),
@@ -96,7 +105,7 @@ fn one(op: &Op, inputs: &[Option<&Tensor>], ty: Type) -> Result<Tensor> {
         Op::QMul(r) => quant::mul(r, x(0)?, x(1)?, ty),
         Op::QAvgPool(q) => quant::avg_pool(q, x(0)?, ty),
         Op::Table => quant::table(x(0)?, x(1)?, ty),
-        Op::Split { .. } | Op::Recurrent(_) | Op::Custom(_) => {
+        Op::Split { .. } | Op::Recurrent(_) | Op::TopK(_) | Op::Custom(_) => {
             Err(Error::new(format!("{} has more than one output", op.name())))
         }
     }

@@ -44,26 +44,31 @@ fn whole(dims: &[usize]) -> Vec<Vec<usize>> {
 
 pub fn pad(p: &Pad, x: &Tensor, ty: Type) -> Result<Tensor> {
     let dims = ty.shape.require()?;
-    let tables: Vec<Vec<usize>> = (whole(x.dims()).iter().zip(&p.begins).zip(&dims))
-        .map(|((table, begin), n)| {
-            let last = table.len() as i64 - 1;
+    let amounts = p.begins.iter().zip(&p.ends);
+    let tables: Vec<Vec<usize>> = (whole(x.dims()).iter().zip(amounts).zip(&dims))
+        .map(|((table, (begin, end)), n)| {
+            // What is taken away goes first, so that it is in no mirror image and at no other end.
+            let removed = |amount: &i64| usize::try_from(amount.saturating_neg()).unwrap_or(0);
+            let kept = table.get(removed(begin)..table.len().saturating_sub(removed(end))).unwrap_or_default();
+            let last = kept.len() as i64 - 1;
             let source = |c: usize| {
-                let at = c as i64 - begin;
+                let at = c as i64 - (*begin).max(0);
                 let inside = match p.mode {
                     PadMode::Constant(_) => at,
-                    PadMode::Edge => at.clamp(0, last),
+                    PadMode::Edge => at.clamp(0, last.max(0)),
                     PadMode::Reflect if at < 0 => -at,
                     PadMode::Reflect if at > last => 2 * last - at,
                     PadMode::Reflect => at,
+                    PadMode::Wrap => at.checked_rem_euclid(last + 1).unwrap_or(at),
                 };
-                usize::try_from(inside).ok().and_then(|i| table.get(i)).copied().unwrap_or(OUTSIDE)
+                usize::try_from(inside).ok().and_then(|i| kept.get(i)).copied().unwrap_or(OUTSIDE)
             };
             (0..*n).map(source).collect()
         })
         .collect();
     let fill = match p.mode {
         PadMode::Constant(value) => Some(fill(value, &ty)?),
-        PadMode::Reflect | PadMode::Edge => None,
+        PadMode::Reflect | PadMode::Edge | PadMode::Wrap => None,
     };
     pick(x, ty, &positions(&tables), fill.as_ref())
 }
@@ -84,22 +89,6 @@ fn fill(value: f32, ty: &Type) -> Result<Tensor> {
         },
     };
     Tensor::from_ints(Type::plain(ty.dtype, vec![1]), &[q])
-}
-
-pub fn gather(axis: i64, data: &Tensor, indices: &Tensor, ty: Type) -> Result<Tensor> {
-    let at = data.ty().shape.axis(axis)?;
-    let n = data.dims().get(at).copied().unwrap_or(1);
-    let inner: usize = data.dims().iter().skip(at + 1).product();
-    let outer: usize = data.dims().iter().take(at).product();
-    let place = |i: i64| {
-        let from_start = if i < 0 { i.saturating_add(n as i64) } else { i };
-        usize::try_from(from_start).ok().filter(|i| *i < n).map(|i| i * inner).ok_or_else(|| {
-            Error::new(format!("expected indices in -{n}..{n} along axis {at} of {}, found {i}", data.ty()))
-        })
-    };
-    let chosen = indices.ints()?.into_iter().map(place).collect::<Result<Vec<_>>>()?;
-    let tables = [(0..outer).map(|o| o * n * inner).collect(), chosen, (0..inner).collect()];
-    pick(data, ty, &positions(&tables), None)
 }
 
 pub fn expand(x: &Tensor, ty: Type) -> Result<Tensor> {

@@ -1,13 +1,14 @@
 //! Pooling and reduction.
 //!
-//! Float sums start at +0 and add in ascending row-major order of the pooled coordinates; a mean divides once.
+//! Float sums start at +0 and add in ascending row-major order of the pooled coordinates; a mean divides once. Products
+//! start at 1 and multiply in that order.
 //! The largest value is NaN if any is.
 
 use super::elementwise::binary_f32;
 use super::integers;
 use super::positions::{OUTSIDE, WindowAxis, Windows, positions, strides};
 use crate::infer::reduced_axes;
-use crate::op::{Binary, Pool, Reduce, ReduceKind};
+use crate::op::{Binary, CumSum, Pool, Reduce, ReduceKind};
 use crate::{Error, Result, Tensor, Type};
 use lowbit_arithmetic::pool as arithmetic;
 
@@ -107,10 +108,11 @@ pub fn reduce(r: &Reduce, x: &Tensor, ty: Type) -> Result<Tensor> {
             ReduceKind::Sum | ReduceKind::Mean => fold(&x, &at, vec![0.0f32; size], |a, b| a + b),
             ReduceKind::Max => fold(&x, &at, vec![f32::NEG_INFINITY; size], max),
             ReduceKind::Min => fold(&x, &at, vec![f32::INFINITY; size], min),
+            ReduceKind::Prod => fold(&x, &at, vec![1.0f32; size], |a, b| a * b),
         };
         match r.kind {
             ReduceKind::Mean => y.iter_mut().for_each(|y| *y /= count as f32),
-            ReduceKind::Sum | ReduceKind::Max | ReduceKind::Min => {}
+            ReduceKind::Sum | ReduceKind::Max | ReduceKind::Min | ReduceKind::Prod => {}
         }
         return Tensor::from_floats(ty, y);
     }
@@ -125,6 +127,7 @@ pub fn reduce(r: &Reduce, x: &Tensor, ty: Type) -> Result<Tensor> {
         }
         ReduceKind::Max => fold(&x, &at, vec![i64::MIN; size], i64::max),
         ReduceKind::Min => fold(&x, &at, vec![i64::MAX; size], i64::min),
+        ReduceKind::Prod => exact_products(&x, &at, size)?,
     };
     integers(ty, &y)
 }
@@ -136,6 +139,46 @@ fn fold<T: Copy>(x: &[T], at: &[usize], mut y: Vec<T>, f: impl Fn(T, T) -> T) ->
         }
     }
     y
+}
+
+/// A factor of 0 makes a product 0 that left 64 bits before it, so what left them is no error until the end.
+fn exact_products(x: &[i64], at: &[usize], size: usize) -> Result<Vec<i64>> {
+    let times = |a: Option<i64>, b: Option<i64>| match b {
+        Some(0) => Some(0),
+        b => a.zip(b).and_then(|(a, b)| a.checked_mul(b)),
+    };
+    let products = fold(&x.iter().copied().map(Some).collect::<Vec<_>>(), at, vec![Some(1i64); size], times);
+    products.into_iter().map(|p| p.ok_or_else(|| Error::new("a product leaves 64 bits"))).collect()
+}
+
+/// Sums along an axis, each up to an element or, if it is left out, up to the one before.
+pub fn cum_sum(c: &CumSum, x: &Tensor, ty: Type) -> Result<Tensor> {
+    if x.dtype().is_float() {
+        let y = running(c, x, &x.floats()?, 0.0, |a, b| Ok(a + b))?;
+        return Tensor::from_floats(ty, y);
+    }
+    let wide = |a, b| Error::new(format!("the sum of {a} and {b} leaves 64 bits"));
+    let y = running(c, x, &x.ints()?, 0, |a: i64, b| a.checked_add(b).ok_or_else(|| wide(a, b)))?;
+    integers(ty, &y)
+}
+
+fn running<T: Copy>(c: &CumSum, x: &Tensor, xs: &[T], zero: T, add: impl Fn(T, T) -> Result<T>) -> Result<Vec<T>> {
+    let at = x.ty().shape.axis(c.axis)?;
+    let n = x.dims().get(at).copied().unwrap_or(0);
+    let inner: usize = x.dims().iter().skip(at + 1).product();
+    let mut y = xs.to_vec();
+    for block in y.chunks_exact_mut((n * inner).max(1)) {
+        for i in 0..inner {
+            let mut sum = zero;
+            for step in 0..n {
+                let place = &mut block[if c.reverse { n - 1 - step } else { step } * inner + i];
+                let (before, with) = (sum, add(sum, *place)?);
+                *place = if c.exclusive { before } else { with };
+                sum = with;
+            }
+        }
+    }
+    Ok(y)
 }
 
 fn exact_sums(x: &[i64], at: &[usize], size: usize) -> Result<Vec<i64>> {

@@ -87,6 +87,48 @@ pub enum ReduceKind {
     Max,
     /// Smallest.
     Min,
+    /// Product.
+    Prod,
+}
+
+/// Running sum attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct CumSum {
+    /// The axis that is summed along.
+    pub axis: i64,
+    /// Whether the element at a place itself is left out of the sum there.
+    pub exclusive: bool,
+    /// Whether sums begin at the last element.
+    pub reverse: bool,
+}
+
+/// What is taken of an axis, by order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct TopK {
+    /// The axis that is looked along.
+    pub axis: i64,
+    /// How many elements are taken.
+    pub k: usize,
+    /// Whether the greatest are taken, or the least.
+    pub largest: bool,
+    /// Whether they stand in their order, or as in the operand.
+    pub sorted: bool,
+}
+
+/// What a scattered update does to the element that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, EnumIter)]
+pub enum Scatter {
+    /// It takes its place.
+    #[default]
+    Replace,
+    /// It is added.
+    Add,
+    /// It is multiplied with it.
+    Mul,
+    /// The smaller stays.
+    Min,
+    /// The larger stays.
+    Max,
 }
 
 /// One sliced axis, as in ONNX: negative positions count from the end, positions beyond an end are limited to it.
@@ -122,6 +164,8 @@ pub enum PadMode {
     Reflect,
     /// The edge.
     Edge,
+    /// The other end, as if the value were repeated.
+    Wrap,
 }
 
 impl Default for PadMode {

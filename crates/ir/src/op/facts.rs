@@ -87,6 +87,11 @@ const fn moves(name: &'static str, meaning: &'static str, least: usize, most: us
     facts(name, meaning, Category::Transform, (least, most), Results::Elements)
 }
 
+/// Elements of operands in other places, or computed with what is there. The operands need not have one type.
+const fn scatters(name: &'static str, meaning: &'static str) -> Facts {
+    facts(name, meaning, Category::Transform, (3, 3), Results::Computed)
+}
+
 const fn quantization(name: &'static str, meaning: &'static str, operands: usize, results: Results) -> Facts {
     facts(name, meaning, Category::Quantization, (operands, operands), results)
 }
@@ -129,18 +134,25 @@ impl Op {
                 ReduceKind::Mean => pool("ReduceMean", "mean over axes", Computed),
                 ReduceKind::Max => pool("ReduceMax", "largest over axes", Elements),
                 ReduceKind::Min => pool("ReduceMin", "smallest over axes", Elements),
+                ReduceKind::Prod => pool("ReduceProd", "product over axes", Computed),
             },
+            Op::CumSum(_) => pool("CumSum", "sums up to each element of an axis", Computed),
 
             Op::Concat { .. } => moves("Concat", "values joined along an axis", 1, usize::MAX),
             Op::Split { .. } => moves("Split", "consecutive parts along an axis", 1, 1),
             Op::Slice(_) => moves("Slice", "a range of positions on some axes", 1, 1),
-            Op::Pad(_) => moves("Pad", "a border of a constant, of the edge or of the mirror image", 1, 1),
+            Op::Pad(_) => moves("Pad", "a border: a constant, the edge, the mirror image or the other end", 1, 1),
             Op::Reshape { .. } => moves("Reshape", "the same elements in another shape", 1, 1),
             Op::Flatten { .. } => moves("Flatten", "two dimensions, cut at an axis", 1, 1),
             Op::Squeeze { .. } => moves("Squeeze", "without axes of size 1", 1, 1),
             Op::Unsqueeze { .. } => moves("Unsqueeze", "with axes of size 1", 1, 1),
             Op::Transpose { .. } => moves("Transpose", "axes in another order", 1, 1),
             Op::Gather { .. } => moves("Gather", "slices chosen by indices", 2, 2),
+            Op::GatherElements { .. } => moves("GatherElements", "elements chosen by indices along an axis", 2, 2),
+            Op::GatherNd { .. } => moves("GatherNd", "slices chosen by places", 2, 2),
+            Op::ScatterElements { .. } => scatters("ScatterElements", "elements put where indices along an axis say"),
+            Op::ScatterNd { .. } => scatters("ScatterNd", "slices put at places"),
+            Op::TopK(_) => moves("TopK", "greatest or least along an axis, and their places", 1, 1),
             Op::Expand { .. } => moves("Expand", "repeated to a shape", 1, 1),
             Op::Resize(r) => {
                 let facts = moves("Resize", "resampled, nearest or linear", 1, 1);

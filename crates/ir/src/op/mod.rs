@@ -88,6 +88,8 @@ pub enum Op {
     GlobalAvgPool,
     /// (x) -> y reduced over axes.
     Reduce(Reduce),
+    /// (x) -> sums of the elements along an axis up to each of them.
+    CumSum(CumSum),
 
     // ---- moving data ----
     /// (x...) -> y.
@@ -136,6 +138,30 @@ pub enum Op {
         /// The indexed axis.
         axis: i64,
     },
+    /// (data, indices) -> y of the indices' shape: each element is looked up along an axis, at its own place on the others.
+    GatherElements {
+        /// The indexed axis.
+        axis: i64,
+    },
+    /// (data, indices) -> y: each row of `indices` is a place in `data`, behind the first `batch_dims` axes of both.
+    GatherNd {
+        /// How many leading axes go side by side.
+        batch_dims: usize,
+    },
+    /// (data, indices, updates) -> data with each update at its index along an axis, and at its own place on the others.
+    ScatterElements {
+        /// The indexed axis.
+        axis: i64,
+        /// What becomes of what is there.
+        reduction: Scatter,
+    },
+    /// (data, indices, updates) -> data with each update at the place that its row of `indices` says.
+    ScatterNd {
+        /// What becomes of what is there.
+        reduction: Scatter,
+    },
+    /// (x) -> (values, indices: i64): the greatest or least elements along an axis, and where they stand there.
+    TopK(TopK),
     /// (x) -> x repeated to the broadcast of its shape and these sizes.
     Expand {
         /// Sizes to broadcast with.

@@ -3,8 +3,8 @@
 use super::number::{f32_of, f32_text, int_of};
 use super::scan::{Problem, Scanned};
 use crate::op::{
-    Cell, Conv, Coordinates, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Recurrent, Reduce, ReduceKind,
-    Rescale, Resize, ResizeMode, SliceAxis, Unary,
+    Cell, Conv, Coordinates, CumSum, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Recurrent, Reduce, ReduceKind,
+    Rescale, Resize, ResizeMode, Scatter, SliceAxis, TopK, Unary,
 };
 use crate::request::{Kind, Request, ScaleForm, Sharing};
 use crate::suggest::did_you_mean;
@@ -62,8 +62,23 @@ pub fn attributes(op: &Op) -> Vec<Named> {
         Op::Cast { to } => vec![token("to", to)],
         Op::MaxPool(p) | Op::AvgPool(p) => pool_attributes(p),
         Op::Reduce(r) => [list("axes", &r.axes)].into_iter().chain(flag("keep_dims", r.keep_dims)).collect(),
-        Op::Softmax { axis } | Op::Concat { axis } | Op::Flatten { axis } | Op::Gather { axis } => {
-            vec![token("axis", axis)]
+        Op::CumSum(c) => {
+            let flags = [flag("exclusive", c.exclusive), flag("reverse", c.reverse)];
+            [token("axis", c.axis)].into_iter().chain(flags.into_iter().flatten()).collect()
+        }
+        Op::Softmax { axis }
+        | Op::Concat { axis }
+        | Op::Flatten { axis }
+        | Op::Gather { axis }
+        | Op::GatherElements { axis } => vec![token("axis", axis)],
+        Op::GatherNd { batch_dims } => vec![token("batch_dims", batch_dims)],
+        Op::ScatterElements { axis, reduction } => {
+            vec![token("axis", axis), token("reduction", word_of(&SCATTER, reduction))]
+        }
+        Op::ScatterNd { reduction } => vec![token("reduction", word_of(&SCATTER, reduction))],
+        Op::TopK(t) => {
+            let flags = [flag("largest", t.largest), flag("sorted", t.sorted)];
+            [token("axis", t.axis), token("k", t.k)].into_iter().chain(flags.into_iter().flatten()).collect()
         }
         Op::Split { axis, sizes } => vec![token("axis", axis), list("sizes", sizes)],
         Op::Slice(s) => vec![
@@ -132,6 +147,7 @@ fn pad_attributes(p: &Pad) -> Vec<Named> {
         PadMode::Constant(_) => "constant",
         PadMode::Reflect => "reflect",
         PadMode::Edge => "edge",
+        PadMode::Wrap => "wrap",
     };
     let mut attrs = vec![list("begins", &p.begins), list("ends", &p.ends), token("mode", mode)];
     if let PadMode::Constant(value) = p.mode {
@@ -187,6 +203,14 @@ const COORDINATES: [(&str, Coordinates); 4] = [
     ("pytorch_half_pixel", Coordinates::PytorchHalfPixel),
     ("align_corners", Coordinates::AlignCorners),
     ("asymmetric", Coordinates::Asymmetric),
+];
+
+const SCATTER: [(&str, Scatter); 5] = [
+    ("none", Scatter::Replace),
+    ("add", Scatter::Add),
+    ("mul", Scatter::Mul),
+    ("min", Scatter::Min),
+    ("max", Scatter::Max),
 ];
 
 const KINDS: [(&str, Kind); 3] = [("input", Kind::Input), ("weight", Kind::Weight), ("activation", Kind::Activation)];
@@ -338,6 +362,14 @@ fn build(op: Op, a: &mut Given<'_>, spatial: usize) -> Scanned<Op> {
         Op::MaxPool(_) => Op::MaxPool(pool(a)?),
         Op::AvgPool(_) => Op::AvgPool(pool(a)?),
         Op::Reduce(r) => reduce(r.kind, a)?,
+        Op::CumSum(_) => {
+            let axis = a.int("axis")?;
+            Op::CumSum(CumSum {
+                axis: a.required("axis", axis)?,
+                exclusive: a.flag("exclusive")?,
+                reverse: a.flag("reverse")?,
+            })
+        }
         Op::Concat { .. } => {
             let axis = a.int("axis")?;
             Op::Concat { axis: a.required("axis", axis)? }
@@ -351,6 +383,22 @@ fn build(op: Op, a: &mut Given<'_>, spatial: usize) -> Scanned<Op> {
         Op::Unsqueeze { .. } => Op::Unsqueeze { axes: a.ints("axes")? },
         Op::Transpose { .. } => Op::Transpose { perm: a.ints("perm")? },
         Op::Gather { .. } => Op::Gather { axis: a.int("axis")?.unwrap_or(0) },
+        Op::GatherElements { .. } => Op::GatherElements { axis: a.int("axis")?.unwrap_or(0) },
+        Op::GatherNd { .. } => Op::GatherNd { batch_dims: a.int("batch_dims")?.unwrap_or(0) },
+        Op::ScatterElements { .. } => Op::ScatterElements {
+            axis: a.int("axis")?.unwrap_or(0),
+            reduction: a.word("reduction", &SCATTER)?.unwrap_or_default(),
+        },
+        Op::ScatterNd { .. } => Op::ScatterNd { reduction: a.word("reduction", &SCATTER)?.unwrap_or_default() },
+        Op::TopK(_) => {
+            let k = a.int("k")?;
+            Op::TopK(TopK {
+                axis: a.int("axis")?.unwrap_or(-1),
+                k: a.required("k", k)?,
+                largest: a.flag("largest")?,
+                sorted: a.flag("sorted")?,
+            })
+        }
         Op::Expand { .. } => Op::Expand { dims: a.ints("dims")? },
         Op::Resize(_) => resize(a)?,
         Op::Quantize { .. } => Op::Quantize { rounding: a.rounding(Rounding::HalfEven)? },
@@ -438,10 +486,15 @@ fn slice(a: &mut Given<'_>) -> Scanned<Op> {
 
 fn pad(a: &mut Given<'_>) -> Scanned<Op> {
     let (begins, ends) = (a.ints("begins")?, a.ints("ends")?);
-    let modes = [("constant", PadMode::Constant(0.0)), ("reflect", PadMode::Reflect), ("edge", PadMode::Edge)];
+    let modes = [
+        ("constant", PadMode::Constant(0.0)),
+        ("reflect", PadMode::Reflect),
+        ("edge", PadMode::Edge),
+        ("wrap", PadMode::Wrap),
+    ];
     let mode = match a.word("mode", &modes)? {
         None | Some(PadMode::Constant(_)) => PadMode::Constant(a.float("value", 0.0)?),
-        Some(mode @ (PadMode::Reflect | PadMode::Edge)) => mode,
+        Some(mode @ (PadMode::Reflect | PadMode::Edge | PadMode::Wrap)) => mode,
     };
     Ok(Op::Pad(Pad { begins, ends, mode }))
 }

@@ -85,6 +85,8 @@ pub static SPELLINGS: &[(&str, &[&str])] = &[
     ("ReduceMean", &["mean"]),
     ("ReduceMax", &["max", "nn.global_max_pool1d", "nn.global_max_pool2d", "nn.global_max_pool3d", "GlobalMaxPool"]),
     ("ReduceMin", &["min"]),
+    ("ReduceProd", &["prod"]),
+    ("CumSum", &["cumsum"]),
     ("Concat", &["concatenate", "concat"]),
     ("Split", &["split", "SliceChannel"]),
     ("Slice", &["strided_slice", "slice", "slice_axis"]),
@@ -95,6 +97,11 @@ pub static SPELLINGS: &[(&str, &[&str])] = &[
     ("Unsqueeze", &["expand_dims"]),
     ("Transpose", &["transpose", "SwapAxis"]),
     ("Gather", &["take"]),
+    ("GatherElements", &["gather"]),
+    ("GatherNd", &["gather_nd", "GatherND"]),
+    ("ScatterElements", &["scatter", "scatter_elements", "Scatter"]),
+    ("ScatterNd", &["scatter_nd", "ScatterND"]),
+    ("TopK", &["topk"]),
     ("Expand", &["broadcast_to"]),
     (
         "Resize",
@@ -119,6 +126,8 @@ pub static SPELLINGS: &[(&str, &[&str])] = &[
 
 /// Operators of files that become several here, with the one that does the work: no name of it, but worth a hint.
 static BECOMES: &[(&str, &str)] = &[
+    ("ArgMax", "TopK"),
+    ("ArgMin", "TopK"),
     ("ConvInteger", "Conv"),
     ("ConvTranspose", "Conv"),
     ("Deconvolution", "Conv"),

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::op::{
-    Conv, Coordinates, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Recurrent, Reduce, ReduceKind, Rescale,
-    Resize, ResizeMode, SliceAxis, Unary,
+    Conv, Coordinates, CumSum, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Recurrent, Reduce, ReduceKind,
+    Rescale, Resize, ResizeMode, Scatter, SliceAxis, TopK, Unary,
 };
 use lowbit_ir::request::{Kind, Request, ScaleForm, Sharing};
 use lowbit_ir::text::OPERATORS;
@@ -193,6 +193,8 @@ fn spec(r: &mut Random) -> Request {
     }
 }
 
+const SCATTER: [Scatter; 5] = [Scatter::Replace, Scatter::Add, Scatter::Mul, Scatter::Min, Scatter::Max];
+
 /// An operator of this name with random attributes.
 pub fn op(name: &str, r: &mut Random, nan: bool) -> Op {
     let unary = |f: Unary| Op::Unary(f);
@@ -218,12 +220,14 @@ pub fn op(name: &str, r: &mut Random, nan: bool) -> Op {
         "ReduceMean" => reduce(r, ReduceKind::Mean),
         "ReduceMax" => reduce(r, ReduceKind::Max),
         "ReduceMin" => reduce(r, ReduceKind::Min),
+        "ReduceProd" => reduce(r, ReduceKind::Prod),
+        "CumSum" => Op::CumSum(CumSum { axis: r.int(), exclusive: r.chance(50), reverse: r.chance(50) }),
         "Concat" => Op::Concat { axis: r.int() },
         "Split" => Op::Split { axis: r.int(), sizes: r.list(4, Random::size) },
         "Slice" => Op::Slice(r.list(4, |r| SliceAxis { axis: r.int(), start: r.int(), end: r.int(), step: r.int() })),
         "Pad" => {
             let value = PadMode::Constant(r.float(nan));
-            let mode = r.pick(&[value, PadMode::Reflect, PadMode::Edge]);
+            let mode = r.pick(&[value, PadMode::Reflect, PadMode::Edge, PadMode::Wrap]);
             Op::Pad(Pad { begins: r.list(4, Random::int), ends: r.list(4, Random::int), mode })
         }
         "Reshape" => Op::Reshape { dims: r.list(4, Random::int) },
@@ -232,6 +236,11 @@ pub fn op(name: &str, r: &mut Random, nan: bool) -> Op {
         "Unsqueeze" => Op::Unsqueeze { axes: r.list(4, Random::int) },
         "Transpose" => Op::Transpose { perm: r.list(4, Random::size) },
         "Gather" => Op::Gather { axis: r.int() },
+        "GatherElements" => Op::GatherElements { axis: r.int() },
+        "GatherNd" => Op::GatherNd { batch_dims: r.size() },
+        "ScatterElements" => Op::ScatterElements { axis: r.int(), reduction: r.pick(&SCATTER) },
+        "ScatterNd" => Op::ScatterNd { reduction: r.pick(&SCATTER) },
+        "TopK" => Op::TopK(TopK { axis: r.int(), k: r.size(), largest: r.chance(50), sorted: r.chance(50) }),
         "Expand" => Op::Expand { dims: r.list(4, Random::size) },
         "Resize" => Op::Resize(resize(r, nan)),
         "Identity" => Op::Identity,

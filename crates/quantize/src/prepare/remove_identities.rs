@@ -28,7 +28,8 @@ fn is_identity(op: &Op, operands: usize, x: &Type, y: &Type) -> bool {
         Op::Concat { .. } | Op::Split { .. } => operands == 1 && same_shape,
         Op::Transpose { perm } => perm.iter().enumerate().all(|(i, p)| i == *p),
         Op::Pad(p) => {
-            p.begins.iter().chain(&p.ends).all(|n| *n == 0) && matches!(p.mode, PadMode::Constant(_) | PadMode::Edge)
+            p.begins.iter().chain(&p.ends).all(|n| *n == 0)
+                && matches!(p.mode, PadMode::Constant(_) | PadMode::Edge | PadMode::Wrap)
         }
         Op::Slice(axes) => same_shape && axes.iter().all(|a| a.step > 0),
         Op::Reshape { .. } | Op::Flatten { .. } | Op::Squeeze { .. } | Op::Unsqueeze { .. } | Op::Expand { .. } => {

@@ -50,7 +50,7 @@ fn between(op: &Op, x: &Type) -> Option<(f32, &'static str)> {
     match op {
         Op::Pad(p) => match p.mode {
             PadMode::Constant(v) => is_none(v).then_some((v, "the number it pads with,")),
-            PadMode::Edge | PadMode::Reflect => None,
+            PadMode::Edge | PadMode::Reflect | PadMode::Wrap => None,
         },
         Op::Clip { min, .. } if cuts(*min, &|a| *min <= low(a)) => Some((*min, "its lower bound")),
         Op::Clip { max, .. } if cuts(*max, &|a| *max >= high(a)) => Some((*max, "its upper bound")),

@@ -149,6 +149,10 @@ pub fn per_sink(
 /// who read it.
 pub fn behind_dequantize(g: &mut Graph, id: NodeId, types: Vec<Type>, cx: &mut Realize) -> Result<()> {
     for (y, ty) in g.node(id).outputs.clone().into_iter().zip(types) {
+        // Indices, such as those of a TopK, are what they were.
+        if !ty.is_quantized() {
+            continue;
+        }
         let name = g.value(y).name.clone();
         let wide = ty.dtype.bits() > 16;
         let dq_name = format!("{name}.dq");

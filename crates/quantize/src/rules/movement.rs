@@ -12,8 +12,11 @@ pub const MOVE: Rule = Rule {
     run: shift,
 };
 
-pub const PAD: Rule =
-    Rule { name: "pad", summary: "as move, where what is added is zero, an edge or a mirror image", run: pad };
+pub const PAD: Rule = Rule {
+    name: "pad",
+    summary: "as move, where what is added is zero, an edge, a mirror image or the other end",
+    run: pad,
+};
 
 pub const CONCAT: Rule =
     Rule { name: "concat", summary: "operands are quantized as the result, so joining copies integers", run: concat };
@@ -43,7 +46,7 @@ fn shift(call: &Call, cx: &mut Annotator) -> Result<Decision> {
 fn pad(call: &Call, cx: &mut Annotator) -> Result<Decision> {
     match &call.op {
         Op::Pad(p) => match p.mode {
-            PadMode::Constant(0.0) | PadMode::Reflect | PadMode::Edge => shift(call, cx),
+            PadMode::Constant(0.0) | PadMode::Reflect | PadMode::Edge | PadMode::Wrap => shift(call, cx),
             PadMode::Constant(v) => {
                 Ok(Decision::Float(format!("it pads with {v}, which may lie outside of the range")))
             }

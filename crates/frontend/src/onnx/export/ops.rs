@@ -5,7 +5,7 @@ use crate::onnx::tensor;
 use lowbit_ir::op::{
     Binary, Cell, Coordinates, MatMul, Nearest, Pad, PadMode, Pool, Recurrent, Reduce, ReduceKind, Resize,
 };
-use lowbit_ir::op::{ResizeMode, SliceAxis, Unary};
+use lowbit_ir::op::{ResizeMode, Scatter, SliceAxis, Unary};
 use lowbit_ir::{DType, Error, Graph, Node, Op, Result, Tensor, Type, ValueId, bail};
 
 /// The oldest opset with what a node needs, or an error if ONNX cannot say it.
@@ -38,6 +38,12 @@ pub fn needed_opset(graph: &Graph, node: &Node) -> Result<i64> {
             14
         }
         Op::AvgPool(p) if p.dilations.iter().any(|d| *d != 1) => 19,
+        Op::ScatterElements { reduction, .. } | Op::ScatterNd { reduction } => match reduction {
+            Scatter::Replace => super::BASE_OPSET,
+            Scatter::Add | Scatter::Mul => 16,
+            Scatter::Min | Scatter::Max => 18,
+        },
+        Op::Pad(Pad { mode: PadMode::Wrap, .. }) if !reads_integers => 19,
         Op::MaxPool(_)
         | Op::Concat { .. }
         | Op::Split { .. }
@@ -48,6 +54,8 @@ pub fn needed_opset(graph: &Graph, node: &Node) -> Result<i64> {
         | Op::Unsqueeze { .. }
         | Op::Transpose { .. }
         | Op::Gather { .. }
+        | Op::GatherElements { .. }
+        | Op::GatherNd { .. }
         | Op::Expand { .. }
         | Op::Identity => super::BASE_OPSET,
         other if reads_integers => return integer(&format!("{} on integers", other.name())),
@@ -65,6 +73,8 @@ pub fn needed_opset(graph: &Graph, node: &Node) -> Result<i64> {
         | Op::AvgPool(_)
         | Op::GlobalAvgPool
         | Op::Reduce(_)
+        | Op::CumSum(_)
+        | Op::TopK(_)
         | Op::Pad(_)
         | Op::Resize(_) => super::BASE_OPSET,
     };
@@ -174,6 +184,27 @@ impl Writer<'_> {
             }
             Op::Transpose { perm } => ("Transpose", vec![sizes("perm", perm)]),
             Op::Gather { axis } => ("Gather", vec![int("axis", *axis)]),
+            Op::GatherElements { axis } => ("GatherElements", vec![int("axis", *axis)]),
+            Op::GatherNd { batch_dims } => {
+                let batch_dims = i64::try_from(*batch_dims).unwrap_or(i64::MAX);
+                ("GatherND", if batch_dims == 0 { Vec::new() } else { vec![int("batch_dims", batch_dims)] })
+            }
+            Op::ScatterElements { axis, reduction } => {
+                ("ScatterElements", [vec![int("axis", *axis)], scatter(*reduction)].concat())
+            }
+            Op::ScatterNd { reduction } => ("ScatterND", scatter(*reduction)),
+            Op::CumSum(c) => {
+                let axis = Tensor::from_i64(&[], vec![c.axis])?;
+                x.push(self.constant(&format!("{}.axis", node.name), &axis));
+                let flags = [("exclusive", c.exclusive), ("reverse", c.reverse)];
+                ("CumSum", flags.iter().map(|(name, on)| int(name, i64::from(*on))).collect())
+            }
+            Op::TopK(t) => {
+                list(self, "k", &[i64::try_from(t.k).unwrap_or(i64::MAX)])?;
+                let flags = [("largest", t.largest), ("sorted", t.sorted)];
+                let flags = flags.iter().map(|(name, on)| int(name, i64::from(*on)));
+                ("TopK", std::iter::once(int("axis", t.axis)).chain(flags).collect())
+            }
             Op::Expand { dims } => {
                 list(self, "shape", &dims.iter().map(|d| *d as i64).collect::<Vec<_>>())?;
                 ("Expand", Vec::new())
@@ -425,8 +456,20 @@ fn reduce(r: &Reduce, opset: i64) -> (&'static str, Vec<AttributeProto>, bool) {
         ReduceKind::Mean => ("ReduceMean", 18),
         ReduceKind::Max => ("ReduceMax", 18),
         ReduceKind::Min => ("ReduceMin", 18),
+        ReduceKind::Prod => ("ReduceProd", 18),
     };
     (op_type, vec![int("keepdims", i64::from(r.keep_dims))], opset >= since)
+}
+
+/// The reduction of a scatter; what old opsets have alone goes without saying.
+fn scatter(reduction: Scatter) -> Vec<AttributeProto> {
+    match reduction {
+        Scatter::Replace => Vec::new(),
+        Scatter::Add => vec![text("reduction", "add")],
+        Scatter::Mul => vec![text("reduction", "mul")],
+        Scatter::Min => vec![text("reduction", "min")],
+        Scatter::Max => vec![text("reduction", "max")],
+    }
 }
 
 fn pad_mode(p: &Pad) -> (&'static str, Option<f32>) {
@@ -434,6 +477,7 @@ fn pad_mode(p: &Pad) -> (&'static str, Option<f32>) {
         PadMode::Constant(value) => ("constant", Some(value)),
         PadMode::Reflect => ("reflect", None),
         PadMode::Edge => ("edge", None),
+        PadMode::Wrap => ("wrap", None),
     }
 }
 

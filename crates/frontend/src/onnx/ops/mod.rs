@@ -13,6 +13,7 @@ mod elementwise;
 mod generate;
 mod heads;
 mod local;
+mod lookup;
 mod mac;
 mod movement;
 mod norm;
@@ -59,6 +60,8 @@ pub static OPS: &[OpRow] = &[
     row("Acosh", "", activation::unary),
     row("Add", "", elementwise::binary),
     row("And", "", elementwise::binary),
+    row("ArgMax", "becomes TopK and Squeeze", lookup::arg),
+    row("ArgMin", "becomes TopK and Squeeze", lookup::arg),
     row("Asin", "", activation::unary),
     row("Asinh", "", activation::unary),
     row("Atan", "", activation::unary),
@@ -85,6 +88,7 @@ pub static OPS: &[OpRow] = &[
     row("ConvTranspose", "becomes Conv, and Reshape, Transpose and Slice where it strides", mac::conv_transpose),
     row("Cos", "", activation::unary),
     row("Cosh", "", activation::unary),
+    row("CumSum", "constant axis", lookup::cum_sum),
     row("DepthToSpace", "becomes Reshape and Transpose", movement::depth_to_space),
     row("DequantizeLinear", "constant scale and zero point", quantize::dequantize),
     row("Div", "", elementwise::binary),
@@ -99,7 +103,9 @@ pub static OPS: &[OpRow] = &[
     row("Flatten", "", shape::flatten),
     row("Floor", "", activation::unary),
     row("GRU", "one operator a direction", recurrent::recurrent),
-    row("Gather", "", movement::gather),
+    row("Gather", "", lookup::gather),
+    row("GatherElements", "", lookup::gather_elements),
+    row("GatherND", "", lookup::gather_nd),
     row("Gelu", "", activation::unary),
     row("Gemm", "becomes MatMul", mac::gemm),
     row("GlobalAveragePool", "", pool::global_average),
@@ -146,7 +152,7 @@ pub static OPS: &[OpRow] = &[
     row("OptionalHasElement", "folds", sequence::has_element),
     row("Or", "", elementwise::binary),
     row("PRelu", "", elementwise::binary),
-    row("Pad", "constant, reflect and edge", movement::pad),
+    row("Pad", "constant amounts", movement::pad),
     row("Pow", "", elementwise::binary),
     row("QLinearConv", "becomes Dequantize, Conv and Quantize", qoperator::conv),
     row("QLinearMatMul", "one scale for the first operand; becomes Dequantize, MatMul and Quantize", qoperator::matmul),
@@ -162,7 +168,7 @@ pub static OPS: &[OpRow] = &[
     row("ReduceMax", "", reduce::reduce),
     row("ReduceMean", "", reduce::reduce),
     row("ReduceMin", "", reduce::reduce),
-    row("ReduceProd", "known sizes; becomes Mul of halves", reduce::product),
+    row("ReduceProd", "", reduce::product),
     row("ReduceSum", "", reduce::reduce),
     row("ReduceSumSquare", "becomes Mul and ReduceSum", reduce::reduce),
     row("Relu", "", activation::relu),
@@ -172,6 +178,9 @@ pub static OPS: &[OpRow] = &[
     row("RotaryEmbedding", "becomes its arithmetic", attention::rotary),
     row("Round", "", activation::unary),
     row("Scan", "a known length; becomes its iterations", control::scan),
+    row("Scatter", "as ScatterElements", lookup::scatter_elements),
+    row("ScatterElements", "", lookup::scatter_elements),
+    row("ScatterND", "", lookup::scatter_nd),
     row("Selu", "", activation::unary),
     row("SequenceAt", "a position that folds", sequence::at),
     row("SequenceConstruct", "while reading", sequence::construct),
@@ -203,6 +212,7 @@ pub static OPS: &[OpRow] = &[
     row("Tanh", "", activation::unary),
     row("ThresholdedRelu", "", activation::unary),
     row("Tile", "becomes Unsqueeze, Expand and Reshape", movement::tile),
+    row("TopK", "constant k", lookup::top_k),
     row("Transpose", "", movement::transpose),
     row("Trilu", "known sizes and diagonal; becomes Where", generate::trilu),
     row("Unsqueeze", "", shape::unsqueeze),

@@ -1,4 +1,4 @@
-//! Moving data: Concat, Split, Slice, Pad, Transpose, Gather, Expand, Tile, DepthToSpace, SpaceToDepth.
+//! Moving data: Concat, Split, Slice, Pad, Transpose, Expand, Tile, DepthToSpace, SpaceToDepth.
 
 use crate::build::Item;
 use crate::build::sizes::{Size, Sizes, open_error};
@@ -111,7 +111,8 @@ pub fn pad(site: &mut Site<'_>) -> Result<()> {
         "constant" => PadMode::Constant(value),
         "reflect" => PadMode::Reflect,
         "edge" => PadMode::Edge,
-        other => bail!("expected mode constant, reflect or edge, found '{other}'"),
+        "wrap" => PadMode::Wrap,
+        other => bail!("expected mode constant, reflect, edge or wrap, found '{other}'"),
     };
     site.finish(Op::Pad(Pad { begins, ends, mode }), &[&x])
 }
@@ -143,13 +144,6 @@ pub fn transpose(site: &mut Site<'_>) -> Result<()> {
         None => (0..site.shape(&x).rank()).rev().collect(),
     };
     site.finish(Op::Transpose { perm }, &[&x])
-}
-
-/// Gather.
-pub fn gather(site: &mut Site<'_>) -> Result<()> {
-    let axis = site.int("axis")?.unwrap_or(0);
-    let (data, indices) = (site.input(0)?, site.input(1)?);
-    site.finish(Op::Gather { axis }, &[&data, &indices])
 }
 
 /// Expand: an open size is fine where the operand has it already.

@@ -46,6 +46,7 @@ pub fn reduce(site: &mut Site<'_>) -> Result<()> {
         "ReduceMean" => ReduceKind::Mean,
         "ReduceMax" => ReduceKind::Max,
         "ReduceMin" => ReduceKind::Min,
+        "ReduceProd" => ReduceKind::Prod,
         _ => ReduceKind::Sum,
     };
     let last = match op_type {
@@ -94,56 +95,21 @@ fn all_if_none(axes: Vec<i64>, rank: usize) -> Vec<i64> {
     if axes.is_empty() { (0..rank).map(|a| a as i64).collect() } else { axes }
 }
 
-/// ReduceProd. Of a list of integers that a shape is computed from it stays one of sizes; of others it is halves times
-/// halves, down to one element an axis.
+/// ReduceProd. Exporters multiply the sizes of a shape with it, which may be open.
 pub fn product(site: &mut Site<'_>) -> Result<()> {
+    let Item::Sizes(list) = site.input(0)? else { return reduce(site) };
     let axes = axes(site)?;
-    let x = site.input(0)?;
-    if let Item::Sizes(list) = &x {
-        if axes.none || list.dims.len() != 1 || !matches!(axes.axes.as_slice(), [] | [0] | [-1]) {
-            bail!("only the product of a list of integers is followed, found sizes {:?}", list.dims);
+    if list.dims.len() != 1 || !matches!(axes.axes.as_slice(), [] | [0] | [-1]) {
+        bail!("expected a list of sizes to multiply, found {:?} of them and the axes {:?}", list.dims, axes.axes);
+    }
+    let name = site.output_name(0);
+    let sizes = match axes.none {
+        true => list,
+        false => {
+            let element = list.elements.iter().fold(Size::Known(1), |p, s| p.times(s));
+            Sizes { dims: if axes.keep_dims { vec![1] } else { Vec::new() }, elements: vec![element] }
         }
-        let element = list.elements.iter().fold(Size::Known(1), |p, s| p.times(s));
-        let dims = if axes.keep_dims { vec![1] } else { Vec::new() };
-        let name = site.output_name(0);
-        site.set(0, Builder::of_sizes(&name, Sizes { dims, elements: vec![element] }));
-        return Ok(());
-    }
-    if axes.none {
-        return site.finish(Op::Identity, &[&x]);
-    }
-    let all = all_if_none(axes.axes, site.shape(&x).rank());
-    let mut y = x;
-    for axis in &all {
-        y = multiplied(site, y, *axis)?;
-    }
-    match axes.keep_dims || all.is_empty() {
-        true => site.give(0, y),
-        false => site.finish(Op::Squeeze { axes: all }, &[&y]),
-    }
-}
-
-/// Longer axes are refused: a product of so many factors is a mistake, and every halving is a step of the graph.
-const MOST_FACTORS: usize = 1 << 16;
-
-fn multiplied(site: &mut Site<'_>, x: Item, axis: i64) -> Result<Item> {
-    let mut size = site.known_size(&x, axis)?;
-    if size == 0 || size > MOST_FACTORS {
-        bail!("expected 1 to {MOST_FACTORS} factors, found {size} along axis {axis}");
-    }
-    let mut y = x;
-    while size > 1 {
-        let half = (size / 2) as i64;
-        let first = site.part(&format!("first{half}"), &y, axis, (0, half, 1))?;
-        let second = site.part(&format!("second{half}"), &y, axis, (half, 2 * half, 1))?;
-        let mut product = site.binary(&format!("product{half}"), Binary::Mul, &first, &second)?;
-        if size % 2 == 1 {
-            // The odd one out is a factor of one element's product.
-            let odd = site.part(&format!("odd{half}"), &y, axis, (2 * half, i64::MAX, 1))?;
-            product = site.joined(&format!("joined{half}"), axis, &[&product, &odd])?;
-        }
-        size = size.div_ceil(2);
-        y = product;
-    }
-    Ok(y)
+    };
+    site.set(0, Builder::of_sizes(&name, sizes));
+    Ok(())
 }
