@@ -601,7 +601,8 @@ fn index_limit(g: &Graph, input: ValueId) -> Option<usize> {
     let mut limit: Option<usize> = None;
     for (_, node) in g.nodes() {
         let reads = |i: usize| node.input(i).is_some_and(|v| moved.contains(&v));
-        if let Some(sizes) = looked_up(g, node).filter(|_| reads(1)) {
+        let places = if matches!(node.op, Op::RoiAlign(_)) { 2 } else { 1 };
+        if let Some(sizes) = looked_up(g, node).filter(|_| reads(places)) {
             limit = limit.into_iter().chain(sizes).min();
         } else if matches!((&node.op, node.op.category()), (Op::Cast { .. }, _) | (_, Category::Transform))
             && (0..node.inputs.len()).any(reads)
@@ -612,7 +613,7 @@ fn index_limit(g: &Graph, input: ValueId) -> Option<usize> {
     limit
 }
 
-/// The sizes of the axes in which an operator finds elements by the numbers of its operand 1; `None` if it does not.
+/// The sizes of the axes in which an operator finds elements by the numbers of an operand; `None` if it does not.
 fn looked_up(g: &Graph, node: &Node) -> Option<Vec<usize>> {
     let dims = |i: usize| node.input(i).map(|v| g.ty(v).shape.clone()).unwrap_or_default();
     let of = dims(0);
@@ -623,6 +624,7 @@ fn looked_up(g: &Graph, node: &Node) -> Option<Vec<usize>> {
         }
         Op::GatherNd { batch_dims } => places(*batch_dims, &dims(1))?,
         Op::ScatterNd { .. } => places(0, &dims(1))?,
+        Op::RoiAlign(_) => 0..1,
         _ => return None,
     };
     Some(of.0.get(axes)?.iter().filter_map(Dim::known).collect())

@@ -10,6 +10,7 @@ mod movement;
 mod pools;
 mod products;
 mod rescales;
+mod sampled;
 mod sundry;
 
 pub use sundry::customs;
@@ -46,6 +47,9 @@ pub fn cases() -> Vec<Case> {
     conv::joined(&mut out);
     fused::fused(&mut out);
     lookup::lookups(&mut out);
+    sampled::resizes(&mut out);
+    sampled::grids(&mut out);
+    sampled::boxes(&mut out);
     out
 }
 

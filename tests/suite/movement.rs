@@ -202,8 +202,9 @@ pub fn resizes(out: &mut Vec<Case>) {
             let xs = both_layouts(&mut b, x);
             let mut outputs = Vec::new();
             for mode in modes.iter().filter(|m| !integer || **m != ResizeMode::Linear) {
-                for coordinates in coordinates {
-                    let resize = Resize { scales: scales.clone(), sizes: sizes.clone(), mode: *mode, coordinates };
+                for coordinates in &coordinates {
+                    let (scales, sizes, coordinates) = (scales.clone(), sizes.clone(), coordinates.clone());
+                    let resize = Resize { scales, sizes, mode: *mode, coordinates, ..Resize::default() };
                     for x in xs {
                         let name = format!("y{}", outputs.len());
                         outputs.push(b.op(&name, Op::Resize(resize.clone()), &[x]));

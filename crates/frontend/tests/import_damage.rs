@@ -77,10 +77,7 @@ fn all_unsupported_nodes_are_reported_at_once() {
     }
     let model = (0..7).fold(model, |m, i| m.output(&format!("h{i}")));
     let model = model.node("Relux", "h0", "r", vec![]).output("r").node("If", "x", "i", vec![]).output("i");
-    refused(
-        &model,
-        &["9 nodes", "7 x STFT", "'STFT_h0'", "and 2 more", "1 x Relux", "did you mean 'Relu'", "1 x If"],
-    );
+    refused(&model, &["9 nodes", "7 x STFT", "'STFT_h0'", "and 2 more", "1 x Relux", "did you mean 'Relu'", "1 x If"]);
     // An operator that ONNX has is meant, however near another name is.
     let mut known = Model::new(13).input("x", DType::F32, &["2"]).node("MelWeightMatrix", "x", "y", vec![]).output("y");
     let told = known.import().unwrap_err().to_string();

@@ -461,7 +461,6 @@ fn meanings_of_other_opsets_are_refused() {
     refused(13, "Gemm", &one_row, &[square.clone(), square], vec![], "addend c");
     let z = [f32s(&[], &[1.0]), integers(DType::I8, &[], &[0])];
     refused(21, "QuantizeLinear", &x, &z, vec![int("output_dtype", 2)], "output_dtype");
-    refused(10, "Resize", &f32s(&[1, 1, 2, 2], &[0.0; 4]), &[line(&[1.0, 1.0, 2.0, 0.5])], vec![], "shrinks");
     refused(14, "BatchNormalization", &image, &vec![line(&[1.0]); 4], vec![int("training_mode", 1)], "training");
     refused(7, "BatchNormalization", &image, &vec![line(&[1.0]); 4], vec![int("spatial", 0)], "spatial");
     let training = integers(DType::Bool, &[], &[1]);
@@ -475,6 +474,9 @@ fn resampling_before_opset_11_takes_the_element_above_where_it_shrinks() {
     let found = apply(10, "Resize", &x, &[Some(line(&scales))], vec![]);
     assert_eq!(found, (vec![1, 1, 1, 2], vec![1.0, 3.0]));
     assert_eq!(apply(7, "Upsample", &x, &[], vec![floats("scales", &scales)]), found);
+    // Where one axis grows and another shrinks, each has its own.
+    let both = apply(10, "Resize", &x, &[Some(line(&[1.0, 1.0, 1.5, 0.6]))], vec![]);
+    assert_eq!(both, (vec![1, 1, 3, 2], vec![1.0, 3.0, 1.0, 3.0, 5.0, 7.0]));
     // 1 / 0.6 lies between the second and the third element.
     let linear = apply(10, "Resize", &x, &[Some(line(&scales))], vec![text("mode", "linear")]).1;
     near(&linear, &[1.0, 1.0 + 1.0 / 0.6]);

@@ -347,23 +347,53 @@ fn any_pad() -> impl Strategy<Value = Pad> {
     (amounts, mode).prop_map(|((begins, ends), mode)| Pad { begins, ends, mode })
 }
 
+fn any_grid() -> impl Strategy<Value = GridSample> {
+    let mode = prop::sample::select(GridMode::iter().collect::<Vec<_>>());
+    let padding = prop::sample::select(GridPadding::iter().collect::<Vec<_>>());
+    (mode, padding, any::<bool>()).prop_map(|(mode, padding, align_corners)| GridSample {
+        mode,
+        padding,
+        align_corners,
+    })
+}
+
+fn any_roi() -> impl Strategy<Value = RoiAlign> {
+    let mode = prop::sample::select(RoiMode::iter().collect::<Vec<_>>());
+    (mode, attribute(), attribute(), attribute(), real(), any::<bool>()).prop_map(
+        |(mode, height, width, sampling, scale, half_pixel)| RoiAlign {
+            mode,
+            height,
+            width,
+            sampling,
+            scale,
+            half_pixel,
+        },
+    )
+}
+
 fn any_op() -> impl Strategy<Value = Op> {
     let conv =
         any_pool().prop_map(|p| Op::Conv(Conv { strides: p.strides, pads: p.pads, dilations: p.dilations, group: 1 }));
-    let coordinates = prop::sample::select(vec![
-        Coordinates::HalfPixel,
-        Coordinates::PytorchHalfPixel,
-        Coordinates::AlignCorners,
-        Coordinates::Asymmetric,
-    ]);
+    let coordinates =
+        prop_oneof![
+            Just(Coordinates::HalfPixel),
+            Just(Coordinates::PytorchHalfPixel),
+            Just(Coordinates::AlignCorners),
+            Just(Coordinates::Asymmetric),
+            Just(Coordinates::HalfPixelSymmetric),
+            (vec(real(), 1..5), vec(real(), 1..5), real())
+                .prop_map(|(begins, ends, outside)| Coordinates::Crop(Crop { begins, ends, outside })),
+        ];
     let mode = prop::sample::select(vec![
         ResizeMode::Linear,
+        ResizeMode::Cubic { a: -0.75 },
         ResizeMode::Nearest(Nearest::Floor),
         ResizeMode::Nearest(Nearest::Ceil),
         ResizeMode::Nearest(Nearest::RoundPreferCeil),
         ResizeMode::Nearest(Nearest::RoundPreferFloor),
     ]);
-    let resize = (vec(real(), 1..5), prop::option::of(vec(attribute(), 1..5)), mode, coordinates);
+    let resize =
+        (vec(real(), 0..5), prop::option::of(vec(attribute(), 1..5)), mode, coordinates, any::<(bool, bool)>());
     let kind = prop::sample::select(ReduceKind::iter().collect::<Vec<_>>());
     let reduction = || prop::sample::select(Scatter::iter().collect::<Vec<_>>());
     let slice = vec((signed(), signed(), signed(), signed()), 0..4);
@@ -426,7 +456,19 @@ fn any_op() -> impl Strategy<Value = Op> {
             reverse
         })),
         vec(attribute(), 0..5).prop_map(|dims| Op::Expand { dims }),
-        resize.prop_map(|(scales, sizes, mode, coordinates)| Op::Resize(Resize { scales, sizes, mode, coordinates })),
+        resize.prop_map(|(scales, sizes, mode, coordinates, (antialias, exclude_outside))| Op::Resize(Resize {
+            scales,
+            sizes,
+            mode,
+            coordinates,
+            antialias,
+            exclude_outside
+        })),
+        any_grid().prop_map(Op::GridSample),
+        any_roi().prop_map(Op::RoiAlign),
+        (attribute(), real(), prop::option::of(real()), any::<bool>()).prop_map(|(most, iou, score, center)| {
+            Op::NonMaxSuppression(NonMaxSuppression { most, iou, score, center })
+        }),
         Just(Op::Identity),
         Just(Op::Dequantize),
     ]

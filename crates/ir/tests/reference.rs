@@ -1,4 +1,5 @@
-//! The interpreter beside ONNX's reference implementation, which is written in numpy and computes in f64.
+//! The interpreter beside ONNX's reference implementation, which is written in numpy and computes in f64 (of cubic grids
+//! without its limit to coordinates, which PyTorch has not).
 //!
 //! `reference.txt` has an example a line, whose results it gave.
 

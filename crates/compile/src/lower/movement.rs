@@ -4,7 +4,7 @@ use super::layout::{elem, same_bytes};
 use super::{Layout, Lower};
 use lowbit_arithmetic::{Rounding, quantize};
 use lowbit_ir::interp::nearest_positions;
-use lowbit_ir::op::{Pad, PadMode, Resize, ResizeMode, SliceAxis};
+use lowbit_ir::op::{Coordinates, Pad, PadMode, Resize, ResizeMode, SliceAxis};
 use lowbit_ir::{NodeId, Op, Quant, Result, ValueId};
 use lowbit_kernels::copy;
 use lowbit_runtime::program::{Gather, Pad as PadStep, Transpose};
@@ -163,6 +163,10 @@ pub fn slice(cx: &mut Lower<'_>, id: NodeId, axes: &[SliceAxis]) -> Result<()> {
 pub fn resize(cx: &mut Lower<'_>, id: NodeId, r: &Resize) -> Result<()> {
     let (x, y) = (cx.input(id, 0)?, cx.g.node(id).outputs[0]);
     let ResizeMode::Nearest(rounding) = r.mode else { return cx.reference(id) };
+    // What lies outside of the operand is none of its elements.
+    if matches!(r.coordinates, Coordinates::Crop(_)) {
+        return cx.reference(id);
+    }
     let (xd, yd) = (cx.dims(x)?, cx.dims(y)?);
     if cx.g.ty(x).dtype.bits() < 8 {
         return cx.reference(id);

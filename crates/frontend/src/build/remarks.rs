@@ -34,6 +34,13 @@ pub enum Remark {
         /// The sizes that it has by the operators before it.
         computed: String,
     },
+    /// A value whose number of rows the file leaves to the run: it has as many as there can be.
+    Rows {
+        /// The value's name.
+        value: String,
+        /// How many it has.
+        rows: String,
+    },
 }
 
 /// Where a file states the type of a value.
@@ -52,8 +59,8 @@ pub enum Place {
 /// Most names that a line lists of one place.
 const NAMES_SHOWN: usize = 3;
 
-/// The remarks as lines for people: one a pair of types, with counts and names, one a name of several nodes, and one an
-/// output of other sizes.
+/// The remarks as lines for people: one a pair of types, with counts and names, one a name of several nodes, one an output
+/// of other sizes, and one a value with rows of no use.
 ///
 /// `f16 became f32: 1 input ('x'), 1 output ('y'), 34 constants ('a', 'b', 'c' and 31 more)`
 pub fn lines(remarks: &[Remark]) -> Vec<String> {
@@ -66,6 +73,11 @@ pub fn lines(remarks: &[Remark]) -> Vec<String> {
             }
             Remark::Name { name, count } => {
                 single.push(format!("{count} nodes are named '{name}': all but the first have a number behind it"));
+            }
+            Remark::Rows { value, rows } => {
+                single.push(format!(
+                    "'{value}' has {rows} rows, all that there can be: those that are not filled are -1"
+                ));
             }
             Remark::Shape { value, declared, computed } => {
                 single.push(format!("output '{value}' is {computed}, the file declares {declared}"));

@@ -43,7 +43,7 @@ pub fn import(symbol: &[u8], parameters: Option<Bytes>, options: &ImportOptions)
     // Arrays that nothing reads are no part of the graph.
     remarks.retain(|r| match r {
         Remark::Type { value, place: build::remarks::Place::Constant, .. } => graph.find(value).is_some(),
-        Remark::Type { .. } | Remark::Name { .. } | Remark::Shape { .. } => true,
+        Remark::Type { .. } | Remark::Name { .. } | Remark::Shape { .. } | Remark::Rows { .. } => true,
     });
     Ok((graph, remarks))
 }

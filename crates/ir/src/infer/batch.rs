@@ -80,6 +80,7 @@ fn mixes<'a>(node: &Node, fed: &[bool], of: &impl Fn(ValueId) -> &'a Type) -> bo
         | Op::Transpose { .. }
         | Op::Expand { .. }
         | Op::Resize(_)
+        | Op::GridSample(_)
         | Op::Identity => false,
         // What is not said to leave samples apart is taken to mix them.
         op => match op.category() {

@@ -13,6 +13,7 @@ mod movement;
 mod pool;
 mod quant;
 mod recurrent;
+mod sample;
 #[cfg(test)]
 mod tests;
 
@@ -70,7 +71,10 @@ pub fn infer(op: &Op, inputs: &[Option<&Type>], declared: &[Type], customs: &Cus
         Op::ScatterNd { reduction } => lookup::scatter_nd(*reduction, x(0)?, x(1)?, x(2)?),
         Op::TopK(t) => return lookup::top_k(t, x(0)?),
         Op::Expand { dims } => movement::expand(dims, x(0)?),
-        Op::Resize(r) => movement::resize(r, x(0)?),
+        Op::Resize(r) => sample::resize(r, x(0)?),
+        Op::GridSample(_) => sample::grid_sample(x(0)?, x(1)?),
+        Op::RoiAlign(r) => sample::roi_align(r, x(0)?, x(1)?, x(2)?),
+        Op::NonMaxSuppression(n) => sample::non_max_suppression(n, x(0)?, x(1)?),
         Op::Identity => Ok(x(0)?.clone()),
         Op::Quantize { .. } => quant::quantize(x(0)?, target),
         Op::Dequantize => quant::dequantize(x(0)?),

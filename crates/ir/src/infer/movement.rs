@@ -2,8 +2,8 @@
 
 use super::dims::{broadcast, factors, of_factors, offset, product, sum, symbol};
 use super::elementwise::{keep_quant, may_equal, require_same_quant};
-use crate::op::{Pad, PadMode, Resize, ResizeMode, SliceAxis};
-use crate::{DType, Dim, Error, Result, Shape, Type};
+use crate::op::{Pad, PadMode, SliceAxis};
+use crate::{Dim, Error, Result, Shape, Type};
 
 pub fn concat(axis: i64, xs: &[&Type]) -> Result<Type> {
     let Some(first) = xs.first() else { return Err(Error::new("expected at least one input of Concat, found none")) };
@@ -120,18 +120,22 @@ pub fn pad(p: &Pad, x: &Type) -> Result<Type> {
         }
         dims.push(padded);
     }
-    if let PadMode::Constant(v) = p.mode
-        && x.dtype.is_integer()
-        && !x.is_quantized()
-        && (v.fract() != 0.0 || !v.is_finite())
-    {
-        return Err(Error::new(format!("expected an integer to pad {x} with, found {v}")));
+    if let PadMode::Constant(v) = p.mode {
+        check_fill(v, x)?;
     }
     let untouched = |a: usize| p.begins.get(a) == Some(&0) && p.ends.get(a) == Some(&0);
-    if x.quant.as_ref().is_some_and(|q| !q.is_per_tensor()) && matches!(p.mode, PadMode::Constant(v) if v != 0.0) {
+    keep_quant(x, Shape(dims), |a| untouched(a).then_some(a))
+}
+
+/// Whether elements of this type can be the real value that fills what has no element.
+pub fn check_fill(value: f32, x: &Type) -> Result<()> {
+    if x.dtype.is_integer() && !x.is_quantized() && (value.fract() != 0.0 || !value.is_finite()) {
+        return Err(Error::new(format!("expected an integer to pad {x} with, found {value}")));
+    }
+    if value != 0.0 && x.quant.as_ref().is_some_and(|q| !q.is_per_tensor()) {
         return Err(Error::new(format!("expected one scale for padding with a constant, found {x}")));
     }
-    keep_quant(x, Shape(dims), |a| untouched(a).then_some(a))
+    Ok(())
 }
 
 pub fn reshape(target: &[i64], x: &Type) -> Result<Type> {
@@ -254,42 +258,4 @@ pub fn expand(dims: &[usize], x: &Type) -> Result<Type> {
     let shape = broadcast(&x.shape, &Shape::known(dims))?;
     let more = shape.rank() - x.shape.rank();
     keep_quant(x, shape.clone(), |a| (x.shape.0.get(a) == shape.0.get(a + more)).then_some(a + more))
-}
-
-pub fn resize(r: &Resize, x: &Type) -> Result<Type> {
-    let rank = x.shape.rank();
-    let listed = r.sizes.as_ref().map_or(r.scales.len(), Vec::len);
-    if listed != rank || x.dtype == DType::Bool {
-        return Err(Error::new(format!("expected numbers and {rank} scales or sizes for {x}, found {listed}")));
-    }
-    if matches!(r.mode, ResizeMode::Linear) && !x.dtype.is_float() {
-        return Err(Error::new(format!("expected floats for linear resampling, found {x}"))
-            .hint("put a Dequantize before it, or sample the nearest element"));
-    }
-    let mut dims = Vec::with_capacity(rank);
-    match &r.sizes {
-        Some(sizes) => dims.extend(sizes.iter().map(|s| Dim::Known(*s))),
-        None => {
-            for (dim, &scale) in x.shape.0.iter().zip(&r.scales) {
-                if !(scale > 0.0 && scale.is_finite()) {
-                    return Err(Error::new(format!("expected scales above 0, found {scale}")));
-                }
-                dims.push(match dim {
-                    _ if scale == 1.0 => dim.clone(),
-                    // The product in f32, as ONNX Runtime takes it; the cast saturates, and counting refuses the result.
-                    Dim::Known(n) => Dim::Known((*n as f32 * scale).floor() as usize),
-                    Dim::Symbol(_) if scale.fract() == 0.0 && scale < 1e9 => {
-                        product(&[dim.clone(), Dim::Known(scale as usize)])?
-                    }
-                    Dim::Symbol(name) => symbol(format!("floor({name}*{scale:?})")),
-                });
-            }
-        }
-    }
-    let empty = |(from, to): (&Dim, &Dim)| from.known() == Some(0) && to.known() != Some(0);
-    if x.shape.0.iter().zip(&dims).any(empty) {
-        return Err(Error::new(format!("an empty axis of {x} cannot be resampled")));
-    }
-    let same: Vec<bool> = x.shape.0.iter().zip(&dims).map(|(a, b)| a == b).collect();
-    keep_quant(x, Shape(dims), |a| (same.get(a) == Some(&true)).then_some(a))
 }

@@ -5,7 +5,9 @@
 //! [`infer`](crate::infer) before a family is called, so the families compute and do not check again.
 //! f16 and bf16 values are widened to f32, and the result of an operator is rounded once, at its end.
 
+mod boxes;
 mod elementwise;
+mod grid_sample;
 mod lookup;
 mod mac;
 mod movement;
@@ -14,13 +16,14 @@ mod pool;
 mod positions;
 mod quant;
 mod recurrent;
+mod resize;
 mod room;
 mod run;
 #[cfg(test)]
 mod tests;
 
 pub use elementwise::{binary_f32, unary_f32};
-pub use movement::nearest_positions;
+pub use resize::nearest_positions;
 pub use room::{workspace, workspace_beyond};
 pub use run::Interpreter;
 
@@ -96,7 +99,10 @@ fn one(op: &Op, inputs: &[Option<&Tensor>], ty: Type) -> Result<Tensor> {
         Op::ScatterElements { axis, reduction } => lookup::scatter_elements(*axis, *reduction, x(0)?, x(1)?, x(2)?, ty),
         Op::ScatterNd { reduction } => lookup::scatter_nd(*reduction, x(0)?, x(1)?, x(2)?, ty),
         Op::Expand { .. } => movement::expand(x(0)?, ty),
-        Op::Resize(r) => movement::resize(r, x(0)?, ty),
+        Op::Resize(r) => resize::resize(r, x(0)?, ty),
+        Op::GridSample(g) => grid_sample::grid_sample(g, x(0)?, x(1)?, ty),
+        Op::RoiAlign(r) => boxes::roi_align(r, x(0)?, x(1)?, x(2)?, ty),
+        Op::NonMaxSuppression(n) => boxes::non_max_suppression(n, x(0)?, x(1)?, ty),
         Op::Identity | Op::Simulate(_) => Ok(x(0)?.clone()),
         Op::Quantize { rounding } => quant::quantize(*rounding, x(0)?, ty),
         Op::Dequantize => Tensor::from_floats(ty, x(0)?.reals()?.into_owned()),

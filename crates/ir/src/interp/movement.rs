@@ -1,10 +1,10 @@
-//! Moving data: every result element is a source element (or a fill), except in linear resampling.
+//! Moving data: every result element is a source element or a fill.
 
 use super::positions::{OUTSIDE, broadcast_positions, pick, positions, strides};
 use crate::infer::slice_range;
-use crate::op::{Coordinates, Nearest, Pad, PadMode, Resize, ResizeMode, SliceAxis};
+use crate::op::{Pad, PadMode, SliceAxis};
 use crate::{DType, Error, Result, Tensor, Type};
-use lowbit_arithmetic::{Rounding, fma, quantize};
+use lowbit_arithmetic::{Rounding, quantize};
 
 pub fn transpose(perm: &[usize], x: &Tensor, ty: Type) -> Result<Tensor> {
     let steps = strides(x.dims());
@@ -38,7 +38,7 @@ pub fn split(axis: i64, sizes: &[usize], x: &Tensor, types: Vec<Type>) -> Result
 }
 
 /// The tables of an unchanged tensor of this shape.
-fn whole(dims: &[usize]) -> Vec<Vec<usize>> {
+pub fn whole(dims: &[usize]) -> Vec<Vec<usize>> {
     dims.iter().zip(strides(dims)).map(|(n, step)| (0..*n).map(|c| c * step).collect()).collect()
 }
 
@@ -74,7 +74,7 @@ pub fn pad(p: &Pad, x: &Tensor, ty: Type) -> Result<Tensor> {
 }
 
 /// One element of this storage type that stands for a real value.
-fn fill(value: f32, ty: &Type) -> Result<Tensor> {
+pub fn fill(value: f32, ty: &Type) -> Result<Tensor> {
     if ty.dtype.is_float() {
         return Tensor::from_floats(Type::plain(ty.dtype, vec![1]), vec![value]);
     }
@@ -120,104 +120,4 @@ fn join<T: Copy>(outer: usize, parts: &[(&[T], usize)]) -> Vec<T> {
         }
     }
     joined
-}
-
-/// Resampling: axes one after the other, the last first; an axis of scale 1 and unchanged size is left alone.
-///
-/// Coordinates are computed in f32, one operation at a time in the order of ONNX Runtime's formulas, and limited to the
-/// image. Linear: with t the distance from the lower neighbour a to the upper one b, fma(t, b - a, a).
-pub fn resize(r: &Resize, x: &Tensor, ty: Type) -> Result<Tensor> {
-    let dims = ty.shape.require()?;
-    let axes = coordinates(r, x.dims(), &dims);
-    match r.mode {
-        ResizeMode::Nearest(rounding) => {
-            let mut tables = whole(x.dims());
-            for (table, coordinates) in tables.iter_mut().zip(&axes) {
-                let Some(coordinates) = coordinates else { continue };
-                let at = nearest_of(rounding, coordinates, table.len());
-                *table = at.into_iter().filter_map(|at| table.get(at).copied()).collect();
-            }
-            pick(x, ty, &positions(&tables), None)
-        }
-        ResizeMode::Linear => {
-            let mut data = x.floats()?.into_owned();
-            let mut now = x.dims().to_vec();
-            for (axis, coordinates) in axes.iter().enumerate().rev() {
-                let Some(coordinates) = coordinates else { continue };
-                data = interpolate(&data, &now, axis, coordinates);
-                if let Some(n) = now.get_mut(axis) {
-                    *n = coordinates.len();
-                }
-            }
-            Tensor::from_floats(ty, data)
-        }
-    }
-}
-
-/// For every axis that is resampled where the indices of its output lie in its input, before limiting.
-fn coordinates(r: &Resize, from: &[usize], to: &[usize]) -> Vec<Option<Vec<f32>>> {
-    let axis = |(axis, (input, output)): (usize, (&usize, &usize))| {
-        let scale = match &r.sizes {
-            Some(_) => *output as f32 / *input as f32,
-            None => r.scales.get(axis).copied().unwrap_or(1.0),
-        };
-        let untouched = scale == 1.0 && input == output;
-        (!untouched).then(|| (0..*output).map(|i| coordinate(r.coordinates, i, scale, *input, *output)).collect())
-    };
-    from.iter().zip(to).enumerate().map(axis).collect()
-}
-
-/// For every axis of a resampled value the positions of the input that its indices take, where the nearest are taken.
-pub fn nearest_positions(r: &Resize, rounding: Nearest, from: &[usize], to: &[usize]) -> Vec<Vec<usize>> {
-    let axis = |(coordinates, n): (Option<Vec<f32>>, &usize)| match coordinates {
-        Some(coordinates) => nearest_of(rounding, &coordinates, *n),
-        None => (0..*n).collect(),
-    };
-    coordinates(r, from, to).into_iter().zip(from).map(axis).collect()
-}
-
-fn nearest_of(rounding: Nearest, coordinates: &[f32], n: usize) -> Vec<usize> {
-    coordinates.iter().map(|c| nearest(rounding, *c, n)).collect()
-}
-
-/// Where output index `i` lies in the input, before limiting.
-fn coordinate(c: Coordinates, i: usize, scale: f32, input: usize, output: usize) -> f32 {
-    let at = i as f32;
-    match c {
-        Coordinates::HalfPixel => (at + 0.5) / scale - 0.5,
-        Coordinates::PytorchHalfPixel if output <= 1 => 0.0,
-        Coordinates::PytorchHalfPixel => (at + 0.5) / scale - 0.5,
-        Coordinates::AlignCorners if output <= 1 => 0.0,
-        Coordinates::AlignCorners => at * (input as f32 - 1.0) / (output as f32 - 1.0),
-        Coordinates::Asymmetric => at / scale,
-    }
-}
-
-fn nearest(rounding: Nearest, at: f32, n: usize) -> usize {
-    let whole = match rounding {
-        Nearest::RoundPreferFloor => (at - 0.5).ceil(),
-        Nearest::RoundPreferCeil => (at + 0.5).floor(),
-        Nearest::Floor => at.floor(),
-        Nearest::Ceil => at.ceil(),
-    };
-    // The cast saturates at 0.
-    (whole as usize).min(n.saturating_sub(1))
-}
-
-fn interpolate(x: &[f32], dims: &[usize], axis: usize, coordinates: &[f32]) -> Vec<f32> {
-    let n = dims.get(axis).copied().unwrap_or(1);
-    let inner: usize = dims.iter().skip(axis + 1).product();
-    let last = n.saturating_sub(1);
-    let mut y = Vec::with_capacity(x.len() / n.max(1) * coordinates.len());
-    for block in x.chunks_exact((n * inner).max(1)) {
-        for c in coordinates {
-            let c = c.max(0.0).min(last as f32);
-            let low = c.floor();
-            let (t, low) = (c - low, low as usize);
-            let high = (low + 1).min(last);
-            let row = |i: usize| block.get(i * inner..(i + 1) * inner).unwrap_or_default();
-            y.extend(row(low).iter().zip(row(high)).map(|(a, b)| fma(t, b - a, *a)));
-        }
-    }
-    y
 }

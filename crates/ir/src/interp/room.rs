@@ -1,5 +1,6 @@
 //! What an operator takes while it is computed, besides its operands and results: asked before it is taken.
 
+use super::resize::most_between;
 use crate::op::{Op, Pool};
 use crate::{Shape, Type};
 
@@ -22,7 +23,8 @@ pub fn workspace_beyond(op: &Op, operands: &[Option<&Type>], results: &[Type]) -
     workspace(op, operands, results).saturating_sub(own)
 }
 
-/// Bytes of the tables that say where the taps of a window lie: one an axis, with the taps of every position.
+/// Bytes of the tables that say where the taps of a window lie: one an axis, with the taps of every position. What is
+/// resampled axis by axis can be larger in between than before and after.
 fn windows(op: &Op, operands: &[Option<&Type>], results: &[Type]) -> usize {
     let spatial = |shape: &Shape| shape.dims().unwrap_or_default().get(2..).unwrap_or_default().to_vec();
     let Some(result) = results.first() else { return 0 };
@@ -30,6 +32,12 @@ fn windows(op: &Op, operands: &[Option<&Type>], results: &[Type]) -> usize {
         Op::Conv(_) => operands.get(1).copied().flatten().map(|w| spatial(&w.shape)).unwrap_or_default(),
         Op::MaxPool(Pool { kernel, .. }) | Op::AvgPool(Pool { kernel, .. }) => kernel.clone(),
         Op::QAvgPool(q) => q.pool.as_ref().map(|p| p.kernel.clone()).unwrap_or_default(),
+        // What one axis leaves to the next, and what that makes of it.
+        Op::Resize(r) => {
+            let sizes = |ty: &Type| ty.shape.dims().unwrap_or_default();
+            let from = operands.first().copied().flatten().map(sizes).unwrap_or_default();
+            return most_between(r, &from, &sizes(result)).saturating_mul(2 * size_of::<f32>());
+        }
         _ => return 0,
     };
     // A row a position; pools have a second table, of the image with its padding.

@@ -297,7 +297,7 @@ fn moves() {
 fn resampling() {
     let x = f32s(&[1, 1, 1, 4], &[0., 1., 2., 3.]);
     let of = |width: f32, mode, coordinates| {
-        reals(Op::Resize(Resize { scales: vec![1., 1., 1., width], sizes: None, mode, coordinates }), &[&x])
+        reals(Op::Resize(Resize { scales: vec![1., 1., 1., width], mode, coordinates, ..Resize::default() }), &[&x])
     };
     let floor = ResizeMode::Nearest(Nearest::Floor);
     assert_eq!(of(2., floor, Coordinates::Asymmetric), [0., 0., 1., 1., 2., 2., 3., 3.]);
@@ -309,10 +309,10 @@ fn resampling() {
     assert_eq!(of(0.25, ResizeMode::Linear, Coordinates::PytorchHalfPixel), [0.]);
     assert_eq!(of(0.25, ResizeMode::Linear, Coordinates::HalfPixel), [1.5]);
     let corners = Resize {
-        scales: vec![],
         sizes: Some(vec![1, 1, 2, 7]),
         mode: ResizeMode::Linear,
         coordinates: Coordinates::AlignCorners,
+        ..Resize::default()
     };
     let row = [0., 0.5, 1., 1.5, 2., 2.5, 3.];
     assert_eq!(reals(Op::Resize(corners), &[&x]), [row, row].concat());

@@ -177,24 +177,45 @@ impl Default for PadMode {
 /// Resampling attributes, as in ONNX Resize.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Resize {
-    /// Output size = floor(input * scale) per axis; all axes listed.
+    /// Output size = floor(input * scale) per axis; all axes listed. With `sizes` it may be empty: then each scale is
+    /// size / input.
     pub scales: Vec<f32>,
-    /// Explicit output sizes per axis instead; then scales are size / input.
+    /// Explicit output sizes per axis instead.
     pub sizes: Option<Vec<usize>>,
     /// How samples are taken.
     pub mode: ResizeMode,
     /// How output coordinates map to the input.
     pub coordinates: Coordinates,
+    /// Whether an axis that shrinks is filtered as widely as it shrinks; not for the nearest element.
+    pub antialias: bool,
+    /// Whether weights outside of the input are 0 and the others are scaled to sum to 1, instead of repeating the edge.
+    pub exclude_outside: bool,
 }
 
 /// How a [`Resize`] samples.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum ResizeMode {
     /// The nearest element.
     Nearest(Nearest),
     /// Multilinear.
     #[default]
     Linear,
+    /// By cubic convolution.
+    Cubic {
+        /// The slope of the kernel at 1, its negative sharpness.
+        a: f32,
+    },
+}
+
+/// The part of the input that a [`Resize`] samples, in units of its last index: 0 to 1 is all of it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Crop {
+    /// Where it begins, all axes listed.
+    pub begins: Vec<f32>,
+    /// Where it ends, all axes listed.
+    pub ends: Vec<f32>,
+    /// The real value of what lies outside of the input.
+    pub outside: f32,
 }
 
 /// How a nearest coordinate is rounded.
@@ -211,7 +232,7 @@ pub enum Nearest {
 }
 
 /// How [`Resize`] maps output coordinates to the input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Coordinates {
     /// (x + 0.5) / scale - 0.5.
     #[default]
@@ -222,6 +243,85 @@ pub enum Coordinates {
     AlignCorners,
     /// x / scale.
     Asymmetric,
+    /// As half pixel, with the centers of input and output in one place.
+    HalfPixelSymmetric,
+    /// From the first to the last element of a part of the input.
+    Crop(Crop),
+}
+
+/// Sampling attributes, as in ONNX GridSample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct GridSample {
+    /// How samples are taken.
+    pub mode: GridMode,
+    /// What lies outside of the image.
+    pub padding: GridPadding,
+    /// Whether -1 and 1 are the centers of the first and last element, or the borders of the image.
+    pub align_corners: bool,
+}
+
+/// How a [`GridSample`] samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, EnumIter)]
+pub enum GridMode {
+    /// Multilinear.
+    #[default]
+    Linear,
+    /// The nearest element.
+    Nearest,
+    /// By cubic convolution.
+    Cubic,
+}
+
+/// What a [`GridSample`] takes from outside of the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, EnumIter)]
+pub enum GridPadding {
+    /// Zeros.
+    #[default]
+    Zeros,
+    /// The nearest element of the edge.
+    Border,
+    /// The mirror image.
+    Reflection,
+}
+
+/// Attributes of a rectangle's pooling, as in ONNX RoiAlign.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct RoiAlign {
+    /// What becomes of the samples of a cell.
+    pub mode: RoiMode,
+    /// Cells along the first axis of the image.
+    pub height: usize,
+    /// Cells along the second.
+    pub width: usize,
+    /// Samples of a cell along each axis; 0 for as many as there are elements.
+    pub sampling: usize,
+    /// Elements of the image per unit of a rectangle.
+    pub scale: f32,
+    /// Whether a rectangle's numbers are borders of elements, or their centers.
+    pub half_pixel: bool,
+}
+
+/// What a [`RoiAlign`] makes of the samples of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, EnumIter)]
+pub enum RoiMode {
+    /// Their mean.
+    #[default]
+    Avg,
+    /// The largest.
+    Max,
+}
+
+/// Attributes of the choice among boxes, as in ONNX NonMaxSuppression.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct NonMaxSuppression {
+    /// Most boxes that are kept of a class.
+    pub most: usize,
+    /// A box goes that shares more of its union with a kept one.
+    pub iou: f32,
+    /// Boxes whose score is not above it go.
+    pub score: Option<f32>,
+    /// Whether boxes are [x center, y center, width, height], or [y, x, y, x] of two corners.
+    pub center: bool,
 }
 
 /// Attributes of a recurrent cell, as ONNX's LSTM, GRU and RNN have them.

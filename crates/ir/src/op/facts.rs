@@ -2,7 +2,7 @@
 //!
 //! Whoever treats operators differently for reasons of their own says so where they do it, for those operators alone.
 
-use super::{Cell, Op, ReduceKind, ResizeMode};
+use super::{Cell, Coordinates, Op, ReduceKind, ResizeMode};
 
 /// Families of operators, in netron's words, for reports and colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,6 +87,11 @@ const fn moves(name: &'static str, meaning: &'static str, least: usize, most: us
     facts(name, meaning, Category::Transform, (least, most), Results::Elements)
 }
 
+/// Computed of floats at places that are computed too.
+const fn samples(name: &'static str, meaning: &'static str, operands: usize) -> Facts {
+    facts(name, meaning, Category::Transform, (operands, operands), Results::Computed)
+}
+
 /// Elements of operands in other places, or computed with what is there. The operands need not have one type.
 const fn scatters(name: &'static str, meaning: &'static str) -> Facts {
     facts(name, meaning, Category::Transform, (3, 3), Results::Computed)
@@ -155,12 +160,17 @@ impl Op {
             Op::TopK(_) => moves("TopK", "greatest or least along an axis, and their places", 1, 1),
             Op::Expand { .. } => moves("Expand", "repeated to a shape", 1, 1),
             Op::Resize(r) => {
-                let facts = moves("Resize", "resampled, nearest or linear", 1, 1);
-                match r.mode {
-                    ResizeMode::Nearest(_) => facts,
-                    ResizeMode::Linear => Facts { results: Computed, ..facts },
+                let facts = moves("Resize", "resampled, nearest, linear or cubic", 1, 1);
+                match (r.mode, &r.coordinates) {
+                    // What lies outside is none of the operand's elements.
+                    (ResizeMode::Nearest(_), Coordinates::Crop(_)) => Facts { results: Computed, ..facts },
+                    (ResizeMode::Nearest(_), _) => facts,
+                    (ResizeMode::Linear | ResizeMode::Cubic { .. }, _) => Facts { results: Computed, ..facts },
                 }
             }
+            Op::GridSample(_) => samples("GridSample", "an image sampled at given places", 2),
+            Op::RoiAlign(_) => samples("RoiAlign", "rectangles of an image, pooled", 3),
+            Op::NonMaxSuppression(_) => samples("NonMaxSuppression", "the best of boxes that overlap", 2),
             Op::Identity => moves("Identity", "x", 1, 1),
 
             Op::Quantize { .. } => quantization("Quantize", "floats to integers", 1, Integers),

@@ -169,6 +169,12 @@ pub enum Op {
     },
     /// (x) -> y resampled over the spatial axes.
     Resize(Resize),
+    /// (x: [n, c, image...], grid: [n, out..., axes of the image]) -> y [n, c, out...] sampled where the grid says.
+    GridSample(GridSample),
+    /// (x: [n, c, h, w], rois: [r, 4], batch: [r]) -> y [r, c, height, width]: a rectangle of an image, pooled, for each r.
+    RoiAlign(RoiAlign),
+    /// (boxes: [n, k, 4], scores: [n, classes, k]) -> [rows, 3] i64: batch, class and box of those that are kept, then -1.
+    NonMaxSuppression(NonMaxSuppression),
     /// (x) -> x.
     Identity,
 

@@ -1,10 +1,12 @@
 //! The attributes of every operator as names and tokens, and back.
 
+mod sampling;
+
 use super::number::{f32_of, f32_text, int_of};
 use super::scan::{Problem, Scanned};
 use crate::op::{
-    Cell, Conv, Coordinates, CumSum, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Recurrent, Reduce, ReduceKind,
-    Rescale, Resize, ResizeMode, Scatter, SliceAxis, TopK, Unary,
+    Cell, Conv, CumSum, CustomId, MatMul, Pad, PadMode, Pool, QAvgPool, Recurrent, Reduce, ReduceKind, Rescale,
+    Scatter, SliceAxis, TopK, Unary,
 };
 use crate::request::{Kind, Request, ScaleForm, Sharing};
 use crate::suggest::did_you_mean;
@@ -92,7 +94,10 @@ pub fn attributes(op: &Op) -> Vec<Named> {
         Op::Squeeze { axes } | Op::Unsqueeze { axes } => vec![list("axes", axes)],
         Op::Transpose { perm } => vec![list("perm", perm)],
         Op::Expand { dims } => vec![list("dims", dims)],
-        Op::Resize(r) => resize_attributes(r),
+        Op::Resize(r) => sampling::resize_attributes(r),
+        Op::GridSample(g) => sampling::grid_attributes(g),
+        Op::RoiAlign(r) => sampling::roi_attributes(r),
+        Op::NonMaxSuppression(n) => sampling::suppression_attributes(n),
         Op::Quantize { rounding } => vec![token("rounding", rounding)],
         Op::Requantize(r) | Op::QAdd(r) | Op::QMul(r) => rescale_attributes(*r),
         Op::QAvgPool(p) => {
@@ -156,20 +161,6 @@ fn pad_attributes(p: &Pad) -> Vec<Named> {
     attrs
 }
 
-fn resize_attributes(r: &Resize) -> Vec<Named> {
-    let mut attrs = vec![list("scales", r.scales.iter().map(|s| f32_text(*s)))];
-    attrs.extend(r.sizes.as_ref().map(|s| list("sizes", s)));
-    attrs.push(match r.mode {
-        ResizeMode::Linear => token("mode", "linear"),
-        ResizeMode::Nearest(_) => token("mode", "nearest"),
-    });
-    if let ResizeMode::Nearest(n) = r.mode {
-        attrs.push(token("nearest", word_of(&NEAREST, &n)));
-    }
-    attrs.push(token("coordinates", word_of(&COORDINATES, &r.coordinates)));
-    attrs
-}
-
 fn rescale_attributes(r: Rescale) -> Vec<Named> {
     vec![token("method", r.method), token("rounding", r.rounding)]
 }
@@ -190,20 +181,6 @@ fn simulate_attributes(s: &Request) -> Vec<Named> {
     attrs.extend([token("rounding", s.rounding), ("observer", Attr::Text(s.observer.to_string()))]);
     attrs
 }
-
-const NEAREST: [(&str, Nearest); 4] = [
-    ("round_prefer_floor", Nearest::RoundPreferFloor),
-    ("round_prefer_ceil", Nearest::RoundPreferCeil),
-    ("floor", Nearest::Floor),
-    ("ceil", Nearest::Ceil),
-];
-
-const COORDINATES: [(&str, Coordinates); 4] = [
-    ("half_pixel", Coordinates::HalfPixel),
-    ("pytorch_half_pixel", Coordinates::PytorchHalfPixel),
-    ("align_corners", Coordinates::AlignCorners),
-    ("asymmetric", Coordinates::Asymmetric),
-];
 
 const SCATTER: [(&str, Scatter); 5] = [
     ("none", Scatter::Replace),
@@ -400,7 +377,10 @@ fn build(op: Op, a: &mut Given<'_>, spatial: usize) -> Scanned<Op> {
             })
         }
         Op::Expand { .. } => Op::Expand { dims: a.ints("dims")? },
-        Op::Resize(_) => resize(a)?,
+        Op::Resize(_) => sampling::resize(a)?,
+        Op::GridSample(_) => sampling::grid(a)?,
+        Op::RoiAlign(_) => sampling::roi(a)?,
+        Op::NonMaxSuppression(_) => sampling::suppression(a)?,
         Op::Quantize { .. } => Op::Quantize { rounding: a.rounding(Rounding::HalfEven)? },
         Op::Requantize(_) => Op::Requantize(rescale(a)?),
         Op::QAdd(_) => Op::QAdd(rescale(a)?),
@@ -497,18 +477,6 @@ fn pad(a: &mut Given<'_>) -> Scanned<Op> {
         Some(mode @ (PadMode::Reflect | PadMode::Edge | PadMode::Wrap)) => mode,
     };
     Ok(Op::Pad(Pad { begins, ends, mode }))
-}
-
-fn resize(a: &mut Given<'_>) -> Scanned<Op> {
-    let scales = a.many("scales", f32_of)?.unwrap_or_default();
-    let sizes = a.many("sizes", int_of)?;
-    let nearest = [("nearest", true), ("linear", false)];
-    let mode = match a.word("mode", &nearest)?.unwrap_or(true) {
-        true => ResizeMode::Nearest(a.word("nearest", &NEAREST)?.unwrap_or(Nearest::RoundPreferFloor)),
-        false => ResizeMode::Linear,
-    };
-    let coordinates = a.word("coordinates", &COORDINATES)?.unwrap_or(Coordinates::HalfPixel);
-    Ok(Op::Resize(Resize { scales, sizes, mode, coordinates }))
 }
 
 fn rescale(a: &mut Given<'_>) -> Scanned<Rescale> {

@@ -4,12 +4,14 @@
 use bytes::Bytes;
 use lowbit_arithmetic::{Method, Rounding};
 use lowbit_ir::op::{
-    Conv, Coordinates, CumSum, CustomId, MatMul, Nearest, Pad, PadMode, Pool, QAvgPool, Recurrent, Reduce, ReduceKind,
-    Rescale, Resize, ResizeMode, Scatter, SliceAxis, TopK, Unary,
+    Conv, Coordinates, Crop, CumSum, CustomId, GridMode, GridPadding, GridSample, MatMul, Nearest, NonMaxSuppression,
+    Pad, PadMode, Pool, QAvgPool, Recurrent, Reduce, ReduceKind, Rescale, Resize, ResizeMode, RoiAlign, RoiMode,
+    Scatter, SliceAxis, TopK, Unary,
 };
 use lowbit_ir::request::{Kind, Request, ScaleForm, Sharing};
 use lowbit_ir::text::OPERATORS;
 use lowbit_ir::{DType, Dim, Granularity, Graph, Op, Quant, Shape, Tensor, Type, ValueId};
+use strum::IntoEnumIterator;
 
 /// SplitMix64: the same numbers for the same seed, everywhere.
 pub struct Random(pub u64);
@@ -165,16 +167,26 @@ fn reduce(r: &mut Random, kind: ReduceKind) -> Op {
 
 fn resize(r: &mut Random, nan: bool) -> Resize {
     let nearest = r.pick(&[Nearest::RoundPreferFloor, Nearest::RoundPreferCeil, Nearest::Floor, Nearest::Ceil]);
+    let cubic = ResizeMode::Cubic { a: r.float(nan) };
+    let crop = Coordinates::Crop(Crop {
+        begins: r.list(4, |r| r.float(nan)),
+        ends: r.list(4, |r| r.float(nan)),
+        outside: r.float(nan),
+    });
     Resize {
         scales: r.list(4, |r| r.float(nan)),
         sizes: r.chance(50).then(|| r.list(4, Random::size)),
-        mode: r.pick(&[ResizeMode::Linear, ResizeMode::Nearest(nearest)]),
+        mode: r.pick(&[ResizeMode::Linear, ResizeMode::Nearest(nearest), cubic]),
         coordinates: r.pick(&[
             Coordinates::HalfPixel,
             Coordinates::PytorchHalfPixel,
             Coordinates::AlignCorners,
             Coordinates::Asymmetric,
+            Coordinates::HalfPixelSymmetric,
+            crop,
         ]),
+        antialias: r.chance(20),
+        exclude_outside: r.chance(20),
     }
 }
 
@@ -243,6 +255,25 @@ pub fn op(name: &str, r: &mut Random, nan: bool) -> Op {
         "TopK" => Op::TopK(TopK { axis: r.int(), k: r.size(), largest: r.chance(50), sorted: r.chance(50) }),
         "Expand" => Op::Expand { dims: r.list(4, Random::size) },
         "Resize" => Op::Resize(resize(r, nan)),
+        "GridSample" => Op::GridSample(GridSample {
+            mode: r.pick(&GridMode::iter().collect::<Vec<_>>()),
+            padding: r.pick(&GridPadding::iter().collect::<Vec<_>>()),
+            align_corners: r.chance(50),
+        }),
+        "RoiAlign" => Op::RoiAlign(RoiAlign {
+            mode: r.pick(&[RoiMode::Avg, RoiMode::Max]),
+            height: r.size(),
+            width: r.size(),
+            sampling: r.size(),
+            scale: r.float(nan),
+            half_pixel: r.chance(50),
+        }),
+        "NonMaxSuppression" => Op::NonMaxSuppression(NonMaxSuppression {
+            most: r.size(),
+            iou: r.float(nan),
+            score: r.chance(50).then(|| r.float(nan)),
+            center: r.chance(50),
+        }),
         "Identity" => Op::Identity,
         "Quantize" => Op::Quantize { rounding: rounding(r) },
         "Dequantize" => Op::Dequantize,

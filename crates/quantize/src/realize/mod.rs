@@ -244,7 +244,7 @@ fn one(g: &mut Graph, id: NodeId, cx: &mut Realize) -> Result<Outcome> {
         Op::Reduce(r) if matches!(r.kind, ReduceKind::Sum | ReduceKind::Mean) => {
             float("sums and means have an integer form over the spatial axes only")
         }
-        Op::Resize(r) if r.mode == ResizeMode::Linear => float("linear interpolation has no integer form"),
+        Op::Resize(r) if !matches!(r.mode, ResizeMode::Nearest(_)) => float("interpolation has no integer form"),
         Op::Dequantize => settle::dequantize(g, id, cx),
         Op::BatchNorm { .. } => float("its parameters are not constant"),
         Op::Custom(_) => float("operators of the user's are float"),

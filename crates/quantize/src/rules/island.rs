@@ -25,7 +25,7 @@ pub const SOFTMAX: Rule = Rule {
 pub const LINEAR_RESIZE: Rule = Rule {
     name: "linear-resize",
     summary: "stays float: interpolation has no integer form here",
-    run: |_, _| float("linear interpolation has no integer form here"),
+    run: |_, _| float("interpolation has no integer form here"),
 };
 
 pub const REDUCE: Rule = Rule {

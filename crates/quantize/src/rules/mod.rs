@@ -67,7 +67,7 @@ pub fn standard(op: &Op) -> &'static Rule {
         Op::Reduce(r) if matches!(r.kind, ReduceKind::Sum | ReduceKind::Mean) => &island::REDUCE,
         Op::Pad(_) => &movement::PAD,
         Op::Concat { .. } => &movement::CONCAT,
-        Op::Resize(r) if r.mode == ResizeMode::Linear => &island::LINEAR_RESIZE,
+        Op::Resize(r) if !matches!(r.mode, ResizeMode::Nearest(_)) => &island::LINEAR_RESIZE,
         Op::Custom(_) => &island::CUSTOM,
         // Operators without a rule of their own, by what their results are made of.
         op => match (op.category(), op.facts().results) {

@@ -21,9 +21,9 @@ pub fn up_sampling(site: &mut Site<'_>) -> Result<()> {
             site.finish(
                 Op::Resize(Resize {
                     scales: vec![1.0, 1.0, scale, scale],
-                    sizes: None,
                     mode: ResizeMode::Nearest(Nearest::Floor),
                     coordinates: Coordinates::Asymmetric,
+                    ..Resize::default()
                 }),
                 &[&x],
             )
@@ -62,19 +62,18 @@ pub fn bilinear(site: &mut Site<'_>) -> Result<()> {
             (scaled(site.known_dim(&x, 2)?, h), scaled(site.known_dim(&x, 3)?, w))
         }
     };
-    let Some([n, c, h, w]) = site.shape(&x).dims().and_then(|d| <[usize; 4]>::try_from(d).ok()) else {
+    let Some([n, c, _, _]) = site.shape(&x).dims().and_then(|d| <[usize; 4]>::try_from(d).ok()) else {
         return Err(crate::build::sizes::open_error(format!(
             "expected an input [n, c, h, w] of known sizes, found {}",
             site.shape(&x)
         )));
     };
-    let scale = |to: usize, from: usize| to as f32 / from as f32;
     site.finish(
         Op::Resize(Resize {
-            scales: vec![1.0, 1.0, scale(rows, h), scale(columns, w)],
             sizes: Some(vec![n, c, rows, columns]),
             mode: ResizeMode::Linear,
             coordinates: if corners { Coordinates::AlignCorners } else { Coordinates::HalfPixel },
+            ..Resize::default()
         }),
         &[&x],
     )

@@ -5,6 +5,7 @@
 
 mod ops;
 mod quantize;
+mod resample;
 
 use super::notes::{NodeNote, Notes, StandsFor, TypeNote};
 use super::proto::{

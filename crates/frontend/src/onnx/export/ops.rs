@@ -1,11 +1,12 @@
 //! Each operator as ONNX nodes.
 
-use super::{AttributeProto, AttributeType, Spelled, Writer, attribute, float, int, ints, quantize, sizes, text};
+use super::{
+    AttributeProto, AttributeType, Spelled, Writer, attribute, float, int, ints, quantize, resample, sizes, text,
+};
 use crate::onnx::tensor;
 use lowbit_ir::op::{
-    Binary, Cell, Coordinates, MatMul, Nearest, Pad, PadMode, Pool, Recurrent, Reduce, ReduceKind, Resize,
+    Binary, Cell, MatMul, Pad, PadMode, Pool, Recurrent, Reduce, ReduceKind, Scatter, SliceAxis, Unary,
 };
-use lowbit_ir::op::{ResizeMode, Scatter, SliceAxis, Unary};
 use lowbit_ir::{DType, Error, Graph, Node, Op, Result, Tensor, Type, ValueId, bail};
 
 /// The oldest opset with what a node needs, or an error if ONNX cannot say it.
@@ -75,13 +76,16 @@ pub fn needed_opset(graph: &Graph, node: &Node) -> Result<i64> {
         | Op::Reduce(_)
         | Op::CumSum(_)
         | Op::TopK(_)
-        | Op::Pad(_)
-        | Op::Resize(_) => super::BASE_OPSET,
+        | Op::Pad(_) => super::BASE_OPSET,
+        Op::Resize(r) => resample::opset(r),
+        Op::NonMaxSuppression(_) => super::BASE_OPSET,
+        Op::RoiAlign(_) => 16,
+        Op::GridSample(g) => resample::grid_opset(g, node.input(0).map_or(0, |v| graph.ty(v).shape.rank())),
     };
     Ok(by_type.max(by_op))
 }
 
-fn integers(data: &[i64]) -> Result<Tensor> {
+pub fn integers(data: &[i64]) -> Result<Tensor> {
     Tensor::from_i64(&[data.len()], data.to_vec())
 }
 
@@ -209,21 +213,10 @@ impl Writer<'_> {
                 list(self, "shape", &dims.iter().map(|d| *d as i64).collect::<Vec<_>>())?;
                 ("Expand", Vec::new())
             }
-            Op::Resize(r) => {
-                x.push(String::new());
-                match &r.sizes {
-                    Some(sizes) => {
-                        x.push(String::new());
-                        let sizes = integers(&sizes.iter().map(|s| *s as i64).collect::<Vec<_>>())?;
-                        x.push(self.constant(&format!("{}.sizes", node.name), &sizes));
-                    }
-                    None => {
-                        let scales = Tensor::from_f32(&[r.scales.len()], r.scales.clone())?;
-                        x.push(self.constant(&format!("{}.scales", node.name), &scales));
-                    }
-                }
-                ("Resize", resize(r))
-            }
+            Op::Resize(r) => ("Resize", self.resize(node, r, &mut x)?),
+            Op::GridSample(g) => ("GridSample", resample::grid(g, self.opset)),
+            Op::RoiAlign(r) => ("RoiAlign", resample::roi(r)),
+            Op::NonMaxSuppression(n) => return self.suppress(node, n, x),
             Op::Identity => ("Identity", Vec::new()),
             Op::Custom(id) => {
                 self.write(node, &id.0, x, Vec::new());
@@ -487,27 +480,5 @@ fn pad_value(dtype: DType, value: f32) -> Result<Tensor> {
     match dtype.is_float() {
         true => Tensor::from_floats(ty, vec![value]),
         false => Tensor::from_ints(ty, &[value as i64]),
-    }
-}
-
-fn resize(r: &Resize) -> Vec<AttributeProto> {
-    let coordinates = match r.coordinates {
-        Coordinates::HalfPixel => "half_pixel",
-        Coordinates::PytorchHalfPixel => "pytorch_half_pixel",
-        Coordinates::AlignCorners => "align_corners",
-        Coordinates::Asymmetric => "asymmetric",
-    };
-    let coordinates = text("coordinate_transformation_mode", coordinates);
-    match r.mode {
-        ResizeMode::Linear => vec![coordinates, text("mode", "linear")],
-        ResizeMode::Nearest(nearest) => {
-            let nearest = match nearest {
-                Nearest::RoundPreferFloor => "round_prefer_floor",
-                Nearest::RoundPreferCeil => "round_prefer_ceil",
-                Nearest::Floor => "floor",
-                Nearest::Ceil => "ceil",
-            };
-            vec![coordinates, text("mode", "nearest"), text("nearest_mode", nearest)]
-        }
     }
 }

@@ -23,6 +23,7 @@ mod quantize;
 mod recurrent;
 mod reduce;
 mod resize;
+mod sample;
 mod sequence;
 mod shape;
 mod window;
@@ -113,6 +114,7 @@ pub static OPS: &[OpRow] = &[
     row("GlobalMaxPool", "becomes ReduceMax", pool::global_max),
     row("Greater", "", elementwise::binary),
     row("GreaterOrEqual", "becomes Greater, Equal and Or", elementwise::or_equal),
+    row("GridSample", "", sample::grid_sample),
     row("GroupNormalization", "known sizes; becomes LayerNorm, Mul and Add", norm::group),
     row("HardSigmoid", "", activation::unary),
     row("HardSwish", "", activation::unary),
@@ -144,6 +146,7 @@ pub static OPS: &[OpRow] = &[
     row("Mod", "", elementwise::binary),
     row("Mul", "", elementwise::binary),
     row("Neg", "", activation::unary),
+    row("NonMaxSuppression", "known limits; always all rows, unused ones are -1", sample::non_max_suppression),
     row("NonZero", "of known values", generate::non_zero),
     row("Not", "", activation::unary),
     row("OneHot", "known depth; becomes Equal and Where", generate::one_hot),
@@ -173,8 +176,9 @@ pub static OPS: &[OpRow] = &[
     row("ReduceSumSquare", "becomes Mul and ReduceSum", reduce::reduce),
     row("Relu", "", activation::relu),
     row("Reshape", "sizes that fold", shape::reshape),
-    row("Resize", "nearest and linear", resize::resize),
+    row("Resize", "constant scales and region of interest", resize::resize),
     row("ReverseSequence", "known lengths; becomes Gather", generate::reverse_sequence),
+    row("RoiAlign", "", sample::roi_align),
     row("RotaryEmbedding", "becomes its arithmetic", attention::rotary),
     row("Round", "", activation::unary),
     row("Scan", "a known length; becomes its iterations", control::scan),
@@ -216,7 +220,7 @@ pub static OPS: &[OpRow] = &[
     row("Transpose", "", movement::transpose),
     row("Trilu", "known sizes and diagonal; becomes Where", generate::trilu),
     row("Unsqueeze", "", shape::unsqueeze),
-    row("Upsample", "nearest and linear", resize::upsample),
+    row("Upsample", "becomes Resize", resize::upsample),
     row("Where", "", elementwise::select),
     row("Xor", "becomes Equal and Not", elementwise::xor),
     microsoft(
@@ -233,7 +237,9 @@ pub static OPS: &[OpRow] = &[
     microsoft("FusedConv", "becomes Conv, Add and the activation", contrib::conv),
     microsoft("FusedGemm", "becomes MatMul and the activation", contrib::gemm),
     microsoft("FusedMatMul", "becomes Transpose, MatMul and Mul", contrib::matmul),
+    microsoft("GatherND", "as ONNX's", lookup::gather_nd),
     microsoft("Gelu", "", activation::unary),
+    microsoft("GridSample", "as ONNX's", sample::grid_sample),
     microsoft("MatMulNBits", "known weights without g_idx; becomes Dequantize of blocks and MatMul", blocks::matmul),
     microsoft("MultiHeadAttention", "not packed; becomes MatMul and Softmax", heads::multi_head),
     microsoft("QGemm", "alpha 1; becomes Dequantize, MatMul and Quantize", qoperator::gemm),
