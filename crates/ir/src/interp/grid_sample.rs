@@ -103,7 +103,7 @@ fn below(g: &GridSample, v: f32, n: usize) -> (i64, f32) {
         true => (v + 1.0) / 2.0 * (size - 1.0),
         false => ((v + 1.0) * size - 1.0) / 2.0,
     };
-    let c = c.max(-FAR).min(FAR);
+    let c = c.clamp(-FAR, FAR);
     let c = if g.mode == GridMode::Nearest { c.round_ties_even() } else { c };
     let (first, last) = borders(g, n);
     let c = match g.padding {

@@ -1,6 +1,6 @@
 //! Elements that are found by indices, or put where indices say, and the greatest and least.
 
-use super::elementwise::binary_f32;
+use super::elementwise::{binary_f32, binary_i64};
 use super::integers;
 use super::movement::concat;
 use super::positions::{pick, positions, strides};
@@ -88,21 +88,19 @@ pub fn scatter_nd(reduction: Scatter, data: &Tensor, indices: &Tensor, updates: 
 
 /// Update i at position `at[i]` of the data, one after the other.
 fn scatter(reduction: Scatter, data: &Tensor, at: &[usize], updates: &Tensor, ty: Type) -> Result<Tensor> {
-    let float = |f| fold(&data.floats()?, at, &updates.floats()?, |a, b| Ok(binary_f32(f, a, b)));
-    let exact = |name: &str, f: fn(i64, i64) -> Option<i64>| {
-        let wide = |a, b| Error::new(format!("the {name} of {a} and {b} is no 64-bit integer"));
-        fold(&data.ints()?, at, &updates.ints()?, |a, b| f(a, b).ok_or_else(|| wide(a, b)))
-    };
-    let (of_floats, name, of_ints): (Binary, &str, fn(i64, i64) -> Option<i64>) = match reduction {
+    let f = match reduction {
         Scatter::Replace => return replace(data, at, updates, ty),
-        Scatter::Add => (Binary::Add, "sum", i64::checked_add),
-        Scatter::Mul => (Binary::Mul, "product", i64::checked_mul),
-        Scatter::Min => (Binary::Min, "least", |a, b| Some(a.min(b))),
-        Scatter::Max => (Binary::Max, "greatest", |a, b| Some(a.max(b))),
+        Scatter::Add => Binary::Add,
+        Scatter::Mul => Binary::Mul,
+        Scatter::Min => Binary::Min,
+        Scatter::Max => Binary::Max,
     };
     match ty.dtype.is_float() {
-        true => Tensor::from_floats(ty, float(of_floats)?),
-        false => integers(ty, &exact(name, of_ints)?),
+        true => {
+            let y = fold(&data.floats()?, at, &updates.floats()?, |a, b| Ok(binary_f32(f, a, b)))?;
+            Tensor::from_floats(ty, y)
+        }
+        false => integers(ty, &fold(&data.ints()?, at, &updates.ints()?, |a, b| binary_i64(f, a, b))?),
     }
 }
 
