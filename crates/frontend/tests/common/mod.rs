@@ -167,6 +167,116 @@ pub fn apply(
 pub fn near(found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{found:?} and {expected:?}");
     for (a, b) in found.iter().zip(expected) {
-        assert!((a - b).abs() <= 2e-6 * (1.0 + b.abs()), "{found:?} and {expected:?}");
+        assert!(a == b || (a - b).abs() <= 2e-6 * (1.0 + b.abs()), "{found:?} and {expected:?}");
+    }
+}
+
+/// Numbers that follow no order: of a ramp over 11 steps, from -1.25 to 1.25, taken seven by seven from the `k`-th.
+pub fn ramp(k: usize, dims: &[usize]) -> Tensor {
+    let count: usize = dims.iter().product();
+    f32s(dims, &(0..count).map(|i| ((i * 7 + k) % 11) as f32 / 4.0 - 1.25).collect::<Vec<_>>())
+}
+
+/// One node and what it must give.
+pub struct Case {
+    op_type: &'static str,
+    opset: i64,
+    domain: &'static str,
+    operands: Vec<Option<Tensor>>,
+    attributes: Vec<AttributeProto>,
+    /// Whether all operands must be constants.
+    known: bool,
+    /// Sizes and numbers of each output; `None` for one that the node leaves out.
+    results: Vec<Option<(Vec<usize>, Vec<f32>)>>,
+}
+
+impl Case {
+    pub fn new(op_type: &'static str, opset: i64, operands: Vec<Option<Tensor>>) -> Self {
+        Case { op_type, opset, domain: "", operands, attributes: Vec::new(), known: false, results: Vec::new() }
+    }
+
+    pub fn of(self, domain: &'static str) -> Self {
+        Case { domain, ..self }
+    }
+
+    pub fn with(self, attributes: Vec<AttributeProto>) -> Self {
+        Case { attributes, ..self }
+    }
+
+    /// Of constants only.
+    pub fn known(self) -> Self {
+        Case { known: true, ..self }
+    }
+
+    pub fn gives(mut self, dims: &[usize], data: &[f32]) -> Self {
+        self.results.push(Some((dims.to_vec(), data.to_vec())));
+        self
+    }
+
+    pub fn skips(mut self) -> Self {
+        self.results.push(None);
+        self
+    }
+
+    /// The node with its first `open` operands as inputs, as far as they are floats, and the others as constants.
+    fn model(&self, open: usize) -> (Model, Vec<Tensor>) {
+        let (mut model, mut inputs, mut names) = (Model::new(self.opset), Vec::new(), Vec::new());
+        for (i, operand) in self.operands.iter().enumerate() {
+            let name = format!("x{i}");
+            match operand {
+                None => {
+                    names.push("_".to_string());
+                    continue;
+                }
+                Some(t) if i < open && t.dtype().is_float() => {
+                    let dims: Vec<String> = t.dims().iter().map(usize::to_string).collect();
+                    model = model.input(&name, t.dtype(), &dims.iter().map(String::as_str).collect::<Vec<_>>());
+                    inputs.push(t.clone());
+                }
+                Some(t) => model = model.constant(&name, t),
+            }
+            names.push(name);
+        }
+        let mut outputs = Vec::new();
+        for (i, result) in self.results.iter().enumerate() {
+            match result {
+                Some(_) => outputs.push(format!("y{i}")),
+                None => outputs.push("_".to_string()),
+            }
+        }
+        model = model.node(self.op_type, &names.join(" "), &outputs.join(" "), self.attributes.clone());
+        model.graph().node[0].domain = Some(self.domain.into());
+        for name in outputs.iter().filter(|n| *n != "_") {
+            model = model.output(name);
+        }
+        (model, inputs)
+    }
+
+    /// The graph with constants beside the first `open` operands.
+    pub fn graph(&self, open: usize) -> Graph {
+        self.model(open).0.import().unwrap_or_else(|e| panic!("{}: {e}", self.op_type))
+    }
+
+    /// Compares what is computed while running, with constants beside the first operand, and while reading.
+    #[track_caller]
+    pub fn check(self) {
+        for open in [self.operands.len(), 1, 0].into_iter().filter(|open| *open == 0 || !self.known) {
+            let (model, inputs) = self.model(open);
+            let graph = model.import().unwrap_or_else(|e| panic!("{}: {e}", self.op_type));
+            let found = run(&graph, &inputs);
+            let expected: Vec<_> = self.results.iter().flatten().collect();
+            assert_eq!(found.len(), expected.len());
+            for (y, (dims, data)) in found.iter().zip(expected) {
+                assert_eq!(y.dims(), dims, "{}", self.op_type);
+                near(&y.with_quant(None).reals().unwrap(), data);
+            }
+        }
+    }
+
+    /// The error that it is refused with, with constants beside the first operand.
+    #[track_caller]
+    pub fn refusal(self) -> String {
+        let case = if self.results.is_empty() { self.gives(&[], &[]) } else { self };
+        case.model(1).0.import().expect_err(case.op_type).to_string()
     }
 }

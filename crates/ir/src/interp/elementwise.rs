@@ -75,7 +75,6 @@ pub fn binary_f32(f: Binary, a: f32, b: f32) -> f32 {
     }
 }
 
-<<<<<<< ours
 /// What is left of a / b, moved by b to its sign.
 fn modulo(a: f32, b: f32) -> f32 {
     let left = a % b;
@@ -83,11 +82,7 @@ fn modulo(a: f32, b: f32) -> f32 {
 }
 
 /// A function of two plain integers or bools (0 and 1) of this type, exact or refused.
-fn binary_i64(f: Binary, dtype: DType, a: i64, b: i64) -> Result<i64> {
-=======
-/// A function of two plain integers or bools (0 and 1), exact or refused.
-pub fn binary_i64(f: Binary, a: i64, b: i64) -> Result<i64> {
->>>>>>> theirs
+pub fn binary_i64(f: Binary, dtype: DType, a: i64, b: i64) -> Result<i64> {
     let exact = match f {
         Binary::Add => a.checked_add(b),
         Binary::Sub => a.checked_sub(b),

@@ -23,6 +23,8 @@ pub struct Attention {
     pub allowed: Option<Item>,
     /// What is added to the scores, broadcast alike.
     pub added: Option<Item>,
+    /// Which pairs are not lowered by this number, as bools that broadcast alike.
+    pub lowered: Option<(Item, f32)>,
     /// Whether a query that no key is allowed for gets zeros, which is ONNX's rule.
     pub zero_rows: bool,
 }
@@ -67,8 +69,10 @@ pub fn attention(site: &mut Site<'_>) -> Result<()> {
         allowed = both(site, allowed, rule)?;
     }
     q = grouped_check(site, q, &k)?;
-    let attended =
-        attend(site, Attention { q, k: k.clone(), v: v.clone(), scale, softcap, allowed, added, zero_rows: true })?;
+    let attended = attend(
+        site,
+        Attention { q, k: k.clone(), v: v.clone(), scale, softcap, allowed, added, lowered: None, zero_rows: true },
+    )?;
     let mode = site.int("qk_matmul_output_mode")?.unwrap_or(0);
     match usize::try_from(mode).ok().and_then(|mode| attended.stages.get(mode)) {
         Some(stage) => site.give(3, stage.clone())?,
@@ -145,11 +149,7 @@ fn masks(site: &mut Site<'_>, k: &Item) -> Result<(Option<Item>, Option<Item>)> 
 /// What all of two masks allow.
 pub fn both(site: &mut Site<'_>, a: Option<Item>, b: Option<Item>) -> Result<Option<Item>> {
     match (a, b) {
-        (Some(a), Some(b)) => {
-            let name = site.builder.fresh(&format!("{}.allowed", site.name));
-            let suffix = name.strip_prefix(&format!("{}.", site.name)).unwrap_or("allowed").to_string();
-            site.binary(&suffix, Binary::And, &a, &b).map(Some)
-        }
+        (Some(a), Some(b)) => site.binary("allowed", Binary::And, &a, &b).map(Some),
         (a, b) => Ok(a.or(b)),
     }
 }
@@ -274,7 +274,7 @@ pub fn attend(site: &mut Site<'_>, a: Attention) -> Result<Attended> {
         0.0 => scores.clone(),
         cap => bail!("expected a 'softcap' of at least 0, found {cap}"),
     };
-    let masked = masked(site, &limited, a.allowed.as_ref(), a.added.as_ref())?;
+    let masked = masked(site, &limited, &a)?;
     let mut weights = site.step("weights", Op::Softmax { axis: -1 }, &[&masked])?;
     if a.zero_rows {
         weights = without_empty_rows(site, weights, a.allowed.as_ref(), a.added.as_ref())?;
@@ -295,12 +295,17 @@ fn minus_infinity(site: &mut Site<'_>) -> Item {
     site.known("never", Tensor::scalar(f32::NEG_INFINITY))
 }
 
-fn masked(site: &mut Site<'_>, scores: &Item, allowed: Option<&Item>, added: Option<&Item>) -> Result<Item> {
-    let sum = match added {
+fn masked(site: &mut Site<'_>, scores: &Item, a: &Attention) -> Result<Item> {
+    let mut sum = match &a.added {
         Some(added) => site.binary("sum", Binary::Add, scores, added)?,
         None => scores.clone(),
     };
-    match allowed {
+    if let Some((kept, by)) = &a.lowered {
+        // A choice, so that no value has to hold both numbers of this size and scores.
+        let low = site.with_number("low", Binary::Add, &sum, *by)?;
+        sum = site.chosen("lowered", kept, &sum, &low)?;
+    }
+    match &a.allowed {
         Some(allowed) => {
             let never = minus_infinity(site);
             site.chosen("masked", allowed, &sum, &never)

@@ -138,7 +138,8 @@ fn diagonal(site: &mut Site<'_>, suffix: &str, mut term: Term) -> Result<Term> {
         let (Some(Dim::Known(n)), true) = (&n, n == m) else {
             bail!("expected known, equal sizes on the diagonal, found {shape}");
         };
-        let (Some(area), Ok(step)) = (n.checked_mul(*n), i64::try_from(n + 1)) else {
+        let area = n.checked_mul(*n).and_then(|area| i64::try_from(area).ok());
+        let (Some(area), Some(step)) = (area, i64::try_from(*n).ok().and_then(|n| n.checked_add(1))) else {
             bail!("expected sizes that fit in memory, found {shape}");
         };
         let perm: Vec<usize> = (0..rank).filter(|i| *i != first && *i != second).chain([first, second]).collect();
@@ -146,7 +147,7 @@ fn diagonal(site: &mut Site<'_>, suffix: &str, mut term: Term) -> Result<Term> {
         let turned = site.turned(&format!("{name}.turned"), &term.item, &perm)?;
         let mut sizes = site.sizes_of(&turned);
         sizes.truncate(rank - 2);
-        sizes.push(Size::Known(area as i64));
+        sizes.push(Size::Known(area));
         let joined = site.reshape(&format!("{name}.joined"), &turned, &sizes)?;
         let item = site.part(&name, &joined, -1, (0, i64::MAX, step))?;
         let label = term.labels[first];

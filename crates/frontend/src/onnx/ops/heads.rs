@@ -99,7 +99,7 @@ pub fn attention(site: &mut Site<'_>) -> Result<()> {
         parts.push(apart(site, name, part, Some(attributes.heads))?);
         from += size;
     }
-    let [q, mut k, mut v] = <[Item; 3]>::try_from(parts).unwrap_or_else(|_| [x.clone(), x.clone(), x]);
+    let Ok([q, mut k, mut v]) = <[Item; 3]>::try_from(parts) else { bail!("expected three parts") };
     let mut before = 0;
     if let Some(past) = site.maybe(4)? {
         let mut half = |name: &str, at: i64| -> Result<Item> {
@@ -148,40 +148,33 @@ fn finish(
         false => None,
     };
     let lowered = match mask {
-        Some(mask) => Some(lowered(site, &mask, &k, attributes.filter)?),
+        Some(mask) => Some((kept(site, &mask, &k)?, attributes.filter)),
         None => None,
     };
-    let added = match (lowered, addend) {
-        (Some(a), Some(b)) => Some(site.binary("added", Binary::Add, &a, &b)?),
-        (a, b) => a.or(b),
-    };
-    let attention = Attention { q, k, v, scale, softcap: 0.0, allowed, added, zero_rows: false };
+    let attention = Attention { q, k, v, scale, softcap: 0.0, allowed, added: addend, lowered, zero_rows: false };
     let attended = attend(site, attention)?;
     together(site, "y", &attended.y)
 }
 
-/// What a mask of integers adds to the scores: 0 where it is positive, else the filter. A mask of one axis is the number
-/// of keys that count, or their ends and then their begins.
-fn lowered(site: &mut Site<'_>, mask: &Item, k: &Item, filter: f32) -> Result<Item> {
+/// What a mask of integers keeps: where it is positive. A mask of one axis is the number of keys that count, or their ends
+/// and then their begins.
+fn kept(site: &mut Site<'_>, mask: &Item, k: &Item) -> Result<Item> {
     let shape = site.shape(mask);
     let dtype = site.ty(mask).dtype;
     if !dtype.is_integer() {
         bail!("expected a mask of integers, found {}", site.ty(mask));
     }
-    let kept = match shape.rank() {
-        1 => keys_between(site, mask, k)?,
+    match shape.rank() {
+        1 => keys_between(site, mask, k),
         2 | 3 => {
             let zero = Tensor::from_ints(lowbit_ir::Type::plain(dtype, Vec::new()), &[0])?;
             let zero = site.known("zero", zero);
             let kept = site.binary("kept.flat", Binary::Greater, mask, &zero)?;
             let axes: &[i64] = if shape.rank() == 2 { &[1, 2] } else { &[1] };
-            site.widened("kept", &kept, axes)?
+            site.widened("kept", &kept, axes)
         }
         _ => bail!("expected a mask of one to three dimensions, found {shape}"),
-    };
-    let (none, filter) = (Tensor::scalar(0.0), Tensor::scalar(filter));
-    let (none, filter) = (site.known("none", none), site.known("filter", filter));
-    site.chosen("lowered", &kept, &none, &filter)
+    }
 }
 
 fn keys_between(site: &mut Site<'_>, ends: &Item, k: &Item) -> Result<Item> {

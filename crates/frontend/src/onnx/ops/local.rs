@@ -4,12 +4,15 @@ use crate::onnx::node::Site;
 use lowbit_ir::op::{Binary, Pool, ReduceKind, Unary};
 use lowbit_ir::{Op, Result, Tensor, bail};
 
+/// Windows over more channels are a mistake, which would take long to compute.
+const MOST_NEIGHBOURS: usize = 1 << 16;
+
 /// LRN: x / (bias + alpha * mean(x^2 of the neighbouring channels))^beta, the mean being a pool over the channels.
 pub fn lrn(site: &mut Site<'_>) -> Result<()> {
     let (alpha, beta, bias) = (site.float("alpha", 1e-4)?, site.float("beta", 0.75)?, site.float("bias", 1.0)?);
     let size = match site.int("size")?.map(usize::try_from) {
-        Some(Ok(size)) if size > 0 => size,
-        found => bail!("expected a positive 'size', found {found:?}"),
+        Some(Ok(size @ 1..=MOST_NEIGHBOURS)) => size,
+        found => bail!("expected 'size' in 1..={MOST_NEIGHBOURS}, found {found:?}"),
     };
     let x = site.input(0)?;
     let rank = site.shape(&x).rank();
