@@ -100,7 +100,7 @@ fn scatter(reduction: Scatter, data: &Tensor, at: &[usize], updates: &Tensor, ty
             let y = fold(&data.floats()?, at, &updates.floats()?, |a, b| Ok(binary_f32(f, a, b)))?;
             Tensor::from_floats(ty, y)
         }
-        false => integers(ty, &fold(&data.ints()?, at, &updates.ints()?, |a, b| binary_i64(f, a, b))?),
+        false => integers(ty, &fold(&data.ints()?, at, &updates.ints()?, |a, b| binary_i64(f, data.dtype(), a, b))?),
     }
 }
 
