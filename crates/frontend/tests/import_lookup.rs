@@ -91,7 +91,7 @@ fn the_greatest_in_old_and_new_forms() {
         (out[0].f32s().unwrap().to_vec(), out[1].ints().unwrap())
     };
     let two = (vec![4.0, 4.0], vec![1, 3]);
-    assert_eq!(values(1, &[], vec![int("k", 2)]), two);
+    assert_eq!(values(9, &[], vec![int("k", 2)]), two);
     assert_eq!(values(10, &[Some(i64s(&[2]))], vec![]), two);
     assert_eq!(values(11, &[Some(i64s(&[2]))], vec![int("sorted", 0)]), two);
     assert_eq!(values(11, &[Some(i64s(&[2]))], vec![int("largest", 0)]), (vec![1.0, 3.0], vec![0, 2]));
