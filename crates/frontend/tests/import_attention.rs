@@ -1,6 +1,6 @@
 //! Attention in its forms, against ONNX's reference and ONNX Runtime.
-// Results that happen to be near constants are no constants.
-#![allow(clippy::approx_constant)]
+
+#![allow(clippy::approx_constant, reason = "results that happen to be near constants are none")]
 
 mod common;
 

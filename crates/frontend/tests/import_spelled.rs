@@ -1,6 +1,5 @@
 //! Operators that become several of the graph's, against numbers that ONNX Runtime and numpy computed.
-// Results that happen to be near constants are no constants.
-#![allow(clippy::approx_constant)]
+#![allow(clippy::approx_constant, reason = "results that happen to be near constants are none")]
 
 mod common;
 
