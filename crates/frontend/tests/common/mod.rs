@@ -260,7 +260,14 @@ impl Case {
     /// Compares what is computed while running, with constants beside the first operand, and while reading.
     #[track_caller]
     pub fn check(self) {
-        for open in [self.operands.len(), 1, 0].into_iter().filter(|open| *open == 0 || !self.known) {
+        let all = self.operands.len();
+        self.check_opened(&[all, 1, 0]);
+    }
+
+    /// As [`Case::check`], with this many operands that are no constants.
+    #[track_caller]
+    pub fn check_opened(self, opened: &[usize]) {
+        for open in opened.iter().copied().filter(|open| *open == 0 || !self.known) {
             let (model, inputs) = self.model(open);
             let graph = model.import().unwrap_or_else(|e| panic!("{}: {e}", self.op_type));
             let found = run(&graph, &inputs);
