@@ -123,7 +123,7 @@ pub fn interleaved_while(
     go_on: &dyn Fn() -> Result<()>,
 ) -> Result<Vec<Timing>> {
     // One pool for all: the waiting threads of another would take this one's cores.
-    let pool = Pool::new(threads).map_err(|e| Error::new(format!("cannot start {threads} threads: {e}")))?;
+    let pool = Pool::new(threads)?;
     let pool = Arc::new(pool);
     let mut lanes: Vec<Lane> = programs.iter().map(|(p, inputs)| Lane::new(p, inputs, &pool)).collect::<Result<_>>()?;
     while lanes.iter().any(|l| l.spent < effort.warm_up) {

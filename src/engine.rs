@@ -20,7 +20,7 @@ pub struct Compiled {
 impl Compiled {
     /// An engine for a target on this many threads.
     pub fn new(target: Target, threads: usize) -> Result<Compiled> {
-        let pool = Pool::new(threads).map_err(|e| Error::new(format!("cannot start {threads} threads: {e}")))?;
+        let pool = Pool::new(threads)?;
         Ok(Compiled { target: target.threads(threads), pool: Arc::new(pool) })
     }
 

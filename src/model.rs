@@ -412,6 +412,12 @@ impl Model {
     /// As [`Model::calibrate`], showing the graph after every pass and stage; `None` if the watch stopped it.
     pub fn calibrate_watched(&self, how: Quantize<'_>, watch: &mut dyn Watch) -> Result<Option<Shard>> {
         self.check_float()?;
+        for phase in [Phase::Calibrated, Phase::Refined, Phase::Realized] {
+            if let Some(name) = how.options.passes.of(phase).names().next() {
+                let e = Error::new(format!("expected passes in front of calibration, found '{name}', which runs behind it"));
+                return Err(e.hint("give it where the statistics are quantized with"));
+            }
+        }
         let options = self.options(how.options);
         let data = how.data.ok_or_else(|| no_data().hint("Quantize::default().data(samples)"))?;
         lowbit_quantize::gather(self.graph.clone(), &options, &*self.engine(how.engine)?, &*data, watch)

@@ -198,13 +198,18 @@ pub struct Sessions {
 impl Sessions {
     /// On this many threads, the calling one among them.
     pub fn new(programs: impl Into<Arc<Programs>>, threads: usize) -> Result<Sessions> {
-        let pool = Pool::new(threads).map_err(|e| Error::new(format!("cannot start {threads} threads: {e}")))?;
+        let pool = Pool::new(threads)?;
         Ok(Sessions { programs: programs.into(), pool: Arc::new(pool), sessions: Vec::new() })
     }
 
     /// What it runs.
     pub fn programs(&self) -> &Arc<Programs> {
         &self.programs
+    }
+
+    /// The session for the sizes of late, if there were any.
+    pub fn latest(&mut self) -> Option<&mut Session> {
+        self.sessions.last_mut()
     }
 
     /// The session for inputs of these sizes, in the order of the inputs.

@@ -276,6 +276,14 @@ impl Dataset {
         self.labels.is_some()
     }
 
+    /// The class of sample `i`, if it is known.
+    pub fn label(&self, i: usize) -> Result<Option<u32>> {
+        if i >= self.len {
+            bail!("expected a sample number below {}, found {i}", self.len);
+        }
+        Ok(self.labels.as_ref().and_then(|labels| labels.get(i)).copied())
+    }
+
     /// The same samples without their labels, for a model that has other classes.
     #[must_use]
     pub fn without_labels(self) -> Dataset {
@@ -612,8 +620,11 @@ impl InputSpec {
 }
 
 fn misfit(dims: &[usize], input: &InputSpec) -> Error {
-    let error = Error::new(format!("expected samples for {input}, found an array of {}", sizes(dims.iter().map(Some))))
-        .at_value(&input.name);
+    let found = match dims {
+        [] => "a single number".into(),
+        dims => format!("an array of {}", sizes(dims.iter().map(Some))),
+    };
+    let error = Error::new(format!("expected samples for {input}, found {found}")).at_value(&input.name);
     error.hint(match input.has_batch() {
         true => "the first axis counts samples, the others are the input's without its batch dimension",
         false => "the input has no batch that may change: every sample has its full shape, and a first axis more counts samples",

@@ -19,9 +19,6 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// More threads than this are a slip of the keyboard.
-const MOST_THREADS: u64 = 256;
-
 /// A model and the sizes that it leaves open.
 #[derive(Debug, Args)]
 pub struct ModelArguments {
@@ -204,7 +201,7 @@ impl ImageArguments {
 #[command(next_help_heading = "Machine")]
 pub struct MachineArguments {
     /// Number of threads; all cores unless given
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_THREADS))]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=lowbit::MAX_THREADS as u64))]
     threads: Option<usize>,
 
     /// Restricts the kernels to an instruction set, such as scalar; the best one of this CPU unless given

@@ -21,7 +21,12 @@ impl Source {
         Ok(Source { path: path.to_path_buf(), bytes: bytes.into(), options: options.clone() })
     }
 
-    /// Where it was read.
+    /// A model whose bytes are at hand. Files beside it there are none, so that it must hold all of its weights.
+    pub fn of_bytes(bytes: Bytes, options: &ImportOptions) -> Source {
+        Source { path: PathBuf::new(), bytes, options: options.clone() }
+    }
+
+    /// Where it was read; empty of bytes.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -39,8 +44,12 @@ impl Source {
     /// The same with these sizes for its inputs in place of those of the options.
     pub fn sized(&self, shapes: &[(String, Vec<usize>)]) -> Result<(Graph, Vec<Remark>)> {
         let options = ImportOptions { shapes: shapes.to_vec(), ..self.options.clone() };
-        let folder = self.path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
-        let beside = || mxnet::beside(&self.path);
+        let is_file = !self.path.as_os_str().is_empty();
+        let folder = self.path.parent().filter(|_| is_file).map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+        let beside = || match is_file {
+            true => mxnet::beside(&self.path),
+            false => Err(Error::new("expected the parameters of the symbol, found none").hint("name their file")),
+        };
         let read = crate::import(self.bytes.clone(), folder, &beside, &options);
         let (mut graph, remarks) = read.map_err(|e| e.context(self.doing()))?;
         if graph.name.is_empty() {
@@ -69,6 +78,9 @@ impl Source {
     }
 
     fn doing(&self) -> String {
-        format!("reading '{}'", self.path.display())
+        match self.path.as_os_str().is_empty() {
+            true => "reading a model from bytes".into(),
+            false => format!("reading '{}'", self.path.display()),
+        }
     }
 }

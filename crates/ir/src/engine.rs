@@ -82,6 +82,16 @@ impl Customs {
         Ok(self)
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The names of all, in the order in which they came.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|o| o.name())
+    }
+
     /// The operator of this name, or an error that lists those there are.
     pub fn get(&self, name: &str) -> Result<&dyn CustomOp> {
         self.0.iter().find(|o| o.name() == name).map(|o| &**o).ok_or_else(|| {

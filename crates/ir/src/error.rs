@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// Result of every fallible function of the graph crates.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -14,16 +15,30 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     message: String,
-    node: Option<String>,
-    value: Option<String>,
+    node: Option<Box<str>>,
+    value: Option<Box<str>>,
     context: Vec<String>,
-    hint: Option<String>,
+    hint: Option<Box<str>>,
+    cause: Option<Cause>,
 }
+
+/// What the error came of: another program's error, such as an exception of the language that a function is written in.
+#[derive(Debug, Clone)]
+struct Cause(Arc<dyn std::error::Error + Send + Sync>);
+
+/// Causes are the same only if they are one.
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Cause {}
 
 impl Error {
     /// An error that says what was expected and what was found.
     pub fn new(message: impl Into<String>) -> Self {
-        Error { message: message.into(), node: None, value: None, context: Vec::new(), hint: None }
+        Error { message: message.into(), node: None, value: None, context: Vec::new(), hint: None, cause: None }
     }
 
     /// What a panic says of who panicked, such as `the operator`.
@@ -36,14 +51,14 @@ impl Error {
     /// Names the node it happened at; the innermost name given wins.
     #[must_use]
     pub fn at_node(mut self, name: impl Into<String>) -> Self {
-        self.node.get_or_insert_with(|| name.into());
+        self.node.get_or_insert_with(|| name.into().into_boxed_str());
         self
     }
 
     /// Names the value it happened at; the innermost name given wins.
     #[must_use]
     pub fn at_value(mut self, name: impl Into<String>) -> Self {
-        self.value.get_or_insert_with(|| name.into());
+        self.value.get_or_insert_with(|| name.into().into_boxed_str());
         self
     }
 
@@ -57,7 +72,21 @@ impl Error {
     /// Says what the user can try.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint.get_or_insert_with(|| hint.into());
+        self.hint.get_or_insert_with(|| hint.into().into_boxed_str());
+        self
+    }
+
+    /// Says what it came of, which [`source`](std::error::Error::source) then gives; the innermost one given wins.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.cause.get_or_insert_with(|| Cause(Arc::new(cause)));
+        self
+    }
+
+    /// What another error came of this one came of too: for whoever words an error anew.
+    #[must_use]
+    pub fn caused_as(mut self, other: &Error) -> Self {
+        self.cause = self.cause.or_else(|| other.cause.clone());
         self
     }
 
@@ -92,7 +121,7 @@ pub fn catching<T>(who: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Names come from files: they are told in one line, and command no terminal.
-        let told = |name: &Option<String>| name.as_ref().map(|name| one_line(name));
+        let told = |name: &Option<Box<str>>| name.as_ref().map(|name| one_line(name));
         match (told(&self.node), told(&self.value)) {
             (Some(node), Some(value)) => write!(f, "node '{node}', value '{value}': ")?,
             (Some(node), None) => write!(f, "node '{node}': ")?,
@@ -122,7 +151,11 @@ fn one_line(name: &str) -> String {
     })
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_ref().map(|cause| &*cause.0 as &(dyn std::error::Error + 'static))
+    }
+}
 
 /// What the operating system said, in words, and what can be done about it.
 impl From<io::Error> for Error {

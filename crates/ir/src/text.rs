@@ -38,7 +38,7 @@ pub use crate::op::OPERATORS;
 pub use attributes::{Attr, attributes, op_of};
 pub use spellings::{SPELLINGS, canonical, operator_meant, spellings};
 
-use crate::{Graph, Result};
+use crate::{Customs, Graph, Result};
 
 /// What is printed of large constants and long parameter lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,5 +61,10 @@ pub fn print_with(g: &Graph, constants: Constants) -> String {
 
 /// Reads a graph. Errors carry line and column; whether the graph is valid is for [`verify`](crate::verify) to say.
 pub fn parse(text: &str) -> Result<Graph> {
-    parse::graph(text)
+    parse_with(text, &Customs::default())
+}
+
+/// As [`parse`], with operators of the user's, which say what their results are where the text does not.
+pub fn parse_with(text: &str, customs: &Customs) -> Result<Graph> {
+    parse::graph(text, customs)
 }

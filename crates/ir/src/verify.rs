@@ -73,6 +73,8 @@ fn check(g: &Graph, customs: Option<&Customs>) -> Result<()> {
 struct Violations {
     lines: Vec<String>,
     count: usize,
+    /// The first error that one of them is, for what it came of.
+    error: Option<Error>,
 }
 
 impl Violations {
@@ -100,7 +102,8 @@ impl Violations {
         }
         let s = if self.count == 1 { "" } else { "s" };
         let lines = self.lines.join("\n  ");
-        Err(Error::new(format!("expected a valid graph, found {} violation{s} in '{graph}':\n  {lines}", self.count)))
+        let all = Error::new(format!("expected a valid graph, found {} violation{s} in '{graph}':\n  {lines}", self.count));
+        Err(self.error.iter().fold(all, Error::caused_as))
     }
 }
 
@@ -333,7 +336,11 @@ fn types(g: &Graph, node: &Node, customs: Option<&Customs>, found: &mut Violatio
     let declared: Vec<Type> = node.outputs.iter().map(|v| g.ty(*v).clone()).collect();
     let inferred = match infer::infer(&node.op, &inputs, &declared, customs) {
         Ok(inferred) => inferred,
-        Err(e) => return found.node(11, node, e.message()),
+        Err(e) => {
+            found.node(11, node, e.message());
+            found.error.get_or_insert(e);
+            return;
+        }
     };
     if inferred.len() != declared.len() {
         let (n, m) = (declared.len(), inferred.len());

@@ -6,7 +6,7 @@ end, so that it gives the same range as if all had been seen in one run.
 Run it with ``python crates/python/examples/02_observer.py``, from the folder of the repository.
 """
 
-from typing import Tuple
+from typing import Any, Dict, Tuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Deviations(lb.Observer):
 def main() -> None:
     model = lb.Model.load("demo/model.onnx")
     choices = {"input": {"observer": "deviations"}, "equalize": False, "refinements": []}
-    own = {"config": choices, "observers": [Deviations(6.0)]}
+    own: Dict[str, Any] = {"config": choices, "observers": [Deviations(6.0)]}
     quantized = model.quantize(data="demo/calibration", **own)
 
     observed = [value for value in quantized.report.values if value["observer"] == "deviations"]

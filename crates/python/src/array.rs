@@ -4,12 +4,12 @@
 //! no bfloat16 and nothing narrower than a byte: the first comes out as float32, the others as int8 and uint8.
 
 use half::f16;
-use lowbit::ir::{DType, Type};
+use lowbit::ir::{DType, Type, memory};
 use lowbit::{Error, Result, Tensor};
 use numpy::{
     Element, PyArray1, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods,
 };
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 /// Calls a generic function with the element type of a numpy array, or gives nothing.
@@ -103,14 +103,22 @@ pub fn fill(value: &Bound<'_, PyAny>, ty: &Type, out: &mut [u8]) -> bool {
         }
         with_element!(value, value.py(), put(value, ty, out))
     }
-    // Others that are arrays too may mean something else by their elements, as masked ones do.
-    if !value.is_exact_instance_of::<PyUntypedArray>() {
-        return false;
-    }
     match value.cast::<PyUntypedArray>() {
         Ok(array) if array.is_c_contiguous() => find(array, ty, out).unwrap_or(false),
         Ok(_) | Err(_) => false,
     }
+}
+
+/// An array of whatever numpy makes one of, nothing copied where it is one.
+pub fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if value.is_exact_instance_of::<PyUntypedArray>() {
+        return Ok(value.clone());
+    }
+    // Its data are numbers that are not meant, and no tensor has a mask.
+    if value.hasattr("mask")? && value.hasattr("filled")? {
+        return Err(PyTypeError::new_err("expected an array, found a masked one: array.filled(...) has no holes"));
+    }
+    value.py().import("numpy")?.call_method1("asarray", (value,))
 }
 
 /// The tensor of whatever numpy makes an array of; float64 becomes float32.
@@ -128,11 +136,10 @@ pub fn tensor(value: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     }
     let py = value.py();
     let numpy = py.import("numpy")?;
-    // Its data are numbers that are not meant, and no tensor has a mask.
-    if value.hasattr("mask")? && value.hasattr("filled")? {
-        return Err(PyTypeError::new_err("expected an array, found a masked one: array.filled(...) has no holes"));
-    }
-    let array = numpy.call_method1("asarray", (value,))?;
+    let array = plain(value)?;
+    // An array may say that it has more elements than there is memory for, as broadcast ones do.
+    let bytes = array.getattr("nbytes")?.extract()?;
+    memory::check("an array", bytes, memory::MAX_MEMORY).map_err(|e| PyValueError::new_err(e.message().to_string()))?;
     let dtype = array.getattr("dtype")?;
     let kind: String = dtype.getattr("kind")?.extract()?;
     let size: usize = dtype.getattr("itemsize")?.extract()?;
@@ -252,11 +259,13 @@ pub fn dtype_named(name: &str) -> Result<DType> {
 
 /// A tensor of another's type and sizes with the elements of an array: integers must fit, floats are rounded to the type.
 pub fn tensor_like(value: &Bound<'_, PyAny>, like: &Tensor) -> PyResult<Result<Tensor>> {
-    let given = tensor(value)?;
+    let value = plain(value)?;
+    let sizes: Vec<usize> = value.getattr("shape")?.extract()?;
+    if sizes != like.dims() {
+        return Ok(Err(Error::new(format!("expected the sizes {:?}, found {sizes:?}", like.dims()))));
+    }
+    let given = tensor(&value)?;
     let convert = || {
-        if given.dims() != like.dims() {
-            return Err(Error::new(format!("expected the sizes {:?}, found {:?}", like.dims(), given.dims())));
-        }
         let converted = match (given.dtype().is_float(), like.dtype().is_float()) {
             _ if given.dtype() == like.dtype() => Tensor::from_bytes(like.ty().clone(), given.clone().into_bytes()),
             (true, true) => Tensor::from_floats(like.ty().clone(), given.floats()?.into_owned()),

@@ -1,140 +1,186 @@
-//! Functions of the user's that the core calls: in whose scopes they run, which run now, and what they raised.
+//! Functions of the user's that the core calls: in whose scopes they run and on which threads, how they are interrupted,
+//! and what they raised.
 
-use crate::error::{During, raise};
+use crate::interpreter::{Place, away, direct};
 use lowbit::Error;
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use std::collections::VecDeque;
+use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What is known of the functions that Python gave to somebody.
 #[derive(Debug, Clone, Default)]
 pub struct Callbacks {
-    shared: Arc<Shared>,
+    /// The threads that run them now, as Python counts threads.
+    running: Arc<Mutex<Vec<u64>>>,
     /// The scopes that they run in: those of who called for the work; none where each call has its own.
     context: Option<Arc<Py<PyAny>>>,
+    /// Where they run, besides where their callers are.
+    place: Place,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    /// What they did wrong. The core knows the text alone, and an error finds its cause by it; it is kept until it is told,
-    /// and only the latest of what never was.
-    wrong: Mutex<VecDeque<Wrong>>,
-    /// The threads that run them now, as Python counts threads.
-    running: Mutex<Vec<u64>>,
-}
-
-/// So many are kept: each thread that works on a model may have one on its way.
-const KEPT: usize = 16;
-
-/// What an error says, the class of exception that it becomes, and what was raised if anything was.
+/// What a function of the user's did wrong, as the cause of an [`Error`].
 #[derive(Debug)]
-struct Wrong {
-    message: String,
-    class: &'static str,
-    cause: Option<PyErr>,
+pub struct Wrong {
+    /// The class of exception that it becomes.
+    pub class: &'static str,
+    /// What was raised, if anything was.
+    pub cause: Option<PyErr>,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a function of the user's went wrong")
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+/// The error that the core is told in place of an exception; `who` says which function it was.
+pub fn raised(py: Python<'_>, class: &'static str, cause: PyErr, who: &str) -> Error {
+    let kind = cause.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
+    let line = raised_at(py, &cause).map(|at| format!(", at {at}")).unwrap_or_default();
+    Error::new(format!("{kind}: {}", cause.value(py)))
+        .context(format!("calling {who}{line}"))
+        .caused_by(Wrong { class, cause: Some(cause) })
+}
+
+/// The error of a function that gave what it must not.
+pub fn wrong(class: &'static str, error: Error, who: &str) -> Error {
+    error.context(format!("reading what {who} gave")).caused_by(Wrong { class, cause: None })
 }
 
 impl Callbacks {
     /// The same, in the scopes of who calls now.
     pub fn in_context(&self, py: Python<'_>) -> PyResult<Callbacks> {
         let context = py.import("contextvars")?.call_method0("copy_context")?.unbind();
-        Ok(Callbacks { shared: self.shared.clone(), context: Some(Arc::new(context)) })
+        Ok(Callbacks { context: Some(Arc::new(context)), ..self.clone() })
     }
 
-    /// Calls a function in these scopes, where [`Callbacks::interrupt`] reaches it.
+    /// The same, in another place.
+    pub fn at(&self, place: Place) -> Callbacks {
+        Callbacks { place, ..self.clone() }
+    }
+
+    /// Calls a function in these scopes, where [`Callbacks::interrupt`] reaches it: on this thread if Python started it,
+    /// and else on one that Python starts for it.
     pub fn call<'py>(
         &self,
         py: Python<'py>,
         function: &Bound<'py, PyAny>,
         arguments: Vec<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        // The interpreter does not end while a function runs.
-        let gate = py.import("lowbit._interrupt")?;
-        let thread: u64 = gate.call_method0("enter")?.extract()?;
-        locked(&self.shared.running).push(thread);
-        let called = self.run(py, function, arguments);
-        let mut running = locked(&self.shared.running);
-        if let Some(at) = running.iter().position(|t| *t == thread) {
-            running.swap_remove(at);
+        let place = Place::here().and(&self.place);
+        let arguments = PyTuple::new(py, arguments)?;
+        let threads = py.import("lowbit._threads")?;
+        // Whom Python started, there are frames of Python below.
+        if py.import("sys")?.call_method0("_getframe").is_ok() {
+            let thread: u64 = threads.call_method0("here")?.extract()?;
+            let _running = Running::new(&self.running, thread);
+            return direct(thread, || place.during(|| self.run(py, function, arguments)));
         }
-        drop(running);
-        gate.call_method0("leave")?;
-        called
+        let (sender, receiver) = sync_channel(1);
+        let (given, running) = (Mutex::new(Some(sender)), self.running.clone());
+        let call = Called { given, running, thread: OnceLock::new(), place };
+        // A scope is entered by one thread at a time, so that each call has a copy.
+        let context = self.context.as_ref().map(|context| context.bind(py).call_method0("copy")).transpose()?;
+        threads.call_method1("start", (Bound::new(py, call)?, context, function, arguments))?;
+        match away(py, move || receiver.recv()) {
+            Ok(given) => given.map(|given| given.into_bound(py)),
+            Err(_) => Err(PyKeyboardInterrupt::new_err("its thread was ended")),
+        }
     }
 
     fn run<'py>(
         &self,
         py: Python<'py>,
         function: &Bound<'py, PyAny>,
-        arguments: Vec<Bound<'py, PyAny>>,
+        arguments: Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let Some(context) = &self.context else { return function.call1(PyTuple::new(py, arguments)?) };
-        // A scope is entered by one thread at a time, so that each call has a copy.
+        let Some(context) = &self.context else { return function.call1(arguments) };
         let context = context.bind(py).call_method0("copy")?;
-        let all = std::iter::once(function.clone()).chain(arguments);
+        let all = std::iter::once(function.clone()).chain(arguments.iter());
         context.call_method1("run", PyTuple::new(py, all.collect::<Vec<_>>())?)
     }
 
     /// Makes those that run now end with KeyboardInterrupt, as soon as they do anything.
     pub fn interrupt(&self, py: Python<'_>) -> PyResult<()> {
-        let running = locked(&self.shared.running).clone();
-        let interrupt = py.import("lowbit._interrupt")?.getattr("interrupt")?;
+        let running = locked(&self.running).clone();
+        let interrupt = py.import("lowbit._threads")?.getattr("interrupt")?;
         running.into_iter().try_for_each(|thread| interrupt.call1((thread,)).map(|_| ()))
-    }
-
-    /// Keeps an exception, and gives the error that the core is told in its place; `who` says which function it was.
-    pub fn keep(&self, py: Python<'_>, class: &'static str, cause: PyErr, who: &str) -> Error {
-        let kind = cause.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
-        let line = raised_at(py, &cause).map(|at| format!(", at {at}")).unwrap_or_default();
-        let told = Error::new(format!("{kind}: {}", cause.value(py))).context(format!("calling {who}{line}"));
-        self.put(Wrong { message: told.message().into(), class, cause: Some(cause) });
-        told
-    }
-
-    /// Keeps that a function gave what it must not.
-    pub fn wrong(&self, class: &'static str, error: Error, who: &str) -> Error {
-        self.put(Wrong { message: error.message().into(), class, cause: None });
-        error.context(format!("reading what {who} gave"))
-    }
-
-    fn put(&self, wrong: Wrong) {
-        let mut all = locked(&self.shared.wrong);
-        let oldest = if all.len() >= KEPT { all.pop_front() } else { None };
-        all.push_back(wrong);
-        drop(all);
-        // An exception's end may run code of the user's, so nothing is locked then.
-        drop(oldest);
-    }
-
-    /// What was kept of an error.
-    fn take(&self, error: &Error) -> Option<Wrong> {
-        let mut all = locked(&self.shared.wrong);
-        // What gathers errors, as checks of a graph do, holds their texts.
-        let text = error.to_string();
-        let at = all.iter().rposition(|wrong| text.contains(&wrong.message))?;
-        all.remove(at)
-    }
-
-    /// An error as an exception: where Python raised something, that is its cause. What ends programs, as Ctrl-C does, is
-    /// raised again as it was.
-    pub fn told(&self, py: Python<'_>, during: During, error: &Error) -> PyErr {
-        told(py, during, error, &[self])
     }
 }
 
-/// As [`Callbacks::told`], by whichever of these knows it.
-pub fn told(py: Python<'_>, during: During, error: &Error, all: &[&Callbacks]) -> PyErr {
-    match all.iter().find_map(|callbacks| callbacks.take(error)) {
-        None => during.raise(error),
-        Some(Wrong { cause: Some(cause), .. }) if !cause.is_instance_of::<PyException>(py) => cause,
-        Some(Wrong { class, cause, .. }) => {
-            let raised = raise(class, error);
-            raised.set_cause(py, cause);
-            raised
+/// A thread that runs a function, as long as it lives.
+struct Running<'a>(&'a Mutex<Vec<u64>>, u64);
+
+impl Running<'_> {
+    fn new(all: &Mutex<Vec<u64>>, thread: u64) -> Running<'_> {
+        locked(all).push(thread);
+        Running(all, thread)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        forget(self.0, self.1);
+    }
+}
+
+/// A call on a thread that Python started for it, with nothing of Rust below the function. Who called hears of its end,
+/// also if the thread just went.
+#[pyclass(frozen, module = "lowbit")]
+#[derive(Debug)]
+pub struct Called {
+    given: Mutex<Option<SyncSender<PyResult<Py<PyAny>>>>>,
+    running: Arc<Mutex<Vec<u64>>>,
+    thread: OnceLock<u64>,
+    place: Place,
+}
+
+#[pymethods]
+impl Called {
+    /// The thread is there, and is about to call.
+    fn begin(&self, thread: u64) {
+        self.place.clone().stay();
+        locked(&self.running).push(thread);
+        let _ = self.thread.set(thread);
+    }
+
+    /// The function gave something.
+    fn gave(&self, given: Py<PyAny>) {
+        self.end(Ok(given));
+    }
+
+    /// The function raised something.
+    fn failed(&self, raised: Bound<'_, PyAny>) {
+        self.end(Err(PyErr::from_value(raised)));
+    }
+}
+
+impl Called {
+    fn end(&self, given: PyResult<Py<PyAny>>) {
+        let sender = locked(&self.given).take();
+        // Nobody hears it who does not want it any more.
+        let _ = sender.map(|sender| sender.send(given));
+    }
+}
+
+impl Drop for Called {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.get() {
+            forget(&self.running, *thread);
         }
+    }
+}
+
+fn forget(all: &Mutex<Vec<u64>>, thread: u64) {
+    let mut all = locked(all);
+    if let Some(at) = all.iter().position(|t| *t == thread) {
+        all.swap_remove(at);
     }
 }
 

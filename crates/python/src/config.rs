@@ -16,6 +16,9 @@ const DEPTH: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Config(pub lowbit::Config, Vec<Said>);
 
+/// What makes a configuration again, and of what: all of it, and what was said, as TOML or not.
+type Pickled = (Py<PyAny>, (String, Vec<(bool, String)>));
+
 /// Choices as they were said.
 #[derive(Debug, Clone)]
 enum Said {
@@ -130,11 +133,23 @@ impl Config {
         }
     }
 
-    fn __reduce__(&self, py: Python<'_>) -> PyResult<(Py<PyAny>, (String,))> {
-        let made = py.get_type::<Config>().getattr("from_toml")?.unbind();
-        // What is open stays so.
+    fn __reduce__(&self, py: Python<'_>) -> PyResult<Pickled> {
+        let made = py.get_type::<Config>().getattr("_said")?.unbind();
+        // What is open stays so, and so does what nobody said.
         let text = toml::to_string(&self.0).map_err(|e| PyTypeError::new_err(e.to_string()))?;
-        Ok((made, (text,)))
+        let said = self.1.iter().map(|said| match said {
+            Said::Toml(text) => (true, text.clone()),
+            Said::Assignment(text) => (false, text.clone()),
+        });
+        Ok((made, (text, said.collect())))
+    }
+
+    /// A configuration and what was said to make it.
+    #[staticmethod]
+    fn _said(text: &str, said: Vec<(bool, String)>) -> PyResult<Config> {
+        let config = lowbit::Config::from_toml(text).map_err(|e| During::Config.raise(&e))?;
+        let one = |(toml, text)| if toml { Said::Toml(text) } else { Said::Assignment(text) };
+        Ok(Config(config, said.into_iter().map(one).collect()))
     }
 }
 

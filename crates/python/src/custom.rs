@@ -1,15 +1,15 @@
 //! Operators written in Python: what they take and give, and what they compute, in floats.
 
 use crate::array;
-use crate::callbacks::{Callbacks, described};
+use crate::callbacks::{Callbacks, described, raised, wrong};
 use crate::error::During;
-use crate::types::ValueType;
+use crate::interpreter::{Place, attached};
+use crate::types::{ValueType, told};
 use lowbit::ir::{CustomOp, Customs, Type};
 use lowbit::{Error, Result, Tensor};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple, PyType};
-use std::cell::Cell;
 use std::sync::Arc;
 
 /// An object with a name, `infer(*types)` and `run(*arrays)`.
@@ -17,6 +17,13 @@ struct Own {
     name: String,
     object: Py<PyAny>,
     callbacks: Callbacks,
+}
+
+/// The name of something of the user's, which is text.
+pub fn name_of(what: &str, object: &Bound<'_, PyAny>) -> PyResult<String> {
+    let name = object.getattr("name")?;
+    let wrong = || PyTypeError::new_err(format!("expected text as the name of {what}, found {}", told(&name)));
+    name.extract().map_err(|_| wrong())
 }
 
 /// The table of these operators.
@@ -27,20 +34,10 @@ pub fn customs(objects: &[Bound<'_, PyAny>], callbacks: &Callbacks) -> PyResult<
             let message = format!("expected an object with a name and the methods infer and run, found {object}");
             return Err(PyTypeError::new_err(message));
         }
-        let name: String = object.getattr("name")?.extract()?;
+        let name: String = name_of("an operator", object)?;
         let own = Own { name, object: object.clone().unbind(), callbacks: callbacks.clone() };
         customs.with(Arc::new(own)).map_err(|e| During::Model.raise(&e))
     })
-}
-
-thread_local! {
-    /// How many operators of the user's this thread is in.
-    static INSIDE: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Whether this thread is in an operator of the user's, so that it must not wait for what may wait for that.
-pub fn in_operator() -> bool {
-    INSIDE.get() > 0
 }
 
 impl Own {
@@ -57,16 +54,14 @@ impl Own {
             Err(_) => format!("the operator '{}'", self.name),
         };
         let called = || -> PyResult<Vec<Bound<'py, PyAny>>> {
-            INSIDE.set(INSIDE.get() + 1);
-            let found = object.getattr(method).and_then(|m| self.callbacks.call(py, &m, arguments.to_vec()));
-            INSIDE.set(INSIDE.get() - 1);
-            let found = found?;
+            let place = Place { in_operator: true, ..Place::here() };
+            let found = self.callbacks.at(place).call(py, &object.getattr(method)?, arguments.to_vec())?;
             match found.is_instance_of::<PyList>() || found.is_instance_of::<PyTuple>() {
                 true => found.try_iter()?.collect(),
                 false => Ok(vec![found]),
             }
         };
-        called().map(|found| (found, who())).map_err(|e| self.callbacks.keep(py, "CallbackError", e, &who()))
+        called().map(|found| (found, who())).map_err(|e| raised(py, "CallbackError", e, &who()))
     }
 }
 
@@ -76,16 +71,16 @@ impl CustomOp for Own {
     }
 
     fn infer(&self, inputs: &[&Type]) -> Result<Vec<Type>> {
-        Python::attach(|py| {
-            let keep = |e: PyErr| self.callbacks.keep(py, "CallbackError", e, &format!("the operator '{}'", self.name));
+        attached(|py| {
+            let keep = |e: PyErr| raised(py, "CallbackError", e, &format!("the operator '{}'", self.name));
             let types = inputs.iter().map(|ty| Ok(Bound::new(py, ValueType::of(ty))?.into_any()));
             let types = types.collect::<PyResult<Vec<_>>>().map_err(keep)?;
             let (found, who) = self.call(py, "infer", &types)?;
             let ty = |given: &Bound<'_, PyAny>| match given.cast::<ValueType>() {
                 Ok(ty) => ty.get().ty(),
                 Err(_) => {
-                    let e = Error::new(format!("expected a lowbit.ValueType for every output, found {given}"));
-                    Err(self.callbacks.wrong("CallbackError", e, &who))
+                    let e = Error::new(format!("expected a lowbit.ValueType for every output, found {}", told(given)));
+                    Err(wrong("CallbackError", e, &who))
                 }
             };
             found.iter().map(ty).collect()
@@ -93,8 +88,8 @@ impl CustomOp for Own {
     }
 
     fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-        Python::attach(|py| {
-            let keep = |e: PyErr| self.callbacks.keep(py, "CallbackError", e, &format!("the operator '{}'", self.name));
+        attached(|py| {
+            let keep = |e: PyErr| raised(py, "CallbackError", e, &format!("the operator '{}'", self.name));
             let arrays = inputs.iter().map(|t| array::array(py, t)).collect::<PyResult<Vec<_>>>().map_err(keep)?;
             let (found, _) = self.call(py, "run", &arrays)?;
             found.iter().map(array::tensor).collect::<PyResult<Vec<_>>>().map_err(keep)

@@ -1,17 +1,20 @@
 //! Data sets: what files hold, and what Python holds, sample by sample.
 
 use crate::array;
-use crate::callbacks::Callbacks;
+use crate::callbacks::{Callbacks, raised};
 use crate::error::During;
+use crate::interpreter::{Place, attached};
+use crate::job;
 use crate::model::{Model, memory_or};
+use crate::types::{Count, mapping};
 use lowbit::data::preprocess::{self, Overrides};
 use lowbit::data::{self, InputSpec, Preprocess, SampleAxis};
+use lowbit::ir::memory;
 use lowbit::ir::suggest::did_you_mean;
 use lowbit::{Error, Result, Tensor};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
-use std::path::{Path, PathBuf};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString, PyTuple};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Samples for a model, read when asked for.
@@ -19,9 +22,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug, Clone)]
 pub struct Dataset {
     pub data: Arc<data::Dataset>,
-    name: String,
+    /// What it is called in messages.
+    pub name: String,
     /// What is known of the functions that it calls.
     pub callbacks: Callbacks,
+    /// What is behind a sequence, such as one file, may be at one place at a time: who reads takes turns.
+    turn: Arc<Mutex<()>>,
 }
 
 #[pymethods]
@@ -31,12 +37,16 @@ impl Dataset {
     #[pyo3(signature = (spec, model, *, preprocess = None, max_memory = None))]
     fn open(
         py: Python<'_>,
-        spec: PathBuf,
+        spec: &Bound<'_, PyAny>,
         model: &Model,
         preprocess: Option<&Bound<'_, PyAny>>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Dataset> {
-        open(py, &spec, model, preprocess, memory_or(max_memory, model)?)
+        let Some(name) = named(spec)? else {
+            let message = format!("expected a path, or \"random\", found {}: Dataset.of takes arrays", spec.get_type());
+            return Err(PyTypeError::new_err(message));
+        };
+        open(py, name, model, preprocess, memory_or(max_memory, model)?)
     }
 
     /// Samples that Python holds: arrays whose first axis counts them, or a sequence with a sample at every index.
@@ -71,8 +81,10 @@ impl Dataset {
     }
 
     /// Sample `i`: an array for every input by name, with a batch of one.
-    fn sample<'py>(&self, py: Python<'py>, i: usize) -> PyResult<Bound<'py, PyDict>> {
-        let sample = py.detach(|| self.data.sample(i)).map_err(|e| self.callbacks.told(py, During::Data, &e))?;
+    fn sample<'py>(&self, py: Python<'py>, i: Count) -> PyResult<Bound<'py, PyDict>> {
+        self.check_not_reading()?;
+        let data = self.data.clone();
+        let sample = job::run(py, During::Data, None, &[&self.callbacks], move |_| data.sample(i.0))?;
         let arrays = PyDict::new(py);
         for (name, tensor) in &sample.inputs {
             arrays.set_item(name, array::array(py, tensor)?)?;
@@ -81,9 +93,8 @@ impl Dataset {
     }
 
     /// The class of sample `i`, if known.
-    fn label(&self, py: Python<'_>, i: usize) -> PyResult<Option<u32>> {
-        let sample = py.detach(|| self.data.sample(i)).map_err(|e| self.callbacks.told(py, During::Data, &e))?;
-        Ok(sample.label)
+    fn label(&self, i: Count) -> PyResult<Option<u32>> {
+        self.data.label(i.0).map_err(|e| During::Data.raise(&e))
     }
 
     fn __len__(&self) -> usize {
@@ -93,6 +104,24 @@ impl Dataset {
     fn __repr__(&self) -> String {
         let labels = if self.data.has_labels() { " with labels" } else { "" };
         format!("<lowbit.Dataset '{}': {} samples{labels}>", self.name, self.data.len())
+    }
+}
+
+impl Dataset {
+    /// What names it to who reads it.
+    fn id(&self) -> usize {
+        Arc::as_ptr(&self.turn).addr()
+    }
+
+    /// Refuses to read it in a function that gives one of its samples, which would wait for itself.
+    fn check_not_reading(&self) -> PyResult<()> {
+        match Place::here().reading.contains(&self.id()) {
+            false => Ok(()),
+            true => {
+                let e = Error::new(format!("the data '{}' is read by the function that gives its samples", self.name));
+                Err(During::Data.raise(&e.hint("what the data set was made of, instead of the data set")))
+            }
+        }
     }
 }
 
@@ -111,14 +140,13 @@ pub fn resolve(
         return match (labels, preprocess) {
             (Some(_), _) => refuse("labels", "a Dataset, which holds its own"),
             (_, Some(_)) => refuse("preprocess", "a Dataset, which was opened with one"),
-            (None, None) => Ok(dataset.get().clone()),
+            (None, None) => dataset.get().check_not_reading().map(|()| dataset.get().clone()),
         };
     }
-    let is_path = given.is_instance_of::<PyString>() || given.hasattr("__fspath__")?;
-    if is_path {
+    if let Some(name) = named(given)? {
         return match labels {
             Some(_) => refuse("labels", "the name of a file or folder, which holds them"),
-            None => open(given.py(), &given.extract::<PathBuf>()?, model, preprocess, max_memory),
+            None => open(given.py(), name, model, preprocess, max_memory),
         };
     }
     match preprocess {
@@ -127,20 +155,40 @@ pub fn resolve(
     }
 }
 
+/// The name of data, if this names any: a path, or as text "random". A file of that name needs a path that is none.
+fn named(given: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    let text = if given.is_instance_of::<PyString>() {
+        given.clone()
+    } else if given.hasattr("__fspath__")? {
+        given.call_method0("__fspath__")?
+    } else if given.is_instance_of::<PyBytes>() || given.is_instance_of::<PyByteArray>() {
+        return Err(PyTypeError::new_err("expected data or its path as text, found bytes: os.fsdecode(path) of a path"));
+    } else {
+        return Ok(None);
+    };
+    let Ok(name) = text.extract::<String>() else {
+        return Err(PyTypeError::new_err(format!("expected a path that is Unicode text, found {}", text.repr()?)));
+    };
+    match name == "random" && !given.is_instance_of::<PyString>() {
+        true => Ok(Some("./random".into())),
+        false => Ok(Some(name)),
+    }
+}
+
 fn open(
     py: Python<'_>,
-    spec: &Path,
+    name: String,
     model: &Model,
     how: Option<&Bound<'_, PyAny>>,
     max_memory: usize,
 ) -> PyResult<Dataset> {
-    let name = spec.to_string_lossy().into_owned();
     let preset = how.map(preset).transpose()?;
-    let inputs = model.model.inputs();
-    let opened = || -> Result<data::Dataset> {
+    let (model, spec) = (model.model.clone(), name.clone());
+    let opened = move || -> Result<data::Dataset> {
+        let name = spec;
         let preprocess = match (data::Dataset::takes_preprocess(&name)?, preset) {
-            (true, Some(given)) => given.over(model.model.preprocess())?,
-            (true, None) => model.model.stored_preprocess()?,
+            (true, Some(given)) => given.over(model.preprocess())?,
+            (true, None) => model.stored_preprocess()?,
             (false, Some(_)) => {
                 return Err(Error::new(format!(
                     "expected images for a preprocess, found '{name}': arrays and noise are taken as they are"
@@ -149,10 +197,10 @@ fn open(
             }
             (false, None) => None,
         };
-        data::Dataset::open_within(&name, &inputs, preprocess.as_ref(), max_memory)
+        data::Dataset::open_within(&name, &model.inputs(), preprocess.as_ref(), max_memory)
     };
-    let data = py.detach(opened).map_err(|e| During::Data.raise(&e))?;
-    Ok(Dataset { data: Arc::new(data), name, callbacks: Callbacks::default() })
+    let data = job::run(py, During::Data, None, &[], move |_| opened())?;
+    Ok(Dataset { data: Arc::new(data), name, callbacks: Callbacks::default(), turn: Arc::default() })
 }
 
 /// What `preprocess=` says: a preset by name, or a dictionary.
@@ -171,10 +219,14 @@ fn preset(how: &Bound<'_, PyAny>) -> PyResult<Preset> {
     if let Ok(name) = how.extract::<String>() {
         return Ok(Preset { name: Some(name), overrides: Overrides::default() });
     }
-    let Ok(choices) = how.cast::<PyDict>() else {
+    let Some(choices) = mapping(how)? else {
         let message = "expected the name of a preset or a dictionary for preprocess";
         return Err(PyTypeError::new_err(format!("{message}, found {}", how.get_type())));
     };
+    if choices.is_empty() {
+        let e = Error::new("expected choices in the dictionary for preprocess, found none");
+        return Err(During::Data.raise(&e.hint("leave it out: the preprocessing that the model stores then holds")));
+    }
     let mut preset = Preset { name: None, overrides: Overrides::default() };
     for (key, value) in choices {
         let numbers = || value.extract::<Vec<f32>>().or_else(|_| value.extract::<f32>().map(|x| vec![x]));
@@ -206,6 +258,9 @@ enum Held {
     Sequence(Py<PyAny>),
 }
 
+/// What a sample takes besides its elements.
+const KEPT: usize = 128;
+
 fn given(
     samples: &Bound<'_, PyAny>,
     model: &Model,
@@ -214,34 +269,49 @@ fn given(
     max_memory: usize,
 ) -> PyResult<Dataset> {
     let inputs = model.model.inputs();
-    let labels = labels.map(array::tensor).transpose()?;
-    let labels = labels.as_ref().map(classes).transpose().map_err(|e| During::Data.raise(&e))?;
-    let (held, len) = held(samples, &inputs)?;
-    let (specs, held_by) = (inputs.clone(), name.to_string());
-    let callbacks = Callbacks::default();
-    let kept = callbacks.clone();
-    // What is behind a sequence, such as one file, may be at one place at a time. Nobody holds the interpreter who waits.
-    let turn = Mutex::new(());
+    let (held, len) = held(samples, &inputs, max_memory)?;
+    let labels = labels.map(|labels| classes(labels, len, name)).transpose()?;
+    let turn: Arc<Mutex<()>> = Arc::default();
+    let mut place = Place::here();
+    place.reading.push(Arc::as_ptr(&turn).addr());
+    let callbacks = Callbacks::default().at(place);
+    let (specs, held_by, kept, turns) = (inputs.clone(), name.to_string(), callbacks.clone(), turn.clone());
+    // Nobody holds the interpreter who waits.
     let read = move |i: usize| {
-        let turn = matches!(held, Held::Sequence(_)).then(|| turn.lock().unwrap_or_else(PoisonError::into_inner));
-        let read = Python::attach(|py| read(py, &held, &specs, i, &kept, &held_by));
+        let turn = matches!(held, Held::Sequence(_)).then(|| turns.lock().unwrap_or_else(PoisonError::into_inner));
+        let read = attached(|py| read(py, &held, &specs, i, &kept, &held_by));
         drop(turn);
         read
     };
     let dataset = data::Dataset::given(name, &inputs, len, labels, max_memory, read);
-    Ok(Dataset { data: Arc::new(dataset.map_err(|e| During::Data.raise(&e))?), name: name.into(), callbacks })
+    let data = Arc::new(dataset.map_err(|e| During::Data.raise(&e))?);
+    Ok(Dataset { data, name: name.into(), callbacks, turn })
 }
 
-fn classes(labels: &Tensor) -> Result<Vec<u32>> {
-    let class = |l: i64| u32::try_from(l).map_err(|_| Error::new(format!("expected labels from 0, found {l}")));
-    labels.ints()?.into_iter().map(class).collect::<Result<_>>().map_err(|e| e.context("reading the labels"))
+/// The classes of so many samples.
+fn classes(labels: &Bound<'_, PyAny>, samples: usize, data: &str) -> PyResult<Vec<u32>> {
+    let wrong = |e: Error| During::Data.raise(&e.context(format!("reading the labels of the data '{data}'")));
+    let labels = array::plain(labels)?;
+    let found: usize = labels.getattr("size")?.extract()?;
+    if found != samples {
+        return Err(wrong(Error::new(format!("expected {samples} labels, found {found}"))));
+    }
+    let dtype = labels.getattr("dtype")?;
+    if !matches!(dtype.getattr("kind")?.extract()?, 'i' | 'u') {
+        let e = Error::new(format!("expected labels that are integers, the numbers of classes, found {dtype}"));
+        return Err(wrong(e.hint("labels.astype(int) where these are whole numbers, labels.argmax(1) of one-hot ones")));
+    }
+    let class = |l: i64| {
+        let out = || Error::new(format!("expected labels from 0 to {}, found {l}", u32::MAX));
+        u32::try_from(l).map_err(|_| out())
+    };
+    array::tensor(&labels)?.ints().and_then(|all| all.into_iter().map(class).collect()).map_err(wrong)
 }
 
-fn held(samples: &Bound<'_, PyAny>, inputs: &[InputSpec]) -> PyResult<(Held, usize)> {
-    let py = samples.py();
+fn held(samples: &Bound<'_, PyAny>, inputs: &[InputSpec], max_memory: usize) -> PyResult<(Held, usize)> {
     let data = |e: Error| During::Data.raise(&e);
     let is_array = |of: &Bound<'_, PyAny>| of.hasattr("__array__").unwrap_or(false);
-    if let Ok(named) = samples.cast::<PyDict>() {
+    if let Some(named) = mapping(samples)? {
         let known = || inputs.iter().map(|i| i.name.as_str());
         for key in named.keys() {
             let key: String = key.extract()?;
@@ -276,17 +346,47 @@ fn held(samples: &Bound<'_, PyAny>, inputs: &[InputSpec]) -> PyResult<(Held, usi
         let (array, axis, samples) = one_array(samples, input)?;
         return Ok((Held::Arrays(vec![(array, axis)]), samples));
     }
-    // What can only be gone through once is kept.
     let sequence = match samples.hasattr("__getitem__")? && samples.hasattr("__len__")? {
         true => samples.clone(),
-        false => PyList::new(py, samples.try_iter()?.collect::<PyResult<Vec<_>>>()?)?.into_any(),
+        false => kept(samples, max_memory)?.into_any(),
     };
     let len = sequence.len()?;
     Ok((Held::Sequence(sequence.unbind()), len))
 }
 
+/// All that can only be gone through once, if that fits memory.
+fn kept<'py>(samples: &Bound<'py, PyAny>, max_memory: usize) -> PyResult<Bound<'py, PyList>> {
+    let py = samples.py();
+    if !samples.hasattr("__iter__")? && !samples.hasattr("__getitem__")? {
+        return Err(PyTypeError::new_err(format!(
+            "expected data, found {}: a path, an array, a dictionary of arrays, a sequence, or what gives samples one by one",
+            samples.get_type()
+        )));
+    }
+    let all = PyList::empty(py);
+    let mut bytes = 0_usize;
+    for sample in samples.try_iter()? {
+        let sample = sample?;
+        py.check_signals()?;
+        // What is no array takes something too.
+        let size = |of: &Bound<'py, PyAny>| of.getattr("nbytes").and_then(|n| n.extract::<usize>()).unwrap_or(0);
+        let of_all = match (sample.cast::<PyTuple>(), sample.cast::<PyDict>()) {
+            (Ok(parts), _) => parts.iter().map(|part| size(&part)).sum(),
+            (_, Ok(parts)) => parts.values().iter().map(|part| size(&part)).sum(),
+            (Err(_), Err(_)) => size(&sample),
+        };
+        bytes = bytes.saturating_add(of_all).saturating_add(KEPT);
+        let what = format!("{} samples, all of which are kept", all.len() + 1);
+        memory::check(&what, bytes, max_memory).map_err(|e| {
+            During::Data.raise(&e.hint("a sequence with len() and samples by index, which is read when it is asked for"))
+        })?;
+        all.append(sample)?;
+    }
+    Ok(all)
+}
+
 fn one_array(array: &Bound<'_, PyAny>, input: &InputSpec) -> PyResult<(Py<PyAny>, SampleAxis, usize)> {
-    let array = array.py().import("numpy")?.call_method1("asarray", (array,))?;
+    let array = array::plain(array)?;
     let dims: Vec<usize> = array.getattr("shape")?.extract()?;
     let axis = SampleAxis::of(&dims, input).map_err(|e| During::Data.raise(&e))?;
     Ok((array.unbind(), axis, axis.samples(&dims)))
@@ -300,7 +400,7 @@ fn read(
     callbacks: &Callbacks,
     name: &str,
 ) -> Result<Vec<Tensor>> {
-    let keep = |e: PyErr| callbacks.keep(py, "DataError", e, &format!("the data '{name}' for sample {i}"));
+    let keep = |e: PyErr| raised(py, "DataError", e, &format!("the data '{name}' for sample {i}"));
     match held {
         Held::Arrays(arrays) => arrays
             .iter()
@@ -319,8 +419,10 @@ fn read(
             let sample = get().map_err(keep)?;
             let arrays = sample_arrays(&sample, inputs).map_err(keep)?;
             let one = |(array, input): (Bound<'_, PyAny>, &InputSpec)| {
+                let array = array::plain(&array).map_err(keep)?;
+                let dims: Vec<usize> = array.getattr("shape").and_then(|dims| dims.extract()).map_err(keep)?;
+                let axis = SampleAxis::of(&dims, input)?;
                 let tensor = array::tensor(&array).map_err(keep)?;
-                let axis = SampleAxis::of(tensor.dims(), input)?;
                 match (axis.samples(tensor.dims()), axis) {
                     (1, SampleAxis::Outer) => tensor.reshaped(tensor.dims().get(1..).unwrap_or_default()),
                     (1, SampleAxis::Batch | SampleAxis::Whole) => Ok(tensor),
@@ -335,7 +437,7 @@ fn read(
 
 /// The arrays of a sample, in the order of the inputs.
 fn sample_arrays<'py>(sample: &Bound<'py, PyAny>, inputs: &[InputSpec]) -> PyResult<Vec<Bound<'py, PyAny>>> {
-    if let Ok(named) = sample.cast::<PyDict>() {
+    if let Some(named) = mapping(sample)? {
         let array = |input: &InputSpec| {
             let missing = || PyTypeError::new_err(format!("expected an array named '{}', found none", input.name));
             named.get_item(&input.name)?.ok_or_else(missing)

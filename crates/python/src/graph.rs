@@ -1,10 +1,12 @@
 //! Graphs: to look at, and in a pass to change.
 
 use crate::array;
-use crate::callbacks::{Callbacks, described};
+use crate::callbacks::{Callbacks, described, raised, wrong};
 use crate::error::During;
+use crate::interpreter::attached;
+use crate::job;
 use crate::model::Model;
-use crate::types::ValueType;
+use crate::types::{ValueType, told};
 use lowbit::ir::suggest::did_you_mean;
 use lowbit::ir::text::{self, Attr, Constants};
 use lowbit::ir::{self, Customs, Def, NodeId, Op, ValueId, infer};
@@ -21,7 +23,6 @@ pub struct Graph {
     /// None once the pass has ended that it was given to.
     graph: Mutex<Option<ir::Graph>>,
     customs: Customs,
-    callbacks: Callbacks,
     /// Whether it is a copy, which nobody would look at if it were changed.
     is_copy: bool,
 }
@@ -112,16 +113,18 @@ fn attr(op: &str, name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Attr<
     })
 }
 
+/// So many nodes are made between two looks for signals.
+const LOOK: usize = 256;
+
 impl Graph {
     /// A copy to look at.
     pub fn copy(graph: ir::Graph, of: &Model) -> Graph {
-        Graph { is_copy: true, ..Graph::lent(graph, of.model.operators(), &of.callbacks) }
+        Graph { is_copy: true, ..Graph::lent(graph, of.model.operators()) }
     }
 
     /// The graph itself, to be changed.
-    fn lent(graph: ir::Graph, customs: &Customs, callbacks: &Callbacks) -> Graph {
-        let (customs, callbacks) = (customs.clone(), callbacks.clone());
-        Graph { graph: Mutex::new(Some(graph)), customs, callbacks, is_copy: false }
+    fn lent(graph: ir::Graph, customs: &Customs) -> Graph {
+        Graph { graph: Mutex::new(Some(graph)), customs: customs.clone(), is_copy: false }
     }
 
     /// The graph, unless somebody works on it: to wait for that, with the interpreter held, could be for ever.
@@ -140,7 +143,7 @@ impl Graph {
             Error::new("the graph is gone: a pass may use it until it returns").hint("keep what you read of it instead")
         };
         let found = self.lock().and_then(|mut graph| graph.as_mut().ok_or_else(gone).and_then(work));
-        found.map_err(|e| Python::attach(|py| self.callbacks.told(py, During::Model, &e)))
+        found.map_err(|e| During::Model.raise(&e))
     }
 
     /// Changes the graph, unless it is a copy.
@@ -187,9 +190,9 @@ fn node(py: Python<'_>, g: &ir::Graph, id: NodeId) -> PyResult<Node> {
 impl Graph {
     /// A graph from its text form.
     #[staticmethod]
-    fn parse(text: &str) -> PyResult<Graph> {
-        let graph = text::parse(text).map_err(|e| During::Model.raise(&e))?;
-        Ok(Graph { is_copy: true, ..Graph::lent(graph, &Customs::default(), &Callbacks::default()) })
+    fn parse(py: Python<'_>, text: String) -> PyResult<Graph> {
+        let graph = job::run(py, During::Model, None, &[], move |_| text::parse(&text))?;
+        Ok(Graph { is_copy: true, ..Graph::lent(graph, &Customs::default()) })
     }
 
     /// Its name.
@@ -214,7 +217,13 @@ impl Graph {
     #[getter]
     fn nodes(&self, py: Python<'_>) -> PyResult<Vec<Node>> {
         let graph = self.with(|g| Ok(g.clone()))?;
-        graph.order().iter().map(|id| node(py, &graph, *id)).collect()
+        let one = |(i, id): (usize, &NodeId)| {
+            if i % LOOK == 0 {
+                py.check_signals()?;
+            }
+            node(py, &graph, *id)
+        };
+        graph.order().iter().enumerate().map(one).collect()
     }
 
     /// The node of this name.
@@ -378,12 +387,14 @@ impl Graph {
 
     /// Its text form; large constants as size and hash, unless all is wanted.
     #[pyo3(signature = (full = false))]
-    fn text(&self, full: bool) -> PyResult<String> {
-        self.with(|g| Ok(text::print_with(g, if full { Constants::Full } else { Constants::Elided })))
+    fn text(&self, py: Python<'_>, full: bool) -> PyResult<String> {
+        let graph = self.with(|g| Ok(g.clone()))?;
+        let constants = if full { Constants::Full } else { Constants::Elided };
+        job::run(py, During::Model, None, &[], move |_| Ok(text::print_with(&graph, constants)))
     }
 
-    fn __str__(&self) -> PyResult<String> {
-        self.text(false)
+    fn __str__(&self, py: Python<'_>) -> PyResult<String> {
+        self.text(py, false)
     }
 
     fn __len__(&self) -> PyResult<usize> {
@@ -437,17 +448,17 @@ fn change(
     who: &str,
     callbacks: &Callbacks,
 ) -> Result<bool> {
-    Python::attach(|py| {
-        let keep = |e: PyErr| callbacks.keep(py, "CallbackError", e, who);
+    attached(|py| {
+        let keep = |e: PyErr| raised(py, "CallbackError", e, who);
         let before = g.clone();
-        let lent = Bound::new(py, Graph::lent(std::mem::take(g), customs, callbacks)).map_err(keep)?;
+        let lent = Bound::new(py, Graph::lent(std::mem::take(g), customs)).map_err(keep)?;
         let called = callbacks.call(py, function.bind(py), vec![lent.clone().into_any()]);
         let back = lent.get().lock()?.take();
         *g = back.ok_or_else(|| Error::new("the graph is gone"))?;
         let given = called.map_err(keep)?;
         if !given.is_none() && !given.is_instance_of::<PyBool>() {
-            let e = format!("expected None of a pass, which changes the graph that it is given, found {given}");
-            return Err(callbacks.wrong("CallbackError", Error::new(e), who));
+            let e = format!("expected None of a pass, which changes the graph that it is given, found {}", told(&given));
+            return Err(wrong("CallbackError", Error::new(e), who));
         }
         infer::refresh(g, customs)?;
         Ok(*g != before)

@@ -3,14 +3,13 @@
 //! The work looks at [`Job::check`] wherever it asks for a sample or a stage begins. Whoever interrupts it does not wait
 //! for that longer than [`PATIENCE`]: what still runs then ends by itself at the next look, and nobody hears of it.
 
-use crate::callbacks::{Callbacks, told};
+use crate::callbacks::Callbacks;
 use crate::error::During;
+use crate::interpreter::{Place, away, direct};
 use lowbit::ir::pass::{Flow, Watch};
 use lowbit::ir::{Graph, catching};
 use lowbit::{Error, Result};
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict, PyTuple};
-use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,15 +21,20 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long an interrupted job is waited for.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// How long it is waited for when the interpreter ends.
-const PATIENCE_AT_EXIT: Duration = Duration::from_secs(10);
-
-/// So many works may wait for one another: each has a thread.
+/// So many works and runs may wait for one another: each has a thread, or a part of a thread's stack.
 const DEEPEST: usize = 32;
 
-thread_local! {
-    /// How many works this thread is within.
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
+/// The place of a work or a run within what this thread is in.
+pub fn deeper(during: During) -> PyResult<Place> {
+    let mut place = Place::here();
+    place.depth += 1;
+    if place.depth > DEEPEST {
+        let e = format!("expected up to {DEEPEST} works or runs within one another, found more");
+        return Err(during.raise(&Error::new(e).hint(
+            "a function of yours is asked again by what it does, as a rule that quantizes or an operator that runs itself",
+        )));
+    }
+    Ok(place)
 }
 
 /// What the work tells while it goes on.
@@ -120,33 +124,24 @@ pub fn run<T: Send + 'static>(
         })),
     });
     let working = job.clone();
-    let depth = DEPTH.get() + 1;
-    if depth > DEEPEST {
-        let e = format!("expected up to {DEEPEST} works within one another, found more");
-        return Err(
-            during.raise(&Error::new(e).hint("a rule in force that quantizes is asked again by what it quantizes"))
-        );
-    }
+    let place = deeper(during)?;
+    let mut bar = Bar::new(py, progress, place.clone())?;
     let started = std::thread::Builder::new().name("lowbit".into()).spawn(move || {
-        DEPTH.set(depth);
-        let done = catching("the work", || work(&working));
+        let done = place.during(|| catching("the work", || work(&working)));
         let _ = sender.send(Told::Done(done));
     });
     started.map_err(|e| during.raise(&Error::new(format!("cannot start a thread: {e}"))))?;
-    let found = listen(py, &receiver, progress);
-    if let Some(progress) = progress {
-        progress.call1(("",)).map(|_| ()).or_else(|e| if found.is_ok() { Err(e) } else { Ok(()) })?;
-    }
+    let found = listen(py, &receiver, &mut bar);
+    let ended = bar.end();
     match found {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(told(py, during, &error, callbacks)),
+        Ok(Ok(done)) => ended.map(|()| done),
+        Ok(Err(error)) => Err(during.raise(&error)),
         Err(interrupted) => {
             job.stopped.store(true, Ordering::Relaxed);
-            // What fails here fails to hurry, and the interruption is what the caller is to hear of.
-            let _ = callbacks.iter().try_for_each(|callbacks| callbacks.interrupt(py));
-            let receiver = Arc::new(receiver);
-            if !py.detach(|| ends(&receiver, PATIENCE)) {
-                let _ = wait_at_exit(py, receiver);
+            let until = Instant::now() + PATIENCE;
+            while Instant::now() < until && !away(py, || ends(&receiver, LOOK)) {
+                // What fails here fails to hurry, and the interruption is what the caller is to hear of.
+                let _ = callbacks.iter().try_for_each(|callbacks| callbacks.interrupt(py));
             }
             Err(interrupted)
         }
@@ -166,45 +161,53 @@ fn ends<T>(receiver: &Mutex<Receiver<Told<T>>>, patience: Duration) -> bool {
     }
 }
 
-/// Makes the interpreter wait for work that nobody wants any more, before it takes itself away from under a function of
-/// the user's.
-fn wait_at_exit<T: Send + 'static>(py: Python<'_>, receiver: Arc<Mutex<Receiver<Told<T>>>>) -> PyResult<()> {
-    let wait = PyCFunction::new_closure(
-        py,
-        None,
-        None,
-        move |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
-            arguments.py().detach(|| ends(&receiver, PATIENCE_AT_EXIT))
-        },
-    )?;
-    py.import("atexit")?.call_method1("register", (wait,)).map(|_| ())
+/// The function that is told where the work is, until it fails.
+struct Bar<'a, 'py> {
+    tell: Option<&'a Bound<'py, PyAny>>,
+    thread: u64,
+    place: Place,
+}
+
+impl<'a, 'py> Bar<'a, 'py> {
+    fn new(py: Python<'py>, tell: Option<&'a Bound<'py, PyAny>>, place: Place) -> PyResult<Bar<'a, 'py>> {
+        let thread = match tell {
+            Some(_) => py.import("lowbit._threads")?.call_method0("here")?.extract()?,
+            None => 0,
+        };
+        Ok(Bar { tell, thread, place })
+    }
+
+    fn tell(&mut self, stage: Option<&str>, samples: Option<usize>) -> PyResult<()> {
+        let Some(tell) = self.tell else { return Ok(()) };
+        let told = direct(self.thread, || self.place.clone().during(|| tell.call1((stage, samples))));
+        if told.is_err() {
+            self.tell = None;
+        }
+        told.map(|_| ())
+    }
+
+    /// Nothing goes on any more; one that failed hears no more of it.
+    fn end(mut self) -> PyResult<()> {
+        self.tell(Some(""), None)
+    }
 }
 
 /// Waits for the end, looking for signals; an exception is that of a signal or of the progress.
-fn listen<T: Send>(
-    py: Python<'_>,
-    receiver: &Mutex<Receiver<Told<T>>>,
-    progress: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Result<T>> {
+fn listen<T: Send>(py: Python<'_>, receiver: &Mutex<Receiver<Told<T>>>, bar: &mut Bar<'_, '_>) -> PyResult<Result<T>> {
+    let look = py.import("lowbit._threads")?.getattr("look")?;
     let mut looked = Instant::now();
     loop {
-        match py.detach(|| receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(LOOK)) {
+        match away(py, || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(LOOK)) {
             Ok(Told::Done(done)) => return Ok(done),
-            Ok(Told::Stage(name, samples)) => {
-                if let Some(progress) = progress {
-                    progress.call1((name, samples))?;
-                }
-            }
-            Ok(Told::Step) => {
-                if let Some(progress) = progress {
-                    progress.call1((py.None(),))?;
-                }
-            }
+            Ok(Told::Stage(name, samples)) => bar.tell(Some(&name), samples)?,
+            Ok(Told::Step) => bar.tell(None, None)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(Err(Error::new("the work ended without a result"))),
         }
         if looked.elapsed() >= LOOK {
             py.check_signals()?;
+            // Other threads than the main one hear no signals, and may be interrupted.
+            look.call0()?;
             looked = Instant::now();
         }
     }

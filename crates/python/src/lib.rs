@@ -4,7 +4,8 @@
 //! Python can have: scopes, decorators, pictures.
 //!
 //! [`array`] is where numpy arrays become tensors and back, [`job`] where long work runs so that Ctrl-C and progress
-//! reach it, [`error`] where errors become exceptions, [`callbacks`] what functions of the user's have in common. The rest is a file a noun.
+//! reach it, [`error`] where errors become exceptions, [`callbacks`] what functions of the user's have in common,
+//! [`interpreter`] how threads leave the interpreter and come to it. The rest is a file a noun.
 #![forbid(unsafe_code)]
 
 mod array;
@@ -15,6 +16,7 @@ mod custom;
 mod data;
 mod error;
 mod graph;
+mod interpreter;
 mod job;
 mod measure;
 mod model;
@@ -25,12 +27,13 @@ mod rules;
 mod stats;
 mod types;
 
+use crate::interpreter::away;
 use pyo3::prelude::*;
 
 /// The command line, in this process: its exit code.
 #[pyfunction]
 fn cli(py: Python<'_>, arguments: Vec<std::ffi::OsString>) -> u8 {
-    py.detach(|| lowbit_cli::run(arguments))
+    away(py, || lowbit_cli::run(arguments))
 }
 
 /// The native half of the package `lowbit`.
@@ -41,11 +44,15 @@ mod _lowbit {
     #[pymodule_export]
     use crate::call::{Call, Value};
     #[pymodule_export]
+    use crate::callbacks::Called;
+    #[pymodule_export]
     use crate::config::Config;
     #[pymodule_export]
     use crate::data::Dataset;
     #[pymodule_export]
     use crate::graph::{Graph, Node};
+    #[pymodule_export]
+    use crate::interpreter::{end, forked, inside};
     #[pymodule_export]
     use crate::measure::{bench, compare, evaluate, verify};
     #[pymodule_export]

@@ -5,12 +5,14 @@ use crate::error::During;
 use crate::job;
 use crate::model::{Model, engine, report, target, threads_of};
 use crate::quantize::spread;
+use crate::types::{Count, count};
 use lowbit::bench::{Effort, interleaved_while, noise};
 use lowbit::compare::{Sort, compare_graphs, is_swapped};
 use lowbit::compiler::compile;
 use lowbit::evaluate as measure;
 use lowbit::model::with_batch_and;
 use lowbit::verify::verify_within;
+use lowbit::Error;
 use pyo3::prelude::*;
 use std::time::Duration;
 
@@ -26,13 +28,17 @@ pub fn evaluate(
     reference: Option<&Model>,
     labels: Option<&Bound<'_, PyAny>>,
     preprocess: Option<&Bound<'_, PyAny>>,
-    samples: usize,
+    #[pyo3(from_py_with = count)] samples: usize,
     output: Option<String>,
-    threads: Option<usize>,
+    threads: Option<Count>,
     isa: Option<&str>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
     let data = resolve(data, model, labels, preprocess)?;
+    if !data.data.has_labels() && reference.is_none() {
+        let e = Error::new(format!("expected data with labels, or a reference; '{}' has no labels", data.name));
+        return Err(During::Run.raise(&e.hint("labels=..., data that has them, or reference=model to agree with")));
+    }
     let engine = engine(&model.model, isa, threads_of(threads)?).map_err(|e| During::Run.raise(&e))?;
     let held = data.callbacks.clone();
     let mut all = vec![&model.callbacks, &held];
@@ -59,9 +65,9 @@ pub fn compare(
     model: &Model,
     data: &Bound<'_, PyAny>,
     preprocess: Option<&Bound<'_, PyAny>>,
-    samples: usize,
+    #[pyo3(from_py_with = count)] samples: usize,
     sort: &str,
-    threads: Option<usize>,
+    threads: Option<Count>,
     isa: Option<&str>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
@@ -93,7 +99,7 @@ pub fn verify(
     model: &Model,
     data: &Bound<'_, PyAny>,
     preprocess: Option<&Bound<'_, PyAny>>,
-    samples: usize,
+    #[pyo3(from_py_with = count)] samples: usize,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
     let data = resolve(data, model, None, preprocess)?;
@@ -114,24 +120,24 @@ pub fn verify(
 pub fn bench(
     py: Python<'_>,
     model: &Model,
-    threads: usize,
+    #[pyo3(from_py_with = count)] threads: usize,
     seconds: f64,
     isa: Option<&str>,
-    batch: Option<usize>,
+    batch: Option<Count>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
-    let threads = threads_of(Some(threads))?;
+    let threads = threads_of(Some(Count(threads)))?;
     let duration = Duration::try_from_secs_f64(seconds)
-        .map_err(|e| During::Run.raise(&lowbit::Error::new(format!("expected seconds, found {seconds}: {e}"))))?;
+        .map_err(|e| During::Run.raise(&Error::new(format!("expected seconds, found {seconds}: {e}"))))?;
     let (ours, isa) = (model.model.clone(), isa.map(String::from));
     let found = job::run(py, During::Run, progress, &[&model.callbacks], move |job| {
         job.stage("time", None);
-        let graph = with_batch_and(&ours.lowered()?.0, batch, ours.operators())?;
+        let graph = with_batch_and(&ours.lowered()?.0, batch.map(|n| n.0), ours.operators())?;
         let program = compile(&graph, &target(&ours, isa.as_deref(), threads)?)?;
         let inputs = noise(&graph)?;
         let effort = Effort { warm_up: duration / 5, duration };
         let timed = interleaved_while(&[(&program, &inputs)], threads, effort, &|| job.check())?;
-        timed.into_iter().next().ok_or_else(|| lowbit::Error::new("expected a timing, found none"))
+        timed.into_iter().next().ok_or_else(|| Error::new("expected a timing, found none"))
     })?;
     report(py, "Timing", &found)
 }

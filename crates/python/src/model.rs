@@ -8,11 +8,12 @@ use crate::error::During;
 use crate::graph::Graph;
 use crate::job;
 use crate::program::Program;
-use crate::types::{listed, typed, types};
-use lowbit::frontend::ImportOptions;
+use crate::interpreter::away;
+use crate::types::{Count, Listed, listed, mapping, told, typed, types};
+use lowbit::frontend::{ImportOptions, Source};
 use lowbit::ir::suggest::did_you_mean;
-use lowbit::ir::{Def, memory, text};
-use lowbit::{Compiled, Error, Isa, Result, Target, inspect, listing as lists};
+use lowbit::ir::{Def, Op, memory, text};
+use lowbit::{Compiled, Error, Isa, MAX_THREADS, Result, Target, inspect, listing as lists};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -37,7 +38,9 @@ pub fn memory_of(given: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
         Some(text) if text.is_instance_of::<PyString>() => {
             memory::parse(&text.extract::<String>()?).map_err(|e| PyValueError::new_err(e.to_string()))
         }
-        Some(bytes) => bytes.extract(),
+        Some(bytes) => bytes.extract::<Count>().map(|bytes| bytes.0).map_err(|_| {
+            PyTypeError::new_err(format!("expected a number of bytes, or text such as \"2G\", found {}", told(bytes)))
+        }),
     }
 }
 
@@ -47,10 +50,12 @@ pub fn memory_or(given: Option<&Bound<'_, PyAny>>, model: &Model) -> PyResult<us
 }
 
 /// A number of threads, that of the cores unless one is given.
-pub fn threads_of(given: Option<usize>) -> PyResult<usize> {
-    match given {
-        Some(0) => Err(PyValueError::new_err("expected a number of threads from 1, found 0")),
-        Some(threads) => Ok(threads),
+pub fn threads_of(given: Option<Count>) -> PyResult<usize> {
+    match given.map(|threads| threads.0) {
+        Some(threads @ 1..=MAX_THREADS) => Ok(threads),
+        Some(other) => {
+            Err(PyValueError::new_err(format!("expected a number of threads from 1 to {MAX_THREADS}, found {other}")))
+        }
         None => Ok(lowbit::cores()),
     }
 }
@@ -68,7 +73,7 @@ pub fn engine(model: &lowbit::Model, isa: Option<&str>, threads: usize) -> Resul
 
 /// How a file is read.
 pub fn options(
-    shapes: Option<&Bound<'_, PyDict>>,
+    shapes: Option<&Bound<'_, PyAny>>,
     params: Option<PathBuf>,
     customs: &[Bound<'_, PyAny>],
     max_memory: Option<&Bound<'_, PyAny>>,
@@ -76,11 +81,35 @@ pub fn options(
 ) -> PyResult<ImportOptions> {
     let customs = self::customs(customs, callbacks)?;
     let max_memory = memory_of(max_memory)?;
+    let wrong = |found: &Bound<'_, PyAny>| {
+        PyTypeError::new_err(format!("expected sizes by the names of inputs for shapes, found {}", told(found)))
+    };
     let shapes = match shapes {
-        Some(shapes) => shapes.iter().map(|(k, v)| Ok((k.extract()?, v.extract()?))).collect::<PyResult<_>>()?,
+        Some(shapes) => {
+            let one = |(name, sizes): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
+                let sizes: Vec<Count> = sizes.extract().map_err(|_| wrong(shapes))?;
+                let name: String = name.extract().map_err(|_| wrong(shapes))?;
+                Ok((name, sizes.into_iter().map(|n| n.0).collect()))
+            };
+            mapping(shapes)?.ok_or_else(|| wrong(shapes))?.iter().map(one).collect::<PyResult<_>>()?
+        }
         None => Vec::new(),
     };
     Ok(ImportOptions { shapes, max_memory, params, customs })
+}
+
+/// Refuses operators that no node calls: a name may be wrong.
+fn all_called(model: lowbit::Model) -> Result<lowbit::Model> {
+    let called = |name: &str| {
+        let mut nodes = model.graph().nodes();
+        nodes.any(|(_, node)| matches!(&node.op, Op::Custom(id) if *id.0 == *name))
+    };
+    let idle = model.operators().names().find(|name| !called(name)).map(String::from);
+    match idle {
+        None => Ok(model),
+        Some(name) => Err(Error::new(format!("the operator '{name}' was given, and no node of the model calls it"))
+            .hint("leave it out, or give it the name that the model has for it")),
+    }
 }
 
 #[pymethods]
@@ -88,35 +117,58 @@ impl Model {
     /// Loads a model: an ONNX file, or the -symbol.json file of an MXNet model, whose parameters `params` names if they are
     /// not beside it.
     #[staticmethod]
-    #[pyo3(signature = (path, *, shapes = None, params = None, customs = Vec::new(), max_memory = None))]
+    #[pyo3(signature = (path, *, shapes = None, params = None, customs = Listed::default(), max_memory = None))]
     fn load(
         py: Python<'_>,
         path: PathBuf,
-        shapes: Option<&Bound<'_, PyDict>>,
+        shapes: Option<&Bound<'_, PyAny>>,
         params: Option<PathBuf>,
-        customs: Vec<Bound<'_, PyAny>>,
+        customs: Listed<'_>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Model> {
         let callbacks = Callbacks::default();
-        let options = options(shapes, params, &customs, max_memory, &callbacks)?;
-        let model = job::run(py, During::Model, None, &[&callbacks], move |_| lowbit::Model::read(&path, &options))?;
+        let options = options(shapes, params, &customs.0, max_memory, &callbacks)?;
+        let model = job::run(py, During::Model, None, &[&callbacks], move |_| {
+            all_called(lowbit::Model::read(&path, &options)?)
+        })?;
+        Ok(Model::new(model, callbacks))
+    }
+
+    /// A model from the bytes of an ONNX file; external data files would be beside a file, and are refused.
+    #[staticmethod]
+    #[pyo3(signature = (data, *, shapes = None, customs = Listed::default(), max_memory = None))]
+    fn from_bytes(
+        py: Python<'_>,
+        data: Vec<u8>,
+        shapes: Option<&Bound<'_, PyAny>>,
+        customs: Listed<'_>,
+        max_memory: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Model> {
+        let callbacks = Callbacks::default();
+        let options = options(shapes, None, &customs.0, max_memory, &callbacks)?;
+        let model = job::run(py, During::Model, None, &[&callbacks], move |_| {
+            all_called(lowbit::Model::of_source(&Source::of_bytes(data.into(), &options), None)?)
+        })?;
         Ok(Model::new(model, callbacks))
     }
 
     /// A model from the text form of a graph, perhaps with operators written in Python.
     #[staticmethod]
-    #[pyo3(signature = (text, *, customs = Vec::new(), max_memory = None))]
+    #[pyo3(signature = (text, *, customs = Listed::default(), max_memory = None))]
     fn from_text(
         py: Python<'_>,
-        text: &str,
-        customs: Vec<Bound<'_, PyAny>>,
+        text: String,
+        customs: Listed<'_>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Model> {
         let callbacks = Callbacks::default();
-        let customs = self::customs(&customs, &callbacks)?;
-        let parsed = text::parse(text).and_then(|g| lowbit::ir::verify::verify_with(&g, &customs).map(|()| g));
-        let graph = parsed.map_err(|e| callbacks.told(py, During::Model, &e))?;
-        let model = lowbit::Model::from(graph).customs(customs).within(memory_of(max_memory)?);
+        let customs = self::customs(&customs.0, &callbacks)?;
+        let max_memory = memory_of(max_memory)?;
+        let model = job::run(py, During::Model, None, &[&callbacks], move |_| {
+            let graph = text::parse_with(&text, &customs)?;
+            lowbit::ir::verify::verify_with(&graph, &customs)?;
+            all_called(lowbit::Model::from(graph).customs(customs).within(max_memory))
+        })?;
         Ok(Model::new(model, callbacks))
     }
 
@@ -176,8 +228,12 @@ impl Model {
     }
 
     /// This model with constants from a dictionary, which names all of them and no others.
-    fn with_params(&self, params: &Bound<'_, PyDict>) -> PyResult<Model> {
+    fn with_params(&self, params: &Bound<'_, PyAny>) -> PyResult<Model> {
         let wrong = |e: Error| During::Model.raise(&e);
+        let Some(params) = mapping(params)? else {
+            let message = format!("expected the parameters, arrays by name, found {}", params.get_type());
+            return Err(PyTypeError::new_err(message));
+        };
         let mut graph = self.model.graph().clone();
         let constants: Vec<_> = graph
             .values()
@@ -210,7 +266,7 @@ impl Model {
 
     /// Writes it as ONNX, whole or not at all.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        py.detach(|| self.model.save(path)).map_err(|e| During::Model.raise(&e))
+        away(py, || self.model.save(path)).map_err(|e| During::Model.raise(&e))
     }
 
     /// A quantized model as its simulation: floats between its Quantize and Dequantize.
@@ -224,15 +280,15 @@ impl Model {
     fn compile(
         &self,
         py: Python<'_>,
-        batch: Option<usize>,
+        batch: Option<Count>,
         isa: Option<&str>,
-        threads: Option<usize>,
+        threads: Option<Count>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Program> {
         let (model, threads) = (self.limited(max_memory)?, threads_of(threads)?);
         let isa = isa.map(String::from);
         let program = job::run(py, During::Compile, None, &[&self.callbacks], move |_| {
-            model.compile_batch(batch, target(&model, isa.as_deref(), threads)?)
+            model.compile_batch(batch.map(|n| n.0), target(&model, isa.as_deref(), threads)?)
         })?;
         Ok(Program::new(program, self.callbacks.clone()))
     }
@@ -243,7 +299,7 @@ impl Model {
         &self,
         py: Python<'_>,
         isa: Option<&str>,
-        threads: Option<usize>,
+        threads: Option<Count>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Program> {
         let (model, threads) = (self.limited(max_memory)?, threads_of(threads)?);
@@ -267,7 +323,8 @@ impl Model {
 
     /// What it is: operators, parameters, work.
     fn inspect(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let summary = inspect::inspect(self.model.graph()).map_err(|e| During::Model.raise(&e))?;
+        let model = self.model.clone();
+        let summary = job::run(py, During::Model, None, &[], move |_| inspect::inspect(model.graph()))?;
         report(py, "Summary", &summary)
     }
 

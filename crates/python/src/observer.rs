@@ -1,7 +1,9 @@
 //! Observers written in Python: from what was seen of a value to the range that its integers cover.
 
-use crate::callbacks::{Callbacks, described};
+use crate::callbacks::{Callbacks, described, raised, wrong};
+use crate::custom::name_of;
 use crate::error::During;
+use crate::interpreter::attached;
 use lowbit::ir::Request as Asked;
 use lowbit::quantization::observe::{OBSERVERS, Range, Seen as Shown, WEIGHT_OBSERVERS};
 use lowbit::{Error, Observer, Result};
@@ -126,7 +128,7 @@ fn observer(object: &Bound<'_, PyAny>, callbacks: &Callbacks) -> PyResult<Own> {
     }
     let known = object.getattr("known").ok().map_or(Ok(true), |known| known.extract())?;
     Ok(Own {
-        name: object.getattr("name")?.extract()?,
+        name: name_of("an observer", object)?,
         known,
         for_weights: object.hasattr("range_of_weights")?,
         object: object.clone().unbind(),
@@ -141,17 +143,17 @@ impl Own {
         shown: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>,
         asked: &Asked,
     ) -> Result<Range> {
-        Python::attach(|py| {
+        attached(|py| {
             let function = self.object.bind(py).getattr(method);
             let who = function.as_ref().map_or_else(|_| self.name.clone(), |f| described("the observer", f));
             let called = || {
                 let asked = Bound::new(py, Request(asked.clone()))?.into_any();
                 self.callbacks.call(py, &function?, vec![shown(py)?.into_bound(py), asked])
             };
-            let found = called().map_err(|e| self.callbacks.keep(py, "CallbackError", e, &who))?;
+            let found = called().map_err(|e| raised(py, "CallbackError", e, &who))?;
             let (low, high): (f32, f32) = found.extract().map_err(|_| {
                 let e = Error::new(format!("expected a pair of numbers, the lower end first, found {found}"));
-                self.callbacks.wrong("CallbackError", e, &who)
+                wrong("CallbackError", e, &who)
             })?;
             Ok(Range { low, high })
         })

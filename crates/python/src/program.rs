@@ -4,22 +4,24 @@
 
 use crate::array::{self, Elements};
 use crate::callbacks::Callbacks;
-use crate::custom::in_operator;
 use crate::error::During;
-use crate::job;
+use crate::interpreter::{Place, attached, away};
+use crate::job::{self, deeper};
 use crate::model::{options, threads_of};
-use crate::types::{listed, types};
+use crate::types::{Count, Listed, count, listed, mapping, types};
 use lowbit::bench::reference_steps;
 use lowbit::compiler::compile;
 use lowbit::ir::Type;
 use lowbit::ir::suggest::did_you_mean;
 use lowbit::model::entering_as;
+use lowbit::runtime::Port;
 use lowbit::{Error, Programs, Result, Target};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 /// Who finds a session at work asks again after this.
@@ -27,6 +29,9 @@ const WAIT: Duration = Duration::from_micros(50);
 
 /// How often a run listens for signals.
 const HEAR: Duration = Duration::from_millis(100);
+
+/// A run that takes longer than this goes on beside the main thread, which listens meanwhile: one step may be most of it.
+const SLOW: Duration = Duration::from_millis(250);
 
 /// A compiled model. Threads may share it. Where the model leaves sizes open, it is compiled when arrays first have them.
 #[pyclass(frozen, module = "lowbit", from_py_object)]
@@ -56,16 +61,54 @@ pub struct Session {
     /// How many threads take part, the calling one among them.
     #[pyo3(get)]
     threads: usize,
-    running: Mutex<Running>,
+    desk: Arc<Mutex<Desk>>,
+}
+
+/// Where what runs lies between runs.
+#[derive(Debug)]
+struct Desk {
+    /// None while somebody runs it.
+    running: Option<Running>,
+    /// The thread and the process that have it, or had it last.
+    taken: Option<(ThreadId, u32)>,
 }
 
 /// What runs.
 #[derive(Debug)]
-enum Running {
+struct Running {
+    /// How long the last run took, if there was one for these sizes.
+    took: Option<Duration>,
+    of: Sized,
+}
+
+#[derive(Debug)]
+enum Sized {
     /// A session for sizes that are known.
     Known(lowbit::Session),
     /// One for all sizes of late.
     Open(lowbit::Sessions),
+}
+
+/// What runs, in the hands of who runs it.
+#[derive(Debug)]
+struct Taken {
+    desk: Arc<Mutex<Desk>>,
+    running: Option<Running>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        lock(&self.desk).running = self.running.take();
+    }
+}
+
+/// This thread, of this process.
+fn me() -> (ThreadId, u32) {
+    (thread::current().id(), std::process::id())
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Source {
@@ -119,21 +162,21 @@ impl Program {
     /// file says only to known sizes, such as a branch that they decide, is read then.
     #[staticmethod]
     #[pyo3(signature = (
-        path, *, shapes = None, params = None, customs = Vec::new(), max_memory = None, isa = None, threads = None
+        path, *, shapes = None, params = None, customs = Listed::default(), max_memory = None, isa = None, threads = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
     fn load(
         py: Python<'_>,
         path: PathBuf,
-        shapes: Option<&Bound<'_, PyDict>>,
+        shapes: Option<&Bound<'_, PyAny>>,
         params: Option<PathBuf>,
-        customs: Vec<Bound<'_, PyAny>>,
+        customs: Listed<'_>,
         max_memory: Option<&Bound<'_, PyAny>>,
         isa: Option<String>,
-        threads: Option<usize>,
+        threads: Option<Count>,
     ) -> PyResult<Program> {
         let callbacks = Callbacks::default();
-        let options = options(shapes, params, &customs, max_memory, &callbacks)?;
+        let options = options(shapes, params, &customs.0, max_memory, &callbacks)?;
         let threads = threads_of(threads)?;
         let programs = job::run(py, During::Model, None, &[&callbacks], move |_| {
             let target = isa.as_deref().map_or_else(|| Ok(Target::host()), Target::isa)?;
@@ -145,15 +188,16 @@ impl Program {
 
     /// A session on this many threads, the calling one among them.
     #[pyo3(signature = (threads = 1))]
-    fn session(&self, py: Python<'_>, threads: usize) -> PyResult<Session> {
-        let threads = threads_of(Some(threads))?;
-        let running = py.detach(|| match &*self.source {
-            Source::Known(program) => lowbit::Session::with_threads(program.clone(), threads).map(Running::Known),
-            Source::Open(programs) => lowbit::Sessions::new(programs.clone(), threads).map(Running::Open),
+    fn session(&self, py: Python<'_>, #[pyo3(from_py_with = count)] threads: usize) -> PyResult<Session> {
+        let threads = threads_of(Some(Count(threads)))?;
+        let of = away(py, || match &*self.source {
+            Source::Known(program) => lowbit::Session::with_threads(program.clone(), threads).map(Sized::Known),
+            Source::Open(programs) => lowbit::Sessions::new(programs.clone(), threads).map(Sized::Open),
         });
-        let running = Mutex::new(running.map_err(|e| During::Run.raise(&e))?);
+        let running = Running { took: None, of: of.map_err(|e| During::Run.raise(&e))? };
+        let desk = Arc::new(Mutex::new(Desk { running: Some(running), taken: None }));
         let (source, callbacks) = (self.source.clone(), self.callbacks.clone());
-        Ok(Session { source, callbacks, threads, running })
+        Ok(Session { source, callbacks, threads, desk })
     }
 
     /// As `Session.run`, of a session that the program keeps for this.
@@ -164,13 +208,12 @@ impl Program {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let kept = self.session.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|s| s.clone_ref(py));
+        let kept = lock(&self.session).as_ref().map(|s| s.clone_ref(py));
         let session = match kept {
             Some(session) => session,
             None => {
                 let session = Py::new(py, self.session(py, 1)?)?;
-                let kept = session.clone_ref(py);
-                *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+                *lock(&self.session) = Some(session.clone_ref(py));
                 session
             }
         };
@@ -229,55 +272,28 @@ impl Session {
     ) -> PyResult<Bound<'py, PyList>> {
         let mut arrays: Vec<Option<Bound<'py, PyAny>>> = vec![None; self.source.inputs().len()];
         self.take(args, kwargs, &mut arrays)?;
-        let arrays: Vec<Bound<'py, PyAny>> = arrays.into_iter().flatten().collect();
-        // Another thread may be in a run, which may need the interpreter to end.
-        let mut running = loop {
-            match self.running.try_lock() {
-                Ok(running) => break running,
-                Err(TryLockError::Poisoned(e)) => break e.into_inner(),
-                Err(TryLockError::WouldBlock) if in_operator() => {
-                    let e = Error::new(
-                        "the session is running, and an operator of your own waits for it: perhaps in that run",
-                    );
-                    return Err(During::Run.raise(&e.hint("a session of its own")));
+        // What becomes an array by code of the user's does so before anything is taken.
+        let arrays = arrays.into_iter().flatten().map(|a| array::plain(&a)).collect::<PyResult<Vec<_>>>()?;
+        let place = deeper(During::Run)?;
+        let mut taken = self.taken(py)?.fitting(py, &arrays, &self.callbacks)?;
+        let program = {
+            let session = taken.session().map_err(|e| During::Run.raise(&e))?;
+            let program = session.program().clone();
+            for (i, (array, port)) in arrays.iter().zip(program.inputs()).enumerate() {
+                let place = session.input_mut(i).map_err(|e| During::Run.raise(&e))?;
+                if whole(&port.ty) && array::fill(array, &port.ty, place) {
+                    continue;
                 }
-                Err(TryLockError::WouldBlock) => {
-                    py.detach(|| std::thread::sleep(WAIT));
-                    py.check_signals()?;
-                }
+                let entered = entered(array, &port.ty)?.map_err(|e| During::Run.raise(&e.at_value(&port.name)))?;
+                place.copy_from_slice(entered.bytes());
             }
+            program
         };
-        let (session, arrays) = self.fitting(py, &mut running, arrays)?;
-        let program = session.program().clone();
-        for (i, (array, port)) in arrays.iter().zip(program.inputs()).enumerate() {
-            let place = session.input_mut(i).map_err(|e| During::Run.raise(&e))?;
-            if whole(&port.ty) && array::fill(array, &port.ty, place) {
-                continue;
-            }
-            let tensor = array::tensor(array)?;
-            let entered = enter(tensor, &port.ty).map_err(|e| During::Run.raise(&e.at_value(&port.name)))?;
-            place.copy_from_slice(entered.bytes());
-        }
         drop(arrays);
-        let ran = |session: &mut lowbit::Session| -> Result<Vec<Elements>> {
-            let heard = Mutex::new(Instant::now());
-            // Who would wait long may interrupt it. To ask takes the interpreter, so it is done seldom.
-            session.execute_while(&|| {
-                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-                if heard.elapsed() < HEAR {
-                    return Ok(());
-                }
-                *heard = Instant::now();
-                drop(heard);
-                Python::attach(|py| {
-                    let keep = |e| self.callbacks.keep(py, "RunError", e, "a signal's handler");
-                    py.check_signals().map_err(keep)
-                })
-            })?;
-            let ports = program.outputs().iter().enumerate();
-            ports.map(|(i, port)| array::elements(&port.ty, session.output(i)?)).collect()
+        let found = match program.customs().is_empty() && taken.is_slow() && is_main(py)? {
+            true => job::run(py, During::Run, None, &[], move |job| taken.run(&|| job.check()))?,
+            false => here(py, place, taken)?,
         };
-        let found = py.detach(|| ran(session)).map_err(|e| self.callbacks.told(py, During::Run, &e))?;
         let results = PyList::empty(py);
         for (elements, port) in found.into_iter().zip(program.outputs()) {
             let dims = port.ty.shape.require().map_err(|e| During::Run.raise(&e))?;
@@ -291,23 +307,116 @@ impl Session {
     }
 }
 
-impl Session {
-    /// The session for arrays of these sizes, and the arrays, which have sizes now.
-    fn fitting<'py, 's>(
-        &self,
-        py: Python<'py>,
-        running: &'s mut Running,
-        arrays: Vec<Bound<'py, PyAny>>,
-    ) -> PyResult<(&'s mut lowbit::Session, Vec<Bound<'py, PyAny>>)> {
-        let sessions = match running {
-            Running::Known(session) => return Ok((session, arrays)),
-            Running::Open(sessions) => sessions,
-        };
-        let numpy = py.import("numpy")?;
-        let arrays = arrays.into_iter().map(|a| numpy.call_method1("asarray", (a,))).collect::<PyResult<Vec<_>>>()?;
+/// Runs on this thread, which listens between steps.
+fn here(py: Python<'_>, place: Place, taken: Taken) -> PyResult<Vec<Elements>> {
+    let heard = Mutex::new(Instant::now());
+    let signal = Mutex::new(None);
+    let listen = || {
+        // To ask takes the interpreter, so it is done seldom.
+        if lock(&heard).elapsed() < HEAR {
+            return Ok(());
+        }
+        *lock(&heard) = Instant::now();
+        attached(|py| py.check_signals()).map_err(|e| {
+            *lock(&signal) = Some(e);
+            Error::new("the run was interrupted")
+        })
+    };
+    let ran = away(py, || place.during(|| taken.run(&listen)));
+    match lock(&signal).take() {
+        Some(e) => Err(e),
+        None => ran.map_err(|e| During::Run.raise(&e)),
+    }
+}
+
+/// Whether this is the thread that hears signals.
+fn is_main(py: Python<'_>) -> PyResult<bool> {
+    let threading = py.import("threading")?;
+    Ok(threading.call_method0("main_thread")?.is(&threading.call_method0("current_thread")?))
+}
+
+impl Taken {
+    /// Makes it fit arrays of these sizes: where none of late had them, the model is compiled for them.
+    fn fitting(mut self, py: Python<'_>, arrays: &[Bound<'_, PyAny>], callbacks: &Callbacks) -> PyResult<Taken> {
+        let Some(Running { of: Sized::Open(sessions), took }) = &mut self.running else { return Ok(self) };
         let sizes = arrays.iter().map(|a| a.getattr("shape")?.extract()).collect::<PyResult<Vec<Vec<usize>>>>()?;
-        let found = py.detach(|| sessions.sized(&sizes));
-        Ok((found.map_err(|e| self.callbacks.told(py, During::Compile, &e))?, arrays))
+        let fits = |(port, sizes): (&Port, &Vec<usize>)| port.ty.shape.dims().as_ref() == Some(sizes);
+        let latest = sessions.latest().map(|session| session.program().clone());
+        if latest.is_some_and(|program| program.inputs().iter().zip(&sizes).all(fits)) {
+            return Ok(self);
+        }
+        *took = None;
+        job::run(py, During::Compile, None, &[callbacks], move |_| {
+            if let Some(Running { of: Sized::Open(sessions), .. }) = &mut self.running {
+                sessions.sized(&sizes)?;
+            }
+            Ok(self)
+        })
+    }
+
+    /// The session of the sizes at hand.
+    fn session(&mut self) -> Result<&mut lowbit::Session> {
+        match self.running.as_mut().map(|running| &mut running.of) {
+            Some(Sized::Known(session)) => Ok(session),
+            Some(Sized::Open(sessions)) => sessions.latest().ok_or_else(|| Error::new("no sizes are known")),
+            None => Err(Error::new("nothing is there to run")),
+        }
+    }
+
+    /// Whether its next run may take long.
+    fn is_slow(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.took.is_none_or(|took| took > SLOW))
+    }
+
+    /// Runs it, if `go_on` lets it, and gives it back.
+    fn run(mut self, go_on: &(dyn Fn() -> Result<()> + Sync)) -> Result<Vec<Elements>> {
+        // Perhaps not the thread that took it, which may be interrupted and come again.
+        lock(&self.desk).taken = Some(me());
+        let start = Instant::now();
+        self.session()?.execute_while(go_on)?;
+        let took = start.elapsed();
+        self.running.iter_mut().for_each(|running| running.took = Some(took));
+        let session = self.session()?;
+        let program = session.program().clone();
+        let ports = program.outputs().iter().enumerate();
+        ports.map(|(i, port)| array::elements(&port.ty, session.output(i)?)).collect()
+    }
+}
+
+impl Session {
+    /// Takes what runs, as soon as it is there.
+    fn taken(&self, py: Python<'_>) -> PyResult<Taken> {
+        let me = me();
+        let wrong = |message: &str| {
+            Err(During::Run.raise(&Error::new(message).hint("a session of its own, program.session()")))
+        };
+        loop {
+            let mut desk = lock(&self.desk);
+            if self.threads > 1 && desk.taken.is_some_and(|(_, process)| process != me.1) {
+                return wrong("the session's threads are in the process that this one is a copy of");
+            }
+            if let Some(running) = desk.running.take() {
+                desk.taken = Some(me);
+                return Ok(Taken { desk: self.desk.clone(), running: Some(running) });
+            }
+            let taken = desk.taken;
+            drop(desk);
+            match taken {
+                Some((thread, process)) if (thread, process) == me => {
+                    return wrong("the session is running on this thread: what it calls, or a signal's handler, runs it again");
+                }
+                Some((_, process)) if process != me.1 => {
+                    return wrong("the session was running in the process that this one is a copy of");
+                }
+                Some(_) | None if Place::here().in_operator => {
+                    return wrong("the session is running, and an operator of your own waits for it: perhaps in that run");
+                }
+                Some(_) | None => {
+                    away(py, || thread::sleep(WAIT));
+                    py.check_signals()?;
+                }
+            }
+        }
     }
 
     /// Sorts what is given to the inputs that it is for.
@@ -335,7 +444,7 @@ impl Session {
             }
         };
         let named = match args.len() {
-            1 => args.get_item(0)?.cast_into::<PyDict>().ok(),
+            1 => mapping(&args.get_item(0)?)?,
             _ => None,
         };
         for dict in named.iter().chain(kwargs) {
@@ -369,12 +478,18 @@ fn whole(ty: &Type) -> bool {
     ty.quant.as_ref().is_none_or(|q| ty.dtype.range().is_some_and(|(low, high)| q.qmin <= low && high <= q.qmax))
 }
 
-/// A tensor for an input of this type: floats for integers are quantized as it says.
-fn enter(tensor: lowbit::Tensor, ty: &Type) -> Result<lowbit::Tensor> {
-    let expected = ty.shape.require()?;
-    if tensor.dims() != expected {
-        return Err(Error::new(format!("expected the sizes {expected:?}, found {:?}", tensor.dims())));
+/// A tensor for an input of this type of an array: sizes are compared before anything is made of it.
+fn entered(array: &Bound<'_, PyAny>, ty: &Type) -> PyResult<Result<lowbit::Tensor>> {
+    let sizes: Vec<usize> = array.getattr("shape")?.extract()?;
+    match ty.shape.require() {
+        Ok(expected) if sizes == expected => Ok(enter(array::tensor(array)?, ty)),
+        Ok(expected) => Ok(Err(Error::new(format!("expected the sizes {expected:?}, found {sizes:?}")))),
+        Err(e) => Ok(Err(e)),
     }
+}
+
+/// Floats for integers are quantized as the type says.
+fn enter(tensor: lowbit::Tensor, ty: &Type) -> Result<lowbit::Tensor> {
     let tensor = entering_as(ty, &tensor)?;
     let tensor = match (tensor.dtype() == ty.dtype, tensor.dtype().is_float(), ty.dtype.is_float()) {
         (true, _, _) => tensor,

@@ -3,17 +3,20 @@
 use crate::config::Config;
 use crate::data::resolve;
 use crate::error::During;
+use crate::interpreter::away;
 use crate::graph::{Graph, passes};
 use crate::job::{self, Stages};
 use crate::model::{Model, engine, report, target, threads_of};
 use crate::observer::{Own, observers};
 use crate::program::Program;
-use crate::rules::rules;
+use crate::rules::{self, rules};
 use crate::stats::Stats;
+use crate::types::{Count, Listed};
 use lowbit::choices::{Wish, Without, needing_samples};
 use lowbit::data::Dataset;
 use lowbit::ir::memory;
 use lowbit::prefetch::Prefetch;
+use lowbit::quantization::report::Skipped;
 use lowbit::{Compiled, Error, Observer, Passes, Quantize, Result, Rules};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -71,12 +74,12 @@ impl Quantized {
 
     /// Writes the quantized model as ONNX, whole or not at all.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        py.detach(|| self.quantized.save(path)).map_err(|e| During::Model.raise(&e))
+        away(py, || self.quantized.save(path)).map_err(|e| During::Model.raise(&e))
     }
 
     /// Compiles the integer program for this machine.
     #[pyo3(signature = (*, isa = None, threads = None))]
-    fn compile(&self, py: Python<'_>, isa: Option<&str>, threads: Option<usize>) -> PyResult<Program> {
+    fn compile(&self, py: Python<'_>, isa: Option<&str>, threads: Option<Count>) -> PyResult<Program> {
         let (quantized, threads, isa) = (self.quantized.clone(), threads_of(threads)?, isa.map(String::from));
         let program = job::run(py, During::Compile, None, &[&self.model.callbacks], move |_| {
             quantized.compile(target(&quantized.model, isa.as_deref(), threads)?)
@@ -115,7 +118,7 @@ struct How<'a, 'py> {
     rules: &'a Bound<'py, PyDict>,
     observers: &'a [Bound<'py, PyAny>],
     passes: &'a [Bound<'py, PyAny>],
-    threads: Option<usize>,
+    threads: Option<Count>,
     isa: Option<&'a str>,
 }
 
@@ -123,6 +126,7 @@ struct How<'a, 'py> {
 struct Made {
     config: lowbit::Config,
     rules: Rules,
+    own_rules: Vec<rules::Own>,
     observers: Vec<Own>,
     passes: Passes,
     engine: Compiled,
@@ -134,8 +138,10 @@ impl How<'_, '_> {
         let callbacks = &self.model.callbacks.in_context(py)?;
         let threads = threads_of(self.threads)?;
         let engine = engine(&self.model.model, self.isa, threads).map_err(|e| During::Quantize.raise(&e))?;
+        let (rules, own_rules) = rules(self.rules, callbacks)?;
         Ok(Made {
-            rules: rules(self.rules, callbacks)?,
+            rules,
+            own_rules,
             observers: observers(self.observers, callbacks)?,
             passes: passes(self.passes, self.model.model.operators(), callbacks)?,
             engine,
@@ -197,7 +203,7 @@ fn refuse_what_statistics_lack(config: &Config) -> Result<()> {
 /// Quantizes a float model; without data and statistics by the global scale.
 #[pyfunction]
 #[pyo3(signature = (model, *, config, rules, data = None, stats = None, preprocess = None,
-                    observers = Vec::new(), passes = Vec::new(), threads = None, isa = None, progress = None))]
+                    observers = Listed::default(), passes = Listed::default(), threads = None, isa = None, progress = None))]
 #[expect(clippy::too_many_arguments, reason = "they are keywords")]
 pub fn quantize(
     py: Python<'_>,
@@ -207,9 +213,9 @@ pub fn quantize(
     data: Option<&Bound<'_, PyAny>>,
     stats: Option<&Bound<'_, Stats>>,
     preprocess: Option<&Bound<'_, PyAny>>,
-    observers: Vec<Bound<'_, PyAny>>,
-    passes: Vec<Bound<'_, PyAny>>,
-    threads: Option<usize>,
+    observers: Listed<'_>,
+    passes: Listed<'_>,
+    threads: Option<Count>,
     isa: Option<&str>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Quantized> {
@@ -217,17 +223,19 @@ pub fn quantize(
     if data.is_none() {
         refuse_what_needs_samples(&config, stats.is_some()).map_err(|e| During::Config.raise(&e))?;
         if preprocess.is_some() {
-            return Err(PyTypeError::new_err("expected data for preprocess, found none: there are no images"));
+            let found = if stats.is_some() { "stats" } else { "none" };
+            return Err(PyTypeError::new_err(format!("expected data for preprocess, found {found}: there are no images")));
         }
     }
-    let how = How { model, config, rules, observers: &observers, passes: &passes, threads, isa };
-    let made = how.made(py)?;
+    let how = How { model, config, rules, observers: &observers.0, passes: &passes.0, threads, isa };
+    let mut made = how.made(py)?;
+    let own_rules = std::mem::take(&mut made.own_rules);
     let names: Vec<String> = made.observers.iter().map(|o| o.name().to_string()).collect();
     let data = data.map(|d| resolve(d, model, None, preprocess)).transpose()?;
     let stats = stats.map(|stats| stats.get().0.clone());
     let float = model.model.clone();
     let held = data.as_ref().map(|data| data.callbacks.clone()).unwrap_or_default();
-    let done = job::run(py, During::Quantize, progress, &[&model.callbacks, &held], move |job| {
+    let mut done = job::run(py, During::Quantize, progress, &[&model.callbacks, &held], move |job| {
         let data = data.as_ref().map(|data| &*data.data);
         let count = data.map(|data| if samples == 0 { data.len() } else { samples.min(data.len()) });
         let mut stages = Stages { job, samples: count };
@@ -247,13 +255,19 @@ pub fn quantize(
         let e = Error::new(format!("the observer '{name}' was given and nothing asked it"));
         return Err(During::Config.raise(&e.hint(format!("input.observer = \"{name}\", or leave it out"))));
     }
+    // A rule that is registered for all models is none of this one's mistakes, but nobody should believe that it was used.
+    let idle = own_rules.into_iter().filter(|own| !own.was_asked()).map(|own| {
+        let reason = format!("the model has no call of {} that a rule is asked about", own.op);
+        Skipped { stage: own.who, reason }
+    });
+    done.report.skipped.extend(idle);
     let model = model.with(done.model.clone());
     Ok(Quantized { quantized: done, model })
 }
 
 /// Runs calibration data through a float model and keeps what quantizing needs of it.
 #[pyfunction]
-#[pyo3(signature = (model, data, *, config, rules, preprocess = None, observers = Vec::new(), passes = Vec::new(),
+#[pyo3(signature = (model, data, *, config, rules, preprocess = None, observers = Listed::default(), passes = Listed::default(),
                     threads = None, isa = None, progress = None))]
 #[expect(clippy::too_many_arguments, reason = "they are keywords")]
 pub fn calibrate(
@@ -263,16 +277,24 @@ pub fn calibrate(
     config: Config,
     rules: &Bound<'_, PyDict>,
     preprocess: Option<&Bound<'_, PyAny>>,
-    observers: Vec<Bound<'_, PyAny>>,
-    passes: Vec<Bound<'_, PyAny>>,
-    threads: Option<usize>,
+    observers: Listed<'_>,
+    passes: Listed<'_>,
+    threads: Option<Count>,
     isa: Option<&str>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Stats> {
     let samples = config.0.samples;
     refuse_what_statistics_lack(&config).map_err(|e| During::Config.raise(&e))?;
-    let how = How { model, config, rules, observers: &observers, passes: &passes, threads, isa };
+    let entries = config.0.entries();
+    let has_rules = !rules.is_empty();
+    let how = How { model, config, rules, observers: &observers.0, passes: &passes.0, threads, isa };
     let made = how.made(py)?;
+    // Statistics serve every observer. A rule may ask for one, and nobody knows here whether it does.
+    let named = |own: &Own| has_rules || entries.iter().any(|(_, value)| value.trim_matches('"') == own.name());
+    if let Some(own) = made.observers.iter().find(|own| !named(own)) {
+        let e = Error::new(format!("the observer '{}' was given and nothing asks for it", own.name()));
+        return Err(During::Config.raise(&e.hint("leave it out: it is asked where the statistics are quantized with")));
+    }
     let data = resolve(data, model, None, preprocess)?;
     let (float, held) = (model.model.clone(), data.callbacks.clone());
     job::run(py, During::Quantize, progress, &[&model.callbacks, &held], move |job| {

@@ -1,13 +1,15 @@
 //! Rules written in Python: for an operator, which operands of its calls are made narrow, and how.
 
 use crate::call::{Call, Value};
-use crate::callbacks::{Callbacks, described};
+use crate::callbacks::{Callbacks, described, raised, wrong};
 use crate::config::Config;
+use crate::interpreter::attached;
 use lowbit::quantization::{Annotator, Call as Asked, Decision, rules};
 use lowbit::{Error, Result, Rules};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a rule knows besides the call.
 #[pyclass(frozen, module = "lowbit")]
@@ -33,16 +35,40 @@ impl Standard {
     }
 }
 
+/// A rule of Python's, and whether it was asked.
+#[derive(Debug)]
+pub struct Own {
+    /// Its operator.
+    pub op: String,
+    /// Its function, and where that is.
+    pub who: String,
+    asked: Arc<AtomicBool>,
+}
+
+impl Own {
+    /// Whether it was asked about any call.
+    pub fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
 /// The standard rules, and Python's functions by operator in place of theirs.
-pub fn rules(functions: &Bound<'_, PyDict>, callbacks: &Callbacks) -> PyResult<Rules> {
-    functions.iter().try_fold(Rules::standard(), |all, (op, function)| {
+pub fn rules(functions: &Bound<'_, PyDict>, callbacks: &Callbacks) -> PyResult<(Rules, Vec<Own>)> {
+    let mut own = Vec::new();
+    let rules = functions.iter().try_fold(Rules::standard(), |all, (op, function)| {
         let (op, callbacks) = (op.extract::<String>()?, callbacks.clone());
+        let asked = Arc::new(AtomicBool::new(false));
         let who = described("the rule", &function);
         // Files carry the name of the rule, so it says nothing of whose machine it was on.
         let name = function.getattr("__name__").map_or_else(|_| "a rule".into(), |name| name.to_string());
         let function = function.unbind();
-        Ok(all.override_op_by(&op, &name, move |call, cx| apply(&function, call, cx, &who, &callbacks)))
-    })
+        own.push(Own { op: op.clone(), who: who.clone(), asked: asked.clone() });
+        Ok::<_, PyErr>(all.override_op_by(&op, &name, move |call, cx| {
+            asked.store(true, Ordering::Relaxed);
+            apply(&function, call, cx, &who, &callbacks)
+        }))
+    })?;
+    Ok((rules, own))
 }
 
 /// What a rule decided, while Python was there to be asked.
@@ -53,7 +79,7 @@ enum Said {
 }
 
 fn apply(function: &Py<PyAny>, call: &Asked, cx: &mut Annotator, who: &str, callbacks: &Callbacks) -> Result<Decision> {
-    let said = Python::attach(|py| -> Result<Said> {
+    let said = attached(|py| -> Result<Said> {
         let asked = || -> PyResult<_> {
             let asked = Bound::new(py, Call::of(py, cx.graph(), call)?)?;
             let standard = Py::new(py, Standard)?;
@@ -62,14 +88,14 @@ fn apply(function: &Py<PyAny>, call: &Asked, cx: &mut Annotator, who: &str, call
             let arguments = vec![asked.clone().into_any(), args.into_any(), context.into_any()];
             Ok((callbacks.call(py, function.bind(py), arguments)?, asked))
         };
-        let (said, asked) = asked().map_err(|e| callbacks.keep(py, "RuleError", e, who))?;
+        let (said, asked) = asked().map_err(|e| raised(py, "RuleError", e, who))?;
         if said.is_none() {
             return Ok(Said::Float);
         }
         if said.is_instance_of::<Standard>() {
             return Ok(Said::Standard);
         }
-        let wrong = |message: String| callbacks.wrong("RuleError", Error::new(message), who);
+        let wrong = |message: String| wrong("RuleError", Error::new(message), who);
         let Ok(said) = said.cast::<Call>() else {
             return Err(wrong(format!(
                 "expected a lowbit.Call over simulated values, or None to leave it in float, found {}",
@@ -77,7 +103,7 @@ fn apply(function: &Py<PyAny>, call: &Asked, cx: &mut Annotator, who: &str, call
             )));
         };
         let said = said.get();
-        let other = said.check_same(py, &call.op).map_err(|e| callbacks.keep(py, "RuleError", e, who))?;
+        let other = said.check_same(py, &call.op).map_err(|e| raised(py, "RuleError", e, who))?;
         if let Some(other) = other {
             return Err(wrong(format!("{other}: a rule says what a call reads, and leaves the rest as it is")));
         }
@@ -110,7 +136,7 @@ fn apply(function: &Py<PyAny>, call: &Asked, cx: &mut Annotator, who: &str, call
                 None => Ok(a.id),
             };
             let operands = args.iter().map(|a| operand(a, cx)).collect::<Result<Vec<_>>>();
-            let operands = operands.map_err(|e| callbacks.wrong("RuleError", e, who))?;
+            let operands = operands.map_err(|e| wrong("RuleError", e, who))?;
             let kept = || {
                 if call.op.is_layer() {
                     // How wide its result may be is no question of what it reads.
@@ -118,7 +144,7 @@ fn apply(function: &Py<PyAny>, call: &Asked, cx: &mut Annotator, who: &str, call
                 }
                 cx.keep(call, operands)
             };
-            kept().map_err(|e| callbacks.wrong("RuleError", e, who))
+            kept().map_err(|e| wrong("RuleError", e, who))
         }
     }
 }

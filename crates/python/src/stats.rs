@@ -1,6 +1,8 @@
 //! Statistics: what calibration saw of a model, to be kept, merged and quantized from.
 
 use crate::error::During;
+use crate::interpreter::away;
+use crate::job;
 use lowbit::{Shard, stats};
 use pyo3::prelude::*;
 use std::path::PathBuf;
@@ -16,17 +18,17 @@ impl Stats {
     #[staticmethod]
     #[pyo3(signature = (*paths))]
     fn load(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<Stats> {
-        py.detach(|| stats::load_all(&paths)).map(Stats).map_err(|e| During::Data.raise(&e))
+        job::run(py, During::Data, None, &[], move |_| stats::load_all(&paths)).map(Stats)
     }
 
     /// Writes them, whole or not at all.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        py.detach(|| stats::save(&self.0, path)).map(|_| ()).map_err(|e| During::Data.raise(&e))
+        away(py, || stats::save(&self.0, path)).map(|_| ()).map_err(|e| During::Data.raise(&e))
     }
 
     /// These with what another part of the data showed.
     fn merge(&self, py: Python<'_>, other: &Stats) -> PyResult<Stats> {
-        let merged = py.detach(|| {
+        let merged = away(py, || {
             let mut merged = self.0.clone();
             merged.merge(&other.0).map(|()| merged)
         });

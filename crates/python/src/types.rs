@@ -3,9 +3,70 @@
 use crate::array;
 use lowbit::Result;
 use lowbit::ir::{Dim, Graph, Shape, Type, ValueId};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyMapping, PyTuple};
+
+/// A number of something: a whole number from 0, and no truth value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count(pub usize);
+
+impl<'py> FromPyObject<'_, 'py> for Count {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Count> {
+        let wrong = || format!("expected a whole number from 0, found {}", told(&given));
+        if given.is_instance_of::<PyBool>() {
+            return Err(PyTypeError::new_err(wrong()));
+        }
+        // Numbers of numpy's have an index too, and floats have none.
+        let Ok(index) = given.call_method0("__index__") else { return Err(PyTypeError::new_err(wrong())) };
+        index.extract().map(Count).map_err(|_| PyValueError::new_err(wrong()))
+    }
+}
+
+/// The same where a number is given or there is another.
+pub fn count(given: &Bound<'_, PyAny>) -> PyResult<usize> {
+    given.extract::<Count>().map(|n| n.0)
+}
+
+/// Things in a row: a list, a tuple, or whatever gives them one by one.
+#[derive(Debug, Default)]
+pub struct Listed<'py>(pub Vec<Bound<'py, PyAny>>);
+
+impl<'py> FromPyObject<'_, 'py> for Listed<'py> {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Listed<'py>> {
+        match given.hasattr("__iter__")? {
+            true => given.try_iter()?.collect::<PyResult<Vec<_>>>().map(Listed),
+            false => Err(PyTypeError::new_err(format!("expected a list, found {}", told(&given)))),
+        }
+    }
+}
+
+/// What was given, in the words of Python, cut where they are many.
+pub fn told(given: &Bound<'_, PyAny>) -> String {
+    let text = given.repr().map_or_else(|_| given.get_type().to_string(), |repr| repr.to_string());
+    match text.char_indices().nth(80) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}
+
+/// What maps keys to something, as a dictionary; none if this does not.
+pub fn mapping<'py>(given: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyDict>>> {
+    if let Ok(dict) = given.cast::<PyDict>() {
+        return Ok(Some(dict.clone()));
+    }
+    match given.cast::<PyMapping>() {
+        Ok(mapping) => {
+            let dict = given.py().get_type::<PyDict>().call1((mapping,))?;
+            Ok(Some(dict.cast_into::<PyDict>()?))
+        }
+        Err(_) => Ok(None),
+    }
+}
 
 /// What a value is: its element type and its sizes, of which those that are open are names.
 #[pyclass(frozen, eq, module = "lowbit", from_py_object)]
@@ -25,8 +86,11 @@ impl ValueType {
         let named = dtype.py().import("numpy")?.call_method1("dtype", (dtype,));
         let name = named.map_or_else(|_| dtype.to_string(), |d| d.to_string());
         array::dtype_named(&name).map_err(|e| PyTypeError::new_err(e.to_string()))?;
-        let dim = |d: &Bound<'_, PyAny>| {
-            d.extract::<usize>().map(Dim::Known).or_else(|_| d.extract::<String>().map(|s| Dim::Symbol(s.into())))
+        let dim = |d: &Bound<'_, PyAny>| match d.extract::<String>() {
+            Ok(name) => Ok(Dim::Symbol(name.into())),
+            Err(_) => d.extract::<Count>().map(|n| Dim::Known(n.0)).map_err(|_| {
+                PyTypeError::new_err(format!("expected sizes, whole numbers from 0 or names, found {}", told(d)))
+            }),
         };
         Ok(ValueType { dtype: name, dims: shape.iter().map(dim).collect::<PyResult<_>>()? })
     }

@@ -1,7 +1,10 @@
 """Configurations and their blocks: nothing is ignored."""
 
+import copy
+import os
 import pickle
 import threading
+from pathlib import Path
 from typing import Any, Dict, List
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 
 import lowbit as lb
 from lowbit import QFieldKind, qconfig
-from lowbit.errors import ConfigError, QuantizeError
+from lowbit.errors import ConfigError, DataError, QuantizeError, RunError
 
 from conftest import DEMO
 
@@ -109,13 +112,14 @@ def test_what_is_in_force_quantizes(demo: lb.Model) -> None:
 
 
 def test_what_needs_samples_is_refused_without(demo: lb.Model) -> None:
-    stats = demo.calibrate("random", config={"samples": 2})
+    given: Dict[str, Any] = {"stats": demo.calibrate("random", config={"samples": 2})}
+    nothing: Dict[str, Any] = {}
     for choices, text in (
         ({"samples": 5}, "samples = 5"),
         ({"equalize": True}, "equalize = true"),
         ({"refinements": ["bias-correction"]}, "refinements"),
     ):
-        for more in ({"stats": stats}, {}):
+        for more in (given, nothing):
             with pytest.raises(ConfigError, match=text):
                 demo.quantize(config=choices, **more)
     with pytest.raises(ConfigError, match="looks at samples"):
@@ -133,10 +137,10 @@ def test_nothing_else_is_passed_over(demo: lb.Model) -> None:
     for wrong in cases:
         with pytest.raises(TypeError, match="expected"):
             demo.quantize(data="random", **wrong)
-    with pytest.raises(ValueError, match="from 1, found 0"):
+    with pytest.raises(ValueError, match="from 1 to 256, found 0"):
         demo.quantize(data="random", threads=0)
     with pytest.raises(TypeError, match="a method range"):
-        demo.quantize(data="random", observers=[Unasked])
+        demo.quantize(data="random", observers=[Unasked])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="already"):
         demo.quantize(data="random", observers=[Unasked(), Unasked()])
     endless: Dict[str, Any] = {}
@@ -163,3 +167,97 @@ def test_both_spellings_of_operators(demo: lb.Model) -> None:
         q = demo.quantize(data="random", config={"samples": 2, "op": {name: {"skip": True}}})
         left.append([(n["op"], n["node"]) for n in q.report.left_float])
     assert left[0] == left[1] and ("Conv" in {op for op, _ in left[0]})
+
+
+def test_a_copied_configuration_says_what_the_first_said(demo: lb.Model) -> None:
+    config = lb.Config(global_scale=4.0).set("input.bits=6")
+    for same in (pickle.loads(pickle.dumps(config)), copy.deepcopy(config)):
+        assert same == config
+        # Nobody said anything of samples, so that there may be none.
+        assert demo.quantize(config=same).config["global_scale"] == 4.0
+
+
+def test_none_and_what_else_is_meant_otherwise_is_refused(demo: lb.Model, quantized: lb.Quantized) -> None:
+    anything: Any = None
+    with pytest.raises(TypeError, match="expected a list of observers"):
+        demo.quantize(observers=anything)
+    with pytest.raises(TypeError, match="expected a list of passes"):
+        demo.quantize(passes=anything)
+    with pytest.raises(TypeError, match="expected data, found"):
+        demo.calibrate(anything)
+    with pytest.raises(TypeError, match="expected a list, found None"):
+        lb.Model.from_text("", customs=anything)
+    with pytest.raises(TypeError, match="a lowbit.Quantized, found NoneType"):
+        lb.build(anything)
+    with pytest.raises(TypeError, match="its float model is .reference"):
+        lb.quantize(quantized)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="widths by kind"):
+        with qconfig([1]):  # type: ignore[arg-type]
+            pass
+    with pytest.raises(TypeError, match="choices for weight, found None"):
+        with qconfig({QFieldKind.WEIGHT: 4}, weight=None):
+            pass
+    with pytest.raises(TypeError, match="for the rule of 'Conv', found None"):
+        lb.Rules().register("Conv", anything, override=True)
+    with pytest.raises(TypeError, match="True or False for override"):
+        lb.Rules().register("Conv", override="no")  # type: ignore[call-overload]
+    for wrong in (True, 1.5, -1):
+        number: Any = wrong
+        with pytest.raises((TypeError, ValueError), match=f"expected a whole number from 0, found {wrong}"):
+            lb.verify(demo, samples=number)
+        with pytest.raises((TypeError, ValueError), match=f"expected a whole number from 0, found {wrong}"):
+            demo.compile(threads=number)
+    with pytest.raises(ValueError, match="from 1 to 256, found 1000000"):
+        demo.compile().session(10**6)
+    with pytest.raises(DataError, match="found none"):
+        demo.quantize(data=DEMO / "calibration", preprocess={})
+    with pytest.raises(TypeError, match="os.fsdecode"):
+        demo.quantize(data=b"random")
+    with pytest.raises(DataError, match="there is no such file"):
+        demo.quantize(data=Path("random"))
+    with pytest.raises(TypeError, match="Unicode text"):
+        demo.quantize(data=os.fsdecode(b"caf\xe9"))
+    with pytest.raises(RunError, match="expected data with labels, or a reference"):
+        lb.evaluate(demo, "random")
+    with pytest.raises(DataError, match="expected labels that are integers"):
+        lb.evaluate(demo, np.zeros((2, 3, 32, 32), np.float32), labels=[0.5, 1])
+    with pytest.raises(DataError, match="expected labels from 0 to 4294967295, found -1"):
+        lb.evaluate(demo, np.zeros((2, 3, 32, 32), np.float32), labels=[0, -1])
+
+
+def test_what_is_not_used_is_told(demo: lb.Model) -> None:
+    with lb.rules():
+        lb.register_annotate_function("LayerNorm", rule, override=True)
+        skipped = demo.quantize(data="random", config={"samples": 2}).report.skipped
+    assert [s["stage"].split(" (")[0] for s in skipped] == ["the rule 'rule'"]
+    assert "no call of LayerNorm" in skipped[0]["reason"]
+    with pytest.raises(ConfigError, match="nothing asks for it"):
+        demo.calibrate("random", observers=[Unasked()])
+    late = lb.graph_pass("refined")(lambda graph: None)
+    with pytest.raises(lb.Error, match="which runs behind it"):
+        demo.calibrate("random", passes=[late], config={"samples": 1})
+    with pytest.raises(lb.errors.ModelError, match="no node of the model calls it"):
+        lb.Model.load(DEMO / "model.onnx", customs=[Idle()])
+
+
+def rule(call: lb.Call, args: List[lb.Value], ctx: lb.Context) -> None:
+    return None
+
+
+class Idle(lb.CustomOp):
+    name = "idle"
+
+    def infer(self, *inputs: lb.ValueType) -> lb.ValueType:
+        return inputs[0]
+
+    def run(self, *inputs: Any) -> Any:
+        return inputs[0]
+
+
+def test_a_report_stays_as_it_is(quantized: lb.Quantized) -> None:
+    report = quantized.report
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        report.layers = []
+    report.to_dict()["layers"].clear()
+    assert report.layers
+    assert pickle.loads(pickle.dumps(report)) == report

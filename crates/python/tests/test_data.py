@@ -105,7 +105,7 @@ class Endless:
 def test_of_endless_data_a_part_is_looked_at(demo: lb.Model, quantized: lb.Quantized) -> None:
     assert demo.quantize(data=Endless(), config={"samples": 3}).config["samples"] == 3
     with pytest.raises(lb.Error, match="the numbers of so many samples"):
-        lb.evaluate(quantized, Endless())
+        lb.evaluate(quantized, Endless(), reference=demo)
     with pytest.raises(lb.Error, match="the numbers of so many samples"):
         demo.quantize(data=Endless(), config={"samples": 0})
 

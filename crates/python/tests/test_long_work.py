@@ -140,35 +140,3 @@ def test_ctrl_c_is_heard(what: str) -> None:
     assert code == 0
     # A second is what is promised; more is a machine that is busy with something else.
     assert heard < 3, heard
-
-
-DAEMON = """
-import threading, time
-import numpy as np
-import lowbit as lb
-
-class Slow(lb.CustomOp):
-    name = "slow"
-    def infer(self, x):
-        return x
-    def run(self, x):
-        time.sleep(0.01)
-        return x
-
-TEXT = 'graph "g" {\\n  input %x: f32[4]\\n  %y: f32[4] = Custom(%x) {op "slow"}\\n  output %y\\n}\\n'
-session = lb.Model.from_text(TEXT, customs=[Slow()]).compile().session()
-
-def loop():
-    while True:
-        session.run(np.zeros(4, np.float32))
-
-threading.Thread(target=loop, daemon=True).start()
-time.sleep(0.3)
-print("end", flush=True)
-"""
-
-
-def test_the_interpreter_ends_beside_a_thread_that_runs_an_operator() -> None:
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", DAEMON], capture_output=True, text=True, timeout=60, check=False)
-        assert (done.returncode, done.stdout) == (0, "end\n"), done.stderr

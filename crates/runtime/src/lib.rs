@@ -23,6 +23,6 @@ mod spans;
 
 pub use isa::Isa;
 pub use named::NamedSession;
-pub use pool::Pool;
+pub use pool::{MAX_THREADS, Pool};
 pub use program::{Kind, Parts, Place, Port, Program, Step};
 pub use session::Session;

@@ -6,6 +6,7 @@
 //! are by then. Workers wait for a run by spinning for a moment and then parking, so an idle pool costs nothing. One
 //! thread needs no pool at all: the job runs in place.
 
+use lowbit_ir::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -36,6 +37,9 @@ unsafe impl Send for Shared {}
 // SAFETY: as above; all other fields are Sync.
 unsafe impl Sync for Shared {}
 
+/// More threads than this are a slip of the keyboard.
+pub const MAX_THREADS: usize = 256;
+
 /// A team of `threads` threads, the caller's among them.
 pub struct Pool {
     shared: Arc<Shared>,
@@ -51,8 +55,11 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// A pool of `threads` threads (at least one: the caller's).
-    pub fn new(threads: usize) -> std::io::Result<Pool> {
+    /// A pool of `threads` threads (at least one: the caller's), up to [`MAX_THREADS`].
+    pub fn new(threads: usize) -> Result<Pool> {
+        if threads > MAX_THREADS {
+            return Err(Error::new(format!("expected up to {MAX_THREADS} threads, found {threads}")));
+        }
         let shared = Arc::new(Shared {
             generation: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
@@ -66,7 +73,8 @@ impl Pool {
         for i in 1..threads.max(1) {
             let shared = pool.shared.clone();
             let name = format!("lowbit-{i}");
-            pool.workers.push(std::thread::Builder::new().name(name).spawn(move || work(&shared, i))?);
+            let worker = std::thread::Builder::new().name(name).spawn(move || work(&shared, i));
+            pool.workers.push(worker.map_err(|e| Error::new(format!("cannot start {threads} threads: {e}")))?);
         }
         Ok(pool)
     }

@@ -27,13 +27,13 @@ pub struct Session {
 impl Session {
     /// A session on the calling thread alone.
     pub fn new(program: Arc<Program>) -> Result<Session> {
-        let pool = Pool::new(1).map_err(|e| Error::new(format!("cannot start threads: {e}")))?;
+        let pool = Pool::new(1)?;
         Session::with_pool(program, Arc::new(pool))
     }
 
     /// A session on this many threads, the calling one among them.
     pub fn with_threads(program: Arc<Program>, threads: usize) -> Result<Session> {
-        let pool = Pool::new(threads).map_err(|e| Error::new(format!("cannot start {threads} threads: {e}")))?;
+        let pool = Pool::new(threads)?;
         Session::with_pool(program, Arc::new(pool))
     }
 

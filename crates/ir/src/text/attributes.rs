@@ -217,14 +217,14 @@ impl<'a> Given<'a> {
     }
 
     fn required<T>(&self, name: &str, found: Option<T>) -> Scanned<T> {
-        found.ok_or_else(|| Problem { at: self.at, message: format!("expected the attribute '{name}', found none") })
+        found.ok_or_else(|| Problem::new(self.at, format!("expected the attribute '{name}', found none")))
     }
 
     fn flag(&mut self, name: &'static str) -> Scanned<bool> {
         match self.take(name) {
             None => Ok(false),
             Some((_, Attr::Flag)) => Ok(true),
-            Some((at, _)) => Err(Problem { at, message: format!("'{name}' takes no value") }),
+            Some((at, _)) => Err(Problem::new(at, format!("'{name}' takes no value"))),
         }
     }
 
@@ -233,7 +233,7 @@ impl<'a> Given<'a> {
         match self.take(name) {
             None => Ok(None),
             Some((at, Attr::Token(t))) => of(&t).map(Some).map_err(|e| about(at, name, &e)),
-            Some((at, _)) => Err(Problem { at, message: format!("expected one value for '{name}'") }),
+            Some((at, _)) => Err(Problem::new(at, format!("expected one value for '{name}'"))),
         }
     }
 
@@ -244,7 +244,7 @@ impl<'a> Given<'a> {
             Some((at, Attr::List(ts))) => {
                 ts.iter().map(|t| of(t)).collect::<Result<Vec<T>>>().map(Some).map_err(|e| about(at, name, &e))
             }
-            Some((at, _)) => Err(Problem { at, message: format!("expected a list such as [1, 2] for '{name}'") }),
+            Some((at, _)) => Err(Problem::new(at, format!("expected a list such as [1, 2] for '{name}'"))),
         }
     }
 
@@ -252,7 +252,7 @@ impl<'a> Given<'a> {
         match self.take(name) {
             None => Ok(None),
             Some((_, Attr::Text(s))) => Ok(Some(s)),
-            Some((at, _)) => Err(Problem { at, message: format!("expected a string in quotes for '{name}'") }),
+            Some((at, _)) => Err(Problem::new(at, format!("expected a string in quotes for '{name}'"))),
         }
     }
 
@@ -291,19 +291,19 @@ impl<'a> Given<'a> {
             true => format!("the attribute '{name}' is given twice"),
             false => format!("{op} has no attribute '{name}'{}", did_you_mean(name, &self.asked)),
         };
-        Err(Problem { at: *at, message })
+        Err(Problem::new(*at, message))
     }
 }
 
 fn about(at: usize, name: &str, e: &Error) -> Problem {
-    Problem { at, message: format!("attribute '{name}': {}", e.message()) }
+    Problem::new(at, format!("attribute '{name}': {}", e.message()))
 }
 
 /// The operator of this name with these attributes. `rank` is the first operand's, for usual values of windows.
 pub(super) fn operator(name: &str, mut given: Given<'_>, rank: usize) -> Scanned<Op> {
     let Some(op) = Op::named(name) else {
         let message = format!("no operator is named '{name}'{}", super::operator_meant(name));
-        return Err(Problem { at: given.at, message });
+        return Err(Problem::new(given.at, message));
     };
     let op = build(op, &mut given, rank.saturating_sub(2))?;
     given.finish(name)?;
@@ -457,7 +457,7 @@ fn slice(a: &mut Given<'_>) -> Scanned<Op> {
     let steps: Vec<i64> = a.many("steps", int_of)?.unwrap_or_else(|| vec![1; axes.len()]);
     if [starts.len(), ends.len(), steps.len()].iter().any(|n| *n != axes.len()) {
         let message = "expected as many starts, ends and steps as axes".to_string();
-        return Err(Problem { at: a.at, message });
+        return Err(Problem::new(a.at, message));
     }
     let bounds = starts.into_iter().zip(ends).zip(steps);
     let axes = axes.into_iter().zip(bounds);

@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-pub(super) fn graph(text: &str) -> Result<Graph> {
-    let mut p = Parser { s: Scanner::new(text), g: Graph::default(), node_names: HashSet::new() };
+pub(super) fn graph(text: &str, customs: &Customs) -> Result<Graph> {
+    let mut p = Parser { s: Scanner::new(text), g: Graph::default(), node_names: HashSet::new(), customs };
     match p.graph() {
         Ok(()) => Ok(p.g),
         Err(problem) => Err(problem.into_error(text)),
@@ -25,14 +25,16 @@ struct Parser<'a> {
     s: Scanner<'a>,
     g: Graph,
     node_names: HashSet<String>,
+    /// Operators of the user's, which say what their results are.
+    customs: &'a Customs,
 }
 
 fn problem<T>(at: usize, message: impl Into<String>) -> Scanned<T> {
-    Err(Problem { at, message: message.into() })
+    Err(Problem::new(at, message))
 }
 
 fn at<T>(at: usize, result: Result<T>) -> Scanned<T> {
-    result.map_err(|e: Error| Problem { at, message: e.message().to_string() })
+    result.map_err(|e: Error| Problem { at, message: e.message().to_string(), error: Some(e) })
 }
 
 impl<'a> Parser<'a> {
@@ -208,7 +210,7 @@ impl<'a> Parser<'a> {
         let place = self.s.place();
         if !self.s.eat_word("in") {
             let message = format!("expected a range such as 'in 0..255', for {dtype} has none of its own");
-            return dtype.range().ok_or(Problem { at: place, message });
+            return dtype.range().ok_or(Problem::new(place, message));
         }
         let place = self.s.place();
         let token = self.s.token("a range such as 0..255")?;
@@ -334,7 +336,7 @@ impl<'a> Parser<'a> {
             written
         } else if written.is_empty() {
             let operands: Vec<Option<&Type>> = inputs.iter().map(|v| v.map(|v| self.g.ty(v))).collect();
-            at(place, infer::infer(&op, &operands, &[], &Customs::default()))?
+            at(place, infer::infer(&op, &operands, &[], self.customs))?
         } else {
             return problem(place, "expected types of all outputs, or of none to have them inferred");
         };

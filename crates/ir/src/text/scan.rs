@@ -7,17 +7,24 @@ use crate::Error;
 pub(super) struct Problem {
     pub at: usize,
     pub message: String,
+    /// The error that it is, if somebody else found it.
+    pub error: Option<Error>,
 }
 
 pub(super) type Scanned<T> = Result<T, Problem>;
 
 impl Problem {
+    pub fn new(at: usize, message: impl Into<String>) -> Problem {
+        Problem { at, message: message.into(), error: None }
+    }
+
     /// The error with line and column, both counted from 1, columns in characters.
     pub fn into_error(self, text: &str) -> Error {
         let before = text.get(..self.at).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        Error::new(format!("line {line}, column {column}: {}", self.message))
+        let told = Error::new(format!("line {line}, column {column}: {}", self.message));
+        self.error.iter().fold(told, Error::caused_as)
     }
 }
 
@@ -76,7 +83,7 @@ impl<'a> Scanner<'a> {
                 format!("'{}'", if word.is_empty() { c.escape_debug().to_string() } else { word })
             }
         };
-        Problem { at, message: format!("expected {what}, found {found}") }
+        Problem::new(at, format!("expected {what}, found {found}"))
     }
 
     /// Takes a mark if it is next.
@@ -156,7 +163,7 @@ impl<'a> Scanner<'a> {
         let body = self.take_while(|c| c != '"');
         match self.eat_here('"') {
             true => Ok((start, body)),
-            false => Err(Problem { at: start - 1, message: format!("expected a closing quote behind {what}") }),
+            false => Err(Problem::new(start - 1, format!("expected a closing quote behind {what}"))),
         }
     }
 
@@ -174,7 +181,7 @@ impl<'a> Scanner<'a> {
                 return Ok(out);
             }
             if !self.eat_here('\\') {
-                return Err(Problem { at: open, message: format!("expected a closing quote behind {what}") });
+                return Err(Problem::new(open, format!("expected a closing quote behind {what}")));
             }
             let escaped = self.rest().chars().next();
             self.at += escaped.map_or(0, char::len_utf8);
@@ -184,7 +191,7 @@ impl<'a> Scanner<'a> {
                 Some('r') => out.push('\r'),
                 Some('t') => out.push('\t'),
                 Some('u') => out.push(self.code_point(at)?),
-                _ => return Err(Problem { at, message: r#"expected one of \" \\ \n \r \t \u{...}"#.into() }),
+                _ => return Err(Problem::new(at, r#"expected one of \" \\ \n \r \t \u{...}"#)),
             }
         }
     }
@@ -195,7 +202,7 @@ impl<'a> Scanner<'a> {
         let code = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
         match (open && self.eat_here('}'), code) {
             (true, Some(c)) => Ok(c),
-            _ => Err(Problem { at, message: r"expected a character's number such as \u{1f}".into() }),
+            _ => Err(Problem::new(at, r"expected a character's number such as \u{1f}")),
         }
     }
 }

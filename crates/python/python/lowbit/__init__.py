@@ -4,6 +4,7 @@ The nouns are those of the Rust API and the command line. Everything is computed
 ``docs/python.md`` of the repository shows how.
 """
 
+from . import _threads as _threads
 from . import errors, frontend, reports
 from ._config import QFieldKind, current_config, qconfig
 from ._lowbit import (

@@ -46,11 +46,15 @@ def qconfig(
     A key that does not exist raises :class:`~lowbit.errors.ConfigError` and names the nearest.
     """
     all_choices: Dict[str, Any] = dict(choices)
+    if nbit_dict is not None and not isinstance(nbit_dict, Mapping):
+        raise TypeError(f"expected a dictionary of widths by kind for nbit_dict, found {nbit_dict!r}")
     for kind, bits in (nbit_dict or {}).items():
         name = kind_of(kind)
         if name not in {k.value for k in QFieldKind}:
             raise ConfigError(f"nbit_dict has no kind {kind!r}: it takes QFieldKind.INPUT, WEIGHT and ACTIVATION")
-        of_kind = dict(all_choices.get(name) or {})
+        of_kind = all_choices.get(name, {})
+        if not isinstance(of_kind, Mapping):
+            raise TypeError(f"expected a dictionary of choices for {name}, found {of_kind!r}")
         if "bits" in of_kind:
             raise ConfigError(f"the width of {name} is said twice, by nbit_dict and by {name}: leave one of them out")
         all_choices[name] = {**of_kind, "bits": bits}

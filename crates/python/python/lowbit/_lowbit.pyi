@@ -1,11 +1,13 @@
 """The native half of the package."""
 
 import os
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union, final
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union, final
 
 import numpy as np
 
 from ._own import CustomOp, Observer, Pass
+from ._progress import Progress
+from ._rules import Rules
 from .reports import Comparison, Evaluation, Report, Summary, Timing, Verification
 
 _Path = Union[str, "os.PathLike[str]"]
@@ -13,9 +15,11 @@ _Memory = Union[None, int, str]
 _Array = np.ndarray[Any, Any]
 _Tell = Optional[Callable[..., None]]
 _Preprocess = Union[None, str, Mapping[str, Any]]
+_Choices = Union[None, Config, Mapping[str, Any]]
 
 __all__ = [
     "Call",
+    "Called",
     "Config",
     "Context",
     "Dataset",
@@ -35,7 +39,10 @@ __all__ = [
     "calibrate",
     "cli",
     "compare",
+    "end",
     "evaluate",
+    "forked",
+    "inside",
     "listing",
     "operator",
     "quantize",
@@ -67,7 +74,9 @@ class Config:
     def __getitem__(self, key: str, /) -> Any: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
-    def __reduce__(self) -> Tuple[Any, Tuple[str]]: ...
+    def __reduce__(self) -> Tuple[Any, Tuple[str, List[Tuple[bool, str]]]]: ...
+    @staticmethod
+    def _said(text: str, said: Sequence[Tuple[bool, str]]) -> Config: ...
 
 @final
 class ValueType:
@@ -159,13 +168,22 @@ class Model:
         *,
         shapes: Optional[Mapping[str, Sequence[int]]] = None,
         params: Optional[_Path] = None,
-        customs: Sequence[CustomOp] = ...,
+        customs: Iterable[CustomOp] = ...,
         max_memory: _Memory = None,
     ) -> Model:
         """Loads an ONNX file, or the -symbol.json file of an MXNet model, whose parameters ``params`` names if they are not
         beside it; ``shapes`` gives open dimensions of inputs their sizes."""
     @staticmethod
-    def from_text(text: str, *, customs: Sequence[CustomOp] = ..., max_memory: _Memory = None) -> Model:
+    def from_bytes(
+        data: bytes,
+        *,
+        shapes: Optional[Mapping[str, Sequence[int]]] = None,
+        customs: Iterable[CustomOp] = ...,
+        max_memory: _Memory = None,
+    ) -> Model:
+        """A model from the bytes of an ONNX file; external data files would be beside a file, and are refused."""
+    @staticmethod
+    def from_text(text: str, *, customs: Iterable[CustomOp] = ..., max_memory: _Memory = None) -> Model:
         """A model from the text form of a graph."""
     @property
     def graph(self) -> Graph: ...
@@ -186,7 +204,7 @@ class Model:
         """The configuration that it was quantized with."""
     def params(self) -> Dict[str, _Array]:
         """Its constants by name: a copy of their elements."""
-    def with_params(self, params: Dict[str, Any]) -> Model:
+    def with_params(self, params: Mapping[str, Any]) -> Model:
         """This model with constants from a dictionary, which names all of them and no others."""
     def save(self, path: _Path) -> None:
         """Writes it as ONNX, whole or not at all."""
@@ -209,13 +227,52 @@ class Model:
     def run(self, *args: Any, **kwargs: Any) -> List[_Array]:
         """Runs it on arrays of any sizes that fit, as :meth:`Session.run`: in a program that the model keeps for this."""
     def inspect(self) -> Summary: ...
-    def quantize(self, data: Any = None, **choices: Any) -> Quantized:
+    def quantize(
+        self,
+        data: Any = None,
+        *,
+        stats: Optional[Stats] = None,
+        config: _Choices = None,
+        rules: Optional[Rules] = None,
+        observers: Iterable[Observer] = ...,
+        passes: Iterable[Pass] = ...,
+        preprocess: _Preprocess = None,
+        threads: Optional[int] = None,
+        isa: Optional[str] = None,
+        progress: Progress = None,
+    ) -> Quantized:
         """As :func:`lowbit.quantize`, of this model."""
-    def calibrate(self, data: Any, **choices: Any) -> Stats:
+    def calibrate(
+        self,
+        data: Any,
+        *,
+        config: _Choices = None,
+        rules: Optional[Rules] = None,
+        observers: Iterable[Observer] = ...,
+        passes: Iterable[Pass] = ...,
+        preprocess: _Preprocess = None,
+        threads: Optional[int] = None,
+        isa: Optional[str] = None,
+        progress: Progress = None,
+    ) -> Stats:
         """As :func:`lowbit.calibrate`, of this model."""
-    def evaluate(self, data: Any, **choices: Any) -> Evaluation:
+    def evaluate(
+        self,
+        data: Any,
+        *,
+        reference: Union[None, Model, Quantized] = None,
+        labels: Any = None,
+        preprocess: _Preprocess = None,
+        samples: int = 0,
+        output: Optional[str] = None,
+        threads: Optional[int] = None,
+        isa: Optional[str] = None,
+        progress: Progress = None,
+    ) -> Evaluation:
         """As :func:`lowbit.evaluate`, of this model."""
-    def verify(self, **choices: Any) -> Verification:
+    def verify(
+        self, *, data: Any = "random", preprocess: _Preprocess = None, samples: int = 8, progress: Progress = None
+    ) -> Verification:
         """As :func:`lowbit.verify`, of this model."""
     def _repr_html_(self) -> str: ...
 
@@ -257,7 +314,7 @@ class Program:
         *,
         shapes: Optional[Mapping[str, Sequence[int]]] = None,
         params: Optional[_Path] = None,
-        customs: Sequence[CustomOp] = ...,
+        customs: Iterable[CustomOp] = ...,
         max_memory: _Memory = None,
         isa: Optional[str] = None,
         threads: Optional[int] = None,
@@ -399,6 +456,14 @@ class Call:
         """The name of the node; None of a call that a rule made."""
 
 @final
+class Called:
+    """A call of a function on a thread that Python started for it."""
+
+    def begin(self, thread: int) -> None: ...
+    def gave(self, given: Any) -> None: ...
+    def failed(self, raised: BaseException) -> None: ...
+
+@final
 class Standard:
     """Stands for the decision of the standard rule."""
 
@@ -421,8 +486,8 @@ def quantize(
     data: Any = None,
     stats: Optional[Stats] = None,
     preprocess: _Preprocess = None,
-    observers: Sequence[Observer] = ...,
-    passes: Sequence[Pass] = ...,
+    observers: Iterable[Observer] = ...,
+    passes: Iterable[Pass] = ...,
     threads: Optional[int] = None,
     isa: Optional[str] = None,
     progress: _Tell = None,
@@ -434,8 +499,8 @@ def calibrate(
     config: Config,
     rules: Mapping[str, Any],
     preprocess: _Preprocess = None,
-    observers: Sequence[Observer] = ...,
-    passes: Sequence[Pass] = ...,
+    observers: Iterable[Observer] = ...,
+    passes: Iterable[Pass] = ...,
     threads: Optional[int] = None,
     isa: Optional[str] = None,
     progress: _Tell = None,
@@ -484,4 +549,13 @@ def operator(name: str) -> str:
     """The operator that a name means, in either spelling; an error names the nearest."""
 
 def version() -> Tuple[str, List[str]]: ...
+def end() -> None:
+    """The interpreter ends: nobody comes to it from the core any more but who calls this."""
+
+def forked() -> None:
+    """This process is a copy, which has this thread alone."""
+
+def inside() -> Tuple[int, List[int]]:
+    """How many threads are in the way of the end, and those of them that are in functions of the user's."""
+
 def cli(arguments: Sequence[str]) -> int: ...

@@ -26,7 +26,7 @@ def teller(progress: Progress) -> Optional[Tell]:
         terminal = sys.stderr is not None and sys.stderr.isatty()
     except ValueError:
         terminal = False
-    if terminal or progress is True:
+    if terminal or (progress is True and sys.stderr is not None):
         return _Counting(_Bar(_line))
     return None
 
@@ -74,6 +74,9 @@ def _text(stage: str, done: int, samples: Optional[int]) -> str:
 
 
 def _line(text: str) -> None:
+    # A program may take it away meanwhile, as daemons do.
+    if sys.stderr is None:
+        return
     sys.stderr.write(f"\r\x1b[2K{text}")
     sys.stderr.flush()
 

@@ -44,6 +44,22 @@ class RegisteredRule(NamedTuple):
         return f"<rule {name} of {self.op}, {self.file}:{self.line}>"
 
 
+class _None:
+    """Stands for a function that was not given: None would be a mistake."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_NONE = _None()
+
+
+def _is_true(override: object) -> bool:
+    if not isinstance(override, bool):
+        raise TypeError(f"expected True or False for override, found {override!r}")
+    return override
+
+
 class Rules:
     """The standard rules, with functions of the user's in place of some of them.
 
@@ -55,19 +71,19 @@ class Rules:
         self._own: Dict[str, List[Rule]] = {}
 
     @overload
-    def register(self, op: str, function: None = None, *, override: bool = False) -> Callable[[_Rule], _Rule]: ...
+    def register(self, op: str, function: _None = ..., *, override: bool = False) -> Callable[[_Rule], _Rule]: ...
 
     @overload
     def register(self, op: str, function: _Rule, *, override: bool = False) -> _Rule: ...
 
-    def register(self, op: str, function: Optional[Any] = None, *, override: bool = False) -> Any:
+    def register(self, op: str, function: Any = _NONE, *, override: bool = False) -> Any:
         """Makes a function the rule of an operator, in either spelling (``nn.conv2d``, ``Conv``); without a function it
         is a decorator. Every operator has a rule: it is replaced only with ``override=True``."""
         name = operator(op)
-        if not override:
+        if not _is_true(override):
             rule = _standing(name, self._own)
             raise RuleError(f"'{op}' has a rule already, {rule}\n  try: override=True to replace it")
-        if function is None:
+        if function is _NONE:
             return lambda function: self.register(op, function, override=override)
         if not callable(function):
             raise TypeError(f"expected a function for the rule of '{op}', found {function!r}")
@@ -141,7 +157,7 @@ def rules() -> Iterator[Rules]:
 
 @overload
 def register_annotate_function(
-    op: str, function: None = None, *, override: bool = False
+    op: str, function: _None = ..., *, override: bool = False
 ) -> Callable[[_Rule], _Rule]: ...
 
 
@@ -149,17 +165,17 @@ def register_annotate_function(
 def register_annotate_function(op: str, function: _Rule, *, override: bool = False) -> _Rule: ...
 
 
-def register_annotate_function(op: str, function: Optional[Any] = None, *, override: bool = False) -> Any:
+def register_annotate_function(op: str, function: Any = _NONE, *, override: bool = False) -> Any:
     """Makes a function the rule of an operator, until the ``with rules()`` around ends or it is unregistered.
 
     As :meth:`Rules.register`; an operator's rule is replaced only with ``override=True``.
     """
-    if not override:
+    if not _is_true(override):
         name = operator(op)
         standing = {name: [registered] for name, registered in in_force().items()}
         raise RuleError(f"'{op}' has a rule already, {_standing(name, standing)}\n  try: override=True to replace it")
     scope = _innermost()
-    return scope.register(op, override=True) if function is None else scope.register(op, function, override=True)
+    return scope.register(op, override=True) if function is _NONE else scope.register(op, function, override=True)
 
 
 def unregister_annotate_function(op: str) -> Rule:

@@ -22,11 +22,29 @@ Choices = Union[None, Config, Mapping[str, Any]]
 
 
 def _model(given: Union[Model, Quantized]) -> Model:
-    return given.model if isinstance(given, Quantized) else given
+    if isinstance(given, Quantized):
+        return given.model
+    if not isinstance(given, Model):
+        raise TypeError(f"expected a lowbit.Model or a lowbit.Quantized, found {type(given).__name__}")
+    return given
+
+
+def _float(given: Model) -> Model:
+    if isinstance(given, Quantized):
+        raise TypeError("expected a float model, found a lowbit.Quantized: its float model is .reference")
+    if not isinstance(given, Model):
+        raise TypeError(f"expected a lowbit.Model, found {type(given).__name__}")
+    return given
+
+
+def _listed(what: str, given: Iterable[Any]) -> List[Any]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"expected a list of {what}, found {type(given).__name__}")
+    return list(given)
 
 
 def _passes(given: Iterable[Pass]) -> List[Pass]:
-    passes = list(given)
+    passes = _listed("passes", given)
     for one in passes:
         if not isinstance(one, Pass):
             raise TypeError(f"expected passes, as @lowbit.graph_pass(phase) makes them of functions, found {one!r}")
@@ -56,13 +74,14 @@ def quantize(
     ``rules`` are taken in place of what is registered. Rules, observers and passes run on a thread of the core, in the
     scopes of who calls.
     """
+    model = _float(model)
     if params is not None:
         if not isinstance(params, Mapping):
             raise TypeError(
                 f"expected the parameters, a dictionary of arrays, found {type(params).__name__}: "
                 "calibration data goes by its name, data=..."
             )
-        model = model.with_params(dict(params))
+        model = model.with_params(params)
     return _lowbit.quantize(
         model,
         config=config_of(config),
@@ -70,7 +89,7 @@ def quantize(
         data=data,
         stats=stats,
         preprocess=preprocess,
-        observers=list(observers),
+        observers=_listed("observers", observers),
         passes=_passes(passes),
         threads=threads,
         isa=isa,
@@ -96,12 +115,12 @@ def calibrate(
     What is kept does not grow with the data, serves all observers and widths, and merges in any order.
     """
     return _lowbit.calibrate(
-        model,
+        _float(model),
         data,
         config=config_of(config),
         rules=_rules.in_force(rules),
         preprocess=preprocess,
-        observers=list(observers),
+        observers=_listed("observers", observers),
         passes=_passes(passes),
         threads=threads,
         isa=isa,
@@ -122,7 +141,12 @@ def evaluate(
     isa: Optional[str] = None,
     progress: Progress = None,
 ) -> Evaluation:
-    """Accuracy on labelled data, and agreement with a reference, on ``samples`` of the data (0: all)."""
+    """Accuracy on labelled data, agreement with a reference, or both.
+
+    ``samples`` of the data are looked at, evenly spread, or all where there are fewer (0: all). ``labels`` are the classes
+    of data that Python holds, integers from 0. ``output`` names the output with the scores of the classes, where several
+    could have them.
+    """
     return _lowbit.evaluate(
         _model(model),
         data,
@@ -149,7 +173,11 @@ def compare(
     isa: Optional[str] = None,
     progress: Progress = None,
 ) -> Comparison:
-    """What every layer adds alone and what has come together, sorted by ``sqnr``, ``cosine``, ``error`` or ``order``."""
+    """What every layer adds alone and what has come together, on up to ``samples`` of the data (0: all), sorted by
+    ``sqnr``, ``cosine``, ``error`` or ``order``.
+
+    The two may be given in either order where one of them is quantized: it is compared with the other.
+    """
     return _lowbit.compare(
         _model(reference),
         _model(model),
@@ -184,7 +212,7 @@ def bench(
     batch: Optional[int] = None,
     progress: Progress = None,
 ) -> Timing:
-    """Times a model on noise."""
+    """Times a model on noise: ``seconds`` long, for ``batch`` samples at a time where the model leaves that open."""
     return _lowbit.bench(
         _model(model), threads=threads, seconds=seconds, isa=isa, batch=batch, progress=teller(progress)
     )
@@ -204,7 +232,7 @@ def build(
     """
     built = _model(model)
     if params is not None:
-        built = built.with_params(dict(params))
+        built = built.with_params(params)
     return built.build(isa=isa, threads=threads, max_memory=max_memory)
 
 

@@ -2,8 +2,7 @@
 dictionary of arrays."""
 
 import os
-import tempfile
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -25,16 +24,13 @@ def from_onnx(
     """
     if isinstance(model, (str, os.PathLike)):
         return _read(os.fspath(model), shape, None, max_memory)
-    data = model if isinstance(model, (bytes, bytearray)) else None
+    data = bytes(model) if isinstance(model, (bytes, bytearray, memoryview)) else None
     if data is None and hasattr(model, "SerializeToString"):
         data = model.SerializeToString()
     if data is None:
         raise TypeError(f"expected a path, bytes or an onnx.ModelProto, found {type(model).__name__}")
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.onnx")
-        with open(path, "wb") as file:
-            file.write(data)
-        return _read(path, shape, None, max_memory)
+    held = data
+    return _sized(lambda shapes: Model.from_bytes(held, shapes=shapes, max_memory=max_memory), shape)
 
 
 def from_mxnet(
@@ -54,13 +50,17 @@ def from_mxnet(
 def _read(
     path: str, shape: Shape, params: Optional[str], max_memory: Union[None, int, str]
 ) -> Tuple[Model, Params]:
+    return _sized(lambda shapes: Model.load(path, shapes=shapes, params=params, max_memory=max_memory), shape)
+
+
+def _sized(load: Callable[[Optional[Dict[str, Sequence[int]]]], Model], shape: Shape) -> Tuple[Model, Params]:
     shapes: Optional[Dict[str, Sequence[int]]] = None
     if isinstance(shape, Mapping):
         shapes = {name: list(sizes) for name, sizes in shape.items()}
     elif shape is not None:
-        names = list(Model.load(path, params=params, max_memory=max_memory).inputs)
+        names = list(load(None).inputs)
         if len(names) != 1:
             raise ValueError(f"expected sizes by name for the inputs {', '.join(names)}, found {tuple(shape)}")
         shapes = {names[0]: list(shape)}
-    model = Model.load(path, shapes=shapes, params=params, max_memory=max_memory)
+    model = load(shapes)
     return model, model.params()

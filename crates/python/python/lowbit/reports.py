@@ -1,5 +1,6 @@
 """What was measured and done: the fields that ``--json`` of the command line has, as attributes."""
 
+import copy
 import json
 from typing import Any, Dict, Iterable, List, Tuple
 
@@ -11,8 +12,10 @@ __all__ = ["Comparison", "Evaluation", "Report", "Summary", "Timing", "Verificat
 class _Report:
     """What the core said: each of its fields is an attribute, and an item."""
 
+    _fields: Dict[str, Any]
+
     def __init__(self, fields: Dict[str, Any]) -> None:
-        self._fields = fields
+        object.__setattr__(self, "_fields", fields)
 
     @classmethod
     def _of(cls, text: str) -> "_Report":
@@ -20,7 +23,7 @@ class _Report:
 
     def to_dict(self) -> Dict[str, Any]:
         """All of it, as ``--json`` of the command line has it."""
-        return dict(self._fields)
+        return copy.deepcopy(self._fields)
 
     def keys(self) -> Iterable[str]:
         """The names of the fields, so that ``dict(report)`` works."""
@@ -32,11 +35,17 @@ class _Report:
     def __contains__(self, name: object) -> bool:
         return name in self._fields
 
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
     def __getattr__(self, name: str) -> Any:
         fields = self.__dict__.get("_fields", {})
         if name in fields:
             return fields[name]
         raise AttributeError(f"{type(self).__name__} has no {name!r}; it has {', '.join(fields)}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} says what was measured, and cannot be changed: to_dict() gives a copy")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Report) and type(self) is type(other) and self._fields == other._fields

@@ -1,0 +1,70 @@
+"""Threads for functions of the user's that the core calls: how they start, how Ctrl-C reaches them, and how the
+interpreter ends while they run."""
+
+import atexit
+import ctypes
+import os
+import threading
+import time
+from contextvars import Context
+from typing import Any, Callable, Optional, Tuple
+
+from ._lowbit import Called, end, forked, inside
+
+# So long the interpreter waits, when it ends, for functions that are in the way.
+_PATIENCE = 2.0
+
+
+def here() -> int:
+    """The running thread."""
+    return threading.get_ident()
+
+
+def start(call: Called, context: Optional[Context], function: Callable[..., Any], arguments: Tuple[Any, ...]) -> None:
+    """Calls a function on a thread of its own, which the interpreter may end at any time."""
+    threading.Thread(target=_run, args=(call, context, function, arguments), name="lowbit", daemon=True).start()
+
+
+def _run(call: Called, context: Optional[Context], function: Callable[..., Any], arguments: Tuple[Any, ...]) -> None:
+    try:
+        _call(call, context, function, arguments)
+    except KeyboardInterrupt:
+        # It came when all was done: the one who waits hears that this thread is gone.
+        pass
+
+
+def _call(call: Called, context: Optional[Context], function: Callable[..., Any], arguments: Tuple[Any, ...]) -> None:
+    try:
+        call.begin(threading.get_ident())
+        given = function(*arguments) if context is None else context.run(function, *arguments)
+    except BaseException as raised:
+        call.failed(raised)
+    else:
+        call.gave(given)
+
+
+def interrupt(thread: int) -> None:
+    """Makes a thread raise KeyboardInterrupt at its next step in Python."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
+
+
+def look() -> None:
+    """A step in Python, at which a thread raises what it was interrupted with."""
+
+
+@atexit.register
+def _end() -> None:
+    end()
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        count, threads = inside()
+        if count == 0:
+            return
+        for thread in threads:
+            interrupt(thread)
+        # Others get on meanwhile.
+        time.sleep(0.005)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forked)

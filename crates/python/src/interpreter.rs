@@ -1,0 +1,165 @@
+//! The interpreter and its end: how threads leave it and come to it, and who waits for whom when it ends.
+//!
+//! An interpreter that ends makes threads that come back to it end where they are, in the middle of Rust, which aborts
+//! the process. So nobody comes behind its back: a thread that Python started leaves it by [`away`], one of the core's
+//! comes by [`attached`], and both rest for ever once it ends. The thread that ends it waits a moment for who is inside.
+//!
+//! Functions of the user's may be inside for long, or for ever. Those that the core's threads call therefore run on
+//! threads that Python started for them, with nothing of Rust below, which an interpreter can end as it likes; those on
+//! the user's own threads are interrupted at the end.
+
+use pyo3::prelude::*;
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::{self, ThreadId};
+
+/// Whether the interpreter has begun to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// How many times threads are inside, with something of Rust below.
+static INSIDE: AtomicUsize = AtomicUsize::new(0);
+
+/// Who ends it.
+static ENDER: OnceLock<ThreadId> = OnceLock::new();
+
+/// Threads, as Python counts them, in a function of the user's that has something of Rust below.
+static FUNCTIONS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+/// Where a thread is among functions of the user's, and those that called it.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// How many works and runs it is within.
+    pub depth: usize,
+    /// Whether it is in an operator, so that it must not wait for what may wait for that.
+    pub in_operator: bool,
+    /// The data sets of which samples are being read.
+    pub reading: Vec<usize>,
+}
+
+thread_local! {
+    /// How many times this thread is inside.
+    static HERE: Cell<usize> = const { Cell::new(0) };
+    static PLACE: RefCell<Place> = const { RefCell::new(Place { depth: 0, in_operator: false, reading: Vec::new() }) };
+}
+
+impl Place {
+    /// Where this thread is.
+    pub fn here() -> Place {
+        PLACE.with_borrow(Clone::clone)
+    }
+
+    /// Puts this thread there while something runs.
+    pub fn during<T>(self, run: impl FnOnce() -> T) -> T {
+        struct Back(Place);
+        impl Drop for Back {
+            fn drop(&mut self) {
+                PLACE.set(std::mem::take(&mut self.0));
+            }
+        }
+        let _back = Back(PLACE.replace(self));
+        run()
+    }
+
+    /// Puts this thread there for good.
+    pub fn stay(self) {
+        PLACE.set(self);
+    }
+
+    /// Within this one and another: of the functions of both.
+    pub fn and(mut self, other: &Place) -> Place {
+        self.depth = self.depth.max(other.depth);
+        self.in_operator |= other.in_operator;
+        self.reading.extend(other.reading.iter().filter(|id| !self.reading.contains(id)).copied().collect::<Vec<_>>());
+        self
+    }
+}
+
+/// Comes in `times` times, or not at all.
+fn come(times: usize) {
+    INSIDE.fetch_add(times, Ordering::SeqCst);
+    if ENDING.load(Ordering::SeqCst) && ENDER.get() != Some(&thread::current().id()) {
+        INSIDE.fetch_sub(times, Ordering::SeqCst);
+        loop {
+            thread::park();
+        }
+    }
+}
+
+/// Is inside as long as it lives.
+struct Inside;
+
+impl Inside {
+    fn new() -> Inside {
+        come(1);
+        HERE.set(HERE.get() + 1);
+        Inside
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        HERE.set(HERE.get().saturating_sub(1));
+        INSIDE.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Leaves the interpreter to others while something runs that needs it not.
+pub fn away<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
+    let inside = HERE.get();
+    INSIDE.fetch_sub(inside, Ordering::SeqCst);
+    // One time more, until this thread is back.
+    let done = py.detach(|| {
+        let done = work();
+        come(inside + 1);
+        done
+    });
+    INSIDE.fetch_sub(1, Ordering::SeqCst);
+    done
+}
+
+/// Comes to the interpreter for something short; functions of the user's are for [`Callbacks`](crate::callbacks::Callbacks)
+/// to call.
+pub fn attached<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
+    let _inside = Inside::new();
+    Python::attach(work)
+}
+
+/// Calls a function of the user's on a thread of the user's.
+pub fn direct<T>(thread: u64, call: impl FnOnce() -> T) -> T {
+    struct Called(u64);
+    impl Drop for Called {
+        fn drop(&mut self) {
+            let mut all = FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(at) = all.iter().position(|t| *t == self.0) {
+                all.swap_remove(at);
+            }
+        }
+    }
+    let _inside = Inside::new();
+    FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+    let _called = Called(thread);
+    call()
+}
+
+/// The interpreter ends: who is away stays there, and nobody comes any more but who calls this.
+#[pyfunction]
+pub fn end() {
+    let _ = ENDER.set(thread::current().id());
+    ENDING.store(true, Ordering::SeqCst);
+}
+
+/// Who must get out before the interpreter may end: how many, and those in functions of the user's.
+#[pyfunction]
+pub fn inside() -> (usize, Vec<u64>) {
+    (INSIDE.load(Ordering::SeqCst), FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+/// This process is a copy, which has this thread alone.
+#[pyfunction]
+pub fn forked() {
+    INSIDE.store(HERE.get(), Ordering::SeqCst);
+    if let Ok(mut all) = FUNCTIONS.try_lock() {
+        all.clear();
+    }
+}
