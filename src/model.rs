@@ -414,7 +414,9 @@ impl Model {
         self.check_float()?;
         for phase in [Phase::Calibrated, Phase::Refined, Phase::Realized] {
             if let Some(name) = how.options.passes.of(phase).names().next() {
-                let e = Error::new(format!("expected passes in front of calibration, found '{name}', which runs behind it"));
+                let e = Error::new(format!(
+                    "expected passes in front of calibration, found '{name}', which runs behind it"
+                ));
                 return Err(e.hint("give it where the statistics are quantized with"));
             }
         }

@@ -45,7 +45,8 @@ impl Source {
     pub fn sized(&self, shapes: &[(String, Vec<usize>)]) -> Result<(Graph, Vec<Remark>)> {
         let options = ImportOptions { shapes: shapes.to_vec(), ..self.options.clone() };
         let is_file = !self.path.as_os_str().is_empty();
-        let folder = self.path.parent().filter(|_| is_file).map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+        let folder =
+            self.path.parent().filter(|_| is_file).map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
         let beside = || match is_file {
             true => mxnet::beside(&self.path),
             false => Err(Error::new("expected the parameters of the symbol, found none").hint("name their file")),

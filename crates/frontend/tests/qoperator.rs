@@ -277,9 +277,9 @@ fn refusals_name_the_node_and_the_reason() {
         ("", "QLinearMatMul", "x s z n s zi s z b", vec![], "at most 8 operands"),
         ("", "MatMulInteger", "x wf", vec![], "stand for reals, found f32"),
         ("", "ConvInteger", "x m", vec![], "expected an input of"),
-        ("", "DynamicQuantizeLinear", "x", vec![], "its scale is known only while running"),
-        (MS, "DynamicQuantizeMatMul", "x w s", vec![], "its scale is known only while running"),
-        (MS, "MatMulIntegerToFloat", "x w s s", vec![], "a scale that is known only while running"),
+        ("", "DynamicQuantizeLinear", "x", vec![], "expected floats to quantize, found u8"),
+        (MS, "DynamicQuantizeMatMul", "x w s", vec![], "expected floats to quantize, found u8"),
+        (MS, "MatMulIntegerToFloat", "x wf s s", vec![], "stand for reals, found f32"),
         (MS, "MatMulNBits", "x w s", vec![], "a positive 'N'"),
         (MS, "QLinearSpecial", "x", vec![], "the operator is not supported"),
     ];

@@ -102,7 +102,8 @@ impl Violations {
         }
         let s = if self.count == 1 { "" } else { "s" };
         let lines = self.lines.join("\n  ");
-        let all = Error::new(format!("expected a valid graph, found {} violation{s} in '{graph}':\n  {lines}", self.count));
+        let all =
+            Error::new(format!("expected a valid graph, found {} violation{s} in '{graph}':\n  {lines}", self.count));
         Err(self.error.iter().fold(all, Error::caused_as))
     }
 }

@@ -162,7 +162,9 @@ fn named(given: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     } else if given.hasattr("__fspath__")? {
         given.call_method0("__fspath__")?
     } else if given.is_instance_of::<PyBytes>() || given.is_instance_of::<PyByteArray>() {
-        return Err(PyTypeError::new_err("expected data or its path as text, found bytes: os.fsdecode(path) of a path"));
+        return Err(PyTypeError::new_err(
+            "expected data or its path as text, found bytes: os.fsdecode(path) of a path",
+        ));
     } else {
         return Ok(None);
     };
@@ -299,7 +301,9 @@ fn classes(labels: &Bound<'_, PyAny>, samples: usize, data: &str) -> PyResult<Ve
     let dtype = labels.getattr("dtype")?;
     if !matches!(dtype.getattr("kind")?.extract()?, 'i' | 'u') {
         let e = Error::new(format!("expected labels that are integers, the numbers of classes, found {dtype}"));
-        return Err(wrong(e.hint("labels.astype(int) where these are whole numbers, labels.argmax(1) of one-hot ones")));
+        return Err(wrong(
+            e.hint("labels.astype(int) where these are whole numbers, labels.argmax(1) of one-hot ones"),
+        ));
     }
     let class = |l: i64| {
         let out = || Error::new(format!("expected labels from 0 to {}, found {l}", u32::MAX));
@@ -378,7 +382,8 @@ fn kept<'py>(samples: &Bound<'py, PyAny>, max_memory: usize) -> PyResult<Bound<'
         bytes = bytes.saturating_add(of_all).saturating_add(KEPT);
         let what = format!("{} samples, all of which are kept", all.len() + 1);
         memory::check(&what, bytes, max_memory).map_err(|e| {
-            During::Data.raise(&e.hint("a sequence with len() and samples by index, which is read when it is asked for"))
+            During::Data
+                .raise(&e.hint("a sequence with len() and samples by index, which is read when it is asked for"))
         })?;
         all.append(sample)?;
     }

@@ -457,7 +457,8 @@ fn change(
         *g = back.ok_or_else(|| Error::new("the graph is gone"))?;
         let given = called.map_err(keep)?;
         if !given.is_none() && !given.is_instance_of::<PyBool>() {
-            let e = format!("expected None of a pass, which changes the graph that it is given, found {}", told(&given));
+            let e =
+                format!("expected None of a pass, which changes the graph that it is given, found {}", told(&given));
             return Err(wrong("CallbackError", Error::new(e), who));
         }
         infer::refresh(g, customs)?;

@@ -6,13 +6,13 @@ use crate::job;
 use crate::model::{Model, engine, report, target, threads_of};
 use crate::quantize::spread;
 use crate::types::{Count, count};
+use lowbit::Error;
 use lowbit::bench::{Effort, interleaved_while, noise};
 use lowbit::compare::{Sort, compare_graphs, is_swapped};
 use lowbit::compiler::compile;
 use lowbit::evaluate as measure;
 use lowbit::model::with_batch_and;
 use lowbit::verify::verify_within;
-use lowbit::Error;
 use pyo3::prelude::*;
 use std::time::Duration;
 

@@ -403,13 +403,17 @@ impl Session {
             drop(desk);
             match taken {
                 Some((thread, process)) if (thread, process) == me => {
-                    return wrong("the session is running on this thread: what it calls, or a signal's handler, runs it again");
+                    return wrong(
+                        "the session is running on this thread: what it calls, or a signal's handler, runs it again",
+                    );
                 }
                 Some((_, process)) if process != me.1 => {
                     return wrong("the session was running in the process that this one is a copy of");
                 }
                 Some(_) | None if Place::here().in_operator => {
-                    return wrong("the session is running, and an operator of your own waits for it: perhaps in that run");
+                    return wrong(
+                        "the session is running, and an operator of your own waits for it: perhaps in that run",
+                    );
                 }
                 Some(_) | None => {
                     away(py, || thread::sleep(WAIT));

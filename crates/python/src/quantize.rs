@@ -3,8 +3,8 @@
 use crate::config::Config;
 use crate::data::resolve;
 use crate::error::During;
-use crate::interpreter::away;
 use crate::graph::{Graph, passes};
+use crate::interpreter::away;
 use crate::job::{self, Stages};
 use crate::model::{Model, engine, report, target, threads_of};
 use crate::observer::{Own, observers};
@@ -224,7 +224,9 @@ pub fn quantize(
         refuse_what_needs_samples(&config, stats.is_some()).map_err(|e| During::Config.raise(&e))?;
         if preprocess.is_some() {
             let found = if stats.is_some() { "stats" } else { "none" };
-            return Err(PyTypeError::new_err(format!("expected data for preprocess, found {found}: there are no images")));
+            return Err(PyTypeError::new_err(format!(
+                "expected data for preprocess, found {found}: there are no images"
+            )));
         }
     }
     let how = How { model, config, rules, observers: &observers.0, passes: &passes.0, threads, isa };

@@ -108,9 +108,6 @@ fn task(node: &NodeProto, file: &File, customs: &Customs) -> Task {
     {
         return Task::Inline(function);
     }
-    if let Some((.., why, hint)) = ops::REFUSED.iter().find(|(d, op, ..)| *d == domain && *op == node.op_type()) {
-        return Task::Refuse(format!("{why}; {hint}"));
-    }
     match ops::find(domain, node.op_type()) {
         Some(row) => Task::Read(row),
         None if customs.get(node.op_type()).is_ok() => Task::Custom,

@@ -34,7 +34,7 @@ fn problem<T>(at: usize, message: impl Into<String>) -> Scanned<T> {
 }
 
 fn at<T>(at: usize, result: Result<T>) -> Scanned<T> {
-    result.map_err(|e: Error| Problem { at, message: e.message().to_string(), error: Some(e) })
+    result.map_err(|e: Error| Problem { at, message: e.message().to_string(), error: Some(Box::new(e)) })
 }
 
 impl<'a> Parser<'a> {

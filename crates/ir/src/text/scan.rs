@@ -8,7 +8,7 @@ pub(super) struct Problem {
     pub at: usize,
     pub message: String,
     /// The error that it is, if somebody else found it.
-    pub error: Option<Error>,
+    pub error: Option<Box<Error>>,
 }
 
 pub(super) type Scanned<T> = Result<T, Problem>;
@@ -24,7 +24,7 @@ impl Problem {
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
         let told = Error::new(format!("line {line}, column {column}: {}", self.message));
-        self.error.iter().fold(told, Error::caused_as)
+        self.error.iter().fold(told, |told, error| told.caused_as(error))
     }
 }
 

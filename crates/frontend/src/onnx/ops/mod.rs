@@ -8,6 +8,7 @@ mod attention;
 mod blocks;
 mod contrib;
 mod control;
+mod dynamic;
 mod einsum;
 mod elementwise;
 mod generate;
@@ -85,15 +86,20 @@ pub static OPS: &[OpRow] = &[
     row("Constant", "tensors, numbers and lists of numbers", shape::constant),
     row("ConstantOfShape", "folds", shape::constant_of_shape),
     row("Conv", "auto_pad becomes explicit padding", mac::conv),
-    row("ConvInteger", "becomes Conv of integers", qoperator::conv_integer),
+    row(
+        "ConvInteger",
+        "the zero point of the image may be computed; becomes Conv of integers",
+        qoperator::conv_integer,
+    ),
     row("ConvTranspose", "becomes Conv, and Reshape, Transpose and Slice where it strides", mac::conv_transpose),
     row("Cos", "", activation::unary),
     row("Cosh", "", activation::unary),
     row("CumSum", "constant axis", lookup::cum_sum),
     row("DepthToSpace", "becomes Reshape and Transpose", movement::depth_to_space),
-    row("DequantizeLinear", "constant scale and zero point", quantize::dequantize),
+    row("DequantizeLinear", "where the scale is computed, one; then it becomes its arithmetic", quantize::dequantize),
     row("Div", "", elementwise::binary),
     row("Dropout", "inference only", shape::dropout),
+    row("DynamicQuantizeLinear", "becomes its arithmetic and Quantize", dynamic::quantize),
     row("Einsum", "becomes Transpose, Reshape, MatMul, Mul and ReduceSum", einsum::einsum),
     row("Elu", "", activation::unary),
     row("Equal", "", elementwise::binary),
@@ -136,7 +142,11 @@ pub static OPS: &[OpRow] = &[
     row("LpNormalization", "becomes ReduceSum and Div", local::lp_normalization),
     row("LpPool", "becomes Abs, Pow and AvgPool", pool::lp),
     row("MatMul", "", mac::matmul),
-    row("MatMulInteger", "one zero point for the first operand; becomes MatMul of integers", qoperator::matmul_integer),
+    row(
+        "MatMulInteger",
+        "one zero point for the first operand, perhaps computed; becomes MatMul of integers",
+        qoperator::matmul_integer,
+    ),
     row("Max", "folded from the left", elementwise::variadic),
     row("MaxPool", "auto_pad becomes explicit padding; no indices", pool::max),
     row("Mean", "becomes Add and Div", elementwise::variadic),
@@ -159,7 +169,7 @@ pub static OPS: &[OpRow] = &[
     row("Pow", "", elementwise::binary),
     row("QLinearConv", "becomes Dequantize, Conv and Quantize", qoperator::conv),
     row("QLinearMatMul", "one scale for the first operand; becomes Dequantize, MatMul and Quantize", qoperator::matmul),
-    row("QuantizeLinear", "constant scale and zero point", quantize::quantize),
+    row("QuantizeLinear", "where the scale is computed, one; then it becomes its arithmetic", quantize::quantize),
     row("RMSNormalization", "becomes its arithmetic", norm::rms),
     row("RNN", "one operator a direction", recurrent::recurrent),
     row("Range", "folds", shape::range),
@@ -232,6 +242,11 @@ pub static OPS: &[OpRow] = &[
     microsoft("BiasGelu", "becomes Add and Gelu", contrib::gelu),
     microsoft("BiasSplitGelu", "becomes Add, Slice, Gelu and Mul", contrib::bias_split_gelu),
     microsoft("DequantizeLinear", "as ONNX's", quantize::dequantize),
+    microsoft(
+        "DynamicQuantizeMatMul",
+        "becomes the arithmetic of the scale, and MatMul of integers",
+        dynamic::quantize_matmul,
+    ),
     microsoft("EmbedLayerNormalization", "becomes Gather, Add and LayerNorm", contrib::embed_layer_norm),
     microsoft("FastGelu", "becomes Add and GeluTanh", contrib::gelu),
     microsoft("FusedConv", "becomes Conv, Add and the activation", contrib::conv),
@@ -240,6 +255,7 @@ pub static OPS: &[OpRow] = &[
     microsoft("GatherND", "as ONNX's", lookup::gather_nd),
     microsoft("Gelu", "", activation::unary),
     microsoft("GridSample", "as ONNX's", sample::grid_sample),
+    microsoft("MatMulIntegerToFloat", "becomes MatMul of integers, Mul and Add", dynamic::matmul_integer_to_float),
     microsoft("MatMulNBits", "known weights without g_idx; becomes Dequantize of blocks and MatMul", blocks::matmul),
     microsoft("MultiHeadAttention", "not packed; becomes MatMul and Softmax", heads::multi_head),
     microsoft("QGemm", "alpha 1; becomes Dequantize, MatMul and Quantize", qoperator::gemm),
@@ -265,21 +281,6 @@ pub static OPS: &[OpRow] = &[
     microsoft("SkipSimplifiedLayerNormalization", "becomes its arithmetic", contrib::skip_simplified_layer_norm),
     microsoft("Trilu", "as ONNX's", generate::trilu),
 ];
-
-/// Operators that are refused for a reason of their own: domain, name, why, and what to try.
-pub static REFUSED: &[(&str, &str, &str, &str)] = &[
-    ("", "DynamicQuantizeLinear", RUNNING, CALIBRATE),
-    ("com.microsoft", "DynamicQuantizeMatMul", RUNNING, CALIBRATE),
-    (
-        "com.microsoft",
-        "MatMulIntegerToFloat",
-        "its first operand has a scale that is known only while running, and integers here have scales that are known before",
-        CALIBRATE,
-    ),
-];
-
-const RUNNING: &str = "its scale is known only while running, and integers here have scales that are known before";
-const CALIBRATE: &str = "quantize the float model with calibration data instead";
 
 /// The row of an operator.
 pub fn find(domain: &str, op_type: &str) -> Option<&'static OpRow> {

@@ -3,6 +3,7 @@
 //!
 //! ConvInteger and MatMulInteger know no scales: they are sums of integers here as there.
 
+use super::dynamic::{columns, counted_from};
 use super::quantize::with_meaning;
 use super::{mac, pool};
 use crate::build::Item;
@@ -62,15 +63,14 @@ pub fn gemm(site: &mut Site<'_>) -> Result<()> {
 
 /// ConvInteger: (x, w, x's zero?, w's zero?), sums as they are.
 pub fn conv_integer(site: &mut Site<'_>) -> Result<()> {
-    let (x, w) = (counted(site, 0, None)?, counted(site, 1, Some(0))?);
+    let (x, w) = (counted_from(site, 0, 2, None)?, counted(site, 1, 3, Some(0))?);
     let op = mac::convolution(site, &x, &w)?;
     site.finish(op, &[&x, &w])
 }
 
 /// MatMulInteger: (a, b, a's zero?, b's zero?), sums as they are.
 pub fn matmul_integer(site: &mut Site<'_>) -> Result<()> {
-    let columns = site.shape(&site.input(1)?).rank().checked_sub(1);
-    let (a, b) = (counted(site, 0, None)?, counted(site, 1, columns)?);
+    let (a, b) = (counted_from(site, 0, 2, None)?, counted(site, 1, 3, columns(site, 1)?)?);
     site.finish(Op::MatMul(MatMul::default()), &[&a, &b])
 }
 
@@ -181,12 +181,22 @@ fn real(site: &mut Site<'_>, suffix: &str, i: usize, axis: Option<usize>) -> Res
     Ok(Real { item: site.step(suffix, Op::Dequantize, &[&q])?, integers })
 }
 
-/// Operand `i` of an operator that knows no scales, as integers that count: of scale 1, unless they have one.
-fn counted(site: &mut Site<'_>, i: usize, axis: Option<usize>) -> Result<Item> {
+/// Whether the zero point in operand `i` is known; it is where it is left out.
+pub fn known_zero(site: &Site<'_>, i: usize) -> Result<bool> {
+    Ok(match site.maybe(i)? {
+        None | Some(Item::Const(..)) => true,
+        Some(Item::Value(v)) => site.builder.dequantized(v)?.is_some(),
+        Some(Item::Sizes(_)) => false,
+    })
+}
+
+/// Operand `i` of an operator that knows no scales, as integers that count: of scale 1, unless they have one. Their zero
+/// point is operand `zero`.
+pub fn counted(site: &mut Site<'_>, i: usize, zero: usize, axis: Option<usize>) -> Result<Item> {
     let q = site.input(i)?;
     let ty = site.ty(&q);
-    let zeros = site.constant(i + 2, "zero point")?.map_or(1, |z| z.count());
-    let quant = meaning(site, vec![1.0; zeros], i + 2, &ty, axis)?;
+    let zeros = site.constant(zero, "zero point")?.map_or(1, |z| z.count());
+    let quant = meaning(site, vec![1.0; zeros], zero, &ty, axis)?;
     match &ty.quant {
         Some(found) if matches!(q, Item::Value(_)) => match found.zero_point == quant.zero_point {
             true => Ok(q),

@@ -1,5 +1,6 @@
 //! QuantizeLinear and DequantizeLinear: their parameters become types.
 
+use super::dynamic;
 use crate::build::{Builder, Item};
 use crate::onnx::node::Site;
 use crate::onnx::notes::Notes;
@@ -20,13 +21,22 @@ pub fn quantize(site: &mut Site<'_>) -> Result<()> {
     }
     let stated = site.int("output_dtype")?.filter(|t| *t != 0);
     let stated = stated.map(|t| tensor::dtype(i32::try_from(t).unwrap_or(0))).transpose()?;
-    let zero = site.constant(2, "zero point")?;
+    let zero = match site.maybe(2)? {
+        Some(zero) if is_computed(site, 2)? => {
+            // Its type alone is known.
+            Some(Tensor::from_ints(Type::plain(site.ty(&zero).dtype, Vec::new()), &[0])?)
+        }
+        _ => site.constant(2, "zero point")?,
+    };
     let dtype = match (zero.as_ref().map(Tensor::dtype), stated) {
         (Some(zero), Some(stated)) if zero != stated => {
             bail!("expected a zero point of the 'output_dtype' {stated}, found {zero}")
         }
         (zero, stated) => zero.or(stated).unwrap_or(DType::U8),
     };
+    if is_computed(site, 1)? {
+        return dynamic::quantize_by(site, dtype);
+    }
     let quant = quant(site, dtype, zero, &shape)?;
     let quant = site.file.notes.range(site.first_output(), dtype, quant);
     let rounding = site.file.notes.rounding(&site.name)?.unwrap_or(Rounding::HalfEven);
@@ -42,6 +52,9 @@ pub fn dequantize(site: &mut Site<'_>) -> Result<()> {
     {
         bail!("expected a float output_dtype, found code {to}");
     }
+    if is_computed(site, 1)? {
+        return dynamic::dequantize(site);
+    }
     let zero = site.constant(2, "zero point")?;
     if zero.as_ref().is_some_and(|z| z.dtype() != ty.dtype) {
         bail!("expected a zero point of the operand's type, {}", ty.dtype);
@@ -50,6 +63,14 @@ pub fn dequantize(site: &mut Site<'_>) -> Result<()> {
     let quant = site.file.notes.range(site.input_name(0), ty.dtype, quant);
     let q = with_meaning(site.builder, q, quant)?;
     site.finish(Op::Dequantize, &[&q])
+}
+
+/// Whether operand `i` is known only while running.
+fn is_computed(site: &Site<'_>, i: usize) -> Result<bool> {
+    Ok(match site.maybe(i)? {
+        Some(Item::Value(v)) => site.builder.dequantized(v)?.is_none(),
+        Some(Item::Const(..) | Item::Sizes(_)) | None => false,
+    })
 }
 
 /// The integers with a quantized type: a constant and an input take it over, computed ones must have it already.
