@@ -7,8 +7,9 @@
 //! [`Model`] is a file or a graph; [`Model::quantize`] makes a [`Quantized`] of it, [`Model::compile`] a program, and
 //! [`Programs`] one for every set of sizes that inputs have, which [`Sessions`] run.
 //! [`data`] reads samples, [`evaluate`] measures accuracy, [`verify`] proves that every executor gives the same bits,
-//! [`compare`] says which layer is to blame, [`bench`] times, [`inspect`] describes, [`stats`] keeps what calibration saw in
-//! files.
+//! [`compare`] says which layer is to blame, [`bench`] times, [`inspect`] describes, [`explain`] says why, [`diff`] what
+//! changed between two models, [`reproduce`] whether a model is what its [`recipe`] gives, [`stats`] keeps what calibration
+//! saw in files.
 //!
 //! ```
 //! use lowbit::data::Dataset;
@@ -38,14 +39,18 @@ pub mod choices;
 pub mod compare;
 pub mod contests;
 pub mod data;
+pub mod diff;
 pub mod engine;
 pub mod evaluate;
+pub mod explain;
 pub mod inspect;
 pub mod left;
 pub mod listing;
 pub mod model;
 pub mod prefetch;
 pub mod programs;
+pub mod recipe;
+pub mod reproduce;
 pub mod stats;
 pub mod verify;
 

@@ -2,6 +2,7 @@
 
 use crate::data::{InputSpec, Overrides, Preprocess, preprocess};
 use crate::engine::Compiled;
+use crate::recipe::{self, Evidence, Recipe, Witnessed};
 use lowbit_compile::{Target, compile};
 use lowbit_frontend::{ImportOptions, Source};
 use lowbit_ir::op::Category;
@@ -33,6 +34,9 @@ pub const REALIZERS: &str = "lowbit.realizers";
 
 /// Key of the passes of the user's on the integers, as a list of names, which a file cannot hold.
 pub const PASSES: &str = "lowbit.passes";
+
+/// The version of this library, which recipes name.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A model: float, or quantized in the QDQ form that files have.
 #[derive(Debug, Clone)]
@@ -256,12 +260,14 @@ impl Model {
     /// The configuration that it was quantized with. Where it does not say, as files of other tools, the default, with
     /// accumulators as wide as sums need: nobody chose a limit, and no choice could be changed to lift it.
     pub fn config(&self) -> Result<Config> {
-        match self.graph.meta.properties.get(CONFIG) {
-            Some(toml) => {
-                Config::from_toml(toml).map_err(|e| e.context("reading the configuration that the model stores"))
-            }
-            None => Ok(Config { accumulator_limit: Limit::Widen, ..Config::default() }),
-        }
+        let foreign = || Config { accumulator_limit: Limit::Widen, ..Config::default() };
+        Ok(self.stored_config()?.unwrap_or_else(foreign))
+    }
+
+    /// The configuration that it was quantized with, if it stores one.
+    pub fn stored_config(&self) -> Result<Option<Config>> {
+        let stored = self.graph.meta.properties.get(CONFIG).map(|toml| Config::from_toml(toml));
+        stored.transpose().map_err(|e| e.context("reading the configuration that the model stores"))
     }
 
     /// The graph that is compiled: canonical, and of integers where the model is quantized; and what stays float
@@ -348,19 +354,22 @@ impl Model {
     pub fn quantize_watched(self, how: Quantize<'_>, watch: &mut dyn Watch) -> Result<Option<Quantized>> {
         self.check_float()?;
         let options = self.options(how.options);
-        let (found, properties) = match (how.data, how.stats, how.without_data) {
+        let source = recipe::digest(&self.graph);
+        let (found, properties, evidence) = match (how.data, how.stats, how.without_data) {
             (Some(data), None, false) => {
                 let engine = self.engine(how.engine)?;
-                let found = lowbit_quantize::quantize(self.graph, &options, &*engine, &*data, watch)?;
-                (found, data.properties())
+                let samples = Witnessed::new(&*data);
+                let found = lowbit_quantize::quantize(self.graph, &options, &*engine, &samples, watch)?;
+                (found, data.properties(), samples.evidence())
             }
             (None, Some(stats), false) => {
                 let found = lowbit_quantize::quantize_with_stats(self.graph, &options, &stats, watch)?;
-                (found, stats.properties)
+                let evidence = recipe::of_statistics(&stats)?;
+                (found, stats.properties, evidence)
             }
             (None, None, true) => {
                 let found = lowbit_quantize::quantize_without_samples(self.graph, &options, watch)?;
-                (found, BTreeMap::new())
+                (found, BTreeMap::new(), Evidence::Nothing)
             }
             (Some(_), Some(_), _) => {
                 return Err(Error::new("expected calibration data or statistics, found both").hint("one of the two"));
@@ -383,6 +392,8 @@ impl Model {
         found.qdq.meta.properties.extend(properties);
         // The report's: what statistics alone cannot do is not in force.
         found.qdq.meta.properties.insert(CONFIG.into(), found.report.config.to_toml()?);
+        let recipe = Recipe { lowbit: VERSION.into(), model: source, evidence, own: options.own() };
+        recipe.put(&mut found.qdq)?;
         let realizers: Vec<&str> = self.realizers.names().collect();
         if !realizers.is_empty() {
             found.qdq.meta.properties.insert(REALIZERS.into(), realizers.join(","));
@@ -438,6 +449,11 @@ impl Model {
         let (customs, realizers) = (self.customs.clone(), self.realizers.clone());
         let passes = self.passes.clone().and(&given.passes);
         Options { customs, realizers, passes, max_memory: self.max_memory, ..given }
+    }
+
+    /// The functions of the user's that quantizing it so would ask, see [`Options::own`].
+    pub(crate) fn own(&self, how: &Quantize<'_>) -> Vec<String> {
+        self.options(how.options.clone()).own()
     }
 
     fn target(&self) -> Target {

@@ -5,7 +5,7 @@ use crate::progress::Progress;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use lowbit::bench::{self, ReferenceStep};
-use lowbit::choices;
+use lowbit::choices::Sourced;
 use lowbit::compiler::compile;
 use lowbit::data::{Channels, Dataset, InputSpec, Overrides, PRESETS, Preprocess, preprocess};
 use lowbit::frontend::{ImportOptions, Source, files};
@@ -14,6 +14,7 @@ use lowbit::ir::suggest::did_you_mean;
 use lowbit::left::{Left, left_float};
 use lowbit::model::{CONFIG, sized_for};
 use lowbit::prefetch::Prefetch;
+use lowbit::quantization::Options;
 use lowbit::{Compiled, Config, Error, Graph, Isa, Model, Result, Target, Tensor};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -328,18 +329,65 @@ pub struct ChoiceArguments {
     pub set: Vec<String>,
 }
 
+/// The choices of a quantization, those that have flags of their own among them.
+#[derive(Debug, Args)]
+pub struct QuantizeChoices {
+    #[command(flatten)]
+    pub choices: ChoiceArguments,
+
+    /// Samples to calibrate with, evenly spread over the data; 512 unless given
+    #[arg(long, value_name = "N", value_parser = samples)]
+    pub samples: Option<usize>,
+
+    /// Integers instead of floats at the model's inputs and outputs; the same as --set io=...
+    #[arg(long, value_name = "float|int8|uint8|int16|uint16")]
+    pub io: Option<String>,
+}
+
+impl QuantizeChoices {
+    /// Whether any is given.
+    pub fn given(&self) -> bool {
+        let ChoiceArguments { config, set } = &self.choices;
+        config.is_some() || !set.is_empty() || self.samples.is_some() || self.io.is_some()
+    }
+
+    /// A configuration with what is given in place of its own.
+    pub fn over(&self, base: Sourced) -> Result<Sourced> {
+        let mut made = self.choices.sourced(base)?;
+        if let Some(io) = &self.io {
+            self.choices.refuse_twice("--io", "io")?;
+            made = made.set(&format!("io={io}"), &format!("--io {io}"))?;
+        }
+        if let Some(samples) = self.samples {
+            self.choices.refuse_twice("--samples", "samples")?;
+            made = made.set(&format!("samples={samples}"), &format!("--samples {samples}"))?;
+        }
+        Ok(made)
+    }
+}
+
+/// Refuses a configuration that cannot work with what there is on the command line: no functions of the user's.
+pub fn check(config: &Config) -> Result<()> {
+    Options { config: config.clone(), ..Options::default() }.check()
+}
+
 impl ChoiceArguments {
     /// A configuration with what is given in place of its own; [`Config::check`] is left to whoever has changed all they
     /// want.
     pub fn over(&self, base: Config) -> Result<Config> {
-        let config = in_file(base, self.config.as_ref())?;
+        self.sourced(Sourced { config: base, ..Sourced::default() }).map(|made| made.config)
+    }
+
+    /// As [`Self::over`], with who made the choices.
+    pub fn sourced(&self, base: Sourced) -> Result<Sourced> {
+        let made = self.config.as_ref().map_or(Ok(base.clone()), |path| base.file(path))?;
         let mut seen = BTreeSet::new();
         for path in self.set.iter().map(|s| Config::assigned(s)).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
             if !seen.insert(path.clone()) {
                 return Err(Error::new(format!("--set makes the choice {path} twice")).hint("one of the two"));
             }
         }
-        self.set.iter().try_fold(config, |config, assignment| config.set(assignment))
+        self.set.iter().try_fold(made, |made, assignment| made.set(assignment, &format!("--set {assignment}")))
     }
 
     /// Refuses a flag for a choice that `--set` makes too.
@@ -358,12 +406,6 @@ impl ChoiceArguments {
         let makes = |text: &&String| text.split('=').next().is_some_and(|k| k.trim() == key);
         self.set.iter().find(makes).map(String::as_str)
     }
-}
-
-/// A configuration with the choices of a file in place of its own.
-fn in_file(base: Config, path: Option<&PathBuf>) -> Result<Config> {
-    let Some(path) = path else { return Ok(base) };
-    base.changed_by(&choices::read(path)?).map_err(|e| e.context(format!("reading '{}'", path.display())))
 }
 
 /// The configuration that a quantized model stores: none in the file of another tool, which JSON has as null.

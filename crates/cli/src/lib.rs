@@ -12,13 +12,17 @@ mod args;
 mod bench;
 mod calibrate;
 mod compare;
+mod config;
+mod diff;
 mod evaluate;
+mod explain;
 mod format;
 mod inspect;
 mod list;
 mod output;
 mod progress;
 mod quantize;
+mod reproduce;
 mod run;
 mod table;
 mod verify;
@@ -56,14 +60,42 @@ enum Verb {
     Bench(bench::Arguments),
     /// Prove that the interpreter, every instruction set and every number of threads give the same bits
     Verify(verify::Arguments),
+    /// Say why a model is quantized as it is: who chose the parameters of every tensor, and why what is float is float
+    Explain(explain::Arguments),
+    /// Say what changed between two quantized models: exit code 0 if they are the same, 1 if not, 2 for an error
+    Diff(diff::Arguments),
+    /// Quantize again by the recipe in a model's file: exit code 0 if the bytes are the same, 1 if not, 2 for an error
+    Reproduce(reproduce::Arguments),
     /// Describe a model
     Inspect(inspect::Arguments),
+    /// Show every choice of a quantization with who made it, or the schema of a configuration's file
+    Config(config::Arguments),
     /// List what there is: operators, rules, kernels, passes, ...
     List(list::Arguments),
 }
 
+impl Verb {
+    /// The exit code of an error: where 1 says that two things differ, it is another one.
+    fn failure(&self) -> u8 {
+        match self {
+            Verb::Diff(_) | Verb::Reproduce(_) => 2,
+            Verb::Quantize(_)
+            | Verb::Calibrate(_)
+            | Verb::Evaluate(_)
+            | Verb::Run(_)
+            | Verb::Compare(_)
+            | Verb::Bench(_)
+            | Verb::Verify(_)
+            | Verb::Explain(_)
+            | Verb::Inspect(_)
+            | Verb::Config(_)
+            | Verb::List(_) => 1,
+        }
+    }
+}
+
 /// Does what a command line says, and gives the exit code: 0 for success, 1 for an error or a negative result, 2 for a
-/// command line that is not understood.
+/// command line that is not understood, and for an error of `diff` and `reproduce`, of which 1 says that things differ.
 ///
 /// The first argument is the name of the program, as in [`std::env::args_os`]; it is not looked at, since the help always
 /// says `lowbit`.
@@ -102,6 +134,10 @@ fn obey(arguments: &Arguments) -> u8 {
         Verb::Bench(a) => bench::run(a, &paper),
         Verb::Verify(a) => verify::run(a, &paper),
         Verb::Inspect(a) => inspect::run(a, &paper),
+        Verb::Explain(a) => explain::run(a, &paper),
+        Verb::Diff(a) => diff::run(a, &paper),
+        Verb::Reproduce(a) => reproduce::run(a, &paper),
+        Verb::Config(a) => config::run(a, &paper),
         Verb::List(a) => list::run(a, &paper),
     };
     let printed = found.and_then(|outcome| paper.print(&outcome).map(|()| outcome));
@@ -110,7 +146,7 @@ fn obey(arguments: &Arguments) -> u8 {
         Ok(Outcome { success: false, .. }) => 1,
         Err(e) => {
             output::tell(&format!("error: {e}"));
-            1
+            arguments.verb.failure()
         }
     }
 }

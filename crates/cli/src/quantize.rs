@@ -1,12 +1,12 @@
 //! `lowbit quantize`: from a float model to an integer one, and the account of it.
 
 use crate::account::{Account, Accuracy, Calibration, Data, Latency, Measured, Read};
-use crate::args::{self, ChoiceArguments, ImageArguments, MachineArguments, ModelArguments};
+use crate::args::{self, ImageArguments, MachineArguments, ModelArguments, QuantizeChoices};
 use crate::output::{Outcome, Paper};
 use crate::progress::{Progress, Stages};
 use clap::Args;
 use lowbit::bench::{Effort, Timing, interleaved, reference_steps};
-use lowbit::choices::{Wish, Without, needing_samples};
+use lowbit::choices::{Sourced, Wish, Without, needing_samples};
 use lowbit::compiler::{PASSES, compile, compile_watched};
 use lowbit::data::{Dataset, Preprocess};
 use lowbit::evaluate::{check_output as check_scores, evaluate};
@@ -17,8 +17,8 @@ use lowbit::ir::text::{Constants, print_with};
 use lowbit::ir::{Customs, Tensor, meta};
 use lowbit::model::{NOISE, entering, sized_for, with_batch};
 use lowbit::prefetch::Prefetch;
+use lowbit::quantization;
 use lowbit::quantization::analysis::{self, LayerError};
-use lowbit::quantization::{self, Options};
 use lowbit::{Config, Error, Model, Program, Quantize, Quantized, Result, Shard, stats};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub struct Arguments {
     data: Option<String>,
 
     /// Statistics in place of the data, one file or several of the same model: what lowbit calibrate wrote
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "data")]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["data", "samples"])]
     stats: Vec<PathBuf>,
 
     /// Calibrate with nothing: b bits of every value have the scale S / 2^(b-1), where S is --set global_scale=S
@@ -54,10 +54,6 @@ pub struct Arguments {
     /// The quantized model to write; required, unless the work stops before
     #[arg(short, long, value_name = "OUT.onnx", required_unless_present = "stop_after")]
     output: Option<PathBuf>,
-
-    /// Samples to calibrate with, evenly spread over the data; 512 unless given
-    #[arg(long, value_name = "N", value_parser = args::samples, conflicts_with = "stats")]
-    samples: Option<usize>,
 
     /// Data on which the float and the integer program are compared
     #[arg(long, value_name = "DATA")]
@@ -76,11 +72,7 @@ pub struct Arguments {
     no_report: bool,
 
     #[command(flatten)]
-    choices: ChoiceArguments,
-
-    /// Integers instead of floats at the model's inputs and outputs; the same as --set io=...
-    #[arg(long, value_name = "float|int8|uint8|int16|uint16")]
-    io: Option<String>,
+    choices: QuantizeChoices,
 
     /// Print the graph after this pass and stop; nothing is written
     #[arg(long, value_name = "PASS", value_parser = pass_name)]
@@ -236,11 +228,11 @@ fn refuse_what_needs_samples(arguments: &Arguments) -> Result<()> {
         }
         (false, true) => return Ok(()),
     };
-    if let Some(assignment) = arguments.choices.sets("samples") {
+    if let Some(assignment) = arguments.choices.choices.sets("samples") {
         return Err(Error::new(format!("expected --data for --set {assignment}, found {flag}: {of_samples}"))
             .hint("leave it out"));
     }
-    match needing_samples(|nothing| arguments.choices.over(nothing), without)? {
+    match needing_samples(|nothing| arguments.choices.choices.over(nothing), without)? {
         None => Ok(()),
         Some(Wish { what, off: (key, value) }) => {
             Err(Error::new(format!("expected --data for {what}, found {flag}: {of_runs}"))
@@ -375,18 +367,9 @@ impl<'a> Test<'a> {
 }
 
 fn configuration(arguments: &Arguments) -> Result<Config> {
-    let mut config = arguments.choices.over(Config::default())?;
-    if let Some(io) = &arguments.io {
-        arguments.choices.refuse_twice("--io", "io")?;
-        config = config.set(&format!("io={io}"))?;
-    }
-    if let Some(samples) = arguments.samples {
-        arguments.choices.refuse_twice("--samples", "samples")?;
-        config.samples = samples;
-    }
-    let options = Options { config, ..Options::default() };
-    options.check()?;
-    Ok(options.config)
+    let config = arguments.choices.over(Sourced::default())?.config;
+    args::check(&config)?;
+    Ok(config)
 }
 
 /// The names of all passes, in order.
@@ -406,7 +389,7 @@ fn pass_name_or_all(name: &str) -> Result<String> {
 /// Refuses an output that cannot be written, or that would replace what it comes from.
 fn check_output(output: &Path, arguments: &Arguments) -> Result<()> {
     let data = [&arguments.data, &arguments.evaluate].into_iter().flatten().map(Path::new);
-    let config = arguments.choices.config.iter().map(PathBuf::as_path);
+    let config = arguments.choices.choices.config.iter().map(PathBuf::as_path);
     let sources = std::iter::once(("the float model", arguments.model.path.as_path()))
         .chain(config.map(|path| ("the configuration", path)))
         .chain(arguments.stats.iter().map(|path| ("the statistics", path.as_path())))

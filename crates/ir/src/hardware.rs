@@ -31,10 +31,13 @@ pub struct Hardware {
     pub tables: bool,
 }
 
+/// The device that is meant where none is named: it can do all there is.
+pub const HOST: &str = "host";
+
 /// Every device known by name.
 pub const ALL: &[Hardware] = &[
     Hardware {
-        name: "host",
+        name: HOST,
         summary: "a general processor: everything that the graph can say",
         accumulator_bits: 64,
         operand_bits: 32,

@@ -6,14 +6,15 @@
 
 use crate::Options;
 use crate::channels;
-use crate::config::{Asked, Config, Io, Output, Per, Say, Scopes, Skip, Spec};
+use crate::config::{Asked, By, Config, Io, Output, Per, Say, Scopes, Skip, Spec, Wish};
 use crate::declined;
 use crate::observe::Observers;
+use crate::origin;
 use crate::prepare::rewrite;
 use lowbit_ir::op::{Binary, Category};
 use lowbit_ir::request::Sharing;
 use lowbit_ir::{Def, Error, Graph, Kind, NodeId, Op, Request, Result, ValueId, check_float_mode, infer};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// A node that stays float, and why.
@@ -40,8 +41,8 @@ pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
     let (config, rules, observers) = (&options.config, &options.rules, &options.observers);
     let scopes = Scopes::new(g, config)?;
     let (simulated, decisions, asked) = (HashMap::new(), HashMap::new(), Asked::default());
-    let rule = "outputs".into();
-    let mut cx = Annotator { g, config, observers, scopes, asked, simulated, decisions, rule, call: None };
+    let (rule, by) = ("outputs".into(), BTreeMap::new());
+    let mut cx = Annotator { g, config, observers, scopes, asked, simulated, by, decisions, rule, call: None };
     cx.narrow_outputs()?;
     let mut declined = Vec::new();
     for id in cx.g.order().iter().rev().copied().collect::<Vec<_>>() {
@@ -70,6 +71,8 @@ pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
     cx.note_outputs();
     declined.reverse();
     cx.asked.check(config)?;
+    let by = cx.by;
+    origin::record_asked(g, &by)?;
     declined::record_firm(g, &declined)?;
     Ok(declined)
 }
@@ -175,6 +178,8 @@ struct Asking {
     keys: Vec<String>,
     /// Those that `io` had none of.
     overruled: Vec<String>,
+    /// Who made which choice.
+    by: By,
 }
 
 /// What a rule can do.
@@ -185,6 +190,8 @@ pub struct Annotator<'a> {
     scopes: Scopes,
     asked: Asked,
     simulated: HashMap<(ValueId, Request), ValueId>,
+    /// Who made the choices of the placeholders.
+    by: BTreeMap<NodeId, By>,
     decisions: HashMap<NodeId, Decision>,
     rule: Arc<str>,
     /// The call that a rule is asked about; none while the model's outputs are looked at.
@@ -213,9 +220,8 @@ impl Annotator<'_> {
     /// What `spec` leaves open, the configuration says; what it says itself, only the choices of a layer can overrule.
     pub fn simulate(&mut self, value: impl Operand, kind: Kind, spec: Spec) -> Result<ValueId> {
         let value = value.value()?;
-        let Asking { request, keys, overruled } = self.asking(value, kind, &spec)?;
-        self.asked.note_overruled(kind, overruled);
-        self.place(value, request, &keys)
+        let asking = self.asking(value, kind, &spec)?;
+        self.place(value, asking)
     }
 
     /// A narrow form of a value in memory, as the configuration says.
@@ -264,12 +270,12 @@ impl Annotator<'_> {
     /// Narrows what a layer computes to the width of the kind Activation, in front of all who read it; 32 bits hold every
     /// accumulator, so they need nothing.
     pub fn simulate_activation(&mut self, call: &Call) -> Result<()> {
-        let (request, keys) = self.request(call.output, Kind::Activation, &Spec::default())?;
+        let asking = self.asking(call.output, Kind::Activation, &Spec::default())?;
         let leaves = self.g.is_output(call.output);
-        if request.bits >= 32 || leaves {
+        if asking.request.bits >= 32 || leaves {
             return Ok(());
         }
-        let narrow = self.place(call.output, request, &keys)?;
+        let narrow = self.place(call.output, asking)?;
         for (reader, i) in self.g.users().of(call.output).to_vec() {
             if rewrite::output(self.g.node(reader)) != Some(narrow) {
                 self.g.set_input(reader, i, Some(narrow));
@@ -292,9 +298,13 @@ impl Annotator<'_> {
                 .at_value(&self.g.value(value).name)
                 .hint("Kind::Input is what a layer reads from memory"));
         }
-        let (spec, said) = match &self.call {
+        let Wish { spec, said, mut by } = match &self.call {
             Some(call) => self.scopes.spec(self.config, call.node, &call.op, kind, spec)?,
-            None => (self.config.completed(kind, spec.over(self.config.of(kind)), "the rule's")?, Vec::new()),
+            None => Wish {
+                spec: self.config.completed(kind, spec.over(self.config.of(kind)), "the rule's")?,
+                said: Vec::new(),
+                by: self.config.rounded_by(kind),
+            },
         };
         let mut keys: Vec<String> = said.iter().map(|say| say.key.clone()).collect();
         let mut overruled = Vec::new();
@@ -318,10 +328,12 @@ impl Annotator<'_> {
             && shape.0.iter().enumerate().all(others)
         {
             request.sharing = Sharing::Channel(axis);
+            by.insert("per".into(), format!("a block of {size} is a whole channel"));
         }
         // A number has no axis along which it could have several scales.
         if shape.rank() == 0 {
             request.sharing = Sharing::Tensor;
+            by.insert("per".into(), "a single number has one scale".into());
         }
         match kind {
             Kind::Weight => self.observers.find_for_weights(&request.observer),
@@ -355,9 +367,11 @@ impl Annotator<'_> {
             let (heard, unheard): (Vec<_>, Vec<_>) = said.iter().partition(|say| has_say(say.spec));
             let names = |all: Vec<&Say>| all.into_iter().map(|say| say.key.clone()).collect::<Vec<_>>();
             (keys, overruled) = (names(heard), names(unheard));
-            keys.push(format!("io = \"{io}\""));
+            let line = format!("io = \"{io}\"");
+            by.extend(["bits", "signed"].map(|choice| (choice.to_string(), line.clone())));
+            keys.push(line);
         }
-        Ok(Asking { request, keys, overruled })
+        Ok(Asking { request, keys, overruled, by })
     }
 
     /// Refuses ids that the graph does not have, such as those of another graph.
@@ -376,12 +390,14 @@ impl Annotator<'_> {
         self.g.value(value).def == Def::Input || self.g.is_output(value)
     }
 
-    fn place(&mut self, value: ValueId, request: Request, keys: &[String]) -> Result<ValueId> {
+    fn place(&mut self, value: ValueId, asking: Asking) -> Result<ValueId> {
+        let Asking { request, keys, overruled, by } = asking;
+        self.asked.note_overruled(request.kind, overruled);
         if !self.g.ty(value).dtype.is_float() {
             let v = self.g.value(value);
             return Err(Error::new(format!("expected a float to quantize, found {}", v.ty)).at_value(&v.name));
         }
-        self.asked.note(self.config, request.kind, &request.observer, keys);
+        self.asked.note(self.config, request.kind, &request.observer, &keys);
         if let Some(found) = self.simulated.get(&(value, request.clone())) {
             return Ok(*found);
         }
@@ -395,8 +411,9 @@ impl Annotator<'_> {
             (None, None) => self.g.add_node(&node, op, inputs, &outputs),
         };
         // Who chose: the rule, and the keys of the configuration that changed what it would have asked.
-        let who = std::iter::once(self.rule.to_string()).chain(keys.iter().cloned()).collect::<Vec<_>>().join(", ");
+        let who = std::iter::once(self.rule.to_string()).chain(keys).collect::<Vec<_>>().join(", ");
         self.g.node_mut(id).rule = Some(who.into());
+        self.by.insert(id, by);
         let result = rewrite::output(self.g.node(id)).unwrap_or(value);
         self.simulated.insert((value, request), result);
         Ok(result)

@@ -19,6 +19,7 @@ pub mod declined;
 mod each_sample;
 pub mod equalize;
 pub mod observe;
+pub mod origin;
 pub mod phase;
 pub mod prepare;
 pub mod realize;
@@ -98,6 +99,27 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The functions of the user's that have a say, which no file can hold.
+    pub fn own(&self) -> Vec<String> {
+        let named: Vec<String> = self
+            .config
+            .entries()
+            .into_iter()
+            .filter(|(key, _)| key.ends_with(".observer"))
+            .map(|(_, name)| name)
+            .collect();
+        let quoted = |name: &str| toml::Value::String(name.into()).to_string();
+        let rules = self.rules.names().map(|name| format!("the rule '{name}'"));
+        let observers = self.observers.names().filter(|name| named.contains(&quoted(name)));
+        let refinements = self.refinements.names().filter(|name| self.config.refinements.iter().any(|n| n == name));
+        rules
+            .chain(observers.map(|name| format!("the observer '{name}'")))
+            .chain(refinements.map(|name| format!("the refinement '{name}'")))
+            .chain(self.passes.names().map(|name| format!("the pass '{name}'")))
+            .chain(self.realizers.names().map(|op| format!("the realize function of {op}")))
+            .collect()
+    }
+
     /// Refuses what cannot work, before any data is read; what depends on the model is found when it is annotated.
     pub fn check(&self) -> Result<()> {
         self.config.check()?;
@@ -363,6 +385,7 @@ fn run(
     })?;
     let Some(left) = left else { return Ok(None) };
     declined::record_left(&mut qdq, &declined, &left)?;
+    origin::record(&mut qdq, config, &values, &corrections)?;
     hardware::check(&g, hardware::find(&config.hardware)?)?;
     let sizes: Vec<Vec<usize>> = match samples.is_empty() {
         true => sizes_of_one(&float),

@@ -1,7 +1,9 @@
 //! Constants as integers: weights per output channel, biases at the accumulator's scale.
 
 use super::{Choice, Chosen, Parameters, insert, is_weight, spec};
+use crate::config::{By, Spec};
 use crate::observe::{self, Affine, Bounds, Fit, Observers, Range};
+use crate::origin::BIAS;
 use crate::prepare::rewrite;
 use crate::share;
 use lowbit_arithmetic::quantize_to_bytes;
@@ -66,7 +68,18 @@ fn choose_weight(
     }
     let too_small = extremes.iter().filter(|r| observe::fit(**r, spec) == Fit::TooSmall).count();
     let seen = extremes.iter().fold((0.0f32, 0.0f32), |(low, high), r| (low.min(r.low), high.max(r.high)));
-    Ok(Choice { affines, seen, limited_by: None, widened_for_bias, too_small })
+    let clipped = (beyond(&groups, &affines), data.len() as u64);
+    Ok(Choice { affines, seen, clipped, limited_by: None, widened_for_bias, too_small, shares_with: None })
+}
+
+/// How many weights are beyond the integers by more than half a step.
+fn beyond(groups: &[Cow<[f32]>], affines: &[Affine]) -> u64 {
+    let outside = |(group, a): (&Cow<[f32]>, &Affine)| {
+        let real = |q: i32, half: f64| ((f64::from(q) - f64::from(a.zero_point) + half) * f64::from(a.scale)) as f32;
+        let (least, greatest) = (real(a.qmin, -0.5), real(a.qmax, 0.5));
+        group.iter().filter(|w| **w < least || **w > greatest).count() as u64
+    };
+    groups.iter().zip(affines).map(outside).sum()
 }
 
 /// Least and greatest weight, zero included; an error if one is not finite.
@@ -172,6 +185,13 @@ pub fn quantize_biases(g: &mut Graph) -> Result<Vec<Chosen>> {
             rule: rule.as_deref().unwrap_or_default().to_string(),
             widened_for_bias: 0,
             too_small: 0,
+            kind: BIAS.into(),
+            stored_as: g.value(q).name.clone(),
+            asked: Spec::default(),
+            by: By::new(),
+            // What would not fit is an error.
+            clipped_percent: Some(0.0),
+            shares_with: None,
         });
         g.node_mut(dequantize).rule = rule;
         let dq = rewrite::output(g.node(dequantize));

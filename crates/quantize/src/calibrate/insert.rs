@@ -10,6 +10,7 @@ use lowbit_ir::request::Sharing;
 use lowbit_ir::tensor::entries;
 use lowbit_ir::{DType, Error, Granularity, Graph, Kind, NodeId, Op, Quant, Request, Result, Type, ValueId};
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How integers as a spec asks are stored: weights of up to 4 bits two a byte, values in whole bytes.
@@ -22,8 +23,9 @@ pub fn storage(g: &Graph, v: ValueId, spec: &Request) -> DType {
 }
 
 /// Replaces every placeholder: a value by Quantize, a constant by integers, and in front of each reader a Dequantize
-/// of its own, so that other tools match their patterns.
-pub fn replace_placeholders(g: &mut Graph, chosen: &Parameters) -> Result<()> {
+/// of its own, so that other tools match their patterns. Gives the names of the integers.
+pub fn replace_placeholders(g: &mut Graph, chosen: &Parameters) -> Result<HashMap<NodeId, String>> {
+    let mut names = HashMap::new();
     for id in g.order().to_vec() {
         let Some(spec) = spec(g, id).cloned() else { continue };
         let node = g.node(id);
@@ -47,9 +49,10 @@ pub fn replace_placeholders(g: &mut Graph, chosen: &Parameters) -> Result<()> {
                 rewrite::output(g.node(node)).unwrap_or(v)
             }
         };
+        names.insert(id, g.value(q).name.clone());
         dequantize_for_readers(g, id, s, q, &rule);
     }
-    Ok(())
+    Ok(names)
 }
 
 /// Whether a value is made of integers of this type by moving them: the nearest of such a real is the same integer, which

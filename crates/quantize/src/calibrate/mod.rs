@@ -11,11 +11,14 @@ mod shard;
 mod ties;
 
 pub(crate) use constants::{integer_bias, source};
+pub use insert::storage;
 pub use shard::{Fingerprint, Shard};
 
 use crate::Options;
+use crate::config::{self, By, Spec};
 use crate::each_sample::{Work, each_sample};
-use crate::observe::{self, Affine, Bounds, Ends, Fit, Observers, Range, Seen};
+use crate::observe::{self, Affine, Bounds, Ends, Fit, Histogram, Observers, Range, Seen};
+use crate::origin;
 use crate::prepare::rewrite;
 use crate::samples::Samples;
 use crate::share;
@@ -85,6 +88,25 @@ pub struct Chosen {
     pub widened_for_bias: usize,
     /// How many scales would be below the least there is: what they stand for became nearly or all zero.
     pub too_small: usize,
+    /// The kind of tensor that was asked for, `input`, `weight` or `activation`; else `bias`.
+    #[serde(default)]
+    pub kind: String,
+    /// The name of the integers in the calibrated graph.
+    #[serde(default)]
+    pub stored_as: String,
+    /// All that was asked; open for a bias.
+    #[serde(default)]
+    pub asked: Spec,
+    /// Who made a choice, where it was not the kind's own key.
+    #[serde(default)]
+    pub by: By,
+    /// Share of the values seen that are beyond the integers by more than half a step, 0..=100; of values in memory to a
+    /// bin of their histogram. None where nothing was looked at.
+    #[serde(default)]
+    pub clipped_percent: Option<f64>,
+    /// The value whose parameters it has, as the same integers in another place.
+    #[serde(default)]
+    pub shares_with: Option<String>,
 }
 
 /// Observes samples and makes the annotated graph a QDQ graph.
@@ -239,11 +261,14 @@ pub fn apply(g: &mut Graph, stats: &Stats, observers: &Observers) -> Result<Vec<
 /// As [`apply`], on so many threads.
 fn apply_on(threads: usize, g: &mut Graph, stats: &Stats, observers: &Observers) -> Result<Vec<Chosen>> {
     check_float_mode()?;
+    let asked = origin::take_asked(g)?;
     let choices = share::map(threads, &ties::groups(g), &|group| choose_group(g, group, stats, observers))?;
     let mut chosen = Parameters { of: choices.into_iter().flatten().collect() };
     constants::choose_weights(threads, g, observers, &mut chosen)?;
-    let mut report = chosen.report(g);
-    insert::replace_placeholders(g, &chosen)?;
+    let report = chosen.report(g, &asked);
+    let mut names = insert::replace_placeholders(g, &chosen)?;
+    let stored = |(id, chosen)| Chosen { stored_as: names.remove(&id).unwrap_or_default(), ..chosen };
+    let mut report: Vec<Chosen> = report.into_iter().map(stored).collect();
     report.extend(constants::quantize_biases(g)?);
     insert::drop_redundant_limits(g)?;
     Ok(report)
@@ -259,9 +284,13 @@ struct Choice {
     /// One entry, or one per channel.
     affines: Vec<Affine>,
     seen: (f32, f32),
+    /// How many values are beyond the integers, and how many there were.
+    clipped: (u64, u64),
     limited_by: Option<&'static str>,
     widened_for_bias: usize,
     too_small: usize,
+    /// The placeholder of the same integers in another place.
+    shares_with: Option<NodeId>,
 }
 
 /// What the members of a group become.
@@ -301,6 +330,7 @@ fn choose_group(g: &Graph, group: &ties::Group, stats: &Stats, observers: &Obser
     }
     let mut seen = seen.unwrap_or_default();
     let (low, high) = seen.histogram.range();
+    let whole = seen.histogram.clone();
     if let Some(useful) = useful_range(g, group).filter(|_| observer.known()) {
         seen.histogram = seen.histogram.limited(useful.low, useful.high);
     }
@@ -333,22 +363,42 @@ fn choose_group(g: &Graph, group: &ties::Group, stats: &Stats, observers: &Obser
             .at_value(name())
             .hint("calibrate with the same configuration"));
     }
+    let each = match affines.as_slice() {
+        [one] => vec![beyond(&whole, one)],
+        many => seen.channels.iter().zip(many).map(|(seen, a)| beyond(&seen.histogram, a)).collect(),
+    };
+    let clipped = each.iter().fold((0, 0), |(n, of), (more, all)| (n + more, of + all));
+    let leader = group.roots.first().unwrap_or(first);
     let choice = |id: &NodeId| {
-        let affines = affines.clone();
-        (*id, Choice { affines, seen: (low, high), limited_by, widened_for_bias: 0, too_small })
+        let (affines, shares_with) = (affines.clone(), Some(*leader).filter(|leader| leader != id));
+        let seen = (low, high);
+        (*id, Choice { affines, seen, clipped, limited_by, widened_for_bias: 0, too_small, shares_with })
     };
     Ok(group.members.iter().map(choice).collect())
 }
 
+/// How many values are beyond the integers by more than half a step, and how many there are.
+fn beyond(histogram: &Histogram, a: &Affine) -> (u64, u64) {
+    let real = |q: i32, half: f64| (f64::from(q) - f64::from(a.zero_point) + half) * f64::from(a.scale);
+    let (least, greatest) = (real(a.qmin, -0.5), real(a.qmax, 0.5));
+    let outside = histogram.bins().filter(|(centre, _)| *centre < least || *centre > greatest);
+    (outside.map(|(_, n)| n).sum(), histogram.count())
+}
+
+/// A share of some values, 0..=100; none of nothing.
+fn percent((part, whole): (u64, u64)) -> Option<f64> {
+    (whole > 0).then(|| 100.0 * part as f64 / whole as f64)
+}
+
 impl Parameters {
-    fn report(&self, g: &Graph) -> Vec<Chosen> {
+    fn report(&self, g: &Graph, asked: &BTreeMap<String, By>) -> Vec<(NodeId, Chosen)> {
         let describe = |id: &NodeId| {
             let node = g.node(*id);
             let (choice, spec, value) = (self.of.get(id)?, spec(g, *id)?, observed(g, *id)?);
             let by_scale = |a: &&Affine, b: &&Affine| a.scale.total_cmp(&b.scale);
             let (greatest, least) = (choice.affines.iter().max_by(by_scale)?, choice.affines.iter().min_by(by_scale)?);
-            Some(Chosen {
-                value: g.value(value).name.clone(),
+            let chosen = Chosen {
+                value: source_name(g, value).to_string(),
                 dtype: insert::storage(g, value, spec).to_string(),
                 integers: spec.range(),
                 scales: choice.affines.len(),
@@ -361,7 +411,18 @@ impl Parameters {
                 rule: node.rule.as_deref().unwrap_or_default().to_string(),
                 widened_for_bias: choice.widened_for_bias,
                 too_small: choice.too_small,
-            })
+                kind: config::KINDS
+                    .iter()
+                    .find(|(kind, _)| *kind == spec.kind)
+                    .map_or("", |(_, name)| name)
+                    .to_string(),
+                stored_as: String::new(),
+                asked: Spec::of_request(spec),
+                by: asked.get(&node.name).cloned().unwrap_or_default(),
+                clipped_percent: percent(choice.clipped),
+                shares_with: choice.shares_with.and_then(|id| Some(source_name(g, observed(g, id)?).to_string())),
+            };
+            Some((*id, chosen))
         };
         g.order().iter().filter_map(describe).collect()
     }
@@ -422,7 +483,7 @@ fn observed(g: &Graph, id: NodeId) -> Option<ValueId> {
 
 /// The name of a value in the source: one that leaves the model narrow left its name to its narrow form. Statistics go by
 /// it, whatever the configuration makes of the value.
-fn source_name(g: &Graph, v: ValueId) -> &str {
+pub fn source_name(g: &Graph, v: ValueId) -> &str {
     let leaves = |output: &ValueId| match rewrite::producer(g, *output) {
         Some((id, node)) if matches!(node.op, Op::Simulate(_)) => observed(g, id) == Some(v),
         Some(_) | None => false,

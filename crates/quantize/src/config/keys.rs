@@ -6,6 +6,7 @@ use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::text::canonical;
 use lowbit_ir::{Error, Kind, Result};
 use std::collections::BTreeMap;
+use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 /// `config` with the choices of `text` in place of its own.
@@ -82,6 +83,32 @@ pub(super) fn key_of(key: &str) -> String {
     if bare { key.to_string() } else { Value::String(key.into()).to_string() }
 }
 
+/// The line of every choice that a text makes, from 1, by its dotted path.
+pub fn lines(text: &str) -> Result<BTreeMap<String, usize>> {
+    fn walk(at: &str, text: &str, table: &DeTable, out: &mut BTreeMap<String, usize>) {
+        for (key, value) in table {
+            let name: &str = key.get_ref();
+            let name = if at == "op." { canonical(name).unwrap_or(name) } else { name };
+            let path = format!("{at}{}", key_of(name));
+            match value.get_ref() {
+                DeValue::Table(inner) => walk(&format!("{path}."), text, inner, out),
+                DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_) => {
+                    let before = text.get(..key.span().start).unwrap_or_default();
+                    out.insert(path, 1 + before.matches('\n').count());
+                }
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    walk("", text, DeTable::parse(text).map_err(|e| told(&e))?.get_ref(), &mut out);
+    Ok(out)
+}
+
 /// The two sides of the first `=` outside of quotes.
 fn split(assignment: &str) -> Option<(&str, &str)> {
     let mut quote = None;
@@ -154,7 +181,7 @@ fn check(given: &Table) -> Result<()> {
 }
 
 /// What is in force where an operator or a layer says nothing besides the kinds of tensors.
-const OTHERWISE: [(&str, &str); 2] =
+pub(super) const OTHERWISE: [(&str, &str); 2] =
     [("skip", "skip_k_conv and skip_dense"), ("output", "the rule, output where the model ends")];
 
 /// The keys of operators and layers, and what is in force where they say nothing.
@@ -192,11 +219,12 @@ fn check_one(key: &str, value: &Value, at: &str, known: &[String], keys: &[Key])
 }
 
 /// What values a key takes.
-enum Takes {
+pub(super) enum Takes {
     /// A whole number from 0.
     Count,
-    /// Whole numbers of these, in words; which of them, whoever reads the choice says.
-    Bits(&'static str),
+    /// Whole numbers of these, in words, and the least and the greatest of them; which of those, whoever reads the choice
+    /// says.
+    Bits(&'static str, (u8, u8)),
     /// A number above 0.
     Positive,
     /// True or false.
@@ -216,10 +244,10 @@ enum Takes {
 }
 
 /// A key: its last part, what values it takes, and what it says.
-struct Key {
-    name: &'static str,
-    takes: Takes,
-    says: &'static str,
+pub(super) struct Key {
+    pub name: &'static str,
+    pub takes: Takes,
+    pub says: &'static str,
 }
 
 const fn key(name: &'static str, takes: Takes, says: &'static str) -> Key {
@@ -227,7 +255,7 @@ const fn key(name: &'static str, takes: Takes, says: &'static str) -> Key {
 }
 
 /// The keys of the default, but for those of the kinds.
-static TOP: &[Key] = &[
+pub(super) static TOP: &[Key] = &[
     key("samples", Takes::Count, "how many samples calibration looks at, spread evenly; 0 for all"),
     key("refine_samples", Takes::Count, "how many of those equalization and the corrections look at; 0 for all"),
     key("equalize", Takes::Flag, "whether channels that share a scale are multiplied to fill it"),
@@ -244,7 +272,7 @@ static TOP: &[Key] = &[
     key("requantize", Takes::Words(&["float32", "fixed", "shift"]), "how integers move from one scale to another"),
     key("rounding", Takes::Rounding(true), "one rounding for all rescaling; empty: each value's own"),
     key("round_for_shift", Takes::Flag, "whether a shift rounds to the nearest; else it rounds down"),
-    key("accumulator_bits", Takes::Bits("16 to 64 bits"), "widest accumulator"),
+    key("accumulator_bits", Takes::Bits("16 to 64 bits", (16, 64)), "widest accumulator"),
     key(
         "accumulator_limit",
         Takes::Words(&["float", "error", "widen"]),
@@ -268,7 +296,7 @@ static TOP: &[Key] = &[
 ];
 
 /// The keys of operators and layers, but for those of the kinds.
-static OWN: &[Key] = &[
+pub(super) static OWN: &[Key] = &[
     key("skip", Takes::Flag, "whether it stays float"),
     key("output", OUTPUT, "what leaves it, to floats behind it or out of the model"),
 ];
@@ -276,8 +304,8 @@ static OWN: &[Key] = &[
 const OUTPUT: Takes = Takes::Words(&["wide", "narrow"]);
 
 /// The keys of a kind.
-static OF_KIND: &[Key] = &[
-    key("bits", Takes::Bits("2 to 16 bits, of activation up to 32"), "width"),
+pub(super) static OF_KIND: &[Key] = &[
+    key("bits", Takes::Bits("2 to 16 bits, of activation up to 32", (2, 32)), "width"),
     key("signed", Takes::Flag, "whether there are negative integers"),
     key("symmetric", Takes::Flag, "whether the zero point is the middle of the integers"),
     key("narrow", Takes::Flag, "whether signed integers leave out the lowest"),
@@ -288,7 +316,7 @@ static OF_KIND: &[Key] = &[
 ];
 
 /// The kinds themselves.
-fn kind(name: &str) -> Option<(Takes, &'static str)> {
+pub(super) fn kind(name: &str) -> Option<(Takes, &'static str)> {
     let says = match KINDS.iter().find(|(_, n)| *n == name)?.0 {
         Kind::Input => "choices of what layers read, and in general of values in memory, such as input.bits = 8",
         Kind::Weight => "choices of constants that layers read, such as weight.bits = 8",
@@ -322,7 +350,7 @@ impl Takes {
         let word = || value.as_str().unwrap_or_default();
         match self {
             Takes::Count => value.as_integer().is_some_and(|n| n >= 0),
-            Takes::Bits(_) => value.as_integer().is_some_and(|n| u8::try_from(n).is_ok()),
+            Takes::Bits(..) => value.as_integer().is_some_and(|n| u8::try_from(n).is_ok()),
             Takes::Positive => value.is_float() || value.is_integer(),
             Takes::Flag => value.is_bool(),
             Takes::Words(words) => words.contains(&word()),
@@ -341,7 +369,7 @@ impl Takes {
             Takes::Sharing => &["tensor", "channel", "block(32)"],
             Takes::Rounding(_) => &Rounding::NAMES,
             Takes::Count
-            | Takes::Bits(_)
+            | Takes::Bits(..)
             | Takes::Positive
             | Takes::Flag
             | Takes::Name(_)
@@ -356,7 +384,7 @@ impl Takes {
             Takes::Count => "a whole number from 0".into(),
             Takes::Positive => "a number above 0".into(),
             Takes::Flag => "true or false".into(),
-            Takes::Bits(what) | Takes::Name(what) | Takes::Table(what) => (*what).into(),
+            Takes::Bits(what, _) | Takes::Name(what) | Takes::Table(what) => (*what).into(),
             Takes::Names(such) => format!("a list of names, such as [\"{such}\"]"),
             Takes::Words(_) | Takes::Sharing | Takes::Rounding(_) => match self.words() {
                 [all @ .., last] => format!("{} or {last}", all.join(", ")),

@@ -4,11 +4,12 @@
 //! of tensors is said by kind, as a [`Spec`]: for all nodes, for those of an operator, for layers by name.
 
 mod keys;
+mod schema;
 mod scope;
 mod spec;
 
 pub use lowbit_arithmetic::Rounding;
-pub use scope::{Asked, Choices, Say, Scopes, Skip};
+pub use scope::{Asked, By, Choices, Say, Scopes, Skip, Wish};
 pub use spec::{Per, Scale, Spec};
 
 use crate::observe::GLOBAL_SCALE;
@@ -224,6 +225,19 @@ impl Config {
         toml::to_string(&self.filled()).map_err(|e| Error::new(e.to_string()).context("writing the configuration"))
     }
 
+    /// The paths of the choices that a TOML text makes, with their lines, from 1.
+    pub fn lines(text: &str) -> Result<BTreeMap<String, usize>> {
+        keys::lines(text)
+    }
+
+    /// The JSON schema of the TOML form (draft 2020-12): every key with what it takes, what it says and its default.
+    ///
+    /// It knows keys and values one by one; what cannot work together, and names that only a model or a program of the
+    /// user's knows, [`Config::check`] and the quantization refuse.
+    pub fn schema() -> serde_json::Value {
+        schema::schema()
+    }
+
     /// Every choice as a key and its value in TOML, such as `input.bits` and `8`.
     pub fn entries(&self) -> Vec<(String, String)> {
         keys::flat(self)
@@ -312,6 +326,16 @@ impl Config {
         }
         scope::whole_power(&spec, name(kind))?;
         Ok(spec)
+    }
+
+    /// Who says how a kind is rounded, if its own key leaves it to what is said for all rescaling.
+    pub(crate) fn rounded_by(&self, kind: Kind) -> By {
+        match self.rounding_of_all() {
+            Some(all) if kind != Kind::Weight && self.of(kind).rounding.is_none() => {
+                By::from([("rounding".into(), self.rounding_key(all))])
+            }
+            Some(_) | None => By::new(),
+        }
     }
 
     /// The choice that says one rounding for all rescaling.

@@ -8,7 +8,7 @@ use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::text::{OPERATORS, operator_meant};
 use lowbit_ir::{Error, Graph, Kind, Node, NodeId, Op, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What an operator or a layer has of its own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,20 @@ pub struct Say<'c> {
     pub key: String,
     /// What it says of the kind that was asked about.
     pub spec: &'c Spec,
+}
+
+/// Who made a choice, by the choice: `bits` and `layer."conv*".input.bits`. What the kind's own key says is left out.
+pub type By = BTreeMap<String, String>;
+
+/// What is wanted of a tensor, and who had a say.
+#[derive(Debug, Clone, Default)]
+pub struct Wish<'c> {
+    /// All of it, nothing left open.
+    pub spec: Spec,
+    /// Who else than the default had a say.
+    pub said: Vec<Say<'c>>,
+    /// Which of them, or the rule, made which choice.
+    pub by: By,
 }
 
 /// The configuration's choices for the nodes of a graph.
@@ -118,15 +132,8 @@ impl Scopes {
     }
 
     /// What is wanted of a kind of tensor at a node: `rule` says what the rule wants, which is over the operator's and
-    /// under a layer's. Also who else than the default had a say.
-    pub fn spec<'c>(
-        &self,
-        config: &'c Config,
-        id: NodeId,
-        op: &Op,
-        kind: Kind,
-        rule: &Spec,
-    ) -> Result<(Spec, Vec<Say<'c>>)> {
+    /// under a layer's.
+    pub fn spec<'c>(&self, config: &'c Config, id: NodeId, op: &Op, kind: Kind, rule: &Spec) -> Result<Wish<'c>> {
         let of_op = config.op.get(op.name()).map(|c| Say { key: op_key(op.name()), spec: c.of(kind) });
         let of_layers = self
             .layers
@@ -138,7 +145,7 @@ impl Scopes {
         let name = super::name(kind);
         let keyed = |say: &[Say<'c>]| say.iter().map(|s| (format!("{}.{name}", s.key), s.spec)).collect::<Vec<_>>();
         let levels = keyed(&of_op).into_iter().chain([(format!("the rule's {name}"), rule)]).chain(keyed(&of_layers));
-        let (mut spec, mut rounding) = (config.of(kind).clone(), name.to_string());
+        let (mut spec, mut rounding, mut by) = (config.of(kind).clone(), name.to_string(), config.rounded_by(kind));
         for (key, own) in levels.filter(|(_, own)| !own.is_open()) {
             // Who says nothing of the sign speaks of the one that is in force.
             if own.narrow == Some(true) && own.signed.or(spec.signed).or(Spec::usual(kind).signed) == Some(false) {
@@ -147,14 +154,20 @@ impl Scopes {
             }
             if own.signed == Some(false) && own.narrow.is_none() {
                 spec.narrow = None;
+                by.insert("narrow".into(), format!("{key}.signed"));
             }
+            by.extend(own.entries().into_iter().map(|(choice, _)| {
+                let line = format!("{key}.{choice}");
+                (choice, line)
+            }));
             spec = own.over(&spec);
             if own.rounding.is_some() {
                 rounding = key;
             }
         }
         spec = config.completed(kind, spec, &rounding)?;
-        Ok((spec, of_op.into_iter().chain(of_layers).filter(|say| !say.spec.is_open()).collect()))
+        let said = of_op.into_iter().chain(of_layers).filter(|say| !say.spec.is_open()).collect();
+        Ok(Wish { spec, said, by })
     }
 
     /// Puts a layer's choices among those of a node, in the order of how specific they are.

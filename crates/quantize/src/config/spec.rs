@@ -57,7 +57,7 @@ pub enum Per {
 }
 
 /// Largest block: what a 32-bit size holds, as files and other tools have it.
-const LARGEST_BLOCK: usize = i32::MAX as usize;
+pub(super) const LARGEST_BLOCK: usize = i32::MAX as usize;
 
 /// Which scales are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,8 +184,48 @@ impl Spec {
         Spec { narrow: all.narrow.zip(all.signed).map(|(narrow, signed)| narrow && signed), ..all }
     }
 
+    /// All that a request says, its axes aside.
+    pub fn of_request(request: &Request) -> Spec {
+        use lowbit_ir::request::Sharing;
+        Spec {
+            bits: Some(request.bits),
+            signed: Some(request.signed),
+            symmetric: Some(request.symmetric),
+            narrow: Some(request.narrow),
+            per: Some(match request.sharing {
+                Sharing::Tensor => Per::Tensor,
+                Sharing::Channel(_) => Per::Channel,
+                Sharing::Block { size, .. } => Per::Block(size),
+            }),
+            scale: Some(match request.scale {
+                ScaleForm::Float => Scale::Float,
+                ScaleForm::PowerOfTwo => Scale::PowerOfTwo,
+            }),
+            rounding: Some(request.rounding),
+            observer: Some(request.observer.to_string()),
+        }
+    }
+
+    /// What it says that `other` does not say too.
+    #[must_use]
+    pub fn beyond(&self, other: &Spec) -> Spec {
+        fn unless<T: PartialEq + Clone>(mine: &Option<T>, other: &Option<T>) -> Option<T> {
+            if mine == other { None } else { mine.clone() }
+        }
+        Spec {
+            bits: unless(&self.bits, &other.bits),
+            signed: unless(&self.signed, &other.signed),
+            symmetric: unless(&self.symmetric, &other.symmetric),
+            narrow: unless(&self.narrow, &other.narrow),
+            per: unless(&self.per, &other.per),
+            scale: unless(&self.scale, &other.scale),
+            rounding: unless(&self.rounding, &other.rounding),
+            observer: unless(&self.observer, &other.observer),
+        }
+    }
+
     /// What it says, as keys and values in TOML.
-    pub(crate) fn entries(&self) -> Vec<(String, String)> {
+    pub fn entries(&self) -> Vec<(String, String)> {
         let table = toml::Table::try_from(self).unwrap_or_default();
         table.into_iter().map(|(key, value)| (key, value.to_string())).collect()
     }

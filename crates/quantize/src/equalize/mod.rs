@@ -299,7 +299,7 @@ fn noise(
         let rows = Rows::new(g, *reader)?;
         let reach = seen.largest.iter().zip(factors).map(|(m, f)| m * f).fold(0.0, f64::max);
         let wanted =
-            |kind| scopes.spec(config, *reader, &g.node(*reader).op, kind, &Spec::default()).map(|(spec, _)| spec);
+            |kind| scopes.spec(config, *reader, &g.node(*reader).op, kind, &Spec::default()).map(|wish| wish.spec);
         let steps = |spec: &Spec| f64::from(1u32 << spec.bits.unwrap_or(8)) - 1.0;
         let (input, weight) = (wanted(Kind::Input)?, wanted(Kind::Weight)?);
         let step = reach / steps(&input);

@@ -241,6 +241,11 @@ impl Observers {
         row.map(Found::Weights).ok_or_else(|| self.unknown(name, WEIGHT_OBSERVERS.iter().map(|o| o.name).collect()))
     }
 
+    /// Those of the user's, by name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.own.iter().map(|own| own.name())
+    }
+
     /// Refuses a configuration that names an observer which does not exist.
     pub fn check(&self, config: &Config) -> Result<()> {
         self.named(config).map(|_| ())

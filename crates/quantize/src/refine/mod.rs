@@ -78,6 +78,11 @@ impl Refinements {
         self
     }
 
+    /// Those of the user's, by name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.own.keys().map(String::as_str)
+    }
+
     /// Refuses names that no refinement has.
     pub fn check(&self, names: &[String]) -> Result<()> {
         let known = || REFINEMENTS.iter().map(|r| r.name).chain(self.own.keys().map(String::as_str));

@@ -130,6 +130,11 @@ impl Rules {
         self
     }
 
+    /// What the rules of the user's are called in reports.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.overrides.values().map(|(name, _)| &**name)
+    }
+
     /// Whether every rule of the user's is for an operator that there is.
     pub(crate) fn check(&self) -> Result<()> {
         match self.overrides.keys().find(|name| !OPERATORS.contains(&name.as_str())) {
