@@ -97,6 +97,13 @@ pub struct Sourced {
     sources: BTreeMap<String, Source>,
 }
 
+/// What nobody is known to have chosen.
+impl From<Config> for Sourced {
+    fn from(config: Config) -> Self {
+        Sourced { config, sources: BTreeMap::new() }
+    }
+}
+
 impl Sourced {
     /// What a quantized model stores, whose file this is.
     pub fn of_model(config: Config, file: &str) -> Sourced {

@@ -52,6 +52,7 @@ pub fn explain(model: &Model, choices: &Sourced) -> Result<Explanation> {
             range: request.range(),
             observer: spec.observer.clone(),
             choices: said(Some(choices), kind, &spec, asked.get(&node.name).unwrap_or(&Default::default())),
+            constant: g.constant(v).is_some(),
             writer: g.producer(v).map(|id| g.node(id).name.clone()),
             readers: node.outputs.first().map(|s| links.readers(*s)).unwrap_or_default(),
             ..Tensor::default()

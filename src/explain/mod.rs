@@ -145,6 +145,8 @@ pub struct Tensor {
     pub choices: Vec<Said>,
     /// What else became of it.
     pub notes: Vec<String>,
+    /// Whether it is a constant.
+    pub constant: bool,
     /// The node that computes it; none of constants and of what enters the model.
     pub writer: Option<String>,
     /// The nodes that read it.
@@ -425,6 +427,7 @@ impl Context<'_> {
             covers: covers(q),
             seen: origin.and_then(|o| o.seen),
             clipped_percent: origin.and_then(|o| o.clipped_percent),
+            constant: g.constant(v).is_some(),
             writer: source.map(|id| g.node(id).name.clone()),
             readers,
             ..Tensor::default()
@@ -547,7 +550,8 @@ fn who(tensor: &mut Tensor, spec: &Spec) {
     let observer = spec.observer.clone().unwrap_or_default();
     let form = if of("scale").contains("power-of-two") { ", to the next power of two" } else { "" };
     let dtype = join(&["bits", "signed", "narrow"]);
-    let scale = format!("the observer {observer} on what was seen{form}: {}", join(&["observer", "per", "scale"]));
+    let of_what = if tensor.constant { "its elements" } else { "what was seen" };
+    let scale = format!("the observer {observer} on {of_what}{form}: {}", join(&["observer", "per", "scale"]));
     let zero_point = match spec.symmetric {
         Some(true) => format!("the middle of the integers: {}", of("symmetric")),
         Some(false) | None => format!("where the range has its zero: {}", of("symmetric")),

@@ -28,7 +28,7 @@ Commands:
   test --rust     only Rust's, for a machine without Python
   test --python   only Python's
   test --peers    only those that need packages of other tools, in environments of their own
-  docs   write docs/reference.md from `lowbit list --markdown`
+  docs   write docs/reference.md and docs/config.schema.json, as the command line prints them
   help   print this
 
 {measures}

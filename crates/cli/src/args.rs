@@ -375,7 +375,7 @@ impl ChoiceArguments {
     /// A configuration with what is given in place of its own; [`Config::check`] is left to whoever has changed all they
     /// want.
     pub fn over(&self, base: Config) -> Result<Config> {
-        self.sourced(Sourced { config: base, ..Sourced::default() }).map(|made| made.config)
+        self.sourced(Sourced::from(base)).map(|made| made.config)
     }
 
     /// As [`Self::over`], with who made the choices.

@@ -231,7 +231,8 @@ fn tensor(t: &Tensor, missing: &str, out: &mut String, paper: &Paper) {
         t.rule.clone().map_or_else(|| NOT_RECORDED.to_string(), |rule| format!("the rule {rule}")),
         String::new(),
     );
-    let writer = t.writer.clone().unwrap_or_else(|| "nobody: it is constant, or enters the model".into());
+    let outside = if t.constant { "nobody: it is constant" } else { "nobody: it enters the model" };
+    let writer = t.writer.clone().unwrap_or_else(|| outside.into());
     fact("written by", writer, String::new());
     fact(
         "read by",

@@ -67,14 +67,14 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let limit = model.config()?.samples;
     let samples = data.as_ref().map(|data| args::spread(data, limit, &progress));
     let how = Quantize::default().engine(arguments.machine.engine()?);
-    let how = match samples {
-        Some(samples) => {
+    let how = match (samples, arguments.stats.is_empty()) {
+        (Some(samples), _) => {
             samples.check()?;
             progress.stage("reproduce", Some(samples.count()));
             how.data(samples)
         }
-        None if arguments.stats.is_empty() => how.without_data(),
-        None => how.stats(stats::load_all(&arguments.stats)?),
+        (None, true) => how.without_data(),
+        (None, false) => how.stats(stats::load_all(&arguments.stats)?),
     };
     let reproduction = reproduce(&arguments.quantized, &source, how)?;
     drop(progress);

@@ -61,7 +61,7 @@ fn it_is_what_samples_give_with_the_observer_that_looks_at_none() {
         let plain = options(&plain);
         let expected = run_pipeline(&g, &plain, &data).unwrap_or_else(|e| panic!("{text}: {e}"));
         // What was seen is not the same, and has no say.
-        let unseen = |g: &Graph| {
+        let unseen = |g: &lowbit_ir::Graph| {
             let mut g = g.clone();
             g.meta.properties.remove(lowbit_ir::meta::CHOSEN).expect("what was chosen is recorded");
             g

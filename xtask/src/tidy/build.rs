@@ -38,18 +38,22 @@ pub fn clippy(root: &Path) -> Vec<Finding> {
     if all.is_empty() { denied } else { all }
 }
 
-/// docs/reference.md is what the command line prints. As long as it prints none and none is there, that is no finding.
-pub fn reference(root: &Path, tree: &Tree) -> Vec<Finding> {
-    let generated = docs::generate(root);
-    let kept = tree.text(docs::REFERENCE);
-    if generated.is_err() && kept.is_none() {
-        eprint!("(NOTHING TO COMPARE YET) ");
+/// Generated documents are what the command line prints. As long as it prints none and none is there, that is no finding.
+pub fn documents(root: &Path, tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for document in &docs::DOCUMENTS {
+        let generated = document.generate(root);
+        let kept = tree.text(document.path);
+        if generated.is_err() && kept.is_none() {
+            eprint!("(NOTHING TO COMPARE YET) ");
+        }
+        let finding = compare(generated, kept, &document.command());
+        findings.extend(finding.map(|(line, message)| Finding::new(document.path, line, message)));
     }
-    let finding = compare(generated, kept);
-    finding.into_iter().map(|(line, message)| Finding::new(docs::REFERENCE, line, message)).collect()
+    findings
 }
 
-fn compare(generated: crate::Result<String>, kept: Option<&str>) -> Option<(usize, String)> {
+fn compare(generated: crate::Result<String>, kept: Option<&str>, command: &str) -> Option<(usize, String)> {
     match (generated, kept) {
         (Err(_), None) => None,
         (Err(error), Some(_)) => Some((0, error)),
@@ -57,7 +61,7 @@ fn compare(generated: crate::Result<String>, kept: Option<&str>) -> Option<(usiz
         (Ok(generated), Some(kept)) if generated == kept => None,
         (Ok(generated), Some(kept)) => {
             let same = generated.lines().zip(kept.lines()).take_while(|(a, b)| a == b).count();
-            Some((same + 1, "not what `lowbit list --markdown` prints: run `cargo xtask docs`".to_owned()))
+            Some((same + 1, format!("not what `{command}` prints: run `cargo xtask docs`")))
         }
     }
 }
@@ -164,11 +168,11 @@ mod tests {
     #[test]
     fn the_reference_is_compared_line_by_line() {
         let printed = |text: &str| Ok(text.to_owned());
-        assert_eq!(compare(printed("a\nb\n"), Some("a\nb\n")), None);
-        assert_eq!(compare(printed("a\nb\n"), Some("a\nc\n")).map(|(line, _)| line), Some(2));
-        assert_eq!(compare(printed("a\nb\n"), Some("a\nb")).map(|(line, _)| line), Some(3));
-        assert_eq!(compare(printed("a\n"), None).map(|(line, _)| line), Some(0));
-        assert_eq!(compare(Err("no".into()), Some("a\n")).map(|(line, _)| line), Some(0));
-        assert_eq!(compare(Err("not yet".into()), None), None);
+        assert_eq!(compare(printed("a\nb\n"), Some("a\nb\n"), "it"), None);
+        assert_eq!(compare(printed("a\nb\n"), Some("a\nc\n"), "it").map(|(line, _)| line), Some(2));
+        assert_eq!(compare(printed("a\nb\n"), Some("a\nb"), "it").map(|(line, _)| line), Some(3));
+        assert_eq!(compare(printed("a\n"), None, "it").map(|(line, _)| line), Some(0));
+        assert_eq!(compare(Err("no".into()), Some("a\n"), "it").map(|(line, _)| line), Some(0));
+        assert_eq!(compare(Err("not yet".into()), None, "it"), None);
     }
 }

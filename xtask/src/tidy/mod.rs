@@ -31,7 +31,7 @@ pub fn run(root: &Path) -> Result<bool> {
         ("links", &|| markdown::check(&tree)),
         ("format", &|| build::format(root)),
         ("clippy", &|| build::clippy(root)),
-        ("reference", &|| build::reference(root, &tree)),
+        ("documents", &|| build::documents(root, &tree)),
     ];
     let mut found = Vec::new();
     for (name, check) in checks {
