@@ -1,6 +1,6 @@
 //! What quantizing a float model would do with it: the rules are asked, and nothing is run.
 
-use super::{Explanation, Layer, Links, NOT_CALIBRATED, Tensor, is_operator, limits, others, said, who};
+use super::{Explanation, Layer, Links, NOT_CALIBRATED, Tensor, is_operator, limits, merged, others, said, who};
 use crate::choices::Sourced;
 use crate::model::Model;
 use lowbit_ir::{Error, Graph, Node, Op, Request, Result, ValueId};
@@ -25,6 +25,7 @@ pub fn explain(model: &Model, choices: &Sourced) -> Result<Explanation> {
             node: node.name.clone(),
             op: node.op.name().into(),
             integer: why.is_none(),
+            merged: false,
             rule: annotated.and_then(|n| n.rule.as_deref()).map(String::from),
             reason: why.map(|d| d.reason.clone()),
             accumulator: None,
@@ -33,7 +34,8 @@ pub fn explain(model: &Model, choices: &Sourced) -> Result<Explanation> {
             gives: node.outputs.iter().map(|v| format!("{}: {}", float.value(*v).name, float.ty(*v))).collect(),
         }
     };
-    let layers = float.nodes().filter(|(_, n)| is_operator(&float, n)).map(|(_, n)| layer(n)).collect();
+    let mut layers: Vec<Layer> = float.nodes().filter(|(_, n)| is_operator(&float, n)).map(|(_, n)| layer(n)).collect();
+    layers.extend(merged(model.graph(), &float));
     let placeholders = g.nodes().filter_map(|(_, node)| match &node.op {
         Op::Simulate(request) => Some((node, request)),
         _ => None,

@@ -40,7 +40,8 @@ pub struct Explanation {
     pub hardware: Vec<String>,
     /// What is not as it will be, such as stages that need data.
     pub notes: Vec<String>,
-    /// The operators of the integer program, in order; of a float model those that would be annotated.
+    /// The operators of the integer program, in order, of a float model those that would be annotated; and what was merged
+    /// into them.
     pub layers: Vec<Layer>,
     /// The quantized tensors, in order.
     pub tensors: Vec<Tensor>,
@@ -56,8 +57,10 @@ pub struct Layer {
     pub node: String,
     /// Its operator.
     pub op: String,
-    /// Whether it computes on integers, or in the kernel of one that does.
+    /// Whether it computes on integers.
     pub integer: bool,
+    /// Whether it is a part of another operator by then, as a Relu is of the layer before it.
+    pub merged: bool,
     /// The rule that decided, where it is known.
     pub rule: Option<String>,
     /// Why it stays float.
@@ -265,6 +268,7 @@ fn quantized(model: &Model) -> Result<Explanation> {
             node: node.name.clone(),
             op: node.op.name().into(),
             integer: why.is_none(),
+            merged: false,
             rule,
             reason: why.map(|l| l.reason.clone()),
             accumulator: cx.accumulator(&lowered, node)?,
@@ -280,7 +284,8 @@ fn quantized(model: &Model) -> Result<Explanation> {
     // What only changes between floats and integers is no operator of the model's.
     let edges = |node: &Node| matches!(node.op, Op::Quantize { .. } | Op::Dequantize);
     let layers = lowered.nodes().filter(|(_, n)| !edges(n) || left.iter().any(|l| l.node == n.name));
-    let layers = layers.map(|(_, n)| layer(n)).collect::<Result<Vec<Layer>>>()?;
+    let mut layers = layers.map(|(_, n)| layer(n)).collect::<Result<Vec<Layer>>>()?;
+    layers.extend(merged(g, &lowered));
     let tensors: Vec<Tensor> = cx.in_order().into_iter().map(|v| cx.tensor(v)).collect::<Result<_>>()?;
     let mut notes = Vec::new();
     if origins.is_none() {
@@ -300,6 +305,25 @@ fn quantized(model: &Model) -> Result<Explanation> {
         tensors,
         others,
     })
+}
+
+/// The operators of a graph that another, which it became, has not any more.
+fn merged(before: &Graph, after: &Graph) -> Vec<Layer> {
+    let left: HashSet<&str> = after.nodes().map(|(_, n)| n.name.as_str()).collect();
+    let gone = before.nodes().filter(|(_, n)| is_operator(before, n) && !left.contains(n.name.as_str()));
+    let layer = |(_, node): (lowbit_ir::NodeId, &Node)| Layer {
+        node: node.name.clone(),
+        op: node.op.name().into(),
+        integer: true,
+        merged: true,
+        rule: node.rule.as_deref().map(String::from),
+        reason: None,
+        accumulator: None,
+        rescaling: None,
+        reads: node.operands().map(|v| before.value(v).name.clone()).collect(),
+        gives: node.outputs.iter().map(|v| format!("{}: {}", before.value(*v).name, before.ty(*v))).collect(),
+    };
+    gone.map(layer).collect()
 }
 
 /// The values that are not quantized.

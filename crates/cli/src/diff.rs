@@ -25,7 +25,7 @@ pub struct Arguments {
     after: PathBuf,
 
     /// Relative change up to which scales, and constants as the reals they stand for, count as the same
-    #[arg(long, value_name = "X", default_value = "0", value_parser = tolerance)]
+    #[arg(long, value_name = "X", default_value = "0", allow_negative_numbers = true, value_parser = tolerance)]
     tolerance: f64,
 
     #[command(flatten)]

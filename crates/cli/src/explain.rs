@@ -102,14 +102,16 @@ impl Found<'_> {
             table.row([
                 l.op.clone(),
                 clip(&l.node, WIDTH),
-                if l.integer { "integers" } else { "floats" }.into(),
+                computes(l).into(),
                 sums,
                 l.rule.clone().unwrap_or_default(),
                 l.reason.clone().unwrap_or_default(),
             ]);
         }
-        let float = e.layers.iter().filter(|l| !l.integer).count();
-        let title = format!("{}, {float} float", format::counted(e.layers.len(), "operator"));
+        let (merged, own): (Vec<&Layer>, Vec<&Layer>) = e.layers.iter().partition(|l| l.merged);
+        let float = own.iter().filter(|l| !l.integer).count();
+        let title =
+            format!("{}, {float} float, {} merged into them", format::counted(own.len(), "operator"), merged.len());
         let _ = write!(out, "\n{}\n{}", paper.bold(&title), table.print(paper, 0));
         let columns = [
             ("kind", Side::Left),
@@ -150,6 +152,15 @@ impl Found<'_> {
     }
 }
 
+/// What an operator works on, in a word.
+fn computes(l: &Layer) -> &'static str {
+    match (l.merged, l.integer) {
+        (true, _) => "as a part of another",
+        (false, true) => "integers",
+        (false, false) => "floats",
+    }
+}
+
 /// A share that is small and not zero is not shown as zero.
 fn percent(p: f64) -> String {
     if p > 0.0 && p < 0.0005 { "<0.001".into() } else { format!("{p:.3}") }
@@ -173,7 +184,7 @@ fn told(recipe: &Recipe) -> String {
 fn layer(l: &Layer, out: &mut String, paper: &Paper) {
     let mut facts = Table::new(&[("", Side::Left), ("", Side::Left)]);
     let mut fact = |name: &str, text: String| facts.row([name.to_string(), text]);
-    fact("computes", if l.integer { "integers".into() } else { "floats".into() });
+    fact("computes", computes(l).into());
     fact("rule", l.rule.clone().unwrap_or_else(|| NOT_RECORDED.into()));
     if let Some(reason) = &l.reason {
         fact("why float", reason.clone());

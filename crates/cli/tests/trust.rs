@@ -91,7 +91,7 @@ fn explain_says_who_chose_what() {
     ] {
         assert!(printed.contains(part), "{part}\n{printed}");
     }
-    assert!(text(&["explain", path]).contains("45 operators, 0 float"));
+    assert!(text(&["explain", path]).contains("45 operators, 0 float, "));
 }
 
 #[test]
