@@ -222,6 +222,8 @@ fn configurations_that_make_no_sense_are_refused() {
     ];
     for (bytes, part) in cases {
         std::fs::write(&file, bytes).unwrap();
+        let stderr = error(&["config", &file], 1);
+        assert!(stderr.contains(part), "config: {part}: {stderr}");
         let stderr = error(&["quantize", &model, "--data", "random", "-o", &out, "--config", &file], 1);
         // What is known only of the whole configuration names the choice.
         let place = stderr.contains("c.toml") || stderr.contains("while checking input.observer");

@@ -268,6 +268,9 @@ fn damaged_models_are_errors_or_results() {
             continue;
         }
         read += 1;
+        if case % 3 == 0 {
+            outcome(&[&["explain", &path], &memory[..]].concat(), &what);
+        }
         let noise = ["--data", "random", "--samples", "1"];
         let verb: &[&str] = match case % 2 {
             0 => &["quantize", &path, "-o", &out, "--no-report"],

@@ -187,6 +187,30 @@ fn explain_suggests_names() {
 }
 
 #[test]
+fn damaged_records_are_told() {
+    let folder = Folder::new();
+    let path = folder.path("damaged.onnx");
+    let of = Model::load(&quantized().0).unwrap();
+    let save = |key: &str, value: &str| {
+        let mut graph = of.graph().clone();
+        graph.meta.properties.insert(key.into(), value.into());
+        frontend::save(&graph, Path::new(&path)).unwrap();
+    };
+    for value in ["{", "[]", "{\"relu.q\":{\"of\":3}}"] {
+        save("lowbit.chosen", value);
+        let stderr = error(&["explain", &path], 1);
+        assert!(stderr.contains("under lowbit.chosen"), "{value}: {stderr}");
+        save("lowbit.recipe", value);
+        let stderr = error(&["reproduce", &path, &demo("model.onnx"), "--data", &demo("calibration")], 2);
+        assert!(stderr.contains("under lowbit.recipe"), "{value}: {stderr}");
+    }
+    // What is recorded of values that are not there is nobody's.
+    save("lowbit.chosen", "{}");
+    let told = json(&["explain", &path]);
+    assert!(told["tensors"].as_array().unwrap().iter().all(|t| t["dtype_by"] == "not recorded in the file"));
+}
+
+#[test]
 fn config_says_who_made_a_choice() {
     let folder = Folder::new();
     let config = folder.path("c.toml");
