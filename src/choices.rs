@@ -6,7 +6,7 @@
 use lowbit_frontend::files;
 use lowbit_ir::{Error, Result, hardware, memory};
 use lowbit_quantize::observe::GLOBAL_SCALE;
-use lowbit_quantize::{Config, Observers, Spec};
+use lowbit_quantize::{Config, Observers, Options, Spec};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -131,6 +131,16 @@ impl Sourced {
         let config = self.config.set(assignment)?;
         let keys = Config::assigned(assignment)?;
         self.sources.extend(keys.into_iter().map(|key| (key, Source::Flag { flag: flag.into() })));
+        Ok(Sourced { config, ..self })
+    }
+
+    /// What is in force where there is no data, by the flag that says so; an error where a choice needs some.
+    pub fn without_data(mut self, flag: &str) -> Result<Sourced> {
+        let options = Options { config: self.config.clone(), ..Options::default() };
+        let config = lowbit_quantize::without_data(&options)?.0.config;
+        let before = self.config.entries();
+        let others = config.entries().into_iter().filter(|entry| !before.contains(entry));
+        self.sources.extend(others.map(|(key, _)| (key, Source::Flag { flag: flag.into() })));
         Ok(Sourced { config, ..self })
     }
 

@@ -18,8 +18,12 @@ pub struct Arguments {
     #[command(flatten)]
     choices: QuantizeChoices,
 
+    /// What is in force where there is no data, as with quantize --no-data
+    #[arg(long, conflicts_with = "samples")]
+    no_data: bool,
+
     /// Print the JSON schema of the TOML form
-    #[arg(long, conflicts_with_all = ["from", "config", "set", "samples", "io"])]
+    #[arg(long, conflicts_with_all = ["from", "config", "set", "samples", "io", "no_data"])]
     schema: bool,
 }
 
@@ -39,6 +43,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     }
     let made = arguments.choices.over(base(arguments)?)?;
     args::check(&made.config)?;
+    let made = if arguments.no_data { made.without_data("--no-data")? } else { made };
     let found = Found { choices: made.choices(), config: &made.config.filled() };
     Outcome::new(text(&found.choices, paper), &found)
 }

@@ -255,6 +255,15 @@ fn config_says_who_made_a_choice() {
     assert_eq!(find(&recipe, "choices", "key", "samples")["source"]["by"], "recipe");
     assert_eq!(recipe["config"], quantized().1["config"]);
 
+    // Without data something else is in force.
+    let without = json(&["config", "--no-data", "--set", "global_scale=4"]);
+    for (key, value) in [("equalize", "false"), ("samples", "0"), ("input.observer", "\"global_scale\"")] {
+        let choice = find(&without, "choices", "key", key);
+        assert_eq!((&choice["value"], &choice["source"]["flag"]), (&value.into(), &"--no-data".into()));
+    }
+    let stderr = error(&["config", "--no-data", "--set", "layer.x.input.observer=minmax"], 1);
+    assert!(stderr.contains("looks at samples, and there are none"), "{stderr}");
+
     for (arguments, part) in [
         (vec!["config", "--set", "input.bit=4"], "did you mean 'input.bits'"),
         (vec!["config", &config, "--set", "samples=3", "--samples", "4"], "--samples"),

@@ -178,7 +178,7 @@ pub fn quantize_with_stats(
 /// configuration is the one in force: it names the observer, and says that no samples were run.
 pub fn quantize_without_samples(model: Graph, options: &Options, watch: &mut dyn Watch) -> Result<Option<Quantized>> {
     options.check()?;
-    let (options, skipped) = with_global_scale(options)?;
+    let (options, skipped) = without_data(options)?;
     let evidence = Evidence { engine: &NoEngine, samples: &Vec::new(), of: Ranges::Global };
     run(model, &options, &evidence, skipped, watch)
 }
@@ -280,8 +280,13 @@ fn without_samples(options: &Options, why: &Unseen) -> (Options, Vec<Skipped>) {
     (options, skipped)
 }
 
-/// The options without anything that looks at samples, and what that leaves out.
-fn with_global_scale(options: &Options) -> Result<(Options, Vec<Skipped>)> {
+/// The options without anything that looks at samples, and what that leaves out: those with which
+/// [`quantize_without_samples`] works.
+///
+/// # Errors
+///
+/// Where an observer of values that looks at samples was asked for.
+pub fn without_data(options: &Options) -> Result<(Options, Vec<Skipped>)> {
     let (mut options, mut skipped) = without_samples(options, &NO_SAMPLES);
     let (config, usual) = (&mut options.config, Config::default());
     for (spec, usual) in [(&mut config.input, usual.input), (&mut config.activation, usual.activation)] {
