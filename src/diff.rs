@@ -268,6 +268,7 @@ fn constant(name: &str, s: &Tensor, t: &Tensor, tolerance: f64) -> Result<Option
         false => s.ints()?.iter().zip(t.ints()?.iter()).filter(|(x, y)| x != y).count(),
     };
     let change = (signal > 0.0).then(|| (noise / signal).sqrt());
-    let beyond = elements > 0 && (tolerance == 0.0 || change.is_none_or(|change| !(change <= tolerance)));
+    let beyond =
+        elements > 0 && (tolerance == 0.0 || change.is_none_or(|change| change > tolerance || change.is_nan()));
     Ok(beyond.then(|| Constant { name: name.into(), elements, of: a.len(), change }))
 }

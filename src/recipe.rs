@@ -125,7 +125,8 @@ impl Samples for Witnessed<'_> {
         let sample = self.samples.sample(i)?;
         let read = || self.read.lock().unwrap_or_else(PoisonError::into_inner);
         // Several stages read the same samples, which are the same every time.
-        if !read().contains_key(&i) {
+        let known = read().contains_key(&i);
+        if !known {
             let digest = of_sample(&sample);
             read().insert(i, digest);
         }

@@ -132,14 +132,11 @@ impl Found<'_> {
         for other in &r.others {
             let _ = writeln!(out, "another {}: the recipe says {}, found {}", other.what, other.expected, other.found);
         }
-        match &r.diff {
-            Some(diff) => {
-                if diff.same {
-                    let _ = writeln!(out, "both compute the same");
-                }
-                out.push_str(&diff::text(diff, paper));
+        if let Some(diff) = &r.diff {
+            if diff.same {
+                let _ = writeln!(out, "both compute the same");
             }
-            None => {}
+            out.push_str(&diff::text(diff, paper));
         }
         out
     }

@@ -161,7 +161,8 @@ fn every_key_is_documented() {
     let keys = |toml: &str| toml::from_str::<toml::Table>(toml).unwrap().keys().cloned().collect::<Vec<_>>();
     let mut known = keys(&Config::default().to_toml().unwrap());
     let mut listed: Vec<String> = schema["properties"].as_object().unwrap().keys().cloned().collect();
-    (known.sort(), listed.sort());
+    known.sort();
+    listed.sort();
     assert_eq!(listed, known);
 }
 
