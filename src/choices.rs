@@ -178,7 +178,7 @@ impl Sourced {
 }
 
 /// What the configuration's device allows of a choice, where that is less than all.
-fn limit(config: &Config, key: &str) -> Option<String> {
+pub(crate) fn limit(config: &Config, key: &str) -> Option<String> {
     let device = hardware::find(&config.hardware).ok()?;
     // What a general processor can do is what there is.
     if device.name == hardware::HOST {

@@ -272,3 +272,41 @@ fn constant(name: &str, s: &Tensor, t: &Tensor, tolerance: f64) -> Result<Option
         elements > 0 && (tolerance == 0.0 || change.is_none_or(|change| change > tolerance || change.is_nan()));
     Ok(beyond.then(|| Constant { name: name.into(), elements, of: a.len(), change }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Quantize};
+
+    fn model(weights: &str, relu: &str) -> Model {
+        let text = format!(
+            "graph \"g\" {{\n  input %x: f32[Nx2]\n  const %w: f32[2x2] = [{weights}]\n  %y = MatMul(%x, %w)\n{relu}}}\n"
+        );
+        let samples = vec![vec![Tensor::from_f32(&[1, 2], vec![1.0, -0.5]).unwrap()]];
+        let config = Config { refinements: Vec::new(), equalize: false, ..Config::default() };
+        let float = Model::from(lowbit_ir::text::parse(&text).unwrap());
+        float.quantize(Quantize::default().data(samples).config(config)).unwrap().model
+    }
+
+    #[test]
+    fn a_weight_an_operator_and_an_output_are_told_apart() {
+        let plain = "  output %y\n";
+        let a = model("1, 2, -3, 4", plain);
+        let same = diff(&a, &model("1, 2, -3, 4", plain), 0.0).unwrap();
+        assert!(same.same && same.notes.is_empty() && same.values > 3, "{same:?}");
+
+        // The greatest of each channel stays, and so do the scales.
+        let other = diff(&a, &model("1.5, 2, -3, 4", plain), 0.0).unwrap();
+        let constants: Vec<_> = other.constants.iter().map(|c| (c.name.as_str(), c.elements, c.of)).collect();
+        assert_eq!(constants, [("w.q", 1, 4)]);
+        assert!(!other.same && other.scales.is_empty() && other.types.is_empty() && other.operators.is_empty());
+        let change = other.constants[0].change.unwrap();
+        assert!((0.08..0.1).contains(&change), "0.5 of the root of 30: {change}");
+        assert!(diff(&a, &model("1.5, 2, -3, 4", plain), 0.1).unwrap().same);
+
+        let tail = diff(&a, &model("1, 2, -3, 4", "  %z = Relu(%y)\n  output %z\n"), 0.0).unwrap();
+        assert!(tail.operators.iter().any(|c| c.name == "z" && c.before.is_none()), "{tail:?}");
+        assert_eq!(tail.borders.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["output 0"]);
+        assert!(diff(&a, &a, f64::NAN).is_err());
+    }
+}

@@ -116,3 +116,42 @@ fn others(wanted: &Recipe, found: &Recipe) -> Vec<Other> {
 pub fn is_source(recipe: &Recipe, source: &Model) -> bool {
     recipe.model == recipe::digest(source.graph())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Rules, Spec, Tensor};
+    use lowbit_quantize::Decision;
+
+    #[test]
+    fn functions_of_the_users_are_asked_for() {
+        let text = "graph \"g\" {\n  input %x: f32[Nx2]\n  const %w: f32[2x2] = [1, 2, -3, 4]\n  %y = MatMul(%x, %w)\n  output %y\n}\n";
+        let source = Model::from(lowbit_ir::text::parse(text).unwrap());
+        let samples = || vec![vec![Tensor::from_f32(&[1, 2], vec![1.0, -0.5]).unwrap()]];
+        let rules = || {
+            Rules::standard().override_op_by("MatMul", "narrow", |call, cx| -> Result<Decision> {
+                let x = cx.simulate_input(call.data()?)?;
+                let w = cx.simulate(call.weight()?, lowbit_ir::Kind::Weight, Spec::bits(4))?;
+                cx.keep(call, [x, w])
+            })
+        };
+        let path = std::env::temp_dir().join(format!("lowbit-reproduce-{}.onnx", std::process::id()));
+        let made = source.quantize(Quantize::default().data(samples()).rules(rules())).unwrap();
+        made.save(&path).unwrap();
+        let missing = reproduce(&path, &source, Quantize::default().data(samples())).unwrap_err().to_string();
+        let found = reproduce(&path, &source, Quantize::default().data(samples()).rules(rules())).unwrap();
+        let other = reproduce(&path, &source, Quantize::default().without_data().rules(rules()));
+        std::fs::remove_file(&path).unwrap();
+        assert!(missing.contains("quantized with the rule 'override MatMul (narrow)'"), "{missing}");
+        assert!(found.same && found.others.is_empty() && found.diff.is_none(), "{found:?}");
+        // What the rule asked for is told as its own.
+        let told = crate::explain::explain(&made.model, &Default::default()).unwrap();
+        let bits =
+            told.tensors.iter().find(|t| t.name == "w").and_then(|t| t.choices.iter().find(|c| c.name == "bits"));
+        let bits = bits.map(|c| (c.value.as_str(), c.by.as_str(), c.source.as_str()));
+        assert_eq!(bits, Some(("4", "the rule's weight.bits", "")));
+        // Without data there is another configuration, and the one of the file is asked for.
+        let error = other.unwrap_err().to_string();
+        assert!(error.contains("looks at samples") || error.contains("samples"), "{error}");
+    }
+}

@@ -6,7 +6,7 @@
 
 mod float;
 
-use crate::choices::Sourced;
+use crate::choices::{Sourced, limit};
 use crate::left::left_float;
 use crate::model::Model;
 use crate::recipe::Recipe;
@@ -106,6 +106,9 @@ pub struct Said {
     pub by: String,
     /// Who made that choice of the configuration; empty where it is none.
     pub source: String,
+    /// What the configuration's device allows of it, where that is less than all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<String>,
 }
 
 /// A quantized tensor.
@@ -531,7 +534,11 @@ impl Context<'_> {
                     && config.accumulator_limit == Limit::Widen;
                 match widened {
                     true => format!("accumulator_limit = \"widen\" ({})", source("accumulator_limit")),
-                    false => format!("accumulator_bits = {} ({})", config.accumulator_bits, source("accumulator_bits")),
+                    false => {
+                        let key = "accumulator_bits";
+                        let device = limit(config, key).map_or(String::new(), |limit| format!("; {limit}"));
+                        format!("{key} = {} ({}){device}", config.accumulator_bits, source(key))
+                    }
                 }
             }
         };
@@ -544,7 +551,8 @@ impl Context<'_> {
         let rescale = node.op.rescale()?;
         let source = self.choices.map_or(NOT_RECORDED.to_string(), |c| c.source("requantize").to_string());
         let value = format!("{}, {}", rescale.method, rescale.rounding);
-        Some(Said { name: "rescaling".into(), value, by: "requantize".into(), source })
+        let hardware = self.choices.and_then(|choices| limit(&choices.config, "requantize"));
+        Some(Said { name: "rescaling".into(), value, by: "requantize".into(), source, hardware })
     }
 }
 
@@ -558,7 +566,8 @@ fn said(choices: Option<&Sourced>, kind: &str, spec: &Spec, by: &BTreeMap<String
             Some(choices) if is_key(choices, key) => choices.source(key).to_string(),
             Some(_) | None => String::new(),
         };
-        Said { name, value, by, source }
+        let hardware = choices.and_then(|choices| limit(&choices.config, &format!("{kind}.{name}")));
+        Said { name, value, by, source, hardware }
     };
     spec.entries().into_iter().map(one).collect()
 }
@@ -584,13 +593,14 @@ fn who(tensor: &mut Tensor, spec: &Spec) {
 }
 
 impl Said {
-    /// `input.bits = 8 (default)`, `8 by io = "int8" (default)`.
+    /// `input.bits = 8 (default)`, `bits = 8 by io = "int8" (recipe of the file)`.
     pub fn told(&self) -> String {
         let source = if self.source.is_empty() { String::new() } else { format!(" ({})", self.source) };
+        let limit = self.hardware.as_ref().map_or(String::new(), |limit| format!("; {limit}"));
         let name = self.by.rsplit_once('.').map_or(self.by.as_str(), |(_, last)| last);
         match name == self.name {
-            true => format!("{} = {}{source}", self.by, self.value),
-            false => format!("{} = {} by {}{source}", self.name, self.value, self.by),
+            true => format!("{} = {}{source}{limit}", self.by, self.value),
+            false => format!("{} = {} by {}{source}{limit}", self.name, self.value, self.by),
         }
     }
 }

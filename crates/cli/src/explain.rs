@@ -204,7 +204,8 @@ fn layer(l: &Layer, out: &mut String, paper: &Paper) {
         fact("allowed", a.by.clone());
     }
     if let Some(r) = &l.rescaling {
-        fact("rescales", format!("{}: {} ({})", r.value, r.by, r.source));
+        let limit = r.hardware.as_ref().map_or(String::new(), |limit| format!("; {limit}"));
+        fact("rescales", format!("{}: {} ({}){limit}", r.value, r.by, r.source));
     }
     fact("reads", l.reads.join(", "));
     l.gives.iter().for_each(|gives| fact("gives", gives.clone()));

@@ -144,6 +144,28 @@ fn explain_names_the_key_the_rule_and_the_limit() {
 
     let device = text(&["explain", &demo("model.onnx"), "--set", "hardware=integer-only", "--set", "requantize=fixed"]);
     assert!(device.contains("hardware = \"integer-only\" allows accumulators up to 32 bits"), "{device}");
+    quantize(
+        &out,
+        &[
+            "--samples",
+            "4",
+            "--set",
+            "hardware=integer-only",
+            "--set",
+            "requantize=fixed",
+            "--io",
+            "uint8",
+            "--set",
+            "output=narrow",
+        ],
+    );
+    let limited = text(&["explain", &out, "node_Conv_278"]);
+    for part in [
+        "accumulator_bits = 32 (default); integer-only allows up to 32",
+        "input.bits = 8 (default); integer-only allows up to 16",
+    ] {
+        assert!(limited.contains(part), "{part}\n{limited}");
+    }
     let stderr = error(&["explain", &out, "--set", "weight.bits=4"], 1);
     assert!(stderr.contains("its choices are made"), "{stderr}");
 }
