@@ -92,6 +92,15 @@ impl Programs {
         self.outputs.clone().or_else(|| self.latest().map(of_latest)).unwrap_or_default()
     }
 
+    /// The graph that the programs are made of, but for their sizes; none of a file that can be read only with sizes.
+    pub fn graph(&self) -> Option<&Graph> {
+        match &self.of {
+            Of::Lowered(graph) => Some(graph),
+            Of::Model(model) => Some(model.graph()),
+            Of::File(_) => None,
+        }
+    }
+
     /// What they are compiled for.
     pub fn target(&self) -> &Target {
         &self.target

@@ -338,7 +338,11 @@ fn types(g: &Graph, node: &Node, customs: Option<&Customs>, found: &mut Violatio
     let inferred = match infer::infer(&node.op, &inputs, &declared, customs) {
         Ok(inferred) => inferred,
         Err(e) => {
-            found.node(11, node, e.message());
+            // Of what is the user's own, who and where it was is told too.
+            match std::error::Error::source(&e) {
+                None => found.node(11, node, e.message()),
+                Some(_) => found.node(11, node, &e),
+            }
             found.error.get_or_insert(e);
             return;
         }

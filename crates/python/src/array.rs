@@ -3,6 +3,7 @@
 //! An array that lies in memory as a tensor does is copied once, as bytes; any other is made so by numpy first. numpy has
 //! no bfloat16 and nothing narrower than a byte: the first comes out as float32, the others as int8 and uint8.
 
+use crate::types::told;
 use half::f16;
 use lowbit::ir::{DType, Type, memory};
 use lowbit::{Error, Result, Tensor};
@@ -118,7 +119,12 @@ pub fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     if value.hasattr("mask")? && value.hasattr("filled")? {
         return Err(PyTypeError::new_err("expected an array, found a masked one: array.filled(...) has no holes"));
     }
-    value.py().import("numpy")?.call_method1("asarray", (value,))
+    let array = value.py().import("numpy")?.call_method1("asarray", (value,))?;
+    // What numpy makes nothing of but one of Python's objects, or text.
+    match array.getattr("dtype")?.getattr("kind")?.extract()? {
+        'O' | 'U' | 'S' => Err(PyTypeError::new_err(format!("expected an array of numbers, found {}", told(value)))),
+        _ => Ok(array),
+    }
 }
 
 /// The tensor of whatever numpy makes an array of; float64 becomes float32.

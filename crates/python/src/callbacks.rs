@@ -1,7 +1,7 @@
 //! Functions of the user's that the core calls: in whose scopes they run and on which threads, how they are interrupted,
 //! and what they raised.
 
-use crate::interpreter::{Place, away, direct};
+use crate::interpreter::{Place, away};
 use lowbit::Error;
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
@@ -65,8 +65,8 @@ impl Callbacks {
         Callbacks { place, ..self.clone() }
     }
 
-    /// Calls a function in these scopes, where [`Callbacks::interrupt`] reaches it: on this thread if Python started it,
-    /// and else on one that Python starts for it.
+    /// Calls a function in these scopes, where [`Callbacks::interrupt`] reaches it: on this thread if the interpreter waits
+    /// for its end, and else on one that Python starts for it.
     pub fn call<'py>(
         &self,
         py: Python<'py>,
@@ -76,11 +76,9 @@ impl Callbacks {
         let place = Place::here().and(&self.place);
         let arguments = PyTuple::new(py, arguments)?;
         let threads = py.import("lowbit._threads")?;
-        // Whom Python started, there are frames of Python below.
-        if py.import("sys")?.call_method0("_getframe").is_ok() {
-            let thread: u64 = threads.call_method0("here")?.extract()?;
+        if let Some(thread) = threads.call_method0("here")?.extract::<Option<u64>>()? {
             let _running = Running::new(&self.running, thread);
-            return direct(thread, || place.during(|| self.run(py, function, arguments)));
+            return place.during(|| self.run(py, function, arguments));
         }
         let (sender, receiver) = sync_channel(1);
         let (given, running) = (Mutex::new(Some(sender)), self.running.clone());

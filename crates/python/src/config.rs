@@ -1,11 +1,11 @@
 //! Configurations: the choices of a quantization, as keyword arguments, dictionaries, TOML or `key=value`.
 
 use crate::error::During;
+use crate::types::FilePath;
 use lowbit::choices;
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
-use std::path::PathBuf;
 use toml::{Table, Value};
 
 /// So deep a configuration goes, and some more: `layer.NAME.input.bits`.
@@ -64,9 +64,9 @@ impl Config {
 
     /// Reads a TOML file.
     #[staticmethod]
-    fn load(path: PathBuf) -> PyResult<Config> {
-        let text = choices::read(&path).map_err(|e| During::Config.raise(&e))?;
-        let config = lowbit::Config::from_toml(&text).map_err(|e| e.context(format!("reading '{}'", path.display())));
+    fn load(path: FilePath) -> PyResult<Config> {
+        let text = choices::read(&path.0).map_err(|e| During::Config.raise(&e))?;
+        let config = lowbit::Config::from_toml(&text).map_err(|e| e.context(format!("reading '{}'", path.0.display())));
         let config = config.map_err(|e| During::Config.raise(&e))?;
         Ok(Config::in_force(lowbit::Config::default()).saying(config, Said::Toml(text)))
     }

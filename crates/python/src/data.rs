@@ -3,16 +3,16 @@
 use crate::array;
 use crate::callbacks::{Callbacks, raised};
 use crate::error::During;
-use crate::interpreter::{Place, attached};
+use crate::interpreter::{Place, attached, entered};
 use crate::job;
 use crate::model::{Model, memory_or};
-use crate::types::{Count, mapping};
+use crate::types::{Count, mapping, told};
 use lowbit::data::preprocess::{self, Overrides};
 use lowbit::data::{self, InputSpec, Preprocess, SampleAxis};
 use lowbit::ir::memory;
 use lowbit::ir::suggest::did_you_mean;
 use lowbit::{Error, Result, Tensor};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString, PyTuple};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +42,7 @@ impl Dataset {
         preprocess: Option<&Bound<'_, PyAny>>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Dataset> {
+        let _inside = entered(py);
         let Some(name) = named(spec)? else {
             let message = format!("expected a path, or \"random\", found {}: Dataset.of takes arrays", spec.get_type());
             return Err(PyTypeError::new_err(message));
@@ -59,6 +60,7 @@ impl Dataset {
         name: &str,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Dataset> {
+        let _inside = entered(samples.py());
         given(samples, model, labels, name, memory_or(max_memory, model)?)
     }
 
@@ -190,7 +192,12 @@ fn open(
         let name = spec;
         let preprocess = match (data::Dataset::takes_preprocess(&name)?, preset) {
             (true, Some(given)) => given.over(model.preprocess())?,
-            (true, None) => model.stored_preprocess()?,
+            (true, None) => Some(model.stored_preprocess()?.ok_or_else(|| {
+                Error::new(format!(
+                    "expected how images become inputs for '{name}', and the model stores nothing of it"
+                ))
+                .hint(format!("preprocess=\"imagenet\", or another of {}, or a dictionary", preprocess::preset_names()))
+            })?),
             (false, Some(_)) => {
                 return Err(Error::new(format!(
                     "expected images for a preprocess, found '{name}': arrays and noise are taken as they are"
@@ -235,8 +242,8 @@ fn preset(how: &Bound<'_, PyAny>) -> PyResult<Preset> {
         let o = &mut preset.overrides;
         match key.extract::<String>()?.as_str() {
             "preset" => preset.name = Some(value.extract()?),
-            "resize" => o.resize = Some(value.extract()?),
-            "crop" => o.crop = Some(value.extract()?),
+            "resize" => o.resize = Some(pixels(&key, &value)?),
+            "crop" => o.crop = Some(pixels(&key, &value)?),
             "mean" => o.mean = Some(numbers()?),
             "std" => o.std = Some(numbers()?),
             "channels" => {
@@ -250,6 +257,22 @@ fn preset(how: &Bound<'_, PyAny>) -> PyResult<Preset> {
         }
     }
     Ok(preset)
+}
+
+/// A number of pixels, or that there is no such step.
+fn pixels(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Option<u32>> {
+    let is_none = value.is_none() || value.extract::<String>().is_ok_and(|word| word == "none");
+    if is_none {
+        return Ok(None);
+    }
+    let found = value.extract::<Count>().and_then(|n| Ok(u32::try_from(n.0)?));
+    found.map(Some).map_err(|e| {
+        let message = format!("expected a number of pixels or None for {key} of preprocess, found {}", told(value));
+        match e.is_instance_of::<PyValueError>(value.py()) {
+            true => PyValueError::new_err(message),
+            false => PyTypeError::new_err(message),
+        }
+    })
 }
 
 /// What Python holds of one input, or of all.
@@ -295,8 +318,10 @@ fn classes(labels: &Bound<'_, PyAny>, samples: usize, data: &str) -> PyResult<Ve
     let wrong = |e: Error| During::Data.raise(&e.context(format!("reading the labels of the data '{data}'")));
     let labels = array::plain(labels)?;
     let found: usize = labels.getattr("size")?.extract()?;
-    if found != samples {
-        return Err(wrong(Error::new(format!("expected {samples} labels, found {found}"))));
+    let dims: Vec<usize> = labels.getattr("shape")?.extract()?;
+    if found != samples || dims.len() > 1 && dims.first() != Some(&samples) {
+        let e = Error::new(format!("expected {samples} labels, found an array of the sizes {dims:?}"));
+        return Err(wrong(e.hint("one number for each sample: labels.argmax(1) of one-hot ones")));
     }
     let dtype = labels.getattr("dtype")?;
     if !matches!(dtype.getattr("kind")?.extract()?, 'i' | 'u') {
@@ -380,11 +405,15 @@ fn kept<'py>(samples: &Bound<'py, PyAny>, max_memory: usize) -> PyResult<Bound<'
             (Err(_), Err(_)) => size(&sample),
         };
         bytes = bytes.saturating_add(of_all).saturating_add(KEPT);
-        let what = format!("{} samples, all of which are kept", all.len() + 1);
-        memory::check(&what, bytes, max_memory).map_err(|e| {
-            During::Data
-                .raise(&e.hint("a sequence with len() and samples by index, which is read when it is asked for"))
-        })?;
+        if bytes > max_memory {
+            let e = Error::new(format!(
+                "expected samples that end, or fit {} together, found more than {} samples, all of which are kept",
+                memory::text(max_memory),
+                all.len()
+            ));
+            let hint = "a sequence with len() and samples by index, which is read when it is asked for";
+            return Err(During::Data.raise(&e.hint(hint)));
+        }
         all.append(sample)?;
     }
     Ok(all)

@@ -3,7 +3,7 @@
 use crate::array;
 use crate::callbacks::{Callbacks, described, raised, wrong};
 use crate::error::During;
-use crate::interpreter::attached;
+use crate::interpreter::{attached, entered};
 use crate::job;
 use crate::model::Model;
 use crate::types::{ValueType, told};
@@ -216,6 +216,7 @@ impl Graph {
     /// Its nodes, in an order in which they can be computed.
     #[getter]
     fn nodes(&self, py: Python<'_>) -> PyResult<Vec<Node>> {
+        let _inside = entered(py);
         let graph = self.with(|g| Ok(g.clone()))?;
         let one = |(i, id): (usize, &NodeId)| {
             if i % LOOK == 0 {
@@ -292,6 +293,7 @@ impl Graph {
 
     /// Gives a constant other elements, of its type and sizes.
     fn set_constant(&self, name: &str, elements: &Bound<'_, PyAny>) -> PyResult<()> {
+        let _inside = entered(elements.py());
         let like = self.with(|g| {
             let value = value_named(g, name)?;
             g.constant(value).cloned().ok_or_else(|| Error::new("expected a constant").at_value(name))
@@ -307,6 +309,7 @@ impl Graph {
 
     /// Adds a constant, and gives the name that it got.
     fn add_constant(&self, name: &str, elements: &Bound<'_, PyAny>) -> PyResult<String> {
+        let _inside = entered(elements.py());
         let tensor = array::tensor(elements)?;
         self.change(|g| {
             let value = g.add_const(name, tensor);

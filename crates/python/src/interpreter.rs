@@ -4,9 +4,10 @@
 //! the process. So nobody comes behind its back: a thread that Python started leaves it by [`away`], one of the core's
 //! comes by [`attached`], and both rest for ever once it ends. The thread that ends it waits a moment for who is inside.
 //!
-//! Functions of the user's may be inside for long, or for ever. Those that the core's threads call therefore run on
-//! threads that Python started for them, with nothing of Rust below, which an interpreter can end as it likes; those on
-//! the user's own threads are interrupted at the end.
+//! Functions of the user's may be inside for long, or for ever. Those that the core's threads call, or threads that no
+//! interpreter waits for, therefore run on threads that Python started for them, with nothing of Rust below, which an
+//! interpreter can end as it likes. Whatever else of Python Rust calls on the user's threads is counted from where Rust
+//! was [`entered`], and interrupted at the end.
 
 use pyo3::prelude::*;
 use std::cell::{Cell, RefCell};
@@ -24,7 +25,7 @@ static INSIDE: AtomicUsize = AtomicUsize::new(0);
 static ENDER: OnceLock<ThreadId> = OnceLock::new();
 
 /// Threads, as Python counts them, in a function of the user's that has something of Rust below.
-static FUNCTIONS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+static THREADS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
 /// Where a thread is among functions of the user's, and those that called it.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +41,8 @@ pub struct Place {
 thread_local! {
     /// How many times this thread is inside.
     static HERE: Cell<usize> = const { Cell::new(0) };
+    /// What Python calls this thread; 0 until somebody asked.
+    static PYTHON: Cell<u64> = const { Cell::new(0) };
     static PLACE: RefCell<Place> = const { RefCell::new(Place { depth: 0, in_operator: false, reading: Vec::new() }) };
 }
 
@@ -75,25 +78,38 @@ impl Place {
     }
 }
 
-/// Comes in `times` times, or not at all.
+/// Whether nobody may come any more who is this thread.
+fn is_over() -> bool {
+    ENDING.load(Ordering::SeqCst) && ENDER.get() != Some(&thread::current().id())
+}
+
+/// Rests for ever. Who holds the interpreter must let it go before.
+fn rest() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+/// Comes in `times` times, or not at all: for a thread that does not hold the interpreter.
 fn come(times: usize) {
     INSIDE.fetch_add(times, Ordering::SeqCst);
-    if ENDING.load(Ordering::SeqCst) && ENDER.get() != Some(&thread::current().id()) {
+    if is_over() {
         INSIDE.fetch_sub(times, Ordering::SeqCst);
-        loop {
-            thread::park();
-        }
+        rest();
     }
 }
 
 /// Is inside as long as it lives.
-struct Inside;
+pub struct Inside {
+    /// Whether it put its thread among those of the user's.
+    listed: bool,
+}
 
 impl Inside {
-    fn new() -> Inside {
-        come(1);
+    /// Of a thread that is counted as coming already.
+    fn counted(listed: bool) -> Inside {
         HERE.set(HERE.get() + 1);
-        Inside
+        Inside { listed }
     }
 }
 
@@ -101,17 +117,47 @@ impl Drop for Inside {
     fn drop(&mut self) {
         HERE.set(HERE.get().saturating_sub(1));
         INSIDE.fetch_sub(1, Ordering::SeqCst);
+        if self.listed {
+            forget(PYTHON.get());
+        }
     }
+}
+
+/// Takes a thread off the list of those in the way of the end.
+fn forget(thread: u64) {
+    let mut all = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(at) = all.iter().position(|t| *t == thread) {
+        all.swap_remove(at);
+    }
+}
+
+/// A thread of the user's came to Rust, which may call Python again: what it holds until it goes back, the end waits for.
+pub fn entered(py: Python<'_>) -> Inside {
+    if is_over() {
+        py.detach(|| rest());
+    }
+    // Nobody can end the interpreter meanwhile, which this thread holds.
+    INSIDE.fetch_add(1, Ordering::SeqCst);
+    let listed = HERE.get() == 0;
+    if listed {
+        if PYTHON.get() == 0 {
+            let ident = || py.import("_thread")?.call_method0("get_ident")?.extract();
+            PYTHON.set(ident().unwrap_or(0));
+        }
+        THREADS.lock().unwrap_or_else(PoisonError::into_inner).push(PYTHON.get());
+    }
+    Inside::counted(listed)
 }
 
 /// Leaves the interpreter to others while something runs that needs it not.
 pub fn away<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
-    let inside = HERE.get();
+    let inside = HERE.replace(0);
     INSIDE.fetch_sub(inside, Ordering::SeqCst);
     // One time more, until this thread is back.
     let done = py.detach(|| {
         let done = work();
         come(inside + 1);
+        HERE.set(inside);
         done
     });
     INSIDE.fetch_sub(1, Ordering::SeqCst);
@@ -121,25 +167,12 @@ pub fn away<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
 /// Comes to the interpreter for something short; functions of the user's are for [`Callbacks`](crate::callbacks::Callbacks)
 /// to call.
 pub fn attached<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
-    let _inside = Inside::new();
-    Python::attach(work)
-}
-
-/// Calls a function of the user's on a thread of the user's.
-pub fn direct<T>(thread: u64, call: impl FnOnce() -> T) -> T {
-    struct Called(u64);
-    impl Drop for Called {
-        fn drop(&mut self) {
-            let mut all = FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(at) = all.iter().position(|t| *t == self.0) {
-                all.swap_remove(at);
-            }
-        }
+    match HERE.get() {
+        0 => come(1),
+        _ => _ = INSIDE.fetch_add(1, Ordering::SeqCst),
     }
-    let _inside = Inside::new();
-    FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-    let _called = Called(thread);
-    call()
+    let _inside = Inside::counted(false);
+    Python::attach(work)
 }
 
 /// The interpreter ends: who is away stays there, and nobody comes any more but who calls this.
@@ -149,17 +182,17 @@ pub fn end() {
     ENDING.store(true, Ordering::SeqCst);
 }
 
-/// Who must get out before the interpreter may end: how many, and those in functions of the user's.
+/// Who must get out before the interpreter may end: how many, and those of them that are threads of the user's.
 #[pyfunction]
 pub fn inside() -> (usize, Vec<u64>) {
-    (INSIDE.load(Ordering::SeqCst), FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    (INSIDE.load(Ordering::SeqCst), THREADS.lock().unwrap_or_else(PoisonError::into_inner).clone())
 }
 
 /// This process is a copy, which has this thread alone.
 #[pyfunction]
 pub fn forked() {
     INSIDE.store(HERE.get(), Ordering::SeqCst);
-    if let Ok(mut all) = FUNCTIONS.try_lock() {
+    if let Ok(mut all) = THREADS.try_lock() {
         all.clear();
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::callbacks::Callbacks;
 use crate::error::During;
-use crate::interpreter::{Place, away, direct};
+use crate::interpreter::{Place, away, entered};
 use lowbit::ir::pass::{Flow, Watch};
 use lowbit::ir::{Graph, catching};
 use lowbit::{Error, Result};
@@ -109,6 +109,7 @@ pub fn run<T: Send + 'static>(
     callbacks: &[&Callbacks],
     work: impl FnOnce(&Arc<Job>) -> Result<T> + Send + 'static,
 ) -> PyResult<T> {
+    let _inside = entered(py);
     let (sender, receiver): (Sender<Told<T>>, Receiver<Told<T>>) = channel();
     // It is read by this thread alone, but while the interpreter is let go.
     let receiver = Mutex::new(receiver);
@@ -125,7 +126,11 @@ pub fn run<T: Send + 'static>(
     });
     let working = job.clone();
     let place = deeper(during)?;
-    let mut bar = Bar::new(py, progress, place.clone())?;
+    let callbacks_of_bar = match progress {
+        Some(_) => Callbacks::default().in_context(py)?.at(place.clone()),
+        None => Callbacks::default(),
+    };
+    let mut bar = Bar { tell: progress, callbacks: callbacks_of_bar };
     let started = std::thread::Builder::new().name("lowbit".into()).spawn(move || {
         let done = place.during(|| catching("the work", || work(&working)));
         let _ = sender.send(Told::Done(done));
@@ -164,22 +169,15 @@ fn ends<T>(receiver: &Mutex<Receiver<Told<T>>>, patience: Duration) -> bool {
 /// The function that is told where the work is, until it fails.
 struct Bar<'a, 'py> {
     tell: Option<&'a Bound<'py, PyAny>>,
-    thread: u64,
-    place: Place,
+    callbacks: Callbacks,
 }
 
-impl<'a, 'py> Bar<'a, 'py> {
-    fn new(py: Python<'py>, tell: Option<&'a Bound<'py, PyAny>>, place: Place) -> PyResult<Bar<'a, 'py>> {
-        let thread = match tell {
-            Some(_) => py.import("lowbit._threads")?.call_method0("here")?.extract()?,
-            None => 0,
-        };
-        Ok(Bar { tell, thread, place })
-    }
-
+impl Bar<'_, '_> {
     fn tell(&mut self, stage: Option<&str>, samples: Option<usize>) -> PyResult<()> {
         let Some(tell) = self.tell else { return Ok(()) };
-        let told = direct(self.thread, || self.place.clone().during(|| tell.call1((stage, samples))));
+        let py = tell.py();
+        let arguments = vec![stage.into_pyobject(py)?.into_any(), samples.into_pyobject(py)?.into_any()];
+        let told = self.callbacks.call(py, tell, arguments);
         if told.is_err() {
             self.tell = None;
         }

@@ -2,8 +2,9 @@
 
 use crate::data::resolve;
 use crate::error::During;
+use crate::interpreter::entered;
 use crate::job;
-use crate::model::{Model, engine, report, target, threads_of};
+use crate::model::{Model, batch_of, engine, report, target, threads_of};
 use crate::quantize::spread;
 use crate::types::{Count, count};
 use lowbit::Error;
@@ -13,6 +14,7 @@ use lowbit::compiler::compile;
 use lowbit::evaluate as measure;
 use lowbit::model::with_batch_and;
 use lowbit::verify::verify_within;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::time::Duration;
 
@@ -34,6 +36,7 @@ pub fn evaluate(
     isa: Option<&str>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    let _inside = entered(py);
     let data = resolve(data, model, labels, preprocess)?;
     if !data.data.has_labels() && reference.is_none() {
         let e = Error::new(format!("expected data with labels, or a reference; '{}' has no labels", data.name));
@@ -71,6 +74,7 @@ pub fn compare(
     isa: Option<&str>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    let _inside = entered(py);
     let (reference, model) = match is_swapped(&reference.model, &model.model) {
         true => (model, reference),
         false => (reference, model),
@@ -102,6 +106,7 @@ pub fn verify(
     #[pyo3(from_py_with = count)] samples: usize,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    let _inside = entered(py);
     let data = resolve(data, model, None, preprocess)?;
     let held = data.callbacks.clone();
     let all = [&model.callbacks, &held];
@@ -126,13 +131,14 @@ pub fn bench(
     batch: Option<Count>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    let _inside = entered(py);
     let threads = threads_of(Some(Count(threads)))?;
     let duration = Duration::try_from_secs_f64(seconds)
-        .map_err(|e| During::Run.raise(&Error::new(format!("expected seconds, found {seconds}: {e}"))))?;
-    let (ours, isa) = (model.model.clone(), isa.map(String::from));
+        .map_err(|e| PyValueError::new_err(format!("expected seconds, found {seconds}: {e}")))?;
+    let (ours, isa, batch) = (model.model.clone(), isa.map(String::from), batch_of(batch)?);
     let found = job::run(py, During::Run, progress, &[&model.callbacks], move |job| {
         job.stage("time", None);
-        let graph = with_batch_and(&ours.lowered()?.0, batch.map(|n| n.0), ours.operators())?;
+        let graph = with_batch_and(&ours.lowered()?.0, batch, ours.operators())?;
         let program = compile(&graph, &target(&ours, isa.as_deref(), threads)?)?;
         let inputs = noise(&graph)?;
         let effort = Effort { warm_up: duration / 5, duration };

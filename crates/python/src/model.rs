@@ -6,18 +6,17 @@ use crate::config::Config;
 use crate::custom::customs;
 use crate::error::During;
 use crate::graph::Graph;
-use crate::interpreter::away;
+use crate::interpreter::{away, entered};
 use crate::job;
 use crate::program::Program;
-use crate::types::{Count, Listed, listed, mapping, told, typed, types};
+use crate::types::{Count, FilePath, Listed, listed, mapping, told, typed, types};
 use lowbit::frontend::{ImportOptions, Source};
 use lowbit::ir::suggest::did_you_mean;
-use lowbit::ir::{Def, Op, memory, text};
+use lowbit::ir::{Customs, Def, Op, memory, text};
 use lowbit::{Compiled, Error, Isa, MAX_THREADS, Result, Target, inspect, listing as lists};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A model: float, or quantized in the form that files have.
@@ -38,8 +37,12 @@ pub fn memory_of(given: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
         Some(text) if text.is_instance_of::<PyString>() => {
             memory::parse(&text.extract::<String>()?).map_err(|e| PyValueError::new_err(e.to_string()))
         }
-        Some(bytes) => bytes.extract::<Count>().map(|bytes| bytes.0).map_err(|_| {
-            PyTypeError::new_err(format!("expected a number of bytes, or text such as \"2G\", found {}", told(bytes)))
+        Some(bytes) => bytes.extract::<Count>().map(|bytes| bytes.0).map_err(|e| {
+            let message = format!("expected a number of bytes, or text such as \"2G\", found {}", told(bytes));
+            match e.is_instance_of::<PyValueError>(bytes.py()) {
+                true => PyValueError::new_err(message),
+                false => PyTypeError::new_err(message),
+            }
         }),
     }
 }
@@ -60,6 +63,14 @@ pub fn threads_of(given: Option<Count>) -> PyResult<usize> {
     }
 }
 
+/// A number of samples at a time.
+pub fn batch_of(given: Option<Count>) -> PyResult<Option<usize>> {
+    match given {
+        Some(Count(0)) => Err(PyValueError::new_err("expected a batch from 1, found 0")),
+        given => Ok(given.map(|batch| batch.0)),
+    }
+}
+
 /// What programs of a model are compiled for.
 pub fn target(model: &lowbit::Model, isa: Option<&str>, threads: usize) -> Result<Target> {
     let target = isa.map_or_else(|| Ok(Target::host()), Target::isa)?;
@@ -74,7 +85,7 @@ pub fn engine(model: &lowbit::Model, isa: Option<&str>, threads: usize) -> Resul
 /// How a file is read.
 pub fn options(
     shapes: Option<&Bound<'_, PyAny>>,
-    params: Option<PathBuf>,
+    params: Option<FilePath>,
     customs: &[Bound<'_, PyAny>],
     max_memory: Option<&Bound<'_, PyAny>>,
     callbacks: &Callbacks,
@@ -95,18 +106,22 @@ pub fn options(
         }
         None => Vec::new(),
     };
-    Ok(ImportOptions { shapes, max_memory, params, customs })
+    Ok(ImportOptions { shapes, max_memory, params: params.map(|path| path.0), customs })
 }
 
 /// Refuses operators that no node calls: a name may be wrong.
 fn all_called(model: lowbit::Model) -> Result<lowbit::Model> {
+    check_called(model.graph(), model.operators()).map(|()| model)
+}
+
+/// The same of a graph.
+pub fn check_called(graph: &lowbit::ir::Graph, customs: &Customs) -> Result<()> {
     let called = |name: &str| {
-        let mut nodes = model.graph().nodes();
+        let mut nodes = graph.nodes();
         nodes.any(|(_, node)| matches!(&node.op, Op::Custom(id) if *id.0 == *name))
     };
-    let idle = model.operators().names().find(|name| !called(name)).map(String::from);
-    match idle {
-        None => Ok(model),
+    match customs.names().find(|name| !called(name)) {
+        None => Ok(()),
         Some(name) => Err(Error::new(format!("the operator '{name}' was given, and no node of the model calls it"))
             .hint("leave it out, or give it the name that the model has for it")),
     }
@@ -120,16 +135,17 @@ impl Model {
     #[pyo3(signature = (path, *, shapes = None, params = None, customs = Listed::default(), max_memory = None))]
     fn load(
         py: Python<'_>,
-        path: PathBuf,
+        path: FilePath,
         shapes: Option<&Bound<'_, PyAny>>,
-        params: Option<PathBuf>,
+        params: Option<FilePath>,
         customs: Listed<'_>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Model> {
+        let _inside = entered(py);
         let callbacks = Callbacks::default();
         let options = options(shapes, params, &customs.0, max_memory, &callbacks)?;
         let model = job::run(py, During::Model, None, &[&callbacks], move |_| {
-            all_called(lowbit::Model::read(&path, &options)?)
+            all_called(lowbit::Model::read(&path.0, &options)?)
         })?;
         Ok(Model::new(model, callbacks))
     }
@@ -144,6 +160,7 @@ impl Model {
         customs: Listed<'_>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Model> {
+        let _inside = entered(py);
         let callbacks = Callbacks::default();
         let options = options(shapes, None, &customs.0, max_memory, &callbacks)?;
         let model = job::run(py, During::Model, None, &[&callbacks], move |_| {
@@ -161,6 +178,7 @@ impl Model {
         customs: Listed<'_>,
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Model> {
+        let _inside = entered(py);
         let callbacks = Callbacks::default();
         let customs = self::customs(&customs.0, &callbacks)?;
         let max_memory = memory_of(max_memory)?;
@@ -218,6 +236,7 @@ impl Model {
 
     /// Its constants by name: a copy of their elements.
     pub fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let _inside = entered(py);
         let dict = PyDict::new(py);
         for (_, value) in self.model.graph().values() {
             if let Def::Const(tensor) = &value.def {
@@ -229,6 +248,7 @@ impl Model {
 
     /// This model with constants from a dictionary, which names all of them and no others.
     fn with_params(&self, params: &Bound<'_, PyAny>) -> PyResult<Model> {
+        let _inside = entered(params.py());
         let wrong = |e: Error| During::Model.raise(&e);
         let Some(params) = mapping(params)? else {
             let message = format!("expected the parameters, arrays by name, found {}", params.get_type());
@@ -265,8 +285,9 @@ impl Model {
     }
 
     /// Writes it as ONNX, whole or not at all.
-    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        away(py, || self.model.save(path)).map_err(|e| During::Model.raise(&e))
+    fn save(&self, py: Python<'_>, path: FilePath) -> PyResult<()> {
+        let _inside = entered(py);
+        away(py, || self.model.save(path.0)).map_err(|e| During::Model.raise(&e))
     }
 
     /// A quantized model as its simulation: floats between its Quantize and Dequantize.
@@ -286,9 +307,9 @@ impl Model {
         max_memory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Program> {
         let (model, threads) = (self.limited(max_memory)?, threads_of(threads)?);
-        let isa = isa.map(String::from);
+        let (isa, batch) = (isa.map(String::from), batch_of(batch)?);
         let program = job::run(py, During::Compile, None, &[&self.callbacks], move |_| {
-            model.compile_batch(batch.map(|n| n.0), target(&model, isa.as_deref(), threads)?)
+            model.compile_batch(batch, target(&model, isa.as_deref(), threads)?)
         })?;
         Ok(Program::new(program, self.callbacks.clone()))
     }
@@ -323,6 +344,7 @@ impl Model {
 
     /// What it is: operators, parameters, work.
     fn inspect(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let _inside = entered(py);
         let model = self.model.clone();
         let summary = job::run(py, During::Model, None, &[], move |_| inspect::inspect(model.graph()))?;
         report(py, "Summary", &summary)

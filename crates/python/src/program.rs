@@ -5,10 +5,10 @@
 use crate::array::{self, Elements};
 use crate::callbacks::Callbacks;
 use crate::error::During;
-use crate::interpreter::{Place, attached, away};
+use crate::interpreter::{Place, attached, away, entered};
 use crate::job::{self, deeper};
-use crate::model::{options, threads_of};
-use crate::types::{Count, Listed, count, listed, mapping, types};
+use crate::model::{check_called, options, threads_of};
+use crate::types::{Count, FilePath, Listed, count, listed, mapping, types};
 use lowbit::bench::reference_steps;
 use lowbit::compiler::compile;
 use lowbit::ir::Type;
@@ -16,10 +16,10 @@ use lowbit::ir::suggest::did_you_mean;
 use lowbit::model::entering_as;
 use lowbit::runtime::Port;
 use lowbit::{Error, Programs, Result, Target};
+use numpy::PyUntypedArray;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::borrow::Cow;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -167,21 +167,24 @@ impl Program {
     #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
     fn load(
         py: Python<'_>,
-        path: PathBuf,
+        path: FilePath,
         shapes: Option<&Bound<'_, PyAny>>,
-        params: Option<PathBuf>,
+        params: Option<FilePath>,
         customs: Listed<'_>,
         max_memory: Option<&Bound<'_, PyAny>>,
         isa: Option<String>,
         threads: Option<Count>,
     ) -> PyResult<Program> {
+        let _inside = entered(py);
         let callbacks = Callbacks::default();
         let options = options(shapes, params, &customs.0, max_memory, &callbacks)?;
         let threads = threads_of(threads)?;
         let programs = job::run(py, During::Model, None, &[&callbacks], move |_| {
             let target = isa.as_deref().map_or_else(|| Ok(Target::host()), Target::isa)?;
             let target = target.customs(options.customs.clone()).max_memory(options.max_memory).threads(threads);
-            Programs::load(&path, &options, target)
+            let programs = Programs::load(&path.0, &options, target)?;
+            // A file that can be read only with sizes says later what it calls.
+            programs.graph().map_or(Ok(()), |graph| check_called(graph, &options.customs)).map(|()| programs)
         })?;
         Ok(Program::any(programs, callbacks))
     }
@@ -189,6 +192,7 @@ impl Program {
     /// A session on this many threads, the calling one among them.
     #[pyo3(signature = (threads = 1))]
     fn session(&self, py: Python<'_>, #[pyo3(from_py_with = count)] threads: usize) -> PyResult<Session> {
+        let _inside = entered(py);
         let threads = threads_of(Some(Count(threads)))?;
         let of = away(py, || match &*self.source {
             Source::Known(program) => lowbit::Session::with_threads(program.clone(), threads).map(Sized::Known),
@@ -270,6 +274,7 @@ impl Session {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyList>> {
+        let _inside = entered(py);
         let mut arrays: Vec<Option<Bound<'py, PyAny>>> = vec![None; self.source.inputs().len()];
         self.take(args, kwargs, &mut arrays)?;
         // What becomes an array by code of the user's does so before anything is taken.
@@ -284,7 +289,7 @@ impl Session {
                 if whole(&port.ty) && array::fill(array, &port.ty, place) {
                     continue;
                 }
-                let entered = entered(array, &port.ty)?.map_err(|e| During::Run.raise(&e.at_value(&port.name)))?;
+                let entered = taken_in(array, &port.ty)?.map_err(|e| During::Run.raise(&e.at_value(&port.name)))?;
                 place.copy_from_slice(entered.bytes());
             }
             program
@@ -448,7 +453,7 @@ impl Session {
             }
         };
         let named = match args.len() {
-            1 => mapping(&args.get_item(0)?)?,
+            1 if !args.get_item(0)?.is_exact_instance_of::<PyUntypedArray>() => mapping(&args.get_item(0)?)?,
             _ => None,
         };
         for dict in named.iter().chain(kwargs) {
@@ -483,7 +488,7 @@ fn whole(ty: &Type) -> bool {
 }
 
 /// A tensor for an input of this type of an array: sizes are compared before anything is made of it.
-fn entered(array: &Bound<'_, PyAny>, ty: &Type) -> PyResult<Result<lowbit::Tensor>> {
+fn taken_in(array: &Bound<'_, PyAny>, ty: &Type) -> PyResult<Result<lowbit::Tensor>> {
     let sizes: Vec<usize> = array.getattr("shape")?.extract()?;
     match ty.shape.require() {
         Ok(expected) if sizes == expected => Ok(enter(array::tensor(array)?, ty)),

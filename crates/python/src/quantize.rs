@@ -4,14 +4,14 @@ use crate::config::Config;
 use crate::data::resolve;
 use crate::error::During;
 use crate::graph::{Graph, passes};
-use crate::interpreter::away;
+use crate::interpreter::{away, entered};
 use crate::job::{self, Stages};
 use crate::model::{Model, engine, report, target, threads_of};
 use crate::observer::{Own, observers};
 use crate::program::Program;
 use crate::rules::{self, rules};
 use crate::stats::Stats;
-use crate::types::{Count, Listed};
+use crate::types::{Count, FilePath, Listed};
 use lowbit::choices::{Wish, Without, needing_samples};
 use lowbit::data::Dataset;
 use lowbit::ir::memory;
@@ -21,7 +21,6 @@ use lowbit::{Compiled, Error, Observer, Passes, Quantize, Result, Rules};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A quantized model and the account of how it came about.
@@ -73,8 +72,9 @@ impl Quantized {
     }
 
     /// Writes the quantized model as ONNX, whole or not at all.
-    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        away(py, || self.quantized.save(path)).map_err(|e| During::Model.raise(&e))
+    fn save(&self, py: Python<'_>, path: FilePath) -> PyResult<()> {
+        let _inside = entered(py);
+        away(py, || self.quantized.save(path.0)).map_err(|e| During::Model.raise(&e))
     }
 
     /// Compiles the integer program for this machine.
@@ -219,6 +219,7 @@ pub fn quantize(
     isa: Option<&str>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Quantized> {
+    let _inside = entered(py);
     let samples = config.0.samples;
     if data.is_none() {
         refuse_what_needs_samples(&config, stats.is_some()).map_err(|e| During::Config.raise(&e))?;
@@ -285,6 +286,7 @@ pub fn calibrate(
     isa: Option<&str>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Stats> {
+    let _inside = entered(py);
     let samples = config.0.samples;
     refuse_what_statistics_lack(&config).map_err(|e| During::Config.raise(&e))?;
     let entries = config.0.entries();

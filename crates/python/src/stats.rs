@@ -3,9 +3,9 @@
 use crate::error::During;
 use crate::interpreter::away;
 use crate::job;
+use crate::types::FilePath;
 use lowbit::{Shard, stats};
 use pyo3::prelude::*;
-use std::path::PathBuf;
 
 /// What calibration data showed of a model. Statistics of several parts of the data merge in any order.
 #[pyclass(frozen, module = "lowbit")]
@@ -17,13 +17,14 @@ impl Stats {
     /// Reads a file of statistics, or several of the same model together.
     #[staticmethod]
     #[pyo3(signature = (*paths))]
-    fn load(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<Stats> {
+    fn load(py: Python<'_>, paths: Vec<FilePath>) -> PyResult<Stats> {
+        let paths: Vec<_> = paths.into_iter().map(|path| path.0).collect();
         job::run(py, During::Data, None, &[], move |_| stats::load_all(&paths)).map(Stats)
     }
 
     /// Writes them, whole or not at all.
-    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        away(py, || stats::save(&self.0, path)).map(|_| ()).map_err(|e| During::Data.raise(&e))
+    fn save(&self, py: Python<'_>, path: FilePath) -> PyResult<()> {
+        away(py, || stats::save(&self.0, path.0)).map(|_| ()).map_err(|e| During::Data.raise(&e))
     }
 
     /// These with what another part of the data showed.

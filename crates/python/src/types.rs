@@ -1,11 +1,13 @@
 //! What values are, as Python has it: of graphs, of models and programs, and of operators written in Python.
 
 use crate::array;
+use crate::interpreter::entered;
 use lowbit::Result;
 use lowbit::ir::{Dim, Graph, Shape, Type, ValueId};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyMapping, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyMapping, PyString, PyTuple};
+use std::path::PathBuf;
 
 /// A number of something: a whole number from 0, and no truth value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,7 @@ impl<'py> FromPyObject<'_, 'py> for Count {
         if given.is_instance_of::<PyBool>() {
             return Err(PyTypeError::new_err(wrong()));
         }
+        let _inside = entered(given.py());
         // Numbers of numpy's have an index too, and floats have none.
         let Ok(index) = given.call_method0("__index__") else { return Err(PyTypeError::new_err(wrong())) };
         index.extract().map(Count).map_err(|_| PyValueError::new_err(wrong()))
@@ -39,8 +42,27 @@ impl<'py> FromPyObject<'_, 'py> for Listed<'py> {
 
     fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Listed<'py>> {
         match given.hasattr("__iter__")? {
-            true => given.try_iter()?.collect::<PyResult<Vec<_>>>().map(Listed),
+            true => {
+                let _inside = entered(given.py());
+                given.try_iter()?.collect::<PyResult<Vec<_>>>().map(Listed)
+            }
             false => Err(PyTypeError::new_err(format!("expected a list, found {}", told(&given)))),
+        }
+    }
+}
+
+/// The path of a file: text, or whatever says a path.
+#[derive(Debug)]
+pub struct FilePath(pub PathBuf);
+
+impl FromPyObject<'_, '_> for FilePath {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, '_, PyAny>) -> PyResult<FilePath> {
+        let _inside = entered(given.py());
+        match given.is_instance_of::<PyString>() || given.hasattr("__fspath__")? {
+            true => given.extract().map(FilePath),
+            false => Err(PyTypeError::new_err(format!("expected a path, found {}", told(&given)))),
         }
     }
 }

@@ -6,8 +6,9 @@
 
 use crate::Options;
 use crate::channels;
-use crate::config::{Asked, By, Config, Io, Output, Per, Say, Scopes, Skip, Spec, Wish};
+use crate::config::{Asked, By, Config, Io, Mode, Output, Per, Say, Scopes, Skip, Spec, Wish};
 use crate::declined;
+use crate::dynamic;
 use crate::observe::Observers;
 use crate::origin;
 use crate::prepare::rewrite;
@@ -40,6 +41,7 @@ pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
     options.check()?;
     let (config, rules, observers) = (&options.config, &options.rules, &options.observers);
     let scopes = Scopes::new(g, config)?;
+    let spelled = dynamic::spell(g, config, &scopes)?;
     let (simulated, decisions, asked) = (HashMap::new(), HashMap::new(), Asked::default());
     let (rule, by) = ("outputs".into(), BTreeMap::new());
     let mut cx = Annotator { g, config, observers, scopes, asked, simulated, by, decisions, rule, call: None };
@@ -47,10 +49,11 @@ pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
     let mut declined = Vec::new();
     for id in cx.g.order().iter().rev().copied().collect::<Vec<_>>() {
         let Some(call) = Call::of(cx.g, id) else { continue };
-        let (name, decision) = match cx.scopes.skipped(id).cloned() {
+        let (name, decision) = match (cx.scopes.skipped(id).cloned(), spelled.get(&id)) {
             // What the configuration leaves float, no rule is asked about.
-            Some(Skip(key)) => ("skip".into(), Decision::Float(key)),
-            None => rules.apply(&call, &mut cx).map_err(|e| e.at_node(&call.name))?,
+            (Some(Skip(key)), _) => ("skip".into(), Decision::Float(key)),
+            (None, Some(why)) => ("dynamic".into(), Decision::Float(why.clone())),
+            (None, None) => rules.apply(&call, &mut cx).map_err(|e| e.at_node(&call.name))?,
         };
         if decision == Decision::Integer && cx.scopes.output(config, id, &call.op) == Some(Output::Narrow) {
             cx.narrow_results(&call)?;
@@ -207,6 +210,14 @@ impl Annotator<'_> {
     /// The choices.
     pub fn config(&self) -> &Config {
         self.config
+    }
+
+    /// What is to be quantized of a layer, and when; a rule that does not ask takes no such choice.
+    pub fn mode(&mut self, call: &Call) -> Mode {
+        let said = self.scopes.modes(self.config, call.node, &call.op);
+        let mode = said.last().map_or(self.config.mode, |(_, mode)| *mode);
+        self.asked.note_mode(said);
+        mode
     }
 
     /// Says which rule is at work on which call, for the placeholders it makes.

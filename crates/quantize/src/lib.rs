@@ -16,6 +16,7 @@ pub mod calibrate;
 mod channels;
 pub mod config;
 pub mod declined;
+mod dynamic;
 mod each_sample;
 pub mod equalize;
 pub mod observe;

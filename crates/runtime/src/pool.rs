@@ -46,6 +46,8 @@ pub struct Pool {
     workers: Vec<JoinHandle<()>>,
     /// One run at a time: a second caller waits.
     turn: Mutex<()>,
+    /// Where its threads are.
+    process: u32,
 }
 
 impl std::fmt::Debug for Pool {
@@ -69,7 +71,7 @@ impl Pool {
             panicked: AtomicBool::new(false),
         });
         // Built first, so that a thread that cannot be started drops (and joins) those that were.
-        let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()) };
+        let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()), process: std::process::id() };
         for i in 1..threads.max(1) {
             let shared = pool.shared.clone();
             let name = format!("lowbit-{i}");
@@ -115,6 +117,11 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        if std::process::id() != self.process {
+            // In a copy of the process there are no such threads: to wait for them would fail, or last for ever.
+            self.workers.drain(..).for_each(std::mem::forget);
+            return;
+        }
         {
             let _slot = self.shared.job.lock().unwrap_or_else(|e| e.into_inner());
             self.shared.stop.store(true, Ordering::Relaxed);

@@ -42,7 +42,14 @@ class Pass(NamedTuple):
 
 def graph_pass(phase: str, name: str = "") -> Callable[[Callable[[Graph], Any]], Pass]:
     """Makes a pass of a function: ``@graph_pass("prepared")``."""
-    return lambda function: Pass(phase, name or getattr(function, "__name__", "pass"), function)
+
+
+    def made(function: Callable[[Graph], Any]) -> Pass:
+        if not callable(function):
+            raise TypeError(f"expected a function for a pass, found {function!r}")
+        return Pass(phase, name or getattr(function, "__name__", "pass"), function)
+
+    return made
 
 
 class CustomOp:

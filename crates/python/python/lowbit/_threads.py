@@ -15,9 +15,10 @@ from ._lowbit import Called, end, forked, inside
 _PATIENCE = 2.0
 
 
-def here() -> int:
-    """The running thread."""
-    return threading.get_ident()
+def here() -> Optional[int]:
+    """The running thread, if the interpreter waits for its end; none if it may end it in the middle of a function."""
+    thread = threading.current_thread()
+    return None if thread.daemon else thread.ident
 
 
 def start(call: Called, context: Optional[Context], function: Callable[..., Any], arguments: Tuple[Any, ...]) -> None:

@@ -181,8 +181,8 @@ fn check(given: &Table) -> Result<()> {
 }
 
 /// What is in force where an operator or a layer says nothing besides the kinds of tensors.
-pub(super) const OTHERWISE: [(&str, &str); 2] =
-    [("skip", "skip_k_conv and skip_dense"), ("output", "the rule, output where the model ends")];
+pub(super) const OTHERWISE: [(&str, &str); 3] =
+    [("skip", "skip_k_conv and skip_dense"), ("mode", "mode"), ("output", "the rule, output where the model ends")];
 
 /// The keys of operators and layers, and what is in force where they say nothing.
 pub fn scoped() -> Vec<(String, String)> {
@@ -260,6 +260,11 @@ pub(super) static TOP: &[Key] = &[
     key("refine_samples", Takes::Count, "how many of those equalization and the corrections look at; 0 for all"),
     key("equalize", Takes::Flag, "whether channels that share a scale are multiplied to fill it"),
     key("refinements", Takes::Names("bias-correction"), "corrections after calibration, in order"),
+    key(
+        "mode",
+        MODE,
+        "what is quantized of layers, and when the scales of what they read are found: never, or at every run",
+    ),
     key("skip_k_conv", Takes::Count, "so many convolutions stay float, counted from the input"),
     key("skip_dense", Takes::Flag, "whether products with constant matrices stay float"),
     key("global_scale", Takes::Positive, "S of the observer global_scale: b bits have the scale S / 2^(b-1)"),
@@ -298,9 +303,11 @@ pub(super) static TOP: &[Key] = &[
 /// The keys of operators and layers, but for those of the kinds.
 pub(super) static OWN: &[Key] = &[
     key("skip", Takes::Flag, "whether it stays float"),
+    key("mode", MODE, "what is quantized of it, and when the scale of what it reads is found"),
     key("output", OUTPUT, "what leaves it, to floats behind it or out of the model"),
 ];
 
+const MODE: Takes = Takes::Words(&["static", "dynamic", "weight-only"]);
 const OUTPUT: Takes = Takes::Words(&["wide", "narrow"]);
 
 /// The keys of a kind.

@@ -45,6 +45,8 @@ pub struct Config {
     /// Corrections after calibration, by name and in order: see [`crate::refine::REFINEMENTS`].
     pub refinements: Vec<String>,
 
+    /// What is quantized of layers, and when the scales of what they read are found.
+    pub mode: Mode,
     /// How many convolutions stay float, counted from the input, before any rule is asked.
     pub skip_k_conv: usize,
     /// Whether matrix products with constant weights stay float.
@@ -97,6 +99,7 @@ impl Default for Config {
             refine_samples: 256,
             equalize: true,
             refinements: vec!["bias-correction".into()],
+            mode: Mode::Static,
             skip_k_conv: 0,
             skip_dense: false,
             global_scale: 8.0,
@@ -118,6 +121,29 @@ impl Default for Config {
             activation: Spec { rounding: None, ..Spec::usual(Kind::Activation) },
             op: BTreeMap::new(),
             layer: BTreeMap::new(),
+        }
+    }
+}
+
+/// What is quantized of a layer with weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Its weights and what it reads, with scales that calibration finds.
+    Static,
+    /// The same, but the scale of what it reads is found whenever it runs: signed integers with zero in their middle.
+    Dynamic,
+    /// Its weights alone; it computes on floats.
+    WeightOnly,
+}
+
+impl Mode {
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Static => "static",
+            Mode::Dynamic => "dynamic",
+            Mode::WeightOnly => "weight-only",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Choices for some nodes: of an operator, or of layers by name. The more specific wins.
 
 use super::keys::key_of;
-use super::{Config, MethodName, Output, Scale, Spec};
+use super::{Config, MethodName, Mode, Output, Scale, Spec};
 use crate::observe::GLOBAL_SCALE;
 use crate::prepare::fold_batch_norm;
 use lowbit_ir::suggest::did_you_mean;
@@ -17,6 +17,9 @@ pub struct Choices {
     /// Whether it stays float.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skip: Option<bool>,
+    /// What is quantized of it, and when the scale of what it reads is found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
     /// What leaves it, to floats behind it or out of the model: narrow values, or what it computed; else its rule decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
@@ -116,6 +119,19 @@ impl Scopes {
     /// Why a node stays float, if the configuration wants it.
     pub fn skipped(&self, id: NodeId) -> Option<&Skip> {
         self.skips.get(&id)
+    }
+
+    /// The mode of a node, as operators and layers say it, and the keys that do; the last one decides.
+    pub fn modes(&self, config: &Config, id: NodeId, op: &Op) -> Vec<(String, Mode)> {
+        let layers = self.layers.get(&id).into_iter().flatten();
+        let layers = layers.filter_map(|p| Some((layer_key(p), config.layer.get(p)?.mode?)));
+        let of_op = config.op.get(op.name()).and_then(|c| Some((op_key(op.name()), c.mode?)));
+        of_op.into_iter().chain(layers).collect()
+    }
+
+    /// The mode of a node.
+    pub fn mode(&self, config: &Config, id: NodeId, op: &Op) -> Mode {
+        self.modes(config, id, op).last().map_or(config.mode, |(_, mode)| *mode)
     }
 
     /// What is to leave a node, if the configuration says it, and the keys that do; the last one decides.
@@ -237,7 +253,11 @@ pub struct Asked {
     /// What `io` said something else about.
     overruled: HashSet<(String, Kind)>,
     outputs: HashSet<String>,
+    /// Who said the mode of layers that were asked; empty for the default.
+    modes: HashSet<String>,
     kinds: HashSet<Kind>,
+    /// Whether an observer was asked for the range of something that layers read.
+    ranged: bool,
     global_scale: bool,
 }
 
@@ -247,6 +267,15 @@ impl Asked {
         self.kinds.insert(kind);
         self.scopes.extend(keys.iter().map(|key| (key.clone(), kind)));
         self.global_scale |= observer == global_scale(config);
+        self.ranged |= kind == Kind::Input && observer != crate::dynamic::OBSERVER;
+    }
+
+    /// Notes that the mode of a layer was asked, which these keys said.
+    pub fn note_mode(&mut self, said: Vec<(String, Mode)>) {
+        if said.is_empty() {
+            self.modes.insert(String::new());
+        }
+        self.modes.extend(said.into_iter().map(|(key, _)| key));
     }
 
     /// Notes that these keys asked for another width or sign than `io` has for what enters or leaves the model.
@@ -286,6 +315,10 @@ impl Asked {
                     );
                 }
             }
+            if let Some(mode) = choices.mode.filter(|_| !self.modes.contains(&at)) {
+                let key = format!("{at}.mode = \"{}\"", mode.name());
+                return silent(key, NO_LAYER, "say it of layers such as Conv and MatMul that are not skipped");
+            }
             if let Some(output) = choices.output.filter(|_| !self.outputs.contains(&at)) {
                 let (value, why, hint) = match output {
                     Output::Narrow => (
@@ -300,6 +333,17 @@ impl Asked {
                     ),
                 };
                 return silent(format!("{at}.output = \"{value}\""), why, hint);
+            }
+        }
+        if config.mode != Mode::Static && !self.modes.contains("") {
+            let key = format!("mode = \"{}\"", config.mode.name());
+            return silent(key, NO_LAYER, "leave it out, or skip fewer layers");
+        }
+        if self.kinds.contains(&Kind::Input) && !self.ranged {
+            let observer = config.of(Kind::Input).filled(Kind::Input).observer;
+            if let Some(observer) = observer.filter(|o| Some(o) != Spec::usual(Kind::Input).observer.as_ref()) {
+                let why = "the range of nothing is looked for, as all that layers read is in units of its own scale";
+                return silent(format!("input.observer = \"{observer}\""), why, "mode = \"static\", or leave it out");
             }
         }
         let unseen = config.samples == 0 && !config.equalize && config.refinements.is_empty();
@@ -331,6 +375,8 @@ impl Asked {
         Ok(())
     }
 }
+
+const NO_LAYER: &str = "nothing of that name that is quantized is asked";
 
 /// What a choice of a kind speaks of, and what it takes for it to have an effect.
 fn needs(kind: Kind) -> (&'static str, &'static str) {
@@ -388,8 +434,10 @@ fn specific(pattern: &str) -> usize {
 fn contradict(a: &Choices, b: &Choices) -> bool {
     let skip = a.skip.zip(b.skip).is_some_and(|(a, b)| a != b);
     let output = a.output.zip(b.output).is_some_and(|(a, b)| a != b);
+    let mode = a.mode.zip(b.mode).is_some_and(|(a, b)| a != b);
     // Where neither changes the other, the order does not matter.
     skip || output
+        || mode
         || super::KINDS.iter().any(|(kind, _)| {
             let (a, b) = (a.of(*kind), b.of(*kind));
             a.over(b) != b.over(a)

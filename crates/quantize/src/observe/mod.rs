@@ -13,6 +13,7 @@ mod mse;
 mod percentile;
 mod power2;
 mod scale;
+mod whole;
 
 pub use histogram::{BINS, Histogram, check_finite};
 pub(crate) use histogram::{Ends, Parts, ends};
@@ -160,6 +161,7 @@ pub static OBSERVERS: &[Row] = &[
     entropy::OBSERVER,
     moving_average::OBSERVER,
     global_scale::OBSERVER,
+    whole::OBSERVER,
 ];
 
 /// The observers of weights.

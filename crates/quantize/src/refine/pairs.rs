@@ -1,6 +1,7 @@
 //! The layers that the float graph and the calibrated graph have in common, and the means of their results.
 
 use crate::calibrate::source;
+use crate::dynamic;
 use crate::prepare::{linear, rewrite};
 use lowbit_ir::op::{Reduce, ReduceKind};
 use lowbit_ir::{Graph, NodeId, Op, Result, Tensor, ValueId, infer};
@@ -21,6 +22,11 @@ pub fn layers(float: &Graph, quantized: &Graph) -> Vec<Pair> {
         .filter(|(_, n)| n.op.is_layer())
         .filter(|(_, n)| n.input(0).and_then(|x| source(quantized, x)).is_some())
         .filter(|(_, n)| n.input(1).and_then(|w| source(quantized, w)).is_some_and(|w| quantized.constant(w).is_some()))
+        .filter(|(_, n)| {
+            let quantized_from = n.input(0).and_then(|x| source(quantized, x)).and_then(|q| quantized.producer(q));
+            let read = quantized_from.and_then(|id| quantized.node(id).input(0));
+            !read.is_some_and(|x| dynamic::is_in_units(quantized, x))
+        })
         // The correction goes into an integer bias, which has the scale of an accumulator.
         .filter(|(_, n)| {
             let behind = |i: usize| n.input(i).and_then(|v| source(quantized, v)).map(|v| quantized.ty(v));

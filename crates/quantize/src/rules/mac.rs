@@ -2,7 +2,8 @@
 
 use super::Rule;
 use crate::annotate::{Annotator, Call, Decision};
-use crate::config::Spec;
+use crate::config::{Mode, Per, Scale, Spec};
+use crate::dynamic::OBSERVER;
 use crate::observe::{Fit, Range, ends, fit};
 use lowbit_ir::{DType, Kind, Request, Result};
 
@@ -22,6 +23,13 @@ fn matmul(call: &Call, cx: &mut Annotator) -> Result<Decision> {
     let (a, b) = (call.data()?, call.weight()?);
     if cx.graph().constant(b).is_some() {
         return constant_weights(call, cx);
+    }
+    match cx.mode(call) {
+        Mode::Static => {}
+        mode @ (Mode::Dynamic | Mode::WeightOnly) => {
+            let why = format!("mode = \"{}\" is for known weights, and both of its operands are computed", mode.name());
+            return Ok(Decision::Float(why));
+        }
     }
     if let Some(declined) = unfit(call, cx)? {
         return Ok(declined);
@@ -44,10 +52,24 @@ fn constant_weights(call: &Call, cx: &mut Annotator) -> Result<Decision> {
     if let Some(declined) = beyond_scales(call, &request, cx) {
         return Ok(declined);
     }
-    let x = cx.simulate_input(x)?;
-    let w = cx.simulate(w, Kind::Weight, Spec::default())?;
+    let (mode, w) = (cx.mode(call), cx.simulate(w, Kind::Weight, Spec::default())?);
+    let x = match mode {
+        Mode::Static => cx.simulate_input(x)?,
+        Mode::Dynamic => cx.simulate(x, Kind::Input, dynamic_input())?,
+        Mode::WeightOnly => {
+            cx.keep(call, [x, w])?;
+            return Ok(Decision::Float("mode = \"weight-only\": its weights alone are narrow".into()));
+        }
+    };
     cx.simulate_activation(call)?;
     cx.keep(call, [x, w])
+}
+
+/// What a layer reads in units of a scale that was found while running.
+pub fn dynamic_input() -> Spec {
+    let whole =
+        Spec { observer: Some(OBSERVER.into()), per: Some(Per::Tensor), scale: Some(Scale::Float), ..Spec::default() };
+    whole.signed().symmetric().narrow()
 }
 
 /// Weights that no scale fits: all of them too small, so that they would become zero, or some too large.

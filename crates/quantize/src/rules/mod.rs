@@ -9,7 +9,10 @@ mod mac;
 mod movement;
 mod pool;
 
+pub(crate) use mac::dynamic_input;
+
 use crate::annotate::{Annotator, Call, Decision};
+use crate::config::Mode;
 use lowbit_ir::op::facts::Results;
 use lowbit_ir::op::{Binary, Category, ReduceKind, ResizeMode};
 use lowbit_ir::text::{OPERATORS, canonical, operator_meant};
@@ -158,10 +161,26 @@ impl Rules {
         cx.enter(&name, call);
         let decision = match own {
             Some((_, own)) => catching("the rule", || own(call, cx)),
-            None => (rule.run)(call, cx),
+            None => match without_weights(call, cx) {
+                Some(float) => Ok(float),
+                None => (rule.run)(call, cx),
+            },
         };
         let decision = decision.map_err(|e| e.context(format!("applying the rule '{name}'")))?;
         Ok((name, decision))
+    }
+}
+
+/// What has no weights stays float where only weights, or what layers read, is quantized.
+fn without_weights(call: &Call, cx: &mut Annotator) -> Option<Decision> {
+    if matches!(call.op, Op::Conv(_) | Op::MatMul(_)) {
+        return None;
+    }
+    match cx.mode(call) {
+        Mode::Static => None,
+        mode @ (Mode::Dynamic | Mode::WeightOnly) => {
+            Some(Decision::Float(format!("mode = \"{}\": it has no weights", mode.name())))
+        }
     }
 }
 
