@@ -1,6 +1,6 @@
 //! What quantizing a float model would do with it: the rules are asked, and nothing is run.
 
-use super::{Explanation, Layer, Links, NOT_CALIBRATED, Tensor, is_operator, limits, merged, others, said, who};
+use super::{Explanation, Given, Layer, Links, NOT_CALIBRATED, Tensor, is_operator, limits, merged, others, said, who};
 use crate::choices::Sourced;
 use crate::model::Model;
 use lowbit_ir::{Error, Graph, Node, Op, Request, Result, ValueId};
@@ -31,7 +31,7 @@ pub fn explain(model: &Model, choices: &Sourced) -> Result<Explanation> {
             accumulator: None,
             rescaling: None,
             reads: node.operands().map(|v| float.value(v).name.clone()).collect(),
-            gives: node.outputs.iter().map(|v| format!("{}: {}", float.value(*v).name, float.ty(*v))).collect(),
+            gives: node.outputs.iter().map(|v| Given::of(&float, *v)).collect(),
         }
     };
     let mut layers: Vec<Layer> = float.nodes().filter(|(_, n)| is_operator(&float, n)).map(|(_, n)| layer(n)).collect();

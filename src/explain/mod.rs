@@ -74,8 +74,24 @@ pub struct Layer {
     pub rescaling: Option<Said>,
     /// What it reads, by name.
     pub reads: Vec<String>,
-    /// What it gives, as `name: type`.
-    pub gives: Vec<String>,
+    /// What it gives.
+    pub gives: Vec<Given>,
+}
+
+/// A result of an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Given {
+    /// Its name.
+    pub name: String,
+    /// Its type, with its scales summarised.
+    #[serde(rename = "type")]
+    pub ty: String,
+}
+
+impl Given {
+    fn of(g: &Graph, v: ValueId) -> Given {
+        Given { name: g.value(v).name.clone(), ty: brief(g, v) }
+    }
 }
 
 /// The proven bound of sums.
@@ -201,7 +217,7 @@ impl Explanation {
     ///
     /// A name that nothing has is an error with the nearest one.
     pub fn about(&self, name: &str) -> Result<Explanation> {
-        let gives = |l: &Layer| l.gives.iter().any(|g| g.rsplit_once(": ").is_some_and(|(given, _)| given == name));
+        let gives = |l: &Layer| l.gives.iter().any(|given| given.name == name);
         let is = |t: &Tensor| t.name == name || t.integers.as_deref() == Some(name);
         let named: Vec<&Layer> = self.layers.iter().filter(|l| l.node == name).collect();
         let mut found =
@@ -277,11 +293,7 @@ fn quantized(model: &Model) -> Result<Explanation> {
             accumulator: cx.accumulator(&lowered, node)?,
             rescaling: cx.rescaling(node),
             reads: node.operands().map(|v| lowered.value(v).name.clone()).collect(),
-            gives: node
-                .outputs
-                .iter()
-                .map(|v| format!("{}: {}", lowered.value(*v).name, brief(&lowered, *v)))
-                .collect(),
+            gives: node.outputs.iter().map(|v| Given::of(&lowered, *v)).collect(),
         })
     };
     // What only changes between floats and integers is no operator of the model's.
@@ -324,7 +336,7 @@ fn merged(before: &Graph, after: &Graph) -> Vec<Layer> {
         accumulator: None,
         rescaling: None,
         reads: node.operands().map(|v| before.value(v).name.clone()).collect(),
-        gives: node.outputs.iter().map(|v| format!("{}: {}", before.value(*v).name, before.ty(*v))).collect(),
+        gives: node.outputs.iter().map(|v| Given::of(before, *v)).collect(),
     };
     gone.map(layer).collect()
 }
@@ -499,7 +511,7 @@ impl Context<'_> {
         }
         if origin.widened_for_bias > 0 {
             tensor.notes.push(format!(
-                "{} of its scales are coarser than asked, so that the bias fits its integer",
+                "so that the bias fits its integer, {} of its scales had to be coarser than asked",
                 origin.widened_for_bias
             ));
         }

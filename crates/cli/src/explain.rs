@@ -208,7 +208,7 @@ fn layer(l: &Layer, out: &mut String, paper: &Paper) {
         fact("rescales", format!("{}: {} ({}){limit}", r.value, r.by, r.source));
     }
     fact("reads", l.reads.join(", "));
-    l.gives.iter().for_each(|gives| fact("gives", gives.clone()));
+    l.gives.iter().for_each(|given| fact("gives", format!("{}: {}", given.name, given.ty)));
     let _ = write!(out, "{} '{}'\n{}\n", paper.bold(&l.op), l.node, facts.print(paper, 2));
 }
 

@@ -15,7 +15,8 @@
 //! - `types`: the true range of a value whose width ONNX lacks; storage type and axis where several nodes spell the
 //!   Quantize or Dequantize, which then do not state them.
 //!
-//! Everything else under `lowbit.` (the config, preprocessing, labels) is in the graph's own properties.
+//! Everything else under `lowbit.` (the config, the recipe, why values have their parameters, preprocessing, labels) is in
+//! the graph's own properties.
 
 use lowbit_arithmetic::Rounding;
 use lowbit_ir::op::{MatMul, Unary};
