@@ -222,7 +222,10 @@ impl Explanation {
         let named: Vec<&Layer> = self.layers.iter().filter(|l| l.node == name).collect();
         let mut found =
             Explanation { layers: Vec::new(), tensors: Vec::new(), others: BTreeMap::new(), ..self.clone() };
-        found.layers = self.layers.iter().filter(|l| l.node == name || gives(l)).cloned().collect();
+        // Who computes a value says how large its sums can get.
+        let writers: Vec<&str> = self.tensors.iter().filter(|t| is(t)).filter_map(|t| t.writer.as_deref()).collect();
+        let concerns = |l: &Layer| l.node == name || gives(l) || writers.contains(&l.node.as_str());
+        found.layers = self.layers.iter().filter(|l| concerns(l)).cloned().collect();
         let around = |t: &Tensor| {
             let by = |node: &str| named.iter().any(|l| l.node == node);
             t.writer.as_deref().is_some_and(by) || t.readers.iter().any(|r| by(r))

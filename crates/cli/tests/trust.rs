@@ -68,6 +68,7 @@ fn explain_says_who_chose_what() {
     }
     let relu = json(&["explain", path, "relu"]);
     let tensor = &relu["tensors"][0];
+    assert_eq!(find(&relu, "layers", "node", "node_Conv_276")["accumulator"]["dtype"], "i32");
     assert_eq!(
         (tensor["writer"].as_str(), tensor["readers"][0].as_str()),
         (Some("node_Conv_276"), Some("node_Conv_278"))
