@@ -9,7 +9,7 @@ use lowbit_quantize::calibrate::file;
 use lowbit_quantize::{Samples, Shard};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// Key of the recipe, as JSON.
@@ -45,7 +45,7 @@ pub enum Evidence {
     Statistics {
         /// How many samples they are of.
         samples: u64,
-        /// SHA-256 of what they hold, in however many runs it was gathered.
+        /// SHA-256 of what they hold, in however many runs and whatever order it was gathered.
         sha256: String,
     },
     /// Nothing: all values have the configuration's global scale.
@@ -88,8 +88,10 @@ pub fn digest(g: &Graph) -> String {
 
 /// The evidence that statistics are.
 pub(crate) fn of_statistics(shard: &Shard) -> Result<Evidence> {
-    // In how many runs they were gathered says nothing of what was seen.
-    let seen = Shard { runs: BTreeSet::new(), ..shard.clone() };
+    // In how many runs they were gathered, and in which order, says nothing of what was seen.
+    let mut seen = shard.clone();
+    seen.runs.clear();
+    seen.stats.values.values_mut().for_each(|value| *value = value.without_order());
     let sha256 = digest_of(&file::write(&seen)?);
     Ok(Evidence::Statistics { samples: shard.stats.samples, sha256 })
 }
