@@ -124,6 +124,14 @@ fn layers_and_operators_have_modes_of_their_own() {
 }
 
 #[test]
+fn dynamic_scales_need_no_samples() {
+    let options = Options { config: Config::from_toml("mode = 'dynamic'").unwrap(), ..Options::default() };
+    let found = lowbit_quantize::quantize_without_samples(graph(MODEL), &options, &mut ()).unwrap().unwrap();
+    assert_eq!(integer_layers(&found.integer), 3);
+    assert!(off(&found, 9, 100.0) < 0.05, "{}", off(&found, 9, 100.0));
+}
+
+#[test]
 fn a_mode_that_does_nothing_is_refused() {
     let skipped = refused("op.Conv.mode = 'dynamic'\nskip_k_conv = 2");
     assert!(skipped.contains("op.Conv.mode = \"dynamic\" has no effect"), "{skipped}");

@@ -339,14 +339,17 @@ impl Asked {
             let key = format!("mode = \"{}\"", config.mode.name());
             return silent(key, NO_LAYER, "leave it out, or skip fewer layers");
         }
+        let unseen = config.samples == 0 && !config.equalize && config.refinements.is_empty();
         if self.kinds.contains(&Kind::Input) && !self.ranged {
             let observer = config.of(Kind::Input).filled(Kind::Input).observer;
-            if let Some(observer) = observer.filter(|o| Some(o) != Spec::usual(Kind::Input).observer.as_ref()) {
+            // Where nothing looks at samples, it is said of all.
+            let meant =
+                |o: &String| Some(o) != Spec::usual(Kind::Input).observer.as_ref() && !(unseen && o == GLOBAL_SCALE);
+            if let Some(observer) = observer.filter(meant) {
                 let why = "the range of nothing is looked for, as all that layers read is in units of its own scale";
                 return silent(format!("input.observer = \"{observer}\""), why, "mode = \"static\", or leave it out");
             }
         }
-        let unseen = config.samples == 0 && !config.equalize && config.refinements.is_empty();
         for (kind, name) in super::KINDS.into_iter().filter(|(kind, _)| !self.kinds.contains(kind)) {
             let usual = Spec::usual(kind).entries();
             // What another choice demands of all kinds is none of this one.
