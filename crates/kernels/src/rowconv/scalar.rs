@@ -51,6 +51,8 @@ pub unsafe fn q8(a: &QArgs) {
 ///
 /// # Safety
 /// As [`super::QRow::run`]; there are as many pixels as sums.
+// The scalar row moves every weight by its zero point instead.
+#[cfg(target_arch = "x86_64")]
 #[inline(never)]
 pub unsafe fn window_sums(a: &QArgs, first: usize, sums: &mut [i32]) {
     for (pixel, sum) in (first..).zip(sums) {

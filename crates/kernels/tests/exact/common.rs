@@ -21,6 +21,13 @@ pub fn runnable<R: Row>(table: &'static [R]) -> impl Iterator<Item = &'static R>
     })
 }
 
+/// All of these cases, or only every so manieth where `LOWBIT_SAMPLE` says so: an emulator or an interpreter of machine
+/// code takes minutes for what takes a second here.
+pub fn sampled<T>(cases: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+    let step = std::env::var("LOWBIT_SAMPLE").map_or(1, |n| n.parse().expect("LOWBIT_SAMPLE is a number"));
+    cases.into_iter().step_by(step)
+}
+
 fn features() -> Features {
     lowbit_kernels::detect!()
 }

@@ -1,13 +1,13 @@
 //! Moving data.
 
-use crate::common::{Random, runnable};
+use crate::common::{Random, runnable, sampled};
 use lowbit_kernels::copy::{TRANSPOSE, fill, gather, runs};
 
 #[test]
 fn transposes() {
     for row in runnable(TRANSPOSE) {
         let random = &mut Random(11);
-        for _ in 0..600 {
+        for _ in sampled(0..600) {
             let size = random.pick(&[1, 2, 4, 8]);
             let rows = if random.chance(4) { 3 } else { random.below(70) };
             let cols = random.below(70);
@@ -32,7 +32,7 @@ fn transposes() {
 #[test]
 fn gathers() {
     let random = &mut Random(12);
-    for _ in 0..500 {
+    for _ in sampled(0..500) {
         let run = random.pick(&[0, 1, 2, 3, 4, 8, 12, 16, 31]);
         let x = random.bytes(500);
         let offsets: Vec<usize> = (0..random.below(40)).map(|_| random.below(500 - run)).collect();
@@ -48,7 +48,7 @@ fn gathers() {
 #[test]
 fn copies_runs() {
     let random = &mut Random(13);
-    for _ in 0..500 {
+    for _ in sampled(0..500) {
         let run = random.pick(&[0, 1, 2, 3, 4, 8, 12, 16, 31]);
         let count = random.below(40);
         let (x_stride, y_stride) = (random.below(40), run + random.below(9));

@@ -1,6 +1,6 @@
 //! Depthwise convolutions.
 
-use crate::common::{Case, Case16, FloatCase, Random, offset_of, runnable, same};
+use crate::common::{Case, Case16, FloatCase, Random, offset_of, runnable, same, sampled};
 use lowbit_arithmetic::fma;
 use lowbit_kernels::SLACK;
 use lowbit_kernels::dwconv::{self, Args, FArgs, Q16Args, QArgs};
@@ -50,7 +50,7 @@ fn inputs<T>(random: &mut Random, data: &[T], pixels: usize, taps: usize, channe
 fn integers() {
     for row in runnable(dwconv::Q8) {
         let random = &mut Random(4);
-        for (pixels, channels, taps) in shapes(random) {
+        for (pixels, channels, taps) in sampled(shapes(random)) {
             let data = random.bytes(3 * channels + SLACK + 64);
             let x = inputs(random, &data, pixels, taps, channels);
             let plain = random.weights(channels * taps);
@@ -105,7 +105,7 @@ fn integers() {
 fn words() {
     for row in runnable(dwconv::Q16) {
         let random = &mut Random(5);
-        for (pixels, channels, taps) in shapes(random) {
+        for (pixels, channels, taps) in sampled(shapes(random)) {
             let data = random.words(3 * channels + SLACK + 64);
             let x = inputs(random, &data, pixels, taps, channels);
             let plain = random.weights(channels * taps);
@@ -153,7 +153,7 @@ fn words() {
 fn floats() {
     for row in runnable(dwconv::F32) {
         let random = &mut Random(6);
-        for (pixels, channels, taps) in shapes(random) {
+        for (pixels, channels, taps) in sampled(shapes(random)) {
             let odd = random.chance(6);
             let mut some = |n: usize| if odd { random.floats(n) } else { random.plains(n) };
             let data = some(3 * channels + SLACK + 64);
@@ -204,7 +204,7 @@ type Words<X> = dwconv::Dw<Args<X, i16, i64, u8, Epilogue16>, i16>;
 fn weights_of_words<X: Copy + Into<i64>>(table: &'static [Words<X>], data: impl Fn(&mut Random, usize) -> Vec<X>) {
     for row in runnable(table) {
         let random = &mut Random(21);
-        for (pixels, channels, taps) in shapes(random) {
+        for (pixels, channels, taps) in sampled(shapes(random)) {
             let data = data(random, 3 * channels + SLACK + 64);
             let x = inputs(random, &data, pixels, taps, channels);
             let plain: Vec<i16> = (0..channels * taps)

@@ -1,6 +1,8 @@
 //! Element by element.
 
-use crate::common::{EDGE_MULTIPLIERS, EDGE_SHIFTS, METHODS, Random, ScaleTable, default, runnable, same, sum};
+use crate::common::{
+    EDGE_MULTIPLIERS, EDGE_SHIFTS, METHODS, Random, ScaleTable, default, runnable, same, sampled, sum,
+};
 use lowbit_arithmetic::pool::max2;
 use lowbit_arithmetic::{
     AddRescale, Affine, Rounding, dequantize, dequantize_wide, elementary, quantize, requantize, round_f64,
@@ -59,7 +61,7 @@ fn pairs_of_words_at_the_edges() {
     let shifts =
         [-70, -33, -20, -19, -16, -15, -14, -2, -1, 0, 1, 2, 29, 30, 31, 32, 33, 44, 47, 48, 49, 61, 62, 63, 64];
     let random = &mut Random(23);
-    for _ in 0..4000 {
+    for _ in sampled(0..4000) {
         let n = 1 + random.below(70);
         let mut words = |n: usize| -> Vec<u16> {
             (0..n)
@@ -224,7 +226,7 @@ fn affine(random: &mut Random, max: i32) -> Affine {
 #[test]
 fn quantization_near_ties() {
     let random = &mut Random(9);
-    for _ in 0..200 {
+    for _ in sampled(0..200) {
         let scale = (1.0 + random.below(1 << 23) as f32 / (1 << 23) as f32) * random.pick(&[1.0, 1e-3, 0.3, 40.0]);
         let to = Affine { scale, zero_point: 128, qmin: 0, qmax: 255 };
         let to16 = Affine { scale, zero_point: 32768, qmin: 0, qmax: 65535 };
@@ -347,7 +349,7 @@ const ROUNDINGS: [Rounding; 6] = [
 fn requantization_with_any_rounding() {
     let random = &mut Random(13);
     for row in runnable(elementwise::REQUANT_ANY) {
-        for case in 0..3000 {
+        for case in sampled(0..3000) {
             let n = random.below(100);
             let (bytes, words, narrow) = (random.bytes(n + 1), random.words(n + 1), random.bias(n + 1));
             let wide: Vec<i64> = (0..n).map(|_| random.wide()).collect();
@@ -409,7 +411,7 @@ fn requantization_with_any_rounding() {
 fn quantization_with_any_rounding() {
     let random = &mut Random(17);
     for row in runnable(elementwise::QUANTIZE_ANY) {
-        for _ in 0..300 {
+        for _ in sampled(0..300) {
             let n = random.below(40);
             let (x, to, rounding) = (random.floats(n + 1), affine(random, 255), random.pick(&ROUNDINGS));
             let (index, index_step) = (random.next(), random.below(100) as u64);
@@ -429,7 +431,7 @@ fn quantization_with_any_rounding() {
 fn pairs_with_any_rounding_and_widths() {
     let random = &mut Random(18);
     for row in runnable(elementwise::PAIR_ANY) {
-        for case in 0..600 {
+        for case in sampled(0..600) {
             let n = random.below(40);
             let (bytes, words) = (random.bytes(n + 1), random.words(n + 1));
             let (method, rounding) = (random.pick(&METHODS), random.pick(&ROUNDINGS));
@@ -470,7 +472,7 @@ fn pairs_with_any_rounding_and_widths() {
 fn wide_accumulators_to_floats() {
     let random = &mut Random(19);
     for row in runnable(elementwise::DEQUANTIZE_WIDE) {
-        for n in 0..150 {
+        for n in sampled(0..150) {
             let x: Vec<i64> = (0..n).map(|_| random.wide()).collect();
             let scale = random.floats(n + SLACK);
             for step in [0, 1] {

@@ -1,6 +1,6 @@
 //! Matrix products.
 
-use crate::common::{Case, Case16, FloatCase, Random, offset_of, runnable, same};
+use crate::common::{Case, Case16, FloatCase, Random, offset_of, runnable, same, sampled};
 use lowbit_arithmetic::fma;
 use lowbit_kernels::SLACK;
 use lowbit_kernels::gemm::{self, Args, Epilogue16, FArgs, Q16Args, QArgs, QGemm16, Run, SplitArgs, SumsArgs};
@@ -79,7 +79,7 @@ fn planes(x: &[*const u16], row: &QGemm16, rows: usize, taps: usize, k: usize) -
 fn integers() {
     for row in runnable(gemm::Q8) {
         let random = &mut Random(1);
-        for (rows, cols, taps, k) in shapes(random, row.mr, row.nr) {
+        for (rows, cols, taps, k) in sampled(shapes(random, row.mr, row.nr)) {
             let data = random.bytes(3 * k + SLACK + 64);
             let x = inputs(random, &data, row.mr, rows, taps, k);
             let plain = random.weights(cols * taps * k);
@@ -163,7 +163,7 @@ fn words_of(narrow: bool) {
             // Deep enough for 32-bit sums of bytes to overflow.
             false => shapes.extend([(2, 3, 1, 70_000), (1, 2, 3, 30_001), (3, 17, 300, 513)]),
         }
-        for (rows, cols, taps, k) in shapes {
+        for (rows, cols, taps, k) in sampled(shapes) {
             let data = random.words(3 * k + SLACK + 64);
             let x = inputs(random, &data, row.mr, rows, taps, k);
             let plain = random.weights(cols * taps * k);
@@ -219,7 +219,7 @@ fn words_of(narrow: bool) {
 fn floats() {
     for row in runnable(gemm::F32) {
         let random = &mut Random(3);
-        for (rows, cols, taps, k) in shapes(random, row.mr, row.nr) {
+        for (rows, cols, taps, k) in sampled(shapes(random, row.mr, row.nr)) {
             let odd = random.chance(6);
             let mut some = |n: usize| if odd { random.floats(n) } else { random.plains(n) };
             let data = some(3 * k + SLACK + 64);
@@ -311,7 +311,7 @@ type Wide<X, W> = gemm::Gemm<Args<X, W, i64, u8, Epilogue16>>;
 fn requantized<X, W: Copy + Default>(table: &'static [Wide<X, W>]) {
     for row in runnable(table) {
         let random = &mut Random(22);
-        for _ in 0..2000 {
+        for _ in sampled(0..2000) {
             let (rows, cols) = (1 + random.below(row.mr), 1 + random.below(row.nr));
             // Zeros, also where they are planes of bytes.
             let zeros = vec![0u8; row.mr * gemm::apart(64) + 2 * SLACK];
@@ -360,7 +360,7 @@ type Words<X> = gemm::Gemm<Args<X, i16, i64, u8, Epilogue16>>;
 fn weights_of_words<X: Copy + Into<i64>>(table: &'static [Words<X>], data: impl Fn(&mut Random, usize) -> Vec<X>) {
     for row in runnable(table) {
         let random = &mut Random(4);
-        for (rows, cols, taps, k) in shapes(random, row.mr, row.nr) {
+        for (rows, cols, taps, k) in sampled(shapes(random, row.mr, row.nr)) {
             let data = data(random, 3 * k + SLACK + 64);
             let plain: Vec<i16> = (0..cols * taps * k)
                 .map(|_| if random.chance(3) { random.pick(&[-32768, 32767]) } else { random.next() as i16 })

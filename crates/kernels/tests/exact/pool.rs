@@ -1,6 +1,6 @@
 //! Pooling.
 
-use crate::common::{Random, default, runnable, same};
+use crate::common::{Random, default, runnable, same, sampled};
 use lowbit_arithmetic::pool::{average, max, mean};
 use lowbit_arithmetic::{Method, Rescale, Rounding};
 use lowbit_kernels::SLACK;
@@ -28,7 +28,7 @@ fn taps<T: Copy>(x: &[*const T], channel: usize) -> impl Iterator<Item = T> + us
 #[test]
 fn maxima() {
     let random = &mut Random(7);
-    for (channels, n) in shapes(random) {
+    for (channels, n) in sampled(shapes(random)) {
         let (bytes, words) = (random.bytes(3 * channels + SLACK), random.words(3 * channels + SLACK));
         let mut floats = random.floats(3 * channels + SLACK);
         if random.chance(2) {
@@ -120,7 +120,7 @@ fn averages_of_many_words() {
 #[test]
 fn averages() {
     let random = &mut Random(8);
-    for (channels, n) in shapes(random) {
+    for (channels, n) in sampled(shapes(random)) {
         for method in [Method::Float32, Method::Fixed, Method::Shift] {
             let s_in = if method == Method::Shift { 0.5 } else { 0.3 + random.below(1000) as f32 * 0.01 };
             let spread = if random.chance(3) { 100.0 } else { 1.0 };
@@ -174,7 +174,7 @@ fn averages() {
 fn averages_with_any_rounding() {
     let roundings = [Rounding::HalfEven, Rounding::HalfAway, Rounding::Floor, Rounding::Stochastic { seed: 3 }];
     let random = &mut Random(9);
-    for (channels, n) in shapes(random) {
+    for (channels, n) in sampled(shapes(random)) {
         let method = random.pick(&[Method::Float32, Method::Fixed]);
         let rescale = Rescale::for_average(method, 0.3, 0.2, n as u32).unwrap();
         let (bytes, words) = (random.bytes(3 * channels + SLACK), random.words(3 * channels + SLACK));
