@@ -22,6 +22,9 @@ const FINER_THAN_DATA: u32 = 2;
 /// The widest data, and the widest results, for which the widest weights are fine enough.
 const MOST_DATA_BITS: u32 = MOST_BITS - FINER_THAN_DATA;
 
+/// The step of weights that are all zero, where any would do for them: fine enough for the bias beside them.
+const STEP_OF_NOTHING: f32 = 1.0 / 32768.0;
+
 /// Whether weights have scales by block.
 pub fn has(g: &Graph, w: ValueId) -> bool {
     g.ty(w).quant.as_ref().is_some_and(|q| matches!(q.granularity, Granularity::Block { .. }))
@@ -84,6 +87,9 @@ fn width(ty: &Type) -> Option<u32> {
 }
 
 /// The same integers with one scale an output channel, where the blocks of a channel have one scale and zero point.
+///
+/// Channels of zeros have the least scale of the others, whatever they say: they give their bias, which is a multiple of
+/// the scale, and with a scale that stands for nothing it would be rounded to nothing.
 fn same_in_channels(tensor: &Tensor, axis: usize) -> Result<Option<Tensor>> {
     let (q, dims) = (tensor.ty().quant()?, tensor.dims());
     let channels = dims.get(axis).copied().unwrap_or(0);
@@ -97,8 +103,17 @@ fn same_in_channels(tensor: &Tensor, axis: usize) -> Result<Option<Tensor>> {
         }
     }
     let found: Option<Vec<(f32, i32)>> = found.into_iter().collect();
+    let mut zeros = vec![true; channels];
+    for (channel, real) in channels_of(dims, axis).zip(tensor.reals()?.iter()) {
+        if let Some(zero) = zeros.get_mut(channel).filter(|_| *real != 0.0) {
+            *zero = false;
+        }
+    }
     Ok(found.map(|found| {
-        let (scale, zero_point): (Vec<f32>, Vec<i32>) = found.into_iter().unzip();
+        let (mut scale, zero_point): (Vec<f32>, Vec<i32>) = found.into_iter().unzip();
+        let others = scale.iter().zip(&zeros).filter(|(_, zero)| !**zero).map(|(s, _)| *s);
+        let least = others.reduce(f32::min).unwrap_or(STEP_OF_NOTHING);
+        scale.iter_mut().zip(&zeros).filter(|(_, zero)| **zero).for_each(|(s, _)| *s = least);
         let granularity = Granularity::Channel { axis };
         let quant = Quant { scale: scale.into(), zero_point: zero_point.into(), granularity, ..q.clone() };
         tensor.clone().with_quant(Some(quant))
@@ -122,7 +137,7 @@ fn by_channel(tensor: &Tensor, axis: usize, bits: u32, power_of_two: bool) -> Re
     }
     // Channels of zeros take any step: that of the largest.
     let any = largest.iter().copied().fold(0.0, f64::max);
-    let any = if any > 0.0 { any } else { most };
+    let any = if any > 0.0 { any } else { f64::from(STEP_OF_NOTHING) * most };
     let step = |largest: f64| {
         let exact = if largest > 0.0 { largest } else { any } / most;
         if power_of_two { exact.log2().ceil().exp2() as f32 } else { exact as f32 }
@@ -171,6 +186,22 @@ mod tests {
         assert_eq!(blocks.reals().unwrap(), joined.reals().unwrap());
         assert!(joined.ty().quant().unwrap().scale.iter().all(|s| s.log2().fract() == 0.0));
         assert_eq!(same_in_channels(&blocks, 0).unwrap(), None);
+    }
+
+    #[test]
+    fn channels_of_zeros_have_the_least_scale_of_the_others() {
+        let text = "graph \"g\" {\n const %w: i4[2x2]{[1.0, 1.0, 0.25, 0.25] * q in -7..7, axis 1, block 1} = [0, 0, 3, -2]\n output %w\n}\n";
+        let g = lowbit_ir::text::parse(text).unwrap();
+        let w = g.constant(g.outputs[0]).unwrap();
+        let same = same_in_channels(w, 0).unwrap().unwrap();
+        assert_eq!(
+            (&*same.ty().quant().unwrap().scale, same.reals().unwrap()),
+            (&[0.25, 0.25][..], w.reals().unwrap())
+        );
+        let nothing = text.replace("[0, 0, 3, -2]", "[0, 0, 0, 0]");
+        let g = lowbit_ir::text::parse(&nothing).unwrap();
+        let same = same_in_channels(g.constant(g.outputs[0]).unwrap(), 0).unwrap().unwrap();
+        assert_eq!(&*same.ty().quant().unwrap().scale, &[STEP_OF_NOTHING; 2][..]);
     }
 
     #[test]
