@@ -1,7 +1,7 @@
 //! Calls of cargo: the one that started this program, in the workspace, without colours in what is read back.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::Result;
@@ -21,4 +21,9 @@ pub fn output(root: &Path, arguments: &[&str]) -> Result<Output> {
 /// The output streams of a finished command as text, one after the other.
 pub fn text(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).join("\n")
+}
+
+/// Where cargo builds.
+pub fn build_folder(root: &Path) -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }

@@ -4,10 +4,13 @@
 //! This crate depends on no other crate of the workspace, so that it works while they do not compile.
 #![forbid(unsafe_code)]
 
+mod aarch64;
 mod cargo;
 mod docs;
+mod fuzz;
 mod measure;
 mod python;
+mod sanitize;
 mod test;
 mod tidy;
 mod tree;
@@ -15,6 +18,7 @@ mod tree;
 use std::env;
 use std::process::ExitCode;
 
+use aarch64::Extent;
 use measure::{MEASURES, Measure};
 use tree::workspace_root;
 
@@ -29,6 +33,13 @@ Commands:
   test --python   only Python's
   test --peers    only those that need packages of other tools, in environments of their own
   docs   write docs/reference.md and docs/config.schema.json, as the command line prints them
+  aarch64 [--quick|--all]
+         the tests of arithmetic, kernels, interpreter and executors on an emulated machine of another kind: with a sample
+         of the kernels' cases or all of them, or only those of arithmetic and kernels
+  fuzz [--seconds N] [--executions N] [TARGET...]
+         run the fuzz targets with libFuzzer, one after the other; `fuzz list` names them
+  sanitize
+         the kernels and the runtime under Miri, AddressSanitizer and ThreadSanitizer
   help   print this
 
 {measures}
@@ -70,6 +81,11 @@ fn main() -> ExitCode {
         ["test", "--rust"] => workspace_root().and_then(|root| test::run(&root, &[test::Part::Rust])),
         ["test", "--python"] => workspace_root().and_then(|root| test::run(&root, &[test::Part::Python])),
         ["test", "--peers"] => workspace_root().and_then(|root| test::run(&root, &[test::Part::Peers])),
+        ["aarch64"] => workspace_root().and_then(|root| aarch64::run(&root, Extent::Usual)),
+        ["aarch64", "--quick"] => workspace_root().and_then(|root| aarch64::run(&root, Extent::Quick)),
+        ["aarch64", "--all"] => workspace_root().and_then(|root| aarch64::run(&root, Extent::All)),
+        ["fuzz", ref rest @ ..] => workspace_root().and_then(|root| fuzz::run(&root, rest)),
+        ["sanitize"] => workspace_root().and_then(|root| sanitize::run(&root)),
         ["docs"] => workspace_root().and_then(|root| docs::write(&root)).map(|()| true),
         [name, ref names @ ..] if measure(name).is_some() => {
             workspace_root().and_then(|root| measure(name).map_or(Ok(()), |m| (m.run)(&root, names)).map(|()| true))

@@ -145,7 +145,9 @@ fn roundings() -> Vec<(String, u64)> {
             let x = bits(10, i);
             d.float(round(x, r, i));
             d.int(round_to_integer(x, r, i));
-            d.bytes(&round_f64(f64::from(x) * 1.1, r, i).to_bits().to_le_bytes().map(|b| if x.is_nan() { 0 } else { b }));
+            d.bytes(
+                &round_f64(f64::from(x) * 1.1, r, i).to_bits().to_le_bytes().map(|b| if x.is_nan() { 0 } else { b }),
+            );
             let (wide, shift) = (hash(11, i) as i64, (hash(12, i) % 63) as u32);
             d.int(shift_right(wide, shift, r, i));
             d.bytes(&shift_right_wide(i128::from(wide) * 12_345_678_901, shift, r, i).to_le_bytes());

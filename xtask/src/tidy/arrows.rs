@@ -8,7 +8,8 @@
 //!                 |          v    v
 //!                 +----- [runtime] --> [kernels]
 //! any crate --> [arithmetic]
-//! [lowbit] (root facade) --> all;   crates/cli --> lowbit;   crates/python --> lowbit, crates/cli;   xtask --> none
+//! [lowbit] (root facade) --> all;   crates/cli --> lowbit;   crates/python --> lowbit, crates/cli;
+//! crates/fuzz --> lowbit;   xtask --> none
 //! ```
 //!
 //! The graph (`ir`) is what importers, quantizers, the compiler and the runtime talk about, and it knows none of them.
@@ -46,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("lowbit-cli", &["lowbit"]),
     ("lowbit-python", &["lowbit", "lowbit-cli"]),
+    ("lowbit-fuzz", &["lowbit", "lowbit-arithmetic"]),
     ("xtask", &[]),
 ];
 
@@ -151,6 +153,13 @@ mod tests {
         ] {
             assert_eq!(check_with("lowbit-kernels", rest).len(), 1, "{rest}");
         }
+    }
+
+    #[test]
+    fn a_workspace_of_its_own_is_no_part_of_this_one() {
+        let apart = ("fuzz/Cargo.toml", "[package]\nname = \"apart\"\n[workspace]\n[dependencies]\nlowbit-ir = \"0\"");
+        let findings = check(&fixture::tree(&[apart]));
+        assert!(findings.iter().all(|finding| finding.path != apart.0), "{findings:?}");
     }
 
     #[test]

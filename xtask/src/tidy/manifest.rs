@@ -39,6 +39,8 @@ pub fn packages(tree: &Tree) -> (Vec<Package>, Vec<Finding>) {
             continue;
         }
         match DeTable::parse(text) {
+            // A workspace of its own below this one, such as what libFuzzer runs, is no part of it.
+            Ok(manifest) if path != "Cargo.toml" && manifest.get_ref().contains_key("workspace") => {}
             Ok(manifest) => packages.extend(package(path, text, manifest.get_ref(), shared)),
             Err(error) => {
                 let line = error.span().map_or(0, |span| line_of(text, span.start));
