@@ -30,7 +30,7 @@ const RUNS: &[(Extent, &str, &[&str])] = &[
     (Extent::Quick, "arithmetic", &["-p", "lowbit-arithmetic", "--test", "digests", "--test", "rows"]),
     (Extent::Quick, "kernels", &["-p", "lowbit-kernels", "--test", "exact"]),
     (Extent::Usual, "interpreter", &["-p", "lowbit-ir", "--lib", "--test", "reference", "--test", "verify"]),
-    (Extent::Usual, "executors", &["-p", "lowbit", "--test", "digests", "--test", "executors"]),
+    (Extent::Usual, "executors", &["-p", "lowbit", "--test", "executors"]),
 ];
 
 /// Runs them; true if all pass. What is missing is an error that says how to get it.
