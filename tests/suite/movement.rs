@@ -168,7 +168,7 @@ pub fn many_axes(out: &mut Vec<Case>) {
             outputs.extend(b.g.node(node).outputs.clone());
         }
         if !integer {
-            for axis in [2, 5] {
+            for axis in [1, 2, 5] {
                 outputs.push(b.op(&format!("softmax{axis}"), Op::Softmax { axis }, &[x]));
             }
             for (kind, axes) in [(ReduceKind::Mean, vec![1, 4]), (ReduceKind::Max, vec![0, 2, 5])] {

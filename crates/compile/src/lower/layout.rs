@@ -5,13 +5,17 @@ use lowbit_ir::{DType, Error, Result, Type, ValueId};
 use lowbit_kernels::copy;
 use lowbit_runtime::program::Transpose;
 use lowbit_runtime::{Kind, Place, Step};
+use std::ops::RangeInclusive;
+
+/// The ranks of values that have channels to put last.
+const RANKS: RangeInclusive<usize> = 3..=4;
 
 /// How a value lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// Row-major over its dimensions.
     Plain = 0,
-    /// Row-major over its dimensions with axis 1 moved to the end; ranks 3 and 4.
+    /// Row-major over its dimensions with axis 1 moved to the end, of values of [`RANKS`]; of others the same as plain.
     ChannelsLast = 1,
 }
 
@@ -19,7 +23,7 @@ impl Layout {
     /// The value's axes, outermost in memory first.
     pub fn axes(self, rank: usize) -> Vec<usize> {
         match self {
-            Layout::ChannelsLast if rank >= 3 => std::iter::once(0).chain(2..rank).chain([1]).collect(),
+            Layout::ChannelsLast if RANKS.contains(&rank) => std::iter::once(0).chain(2..rank).chain([1]).collect(),
             Layout::Plain | Layout::ChannelsLast => (0..rank).collect(),
         }
     }
@@ -44,7 +48,7 @@ impl Layout {
 /// Whether both layouts of a value are the same bytes: one channel, or one pixel.
 pub fn same_bytes(ty: &Type) -> bool {
     match ty.shape.dims() {
-        Some(dims) if (3..=4).contains(&dims.len()) => dims[1] == 1 || dims[2..].iter().all(|d| *d == 1),
+        Some(dims) if RANKS.contains(&dims.len()) => dims[1] == 1 || dims[2..].iter().all(|d| *d == 1),
         Some(_) | None => true,
     }
 }
