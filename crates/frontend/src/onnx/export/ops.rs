@@ -479,6 +479,8 @@ fn pad_value(dtype: DType, value: f32) -> Result<Tensor> {
     let ty = Type::plain(dtype, Vec::new());
     match dtype.is_float() {
         true => Tensor::from_floats(ty, vec![value]),
+        // Of truth values every number but 0 is true, also one between 0 and 1.
+        false if dtype == DType::Bool => Tensor::from_ints(ty, &[i64::from(value != 0.0)]),
         false => Tensor::from_ints(ty, &[value as i64]),
     }
 }

@@ -104,6 +104,11 @@ fn give_meaning(builder: &mut Builder, v: ValueId, quant: &Quant) -> Result<()> 
                 | Op::Unsqueeze { .. }
                 | Op::Transpose { .. }
                 | Op::Slice(_)
+                | Op::Expand { .. }
+                | Op::Split { .. }
+                | Op::Gather { .. }
+                | Op::GatherElements { .. }
+                | Op::GatherNd { .. }
                 | Op::Identity
         );
         let (true, true, Some(x)) = (hands_on, quant.is_per_tensor(), node.input(0)) else {
@@ -112,7 +117,8 @@ fn give_meaning(builder: &mut Builder, v: ValueId, quant: &Quant) -> Result<()> 
                 node.op.name()
             );
         };
-        way.push(x);
+        // The other parts of what is split are such integers too.
+        way.extend(node.outputs.iter().copied().chain([x]));
         at = x;
     }
     for v in way {
