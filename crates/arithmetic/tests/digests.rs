@@ -62,7 +62,7 @@ fn unary(f: impl Fn(f32) -> f32) -> u64 {
 /// Random bits as floats: any, or of ordinary size.
 fn bits(seed: u64, i: u64) -> f32 {
     let h = hash(seed, i) as u32;
-    f32::from_bits(if i.is_multiple_of(2) { h } else { h % 0x0c00_0000 + 0x3a00_0000 | h << 31 })
+    f32::from_bits(if i.is_multiple_of(2) { h } else { (h % 0x0c00_0000 + 0x3a00_0000) | (h << 31) })
 }
 
 fn functions() -> Vec<(&'static str, u64)> {
