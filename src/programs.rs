@@ -216,6 +216,11 @@ impl Sessions {
         &self.programs
     }
 
+    /// Whether there is a session for inputs of these sizes already.
+    pub fn has(&self, sizes: &[Vec<usize>]) -> bool {
+        self.sessions.iter().any(|s| is_for(s.program(), sizes))
+    }
+
     /// The session for the sizes of late, if there were any.
     pub fn latest(&mut self) -> Option<&mut Session> {
         self.sessions.last_mut()

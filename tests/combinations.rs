@@ -97,7 +97,9 @@ fn every_observer_agrees_with_the_float_network() {
     let (_, test) = demo("test");
     // On the usual integers; the classic ones of the observer for which everything was symmetric are the same grid.
     let classic = "input.observer = 'global_scale'\ninput.signed = true\ninput.symmetric = true".to_string();
-    for text in OBSERVERS.iter().map(|o| format!("input.observer = '{}'", o.name)).chain([classic]) {
+    // One takes values for whole numbers, which those of a network are not.
+    let found = OBSERVERS.iter().filter(|o| o.name != "whole");
+    for text in found.map(|o| format!("input.observer = '{}'", o.name)).chain([classic]) {
         let quantized =
             model.quantize(Quantize::default().data(&images).config(Config::from_toml(&text).unwrap())).unwrap();
         let samples = Prefetch::new(&test, 240);

@@ -54,10 +54,10 @@ pub fn wrong(class: &'static str, error: Error, who: &str) -> Error {
 }
 
 impl Callbacks {
-    /// The same, in the scopes of who calls now.
+    /// The same, in the scopes of who calls now, for a work of its own.
     pub fn in_context(&self, py: Python<'_>) -> PyResult<Callbacks> {
         let context = py.import("contextvars")?.call_method0("copy_context")?.unbind();
-        Ok(Callbacks { context: Some(Arc::new(context)), ..self.clone() })
+        Ok(Callbacks { context: Some(Arc::new(context)), running: Arc::default(), ..self.clone() })
     }
 
     /// The same, in another place.
@@ -76,8 +76,8 @@ impl Callbacks {
         let place = Place::here().and(&self.place);
         let arguments = PyTuple::new(py, arguments)?;
         let threads = py.import("lowbit._threads")?;
-        if let Some(thread) = threads.call_method0("here")?.extract::<Option<u64>>()? {
-            let _running = Running::new(&self.running, thread);
+        // What is called on a thread of the user's belongs to no work that could be interrupted.
+        if threads.call_method0("is_waited_for")?.extract()? {
             return place.during(|| self.run(py, function, arguments));
         }
         let (sender, receiver) = sync_channel(1);
@@ -109,22 +109,6 @@ impl Callbacks {
         let running = locked(&self.running).clone();
         let interrupt = py.import("lowbit._threads")?.getattr("interrupt")?;
         running.into_iter().try_for_each(|thread| interrupt.call1((thread,)).map(|_| ()))
-    }
-}
-
-/// A thread that runs a function, as long as it lives.
-struct Running<'a>(&'a Mutex<Vec<u64>>, u64);
-
-impl Running<'_> {
-    fn new(all: &Mutex<Vec<u64>>, thread: u64) -> Running<'_> {
-        locked(all).push(thread);
-        Running(all, thread)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        forget(self.0, self.1);
     }
 }
 
@@ -161,6 +145,9 @@ impl Called {
 
 impl Called {
     fn end(&self, given: PyResult<Py<PyAny>>) {
+        if let Some(thread) = self.thread.get() {
+            forget(&self.running, *thread);
+        }
         let sender = locked(&self.given).take();
         // Nobody hears it who does not want it any more.
         let _ = sender.map(|sender| sender.send(given));

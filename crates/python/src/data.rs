@@ -449,7 +449,10 @@ fn read(
             .collect(),
         Held::Sequence(sequence) => {
             let sequence = sequence.bind(py);
-            let get = || callbacks.call(py, &sequence.getattr("__getitem__")?, vec![i.into_pyobject(py)?.into_any()]);
+            let get = || {
+                let item = py.import("lowbit._threads")?.getattr("item")?;
+                callbacks.call(py, &item, vec![sequence.clone(), i.into_pyobject(py)?.into_any()])
+            };
             let sample = get().map_err(keep)?;
             let arrays = sample_arrays(&sample, inputs).map_err(keep)?;
             let one = |(array, input): (Bound<'_, PyAny>, &InputSpec)| {

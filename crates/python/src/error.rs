@@ -1,7 +1,6 @@
 //! Errors of the core as exceptions: the same text, with its parts to look at.
 
 use crate::callbacks::Wrong;
-use crate::interpreter::attached;
 use lowbit::Error;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
@@ -39,7 +38,8 @@ impl During {
     /// The error as the exception of what was being done, or of the function of the user's that it came of, with what
     /// that raised as its cause. What ends programs, as Ctrl-C does, is raised again as it was.
     pub fn raise(self, error: &Error) -> PyErr {
-        attached(|py| {
+        // Whoever raises holds the interpreter, so that nobody rests here who does.
+        Python::attach(|py| {
             let Some(wrong) = error.source().and_then(|cause| cause.downcast_ref::<Wrong>()) else {
                 return made(py, self.class(), error);
             };

@@ -11,6 +11,7 @@
 
 use pyo3::prelude::*;
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
@@ -76,6 +77,11 @@ impl Place {
         self.reading.extend(other.reading.iter().filter(|id| !self.reading.contains(id)).copied().collect::<Vec<_>>());
         self
     }
+}
+
+/// Whether the interpreter has begun to end, so that no thread of the core comes to it any more.
+pub fn is_ending() -> bool {
+    ENDING.load(Ordering::SeqCst)
 }
 
 /// Whether nobody may come any more who is this thread.
@@ -155,13 +161,13 @@ pub fn away<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
     INSIDE.fetch_sub(inside, Ordering::SeqCst);
     // One time more, until this thread is back.
     let done = py.detach(|| {
-        let done = work();
+        let done = catch_unwind(AssertUnwindSafe(work));
         come(inside + 1);
         HERE.set(inside);
         done
     });
     INSIDE.fetch_sub(1, Ordering::SeqCst);
-    done
+    done.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Comes to the interpreter for something short; functions of the user's are for [`Callbacks`](crate::callbacks::Callbacks)

@@ -5,7 +5,7 @@
 
 use crate::callbacks::Callbacks;
 use crate::error::During;
-use crate::interpreter::{Place, away, entered};
+use crate::interpreter::{Place, away, entered, is_ending};
 use lowbit::ir::pass::{Flow, Watch};
 use lowbit::ir::{Graph, catching};
 use lowbit::{Error, Result};
@@ -110,6 +110,10 @@ pub fn run<T: Send + 'static>(
     work: impl FnOnce(&Arc<Job>) -> Result<T> + Send + 'static,
 ) -> PyResult<T> {
     let _inside = entered(py);
+    if is_ending() {
+        // What it may ask of Python, nobody answers.
+        return Err(during.raise(&Error::new("the interpreter is ending, and no work begins any more")));
+    }
     let (sender, receiver): (Sender<Told<T>>, Receiver<Told<T>>) = channel();
     // It is read by this thread alone, but while the interpreter is let go.
     let receiver = Mutex::new(receiver);

@@ -14,7 +14,6 @@ use lowbit::compiler::compile;
 use lowbit::ir::Type;
 use lowbit::ir::suggest::did_you_mean;
 use lowbit::model::entering_as;
-use lowbit::runtime::Port;
 use lowbit::{Error, Programs, Result, Target};
 use numpy::PyUntypedArray;
 use pyo3::prelude::*;
@@ -345,9 +344,8 @@ impl Taken {
     fn fitting(mut self, py: Python<'_>, arrays: &[Bound<'_, PyAny>], callbacks: &Callbacks) -> PyResult<Taken> {
         let Some(Running { of: Sized::Open(sessions), took }) = &mut self.running else { return Ok(self) };
         let sizes = arrays.iter().map(|a| a.getattr("shape")?.extract()).collect::<PyResult<Vec<Vec<usize>>>>()?;
-        let fits = |(port, sizes): (&Port, &Vec<usize>)| port.ty.shape.dims().as_ref() == Some(sizes);
-        let latest = sessions.latest().map(|session| session.program().clone());
-        if latest.is_some_and(|program| program.inputs().iter().zip(&sizes).all(fits)) {
+        if sessions.has(&sizes) {
+            sessions.sized(&sizes).map_err(|e| During::Compile.raise(&e))?;
             return Ok(self);
         }
         *took = None;

@@ -1,5 +1,6 @@
 //! Quantizing and calibrating, with rules, observers and passes that Python gives.
 
+use crate::callbacks::Callbacks;
 use crate::config::Config;
 use crate::data::resolve;
 use crate::error::During;
@@ -124,6 +125,8 @@ struct How<'a, 'py> {
 
 /// The same as the core has it, to be taken along to the job's thread.
 struct Made {
+    /// What is known of all of these functions.
+    callbacks: Callbacks,
     config: lowbit::Config,
     rules: Rules,
     own_rules: Vec<rules::Own>,
@@ -135,11 +138,13 @@ struct Made {
 impl How<'_, '_> {
     fn made(self, py: Python<'_>) -> PyResult<Made> {
         // Rules, observers and passes see the scopes of who quantizes.
-        let callbacks = &self.model.callbacks.in_context(py)?;
+        let own = self.model.callbacks.in_context(py)?;
+        let callbacks = &own;
         let threads = threads_of(self.threads)?;
         let engine = engine(&self.model.model, self.isa, threads).map_err(|e| During::Quantize.raise(&e))?;
         let (rules, own_rules) = rules(self.rules, callbacks)?;
         Ok(Made {
+            callbacks: own.clone(),
             rules,
             own_rules,
             observers: observers(self.observers, callbacks)?,
@@ -232,13 +237,13 @@ pub fn quantize(
     }
     let how = How { model, config, rules, observers: &observers.0, passes: &passes.0, threads, isa };
     let mut made = how.made(py)?;
-    let own_rules = std::mem::take(&mut made.own_rules);
+    let (own_rules, own) = (std::mem::take(&mut made.own_rules), made.callbacks.clone());
     let names: Vec<String> = made.observers.iter().map(|o| o.name().to_string()).collect();
     let data = data.map(|d| resolve(d, model, None, preprocess)).transpose()?;
     let stats = stats.map(|stats| stats.get().0.clone());
     let float = model.model.clone();
     let held = data.as_ref().map(|data| data.callbacks.clone()).unwrap_or_default();
-    let mut done = job::run(py, During::Quantize, progress, &[&model.callbacks, &held], move |job| {
+    let mut done = job::run(py, During::Quantize, progress, &[&own, &model.callbacks, &held], move |job| {
         let data = data.as_ref().map(|data| &*data.data);
         let count = data.map(|data| if samples == 0 { data.len() } else { samples.min(data.len()) });
         let mut stages = Stages { job, samples: count };
@@ -300,8 +305,8 @@ pub fn calibrate(
         return Err(During::Config.raise(&e.hint("leave it out: it is asked where the statistics are quantized with")));
     }
     let data = resolve(data, model, None, preprocess)?;
-    let (float, held) = (model.model.clone(), data.callbacks.clone());
-    job::run(py, During::Quantize, progress, &[&model.callbacks, &held], move |job| {
+    let (float, held, own) = (model.model.clone(), data.callbacks.clone(), made.callbacks.clone());
+    job::run(py, During::Quantize, progress, &[&own, &model.callbacks, &held], move |job| {
         let data = &*data.data;
         let count = if samples == 0 { data.len() } else { samples.min(data.len()) };
         let mut stages = Stages { job, samples: Some(count) };

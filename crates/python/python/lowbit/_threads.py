@@ -7,7 +7,9 @@ import os
 import threading
 import time
 from contextvars import Context
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, Mapping, Optional, Tuple
+
+import numpy as np
 
 from ._lowbit import Called, end, forked, inside
 
@@ -15,10 +17,26 @@ from ._lowbit import Called, end, forked, inside
 _PATIENCE = 2.0
 
 
-def here() -> Optional[int]:
-    """The running thread, if the interpreter waits for its end; none if it may end it in the middle of a function."""
-    thread = threading.current_thread()
-    return None if thread.daemon else thread.ident
+def is_waited_for() -> bool:
+    """Whether the interpreter waits for the end of the running thread; else it may end it in the middle of a function."""
+    # Of threads that Python did not start there is nothing, and nothing shall be made.
+    thread = threading._active.get(threading.get_ident())  # type: ignore[attr-defined]
+    return thread is not None and not thread.daemon
+
+
+def item(sequence: Any, i: int) -> Any:
+    """A sample, whose parts are arrays: what makes them of something may be code of the user's too."""
+    sample = sequence[i]
+    if isinstance(sample, Mapping):
+        return {name: _array(part) for name, part in sample.items()}
+    return tuple(map(_array, sample)) if isinstance(sample, tuple) else _array(sample)
+
+
+def _array(part: Any) -> Any:
+    # Those that are more than arrays, such as masked ones, stay what they are.
+    # What is no array at all is told by who wants one.
+    is_one = part is None or isinstance(part, (np.ndarray, str, bytes)) or hasattr(part, "mask")
+    return part if is_one else np.asarray(part)
 
 
 def start(call: Called, context: Optional[Context], function: Callable[..., Any], arguments: Tuple[Any, ...]) -> None:

@@ -343,8 +343,8 @@ impl Asked {
         if self.kinds.contains(&Kind::Input) && !self.ranged {
             let observer = config.of(Kind::Input).filled(Kind::Input).observer;
             // Where nothing looks at samples, it is said of all.
-            let meant =
-                |o: &String| Some(o) != Spec::usual(Kind::Input).observer.as_ref() && !(unseen && o == GLOBAL_SCALE);
+            let asked = |o: &String| o == crate::dynamic::OBSERVER || unseen && o == GLOBAL_SCALE;
+            let meant = |o: &String| Some(o) != Spec::usual(Kind::Input).observer.as_ref() && !asked(o);
             if let Some(observer) = observer.filter(meant) {
                 let why = "the range of nothing is looked for, as all that layers read is in units of its own scale";
                 return silent(format!("input.observer = \"{observer}\""), why, "mode = \"static\", or leave it out");

@@ -52,17 +52,18 @@ fn constant_weights(call: &Call, cx: &mut Annotator) -> Result<Decision> {
     if let Some(declined) = beyond_scales(call, &request, cx) {
         return Ok(declined);
     }
-    let (mode, w) = (cx.mode(call), cx.simulate(w, Kind::Weight, Spec::default())?);
-    let x = match mode {
-        Mode::Static => cx.simulate_input(x)?,
-        Mode::Dynamic => cx.simulate(x, Kind::Input, dynamic_input())?,
-        Mode::WeightOnly => {
-            cx.keep(call, [x, w])?;
-            return Ok(Decision::Float("mode = \"weight-only\": its weights alone are narrow".into()));
-        }
+    let narrow = match cx.mode(call) {
+        Mode::Static => Some(cx.simulate_input(x)?),
+        Mode::Dynamic => Some(cx.simulate(x, Kind::Input, dynamic_input())?),
+        Mode::WeightOnly => None,
+    };
+    let w = cx.simulate(w, Kind::Weight, Spec::default())?;
+    let Some(narrow) = narrow else {
+        cx.keep(call, [x, w])?;
+        return Ok(Decision::Float("mode = \"weight-only\": its weights alone are narrow".into()));
     };
     cx.simulate_activation(call)?;
-    cx.keep(call, [x, w])
+    cx.keep(call, [narrow, w])
 }
 
 /// What a layer reads in units of a scale that was found while running.
