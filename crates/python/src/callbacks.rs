@@ -9,7 +9,7 @@ use pyo3::types::PyTuple;
 use std::fmt;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is known of the functions that Python gave to somebody.
 #[derive(Debug, Clone, Default)]
@@ -82,7 +82,7 @@ impl Callbacks {
         }
         let (sender, receiver) = sync_channel(1);
         let (given, running) = (Mutex::new(Some(sender)), self.running.clone());
-        let call = Called { given, running, thread: OnceLock::new(), place };
+        let call = Called { given, running, thread: Mutex::default(), place };
         // A scope is entered by one thread at a time, so that each call has a copy.
         let context = self.context.as_ref().map(|context| context.bind(py).call_method0("copy")).transpose()?;
         threads.call_method1("start", (Bound::new(py, call)?, context, function, arguments))?;
@@ -119,7 +119,7 @@ impl Callbacks {
 pub struct Called {
     given: Mutex<Option<SyncSender<PyResult<Py<PyAny>>>>>,
     running: Arc<Mutex<Vec<u64>>>,
-    thread: OnceLock<u64>,
+    thread: Mutex<Option<u64>>,
     place: Place,
 }
 
@@ -129,7 +129,7 @@ impl Called {
     fn begin(&self, thread: u64) {
         self.place.clone().stay();
         locked(&self.running).push(thread);
-        let _ = self.thread.set(thread);
+        *locked(&self.thread) = Some(thread);
     }
 
     /// The function gave something.
@@ -145,20 +145,24 @@ impl Called {
 
 impl Called {
     fn end(&self, given: PyResult<Py<PyAny>>) {
-        if let Some(thread) = self.thread.get() {
-            forget(&self.running, *thread);
-        }
+        self.leave();
         let sender = locked(&self.given).take();
         // Nobody hears it who does not want it any more.
         let _ = sender.map(|sender| sender.send(given));
+    }
+
+    /// Takes the thread off the list, once: whoever keeps this for longer must not take another's off that has its number.
+    fn leave(&self) {
+        let thread = locked(&self.thread).take();
+        if let Some(thread) = thread {
+            forget(&self.running, thread);
+        }
     }
 }
 
 impl Drop for Called {
     fn drop(&mut self) {
-        if let Some(thread) = self.thread.get() {
-            forget(&self.running, *thread);
-        }
+        self.leave();
     }
 }
 

@@ -25,7 +25,7 @@ static INSIDE: AtomicUsize = AtomicUsize::new(0);
 /// Who ends it.
 static ENDER: OnceLock<ThreadId> = OnceLock::new();
 
-/// Threads, as Python counts them, in a function of the user's that has something of Rust below.
+/// Threads of the user's, as Python counts threads, that have something of Rust below.
 static THREADS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
 /// Where a thread is among functions of the user's, and those that called it.
