@@ -31,8 +31,8 @@ pub struct ModelArguments {
     #[arg(long, value_name = "FILE.params")]
     pub params: Option<PathBuf>,
 
-    /// Sizes of an input that the model leaves open, as name=1x3x224x224; may be given for every input
-    #[arg(long = "shape", value_name = "NAME=SIZES", value_parser = shape)]
+    /// Sizes of an input that the model leaves open, as name=1x3x224x224, or 1x3x224x224 of the only one; may be given for every input
+    #[arg(long = "shape", value_name = "[NAME=]SIZES", value_parser = shape)]
     pub shapes: Vec<(String, Vec<usize>)>,
 }
 
@@ -421,13 +421,13 @@ pub fn stored_config(model: &Model) -> Result<Option<Stored>> {
 }
 
 fn shape(text: &str) -> Result<(String, Vec<usize>)> {
-    let wrong = || Error::new(format!("expected name=1x3x224x224, found '{text}'"));
-    let (name, sizes) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let wrong = || Error::new(format!("expected name=1x3x224x224, or 1x3x224x224 of the only input, found '{text}'"));
+    let (name, sizes) = text.rsplit_once('=').map_or((None, text), |(name, sizes)| (Some(name), sizes));
     let sizes = sizes.split('x').map(|size| size.parse().ok().filter(|n| *n > 0).ok_or_else(wrong));
     let sizes = sizes.collect::<Result<Vec<usize>>>()?;
-    match name.is_empty() {
-        true => Err(wrong()),
-        false => Ok((name.into(), sizes)),
+    match name {
+        Some("") => Err(wrong()),
+        name => Ok((name.unwrap_or_default().into(), sizes)),
     }
 }
 
@@ -461,6 +461,7 @@ mod tests {
     fn shapes_are_read() {
         assert_eq!(shape("data=1x3x8x8").unwrap(), ("data".into(), vec![1, 3, 8, 8]));
         assert_eq!(shape("a=b:0=7").unwrap(), ("a=b:0".into(), vec![7]));
+        assert_eq!(shape("1x3x8x8").unwrap(), (String::new(), vec![1, 3, 8, 8]));
         for wrong in ["data", "=1x3", "data=", "data=1x", "data=0x3", "data=1x-3", "data=99999999999999999999"] {
             assert!(shape(wrong).is_err(), "{wrong}");
         }

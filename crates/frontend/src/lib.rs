@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 /// What a user may decide while a model is read.
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
-    /// Sizes for inputs, by input name: they bind the dimensions that the file leaves open.
+    /// Sizes for inputs, by input name: they bind the dimensions that the file leaves open. The empty name is that of the
+    /// only input.
     pub shapes: Vec<(String, Vec<usize>)>,
     /// Bytes that constants may take which the file only says how to compute.
     pub max_memory: usize,

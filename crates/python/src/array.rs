@@ -12,6 +12,7 @@ use numpy::{
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 /// Calls a generic function with the element type of a numpy array, or gives nothing.
 macro_rules! with_element {
@@ -127,7 +128,43 @@ pub fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     }
 }
 
-/// The tensor of whatever numpy makes an array of; float64 becomes float32.
+/// Wider floats as float32, which must hold them: what is finite stays so.
+fn narrowed<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let numpy = array.py().import("numpy")?;
+    let scope = PyDict::new(array.py());
+    scope.set_item("over", "ignore")?;
+    // numpy would warn of what is refused here.
+    let scope = numpy.call_method("errstate", (), Some(&scope))?;
+    scope.call_method0("__enter__")?;
+    let narrow = array.call_method1("astype", ("float32",));
+    scope.call_method1("__exit__", (array.py().None(), array.py().None(), array.py().None()))?;
+    let narrow = narrow?;
+    let lost = numpy.call_method1("not_equal", (is_finite(array)?, is_finite(&narrow)?))?;
+    if numpy.call_method1("any", (&lost,))?.is_truthy()? {
+        let first = numpy.call_method1("extract", (lost, array))?.get_item(0)?;
+        return Err(PyValueError::new_err(format!("expected numbers that float32 holds, found {}", first.str()?)));
+    }
+    Ok(narrow)
+}
+
+fn is_finite<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    array.py().import("numpy")?.call_method1("isfinite", (array,))
+}
+
+/// A float tensor as another float type, which must hold its numbers: what is finite stays so.
+pub fn as_floats(ty: &Type, given: &Tensor) -> Result<Tensor> {
+    let before = given.floats()?;
+    let converted = Tensor::from_floats(ty.clone(), before.clone().into_owned())?;
+    let after = converted.floats()?;
+    match before.iter().zip(&*after).find(|(x, y)| x.is_finite() && !y.is_finite()) {
+        None => Ok(converted.clone()),
+        Some((x, _)) => {
+            Err(Error::new(format!("expected numbers that {} holds, found {x}", dtype_name(ty.dtype))))
+        }
+    }
+}
+
+/// The tensor of whatever numpy makes an array of; wider floats become float32, which must hold them.
 pub fn tensor(value: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     fn take<T: Plain>(dtype: DType, array: &Bound<'_, PyUntypedArray>) -> PyResult<Tensor> {
         let array = array.cast::<PyArrayDyn<T>>()?.try_readonly()?;
@@ -151,7 +188,7 @@ pub fn tensor(value: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let size: usize = dtype.getattr("itemsize")?.extract()?;
     // What tensors have no type of, and numpy makes by itself of Python's numbers; and numbers of other machines.
     let array = match (kind.as_str(), size) {
-        ("f", 8..) => array.call_method1("astype", ("float32",))?,
+        ("f", 8..) => narrowed(&array)?,
         ("u", 4) => array.call_method1("astype", ("int64",))?,
         ("u", 8) => {
             let most = i64::MAX as u64;
@@ -274,7 +311,7 @@ pub fn tensor_like(value: &Bound<'_, PyAny>, like: &Tensor) -> PyResult<Result<T
     let convert = || {
         let converted = match (given.dtype().is_float(), like.dtype().is_float()) {
             _ if given.dtype() == like.dtype() => Tensor::from_bytes(like.ty().clone(), given.clone().into_bytes()),
-            (true, true) => Tensor::from_floats(like.ty().clone(), given.floats()?.into_owned()),
+            (true, true) => as_floats(like.ty(), &given),
             (false, false) => Tensor::from_ints(like.ty().clone(), &given.ints()?),
             (true, false) | (false, true) => Err(Error::new(format!(
                 "expected elements of {}, found {}",

@@ -9,17 +9,47 @@ use pyo3::types::PyTuple;
 use std::fmt;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What is known of the functions that Python gave to somebody.
 #[derive(Debug, Clone, Default)]
 pub struct Callbacks {
-    /// The threads that run them now, as Python counts threads.
-    running: Arc<Mutex<Vec<u64>>>,
+    /// The work that calls them, where the place of the caller says none.
+    work: Arc<Work>,
     /// The scopes that they run in: those of who called for the work; none where each call has its own.
     context: Option<Arc<Py<PyAny>>>,
     /// Where they run, besides where their callers are.
     place: Place,
+}
+
+/// A work that functions of the user's are called for, and that can be interrupted.
+#[derive(Debug, Default)]
+pub struct Work {
+    /// The threads that run them now, as Python counts threads.
+    running: Mutex<Vec<u64>>,
+    /// When it was interrupted.
+    interrupted: OnceLock<Instant>,
+}
+
+impl Work {
+    /// It is interrupted now, if it was not before.
+    pub fn interrupted(&self) {
+        self.interrupted.get_or_init(Instant::now);
+    }
+
+    /// For how long it has been interrupted, if it was.
+    pub fn interrupted_for(&self) -> Option<Duration> {
+        self.interrupted.get().map(Instant::elapsed)
+    }
+
+    /// Makes the functions that run now end with KeyboardInterrupt, as soon as they do anything.
+    pub fn interrupt(&self, py: Python<'_>) -> PyResult<()> {
+        self.interrupted();
+        let running = locked(&self.running).clone();
+        let interrupt = py.import("lowbit._threads")?.getattr("interrupt")?;
+        running.into_iter().try_for_each(|thread| interrupt.call1((thread,)).map(|_| ()))
+    }
 }
 
 /// What a function of the user's did wrong, as the cause of an [`Error`].
@@ -57,7 +87,17 @@ impl Callbacks {
     /// The same, in the scopes of who calls now, for a work of its own.
     pub fn in_context(&self, py: Python<'_>) -> PyResult<Callbacks> {
         let context = py.import("contextvars")?.call_method0("copy_context")?.unbind();
-        Ok(Callbacks { context: Some(Arc::new(context)), running: Arc::default(), ..self.clone() })
+        Ok(Callbacks { context: Some(Arc::new(context)), ..self.anew() })
+    }
+
+    /// The same for a work of its own.
+    pub fn anew(&self) -> Callbacks {
+        Callbacks { work: Arc::default(), ..self.clone() }
+    }
+
+    /// The work that they are called for on this thread.
+    pub fn work(&self) -> Arc<Work> {
+        Place::here().work.unwrap_or_else(|| self.work.clone())
     }
 
     /// The same, in another place.
@@ -81,8 +121,8 @@ impl Callbacks {
             return place.during(|| self.run(py, function, arguments));
         }
         let (sender, receiver) = sync_channel(1);
-        let (given, running) = (Mutex::new(Some(sender)), self.running.clone());
-        let call = Called { given, running, thread: Mutex::default(), place };
+        let (given, work) = (Mutex::new(Some(sender)), self.work());
+        let call = Called { given, work, thread: Mutex::default(), place };
         // A scope is entered by one thread at a time, so that each call has a copy.
         let context = self.context.as_ref().map(|context| context.bind(py).call_method0("copy")).transpose()?;
         threads.call_method1("start", (Bound::new(py, call)?, context, function, arguments))?;
@@ -106,9 +146,7 @@ impl Callbacks {
 
     /// Makes those that run now end with KeyboardInterrupt, as soon as they do anything.
     pub fn interrupt(&self, py: Python<'_>) -> PyResult<()> {
-        let running = locked(&self.running).clone();
-        let interrupt = py.import("lowbit._threads")?.getattr("interrupt")?;
-        running.into_iter().try_for_each(|thread| interrupt.call1((thread,)).map(|_| ()))
+        self.work.interrupt(py)
     }
 }
 
@@ -118,7 +156,7 @@ impl Callbacks {
 #[derive(Debug)]
 pub struct Called {
     given: Mutex<Option<SyncSender<PyResult<Py<PyAny>>>>>,
-    running: Arc<Mutex<Vec<u64>>>,
+    work: Arc<Work>,
     thread: Mutex<Option<u64>>,
     place: Place,
 }
@@ -128,7 +166,7 @@ impl Called {
     /// The thread is there, and is about to call.
     fn begin(&self, thread: u64) {
         self.place.clone().stay();
-        locked(&self.running).push(thread);
+        locked(&self.work.running).push(thread);
         *locked(&self.thread) = Some(thread);
     }
 
@@ -155,7 +193,7 @@ impl Called {
     fn leave(&self) {
         let thread = locked(&self.thread).take();
         if let Some(thread) = thread {
-            forget(&self.running, thread);
+            forget(&self.work.running, thread);
         }
     }
 }

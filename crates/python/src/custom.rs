@@ -3,7 +3,7 @@
 use crate::array;
 use crate::callbacks::{Callbacks, described, raised, wrong};
 use crate::error::During;
-use crate::interpreter::{Place, attached};
+use crate::interpreter::attached;
 use crate::types::{ValueType, told};
 use lowbit::ir::{CustomOp, Customs, Type};
 use lowbit::{Error, Result, Tensor};
@@ -41,12 +41,14 @@ pub fn customs(objects: &[Bound<'_, PyAny>], callbacks: &Callbacks) -> PyResult<
 }
 
 impl Own {
-    /// Calls a method with these arguments; several results are a list or a tuple.
+    /// Calls a method with these arguments; several results are a list or a tuple. `through` is what calls it, a function of
+    /// the package, for what is to be done with the results where the method runs.
     fn call<'py>(
         &self,
         py: Python<'py>,
         method: &str,
-        arguments: &[Bound<'py, PyAny>],
+        through: Option<&str>,
+        arguments: Vec<Bound<'py, PyAny>>,
     ) -> Result<(Vec<Bound<'py, PyAny>>, String)> {
         let object = self.object.bind(py);
         let who = || match object.getattr(method) {
@@ -54,12 +56,20 @@ impl Own {
             Err(_) => format!("the operator '{}'", self.name),
         };
         let called = || -> PyResult<Vec<Bound<'py, PyAny>>> {
-            let place = Place { in_operator: true, ..Place::here() };
-            let found = self.callbacks.at(place).call(py, &object.getattr(method)?, arguments.to_vec())?;
-            match found.is_instance_of::<PyList>() || found.is_instance_of::<PyTuple>() {
-                true => found.try_iter()?.collect(),
-                false => Ok(vec![found]),
-            }
+            let method = object.getattr(method)?;
+            let found = match through {
+                None => self.callbacks.call(py, &method, arguments)?,
+                Some(function) => {
+                    let function = py.import("lowbit._threads")?.getattr(function)?;
+                    let all = std::iter::once(method).chain(arguments).collect();
+                    self.callbacks.call(py, &function, all)?
+                }
+            };
+            Ok(match (found.cast::<PyList>(), found.cast::<PyTuple>()) {
+                (Ok(list), _) => list.iter().collect(),
+                (_, Ok(tuple)) => tuple.iter().collect(),
+                (Err(_), Err(_)) => vec![found],
+            })
         };
         called().map(|found| (found, who())).map_err(|e| raised(py, "CallbackError", e, &who()))
     }
@@ -75,7 +85,7 @@ impl CustomOp for Own {
             let keep = |e: PyErr| raised(py, "CallbackError", e, &format!("the operator '{}'", self.name));
             let types = inputs.iter().map(|ty| Ok(Bound::new(py, ValueType::of(ty))?.into_any()));
             let types = types.collect::<PyResult<Vec<_>>>().map_err(keep)?;
-            let (found, who) = self.call(py, "infer", &types)?;
+            let (found, who) = self.call(py, "infer", None, types)?;
             let ty = |given: &Bound<'_, PyAny>| match given.cast::<ValueType>() {
                 Ok(ty) => ty.get().ty(),
                 Err(_) => {
@@ -91,7 +101,7 @@ impl CustomOp for Own {
         attached(|py| {
             let keep = |e: PyErr| raised(py, "CallbackError", e, &format!("the operator '{}'", self.name));
             let arrays = inputs.iter().map(|t| array::array(py, t)).collect::<PyResult<Vec<_>>>().map_err(keep)?;
-            let (found, _) = self.call(py, "run", &arrays)?;
+            let (found, _) = self.call(py, "run", Some("results"), arrays)?;
             found.iter().map(array::tensor).collect::<PyResult<Vec<_>>>().map_err(keep)
         })
     }

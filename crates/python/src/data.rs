@@ -6,6 +6,7 @@ use crate::error::During;
 use crate::interpreter::{Place, attached, entered};
 use crate::job;
 use crate::model::{Model, memory_or};
+use crate::turn::Turns;
 use crate::types::{Count, mapping, told};
 use lowbit::data::preprocess::{self, Overrides};
 use lowbit::data::{self, InputSpec, Preprocess, SampleAxis};
@@ -15,7 +16,7 @@ use lowbit::{Error, Result, Tensor};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString, PyTuple};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Samples for a model, read when asked for.
 #[pyclass(frozen, module = "lowbit")]
@@ -26,8 +27,20 @@ pub struct Dataset {
     pub name: String,
     /// What is known of the functions that it calls.
     pub callbacks: Callbacks,
+    /// What Python holds, if it is that.
+    given: Option<Arc<Given>>,
+}
+
+/// What Python holds, as every work reads it.
+#[derive(Debug)]
+struct Given {
+    held: Held,
+    inputs: Vec<InputSpec>,
+    len: usize,
+    labels: Option<Vec<u32>>,
+    max_memory: usize,
     /// What is behind a sequence, such as one file, may be at one place at a time: who reads takes turns.
-    turn: Arc<Mutex<()>>,
+    turns: Turns,
 }
 
 #[pymethods]
@@ -84,9 +97,9 @@ impl Dataset {
 
     /// Sample `i`: an array for every input by name, with a batch of one.
     fn sample<'py>(&self, py: Python<'py>, i: Count) -> PyResult<Bound<'py, PyDict>> {
-        self.check_not_reading()?;
-        let data = self.data.clone();
-        let sample = job::run(py, During::Data, None, &[&self.callbacks], move |_| data.sample(i.0))?;
+        let _inside = entered(py);
+        let Dataset { data, callbacks, .. } = self.for_work()?;
+        let sample = job::run(py, During::Data, None, &[&callbacks], move |_| data.sample(i.0))?;
         let arrays = PyDict::new(py);
         for (name, tensor) in &sample.inputs {
             arrays.set_item(name, array::array(py, tensor)?)?;
@@ -110,20 +123,34 @@ impl Dataset {
 }
 
 impl Dataset {
-    /// What names it to who reads it.
-    fn id(&self) -> usize {
-        Arc::as_ptr(&self.turn).addr()
-    }
-
-    /// Refuses to read it in a function that gives one of its samples, which would wait for itself.
-    fn check_not_reading(&self) -> PyResult<()> {
-        match Place::here().reading.contains(&self.id()) {
-            false => Ok(()),
-            true => {
-                let e = Error::new(format!("the data '{}' is read by the function that gives its samples", self.name));
-                Err(During::Data.raise(&e.hint("what the data set was made of, instead of the data set")))
-            }
+    /// The same for a work of its own, which alone is interrupted with it. A function that gives one of its samples may not
+    /// read it, which would wait for itself.
+    fn for_work(&self) -> PyResult<Dataset> {
+        let Some(given) = &self.given else { return Ok(self.clone()) };
+        let mut place = Place::here();
+        if place.held.iter().any(|held| Arc::ptr_eq(held, &given.turns.thing)) {
+            let e = Error::new(format!("the data '{}' is read by the function that gives its samples", self.name));
+            return Err(During::Data.raise(&e.hint("what the data set was made of, instead of the data set")));
         }
+        let held = place.held.clone();
+        place.hold(&given.turns.thing);
+        let callbacks = Callbacks::default().at(Place { work: None, ..place });
+        let (name, from, kept) = (self.name.clone(), given.clone(), callbacks.clone());
+        // Nobody holds the interpreter who waits.
+        let read = move |i: usize| {
+            let turn = match from.held {
+                Held::Sequence(_) => Some(from.turns.take(&kept.work(), &held)),
+                Held::Arrays(_) => None,
+            };
+            let turn = turn.transpose().map_err(|e| e.context(format!("reading the data '{name}' for sample {i}")))?;
+            let read = attached(|py| read(py, &from.held, &from.inputs, i, &kept, &name));
+            drop(turn);
+            read
+        };
+        let Given { inputs, len, labels, max_memory, .. } = &**given;
+        let data = data::Dataset::given(&self.name, inputs, *len, labels.clone(), *max_memory, read);
+        let data = Arc::new(data.map_err(|e| During::Data.raise(&e))?);
+        Ok(Dataset { data, callbacks, ..self.clone() })
     }
 }
 
@@ -142,7 +169,7 @@ pub fn resolve(
         return match (labels, preprocess) {
             (Some(_), _) => refuse("labels", "a Dataset, which holds its own"),
             (_, Some(_)) => refuse("preprocess", "a Dataset, which was opened with one"),
-            (None, None) => dataset.get().check_not_reading().map(|()| dataset.get().clone()),
+            (None, None) => dataset.get().for_work(),
         };
     }
     if let Some(name) = named(given)? {
@@ -153,7 +180,7 @@ pub fn resolve(
     }
     match preprocess {
         Some(_) => refuse("preprocess", "arrays, which are taken as they are"),
-        None => self::given(given, model, labels, "data", max_memory),
+        None => self::given(given, model, labels, "data", max_memory)?.for_work(),
     }
 }
 
@@ -209,7 +236,7 @@ fn open(
         data::Dataset::open_within(&name, &model.inputs(), preprocess.as_ref(), max_memory)
     };
     let data = job::run(py, During::Data, None, &[], move |_| opened())?;
-    Ok(Dataset { data: Arc::new(data), name, callbacks: Callbacks::default(), turn: Arc::default() })
+    Ok(Dataset { data: Arc::new(data), name, callbacks: Callbacks::default(), given: None })
 }
 
 /// What `preprocess=` says: a preset by name, or a dictionary.
@@ -276,6 +303,7 @@ fn pixels(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Option<u
 }
 
 /// What Python holds of one input, or of all.
+#[derive(Debug)]
 enum Held {
     /// An array for every input, whose first axis counts samples.
     Arrays(Vec<(Py<PyAny>, SampleAxis)>),
@@ -296,21 +324,12 @@ fn given(
     let inputs = model.model.inputs();
     let (held, len) = held(samples, &inputs, max_memory)?;
     let labels = labels.map(|labels| classes(labels, len, name)).transpose()?;
-    let turn: Arc<Mutex<()>> = Arc::default();
-    let mut place = Place::here();
-    place.reading.push(Arc::as_ptr(&turn).addr());
-    let callbacks = Callbacks::default().at(place);
-    let (specs, held_by, kept, turns) = (inputs.clone(), name.to_string(), callbacks.clone(), turn.clone());
-    // Nobody holds the interpreter who waits.
-    let read = move |i: usize| {
-        let turn = matches!(held, Held::Sequence(_)).then(|| turns.lock().unwrap_or_else(PoisonError::into_inner));
-        let read = attached(|py| read(py, &held, &specs, i, &kept, &held_by));
-        drop(turn);
-        read
-    };
-    let dataset = data::Dataset::given(name, &inputs, len, labels, max_memory, read);
-    let data = Arc::new(dataset.map_err(|e| During::Data.raise(&e))?);
-    Ok(Dataset { data, name: name.into(), callbacks, turn })
+    let given = Given { held, inputs, len, labels, max_memory, turns: Turns::default() };
+    // Whoever reads it does so for a work.
+    let unread = |_| Err(Error::new("no work reads the data"));
+    let data = data::Dataset::given(name, &given.inputs, len, given.labels.clone(), max_memory, unread);
+    let data = Arc::new(data.map_err(|e| During::Data.raise(&e))?);
+    Ok(Dataset { data, name: name.into(), callbacks: Callbacks::default(), given: Some(Arc::new(given)) })
 }
 
 /// The classes of so many samples.

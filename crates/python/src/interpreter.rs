@@ -9,11 +9,13 @@
 //! interpreter can end as it likes. Whatever else of Python Rust calls on the user's threads is counted from where Rust
 //! was [`entered`], and interrupted at the end.
 
+use crate::callbacks::Work;
+use crate::turn::Thing;
 use pyo3::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 
 /// Whether the interpreter has begun to end.
@@ -33,10 +35,10 @@ static THREADS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 pub struct Place {
     /// How many works and runs it is within.
     pub depth: usize,
-    /// Whether it is in an operator, so that it must not wait for what may wait for that.
-    pub in_operator: bool,
-    /// The data sets of which samples are being read.
-    pub reading: Vec<usize>,
+    /// What those that called it have, each of which one has at a time.
+    pub held: Vec<Arc<Thing>>,
+    /// The work that it belongs to, if to one that can be interrupted.
+    pub work: Option<Arc<Work>>,
 }
 
 thread_local! {
@@ -44,7 +46,7 @@ thread_local! {
     static HERE: Cell<usize> = const { Cell::new(0) };
     /// What Python calls this thread; 0 until somebody asked.
     static PYTHON: Cell<u64> = const { Cell::new(0) };
-    static PLACE: RefCell<Place> = const { RefCell::new(Place { depth: 0, in_operator: false, reading: Vec::new() }) };
+    static PLACE: RefCell<Place> = const { RefCell::new(Place { depth: 0, held: Vec::new(), work: None }) };
 }
 
 impl Place {
@@ -73,9 +75,16 @@ impl Place {
     /// Within this one and another: of the functions of both.
     pub fn and(mut self, other: &Place) -> Place {
         self.depth = self.depth.max(other.depth);
-        self.in_operator |= other.in_operator;
-        self.reading.extend(other.reading.iter().filter(|id| !self.reading.contains(id)).copied().collect::<Vec<_>>());
+        other.held.iter().for_each(|thing| self.hold(thing));
+        self.work = self.work.or_else(|| other.work.clone());
         self
+    }
+
+    /// Has one thing more.
+    pub fn hold(&mut self, thing: &Arc<Thing>) {
+        if !self.held.iter().any(|held| Arc::ptr_eq(held, thing)) {
+            self.held.push(thing.clone());
+        }
     }
 }
 

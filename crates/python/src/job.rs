@@ -129,7 +129,9 @@ pub fn run<T: Send + 'static>(
         })),
     });
     let working = job.clone();
-    let place = deeper(during)?;
+    // Operators are called where it runs, and belong to it.
+    let mut place = deeper(during)?;
+    let own = place.work.insert(Arc::default()).clone();
     let callbacks_of_bar = match progress {
         Some(_) => Callbacks::default().in_context(py)?.at(place.clone()),
         None => Callbacks::default(),
@@ -150,6 +152,7 @@ pub fn run<T: Send + 'static>(
             let until = Instant::now() + PATIENCE;
             while Instant::now() < until && !away(py, || ends(&receiver, LOOK)) {
                 // What fails here fails to hurry, and the interruption is what the caller is to hear of.
+                let _ = own.interrupt(py);
                 let _ = callbacks.iter().try_for_each(|callbacks| callbacks.interrupt(py));
             }
             Err(interrupted)

@@ -5,7 +5,7 @@
 //!
 //! [`array`] is where numpy arrays become tensors and back, [`job`] where long work runs so that Ctrl-C and progress
 //! reach it, [`error`] where errors become exceptions, [`callbacks`] what functions of the user's have in common,
-//! [`interpreter`] how threads leave the interpreter and come to it. The rest is a file a noun.
+//! [`interpreter`] how threads leave the interpreter and come to it, [`turn`] who waits for whom. The rest is a file a noun.
 #![forbid(unsafe_code)]
 
 mod array;
@@ -25,6 +25,7 @@ mod program;
 mod quantize;
 mod rules;
 mod stats;
+mod turn;
 mod types;
 
 use crate::interpreter::away;

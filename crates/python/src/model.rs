@@ -93,7 +93,8 @@ pub fn options(
     let customs = self::customs(customs, callbacks)?;
     let max_memory = memory_of(max_memory)?;
     let wrong = |found: &Bound<'_, PyAny>| {
-        PyTypeError::new_err(format!("expected sizes by the names of inputs for shapes, found {}", told(found)))
+        let expected = "expected sizes by the names of inputs for shapes, or those of the only one";
+        PyTypeError::new_err(format!("{expected}, found {}", told(found)))
     };
     let shapes = match shapes {
         Some(shapes) => {
@@ -102,7 +103,10 @@ pub fn options(
                 let name: String = name.extract().map_err(|_| wrong(shapes))?;
                 Ok((name, sizes.into_iter().map(|n| n.0).collect()))
             };
-            mapping(shapes)?.ok_or_else(|| wrong(shapes))?.iter().map(one).collect::<PyResult<_>>()?
+            match mapping(shapes)? {
+                Some(by_name) => by_name.iter().map(one).collect::<PyResult<_>>()?,
+                None => vec![one(("".into_pyobject(shapes.py())?.into_any(), shapes.clone()))?],
+            }
         }
         None => Vec::new(),
     };

@@ -8,6 +8,7 @@ use crate::error::During;
 use crate::interpreter::{Place, attached, away, entered};
 use crate::job::{self, deeper};
 use crate::model::{check_called, options, threads_of};
+use crate::turn::{Thing, Waiting};
 use crate::types::{Count, FilePath, Listed, count, listed, mapping, types};
 use lowbit::bench::reference_steps;
 use lowbit::compiler::compile;
@@ -70,6 +71,8 @@ struct Desk {
     running: Option<Running>,
     /// The thread and the process that have it, or had it last.
     taken: Option<(ThreadId, u32)>,
+    /// What it is to who waits for whom.
+    thing: Arc<Thing>,
 }
 
 /// What runs.
@@ -198,7 +201,7 @@ impl Program {
             Source::Open(programs) => lowbit::Sessions::new(programs.clone(), threads).map(Sized::Open),
         });
         let running = Running { took: None, of: of.map_err(|e| During::Run.raise(&e))? };
-        let desk = Arc::new(Mutex::new(Desk { running: Some(running), taken: None }));
+        let desk = Arc::new(Mutex::new(Desk { running: Some(running), taken: None, thing: Arc::default() }));
         let (source, callbacks) = (self.source.clone(), self.callbacks.clone());
         Ok(Session { source, callbacks, threads, desk })
     }
@@ -312,7 +315,10 @@ impl Session {
 }
 
 /// Runs on this thread, which listens between steps.
-fn here(py: Python<'_>, place: Place, taken: Taken) -> PyResult<Vec<Elements>> {
+fn here(py: Python<'_>, mut place: Place, taken: Taken) -> PyResult<Vec<Elements>> {
+    place.hold(&lock(&taken.desk).thing);
+    // A run of its own, of which no other work's interruption ends an operator.
+    place.work.get_or_insert_default();
     let heard = Mutex::new(Instant::now());
     let signal = Mutex::new(None);
     let listen = || {
@@ -389,7 +395,8 @@ impl Taken {
 impl Session {
     /// Takes what runs, as soon as it is there.
     fn taken(&self, py: Python<'_>) -> PyResult<Taken> {
-        let me = me();
+        let (me, place) = (me(), Place::here());
+        let mut waiting = None;
         let wrong = |message: &str| {
             Err(During::Run.raise(&Error::new(message).hint("a session of its own, program.session()")))
         };
@@ -402,7 +409,7 @@ impl Session {
                 desk.taken = Some(me);
                 return Ok(Taken { desk: self.desk.clone(), running: Some(running) });
             }
-            let taken = desk.taken;
+            let (taken, thing) = (desk.taken, desk.thing.clone());
             drop(desk);
             match taken {
                 Some((thread, process)) if (thread, process) == me => {
@@ -413,12 +420,13 @@ impl Session {
                 Some((_, process)) if process != me.1 => {
                     return wrong("the session was running in the process that this one is a copy of");
                 }
-                Some(_) | None if Place::here().in_operator => {
-                    return wrong(
-                        "the session is running, and an operator of your own waits for it: perhaps in that run",
-                    );
-                }
                 Some(_) | None => {
+                    waiting.get_or_insert_with(|| Waiting::of(&place.held, &thing));
+                    if thing.would_wait_for(&place.held) {
+                        return wrong(
+                            "the session is running, and what it runs waits, by functions of yours, for who wants it",
+                        );
+                    }
                     away(py, || thread::sleep(WAIT));
                     py.check_signals()?;
                 }
@@ -500,7 +508,7 @@ fn enter(tensor: lowbit::Tensor, ty: &Type) -> Result<lowbit::Tensor> {
     let tensor = entering_as(ty, &tensor)?;
     let tensor = match (tensor.dtype() == ty.dtype, tensor.dtype().is_float(), ty.dtype.is_float()) {
         (true, _, _) => tensor,
-        (false, true, true) => lowbit::Tensor::from_floats(ty.clone(), tensor.floats()?.into_owned())?,
+        (false, true, true) => array::as_floats(ty, &tensor)?,
         (false, false, false) => lowbit::Tensor::from_ints(ty.clone(), &tensor.ints()?)?,
         (false, _, _) => {
             let (wanted, found) = (array::dtype_name(ty.dtype), array::dtype_name(tensor.dtype()));

@@ -172,6 +172,15 @@ pub fn spread<'a>(data: &'a Dataset, samples: usize, job: &'a Arc<job::Job>) -> 
     Ok(Prefetch::new(data, samples).seen(move || step.step()).until(move || stop.check()))
 }
 
+/// Rules that nothing asked. One that is registered for all models is none of this one's mistakes, but nobody should
+/// believe that it was used.
+fn idle(rules: Vec<rules::Own>) -> impl Iterator<Item = Skipped> {
+    rules.into_iter().filter(|own| !own.was_asked()).map(|own| {
+        let reason = format!("the model has no call of {} that a rule is asked about", own.op);
+        Skipped { stage: own.who, reason }
+    })
+}
+
 /// A number of samples that nobody says, and that TOML can.
 const UNSAID: usize = i64::MAX as usize;
 
@@ -240,7 +249,7 @@ pub fn quantize(
     let (own_rules, own) = (std::mem::take(&mut made.own_rules), made.callbacks.clone());
     let names: Vec<String> = made.observers.iter().map(|o| o.name().to_string()).collect();
     let data = data.map(|d| resolve(d, model, None, preprocess)).transpose()?;
-    let stats = stats.map(|stats| stats.get().0.clone());
+    let stats = stats.map(|stats| stats.get().shard.clone());
     let float = model.model.clone();
     let held = data.as_ref().map(|data| data.callbacks.clone()).unwrap_or_default();
     let mut done = job::run(py, During::Quantize, progress, &[&own, &model.callbacks, &held], move |job| {
@@ -263,12 +272,7 @@ pub fn quantize(
         let e = Error::new(format!("the observer '{name}' was given and nothing asked it"));
         return Err(During::Config.raise(&e.hint(format!("input.observer = \"{name}\", or leave it out"))));
     }
-    // A rule that is registered for all models is none of this one's mistakes, but nobody should believe that it was used.
-    let idle = own_rules.into_iter().filter(|own| !own.was_asked()).map(|own| {
-        let reason = format!("the model has no call of {} that a rule is asked about", own.op);
-        Skipped { stage: own.who, reason }
-    });
-    done.report.skipped.extend(idle);
+    done.report.skipped.extend(idle(own_rules));
     let model = model.with(done.model.clone());
     Ok(Quantized { quantized: done, model })
 }
@@ -297,7 +301,8 @@ pub fn calibrate(
     let entries = config.0.entries();
     let has_rules = !rules.is_empty();
     let how = How { model, config, rules, observers: &observers.0, passes: &passes.0, threads, isa };
-    let made = how.made(py)?;
+    let mut made = how.made(py)?;
+    let own_rules = std::mem::take(&mut made.own_rules);
     // Statistics serve every observer. A rule may ask for one, and nobody knows here whether it does.
     let named = |own: &Own| has_rules || entries.iter().any(|(_, value)| value.trim_matches('"') == own.name());
     if let Some(own) = made.observers.iter().find(|own| !named(own)) {
@@ -306,12 +311,12 @@ pub fn calibrate(
     }
     let data = resolve(data, model, None, preprocess)?;
     let (float, held, own) = (model.model.clone(), data.callbacks.clone(), made.callbacks.clone());
-    job::run(py, During::Quantize, progress, &[&own, &model.callbacks, &held], move |job| {
+    let shard = job::run(py, During::Quantize, progress, &[&own, &model.callbacks, &held], move |job| {
         let data = &*data.data;
         let count = if samples == 0 { data.len() } else { samples.min(data.len()) };
         let mut stages = Stages { job, samples: Some(count) };
         let found = float.calibrate_watched(made.how().data(spread(data, samples, job)?), &mut stages)?;
         found.map_or_else(|| job.check().and(Err(Error::new("the calibration was stopped"))), Ok)
-    })
-    .map(Stats)
+    })?;
+    Ok(Stats { shard, skipped: idle(own_rules).collect() })
 }

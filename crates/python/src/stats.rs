@@ -4,13 +4,25 @@ use crate::error::During;
 use crate::interpreter::away;
 use crate::job;
 use crate::types::FilePath;
+use lowbit::quantization::report::Skipped;
 use lowbit::{Shard, stats};
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
 
 /// What calibration data showed of a model. Statistics of several parts of the data merge in any order.
 #[pyclass(frozen, module = "lowbit")]
 #[derive(Debug)]
-pub struct Stats(pub Shard);
+pub struct Stats {
+    pub shard: Shard,
+    /// Rules of who gathered them that nothing asked; no file holds them.
+    pub skipped: Vec<Skipped>,
+}
+
+impl From<Shard> for Stats {
+    fn from(shard: Shard) -> Stats {
+        Stats { shard, skipped: Vec::new() }
+    }
+}
 
 #[pymethods]
 impl Stats {
@@ -19,30 +31,43 @@ impl Stats {
     #[pyo3(signature = (*paths))]
     fn load(py: Python<'_>, paths: Vec<FilePath>) -> PyResult<Stats> {
         let paths: Vec<_> = paths.into_iter().map(|path| path.0).collect();
-        job::run(py, During::Data, None, &[], move |_| stats::load_all(&paths)).map(Stats)
+        job::run(py, During::Data, None, &[], move |_| stats::load_all(&paths)).map(Stats::from)
     }
 
     /// Writes them, whole or not at all.
     fn save(&self, py: Python<'_>, path: FilePath) -> PyResult<()> {
-        away(py, || stats::save(&self.0, path.0)).map(|_| ()).map_err(|e| During::Data.raise(&e))
+        away(py, || stats::save(&self.shard, path.0)).map(|_| ()).map_err(|e| During::Data.raise(&e))
     }
 
     /// These with what another part of the data showed.
     fn merge(&self, py: Python<'_>, other: &Stats) -> PyResult<Stats> {
         let merged = away(py, || {
-            let mut merged = self.0.clone();
-            merged.merge(&other.0).map(|()| merged)
+            let mut merged = self.shard.clone();
+            merged.merge(&other.shard).map(|()| merged)
         });
-        merged.map(Stats).map_err(|e| During::Data.raise(&e))
+        merged.map(Stats::from).map_err(|e| During::Data.raise(&e))
     }
 
     /// How many samples were looked at.
     #[getter]
     fn samples(&self) -> u64 {
-        self.0.stats.samples
+        self.shard.stats.samples
+    }
+
+    /// What took no part in gathering them, and why: rules that were given and that nothing asked.
+    #[getter]
+    fn skipped<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let all = PyList::empty(py);
+        for skipped in &self.skipped {
+            let one = PyDict::new(py);
+            one.set_item("stage", &skipped.stage)?;
+            one.set_item("reason", &skipped.reason)?;
+            all.append(one)?;
+        }
+        Ok(all)
     }
 
     fn __repr__(&self) -> String {
-        format!("<lowbit.Stats of {} samples, model {}>", self.0.stats.samples, self.0.model)
+        format!("<lowbit.Stats of {} samples, model {}>", self.shard.stats.samples, self.shard.model)
     }
 }

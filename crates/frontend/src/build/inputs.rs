@@ -4,10 +4,25 @@ use super::{Builder, Item};
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::{Dim, Error, Result, Shape, Type, infer};
 
+/// Sizes by the names of these inputs: those without a name are of the only one.
+pub fn named(shapes: &[(String, Vec<usize>)], inputs: &[&str]) -> Result<Vec<(String, Vec<usize>)>> {
+    let of_whom = |(name, dims): &(String, Vec<usize>)| match (name.as_str(), inputs) {
+        ("", [only]) => Ok(((*only).to_string(), dims.clone())),
+        ("", _) => Err(Error::new(format!(
+            "expected sizes by name for the inputs {}, found the sizes {dims:?} without one",
+            inputs.join(", ")
+        ))),
+        (_, _) => Ok((name.clone(), dims.clone())),
+    };
+    shapes.iter().map(of_whom).collect()
+}
+
 /// Adds inputs of these names and types; `shapes` binds their open dimensions, and those of the same symbol elsewhere.
 pub fn add(builder: &mut Builder, mut given: Vec<(String, Type)>, shapes: &[(String, Vec<usize>)]) -> Result<()> {
+    let names: Vec<&str> = given.iter().map(|(n, _)| n.as_str()).collect();
+    let shapes = named(shapes, &names)?;
     let mut symbols = infer::Bindings::new();
-    for (name, dims) in shapes {
+    for (name, dims) in &shapes {
         let Some((_, ty)) = given.iter_mut().find(|(n, _)| n == name) else {
             let names: Vec<&str> = given.iter().map(|(n, _)| n.as_str()).collect();
             let near = did_you_mean(name, names.iter().copied());

@@ -29,7 +29,7 @@ pub fn import(symbol: &[u8], parameters: Option<Bytes>, options: &ImportOptions)
     builder.graph.meta = Metadata { producer: producer(&symbol), ..Metadata::default() };
     builder.reserved = all_names(&symbol, &arrays);
     builder.remarks = remarks;
-    let given = inputs::find(&symbol, &uses, &arrays, &options.shapes)?;
+    let given = inputs::find(&symbol, &uses, &arrays, &options.shapes, &mut builder.remarks)?;
     let known = arrays.into_iter().map(|(name, t)| (name.clone(), Item::Const(name.into(), t)));
     builder.items.extend(known);
     build::inputs::add(&mut builder, given, &options.shapes)?;

@@ -5,7 +5,8 @@
 
 use super::ops::{self, Rest};
 use super::symbol::{Entry, Node, Symbol};
-use crate::build::inputs::symbol as open;
+use crate::build::inputs::{named, symbol as open};
+use crate::build::remarks::{Place, Remark};
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::{DType, Dim, Error, Result, Shape, Tensor, Type};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,12 +51,13 @@ impl Uses {
 }
 
 /// The inputs: needed variables without an array, in the order of the file. A variable that only stands where
-/// parameters do is one that lacks its array, which is an error.
+/// parameters do is one that lacks its array, which is an error. What they are of another type than they say is remarked.
 pub fn find(
     symbol: &Symbol,
     uses: &Uses,
     arrays: &BTreeMap<String, Tensor>,
     shapes: &[(String, Vec<usize>)],
+    remarks: &mut Vec<Remark>,
 ) -> Result<Vec<(String, Type)>> {
     let is_parameter = |(reader, i): &(usize, usize)| {
         let row = symbol.nodes.get(*reader).and_then(|n| ops::find(&n.op));
@@ -77,6 +79,8 @@ pub fn find(
         ))
         .hint("name the file that belongs to this symbol: --params FILE"));
     }
+    let names: Vec<&str> = open.iter().map(|(_, node)| node.name.as_str()).collect();
+    let shapes = named(shapes, &names)?;
     let mut inputs = Vec::new();
     for (at, node) in open {
         let given = shapes.iter().find(|(name, _)| *name == node.name);
@@ -94,9 +98,32 @@ pub fn find(
                     .hint(format!("--shape {}=1x3x224x224, with the sizes that it has", node.name)));
             }
         };
-        inputs.push((node.name.clone(), Type::plain(DType::F32, shape)));
+        let (dtype, from) = stated_type(node)?;
+        if let Some(from) = from {
+            remarks.push(Remark::Type { from, to: dtype, place: Place::Input, value: node.name.clone() });
+        }
+        inputs.push((node.name.clone(), Type::plain(dtype, shape)));
     }
     Ok(inputs)
+}
+
+/// The element type that a variable states of itself, by MXNet's number, and what it states where that is another one.
+fn stated_type(node: &Node) -> Result<(DType, Option<&'static str>)> {
+    Ok(match node.attributes.get("__dtype__").map(|text| text.trim()) {
+        None | Some("None" | "-1" | "0") => (DType::F32, None),
+        Some("1") => (DType::F32, Some("f64")),
+        Some("2") => (DType::F32, Some("f16")),
+        Some("3") => (DType::U8, None),
+        Some("4") => (DType::I32, None),
+        Some("5") => (DType::I8, None),
+        Some("6") => (DType::I64, None),
+        Some("7") => (DType::Bool, None),
+        Some("12") => (DType::F32, Some("bf16")),
+        Some(other) => {
+            let e = Error::new(format!("expected the number of an element type in '__dtype__', found '{other}'"));
+            return Err(e.at_value(&node.name).hint("0 is float32, 1 float64, 2 float16, 3 uint8, 4 int32, 5 int8, 6 int64"));
+        }
+    })
 }
 
 /// The shape that a variable states of itself; 0 and -1 are open.

@@ -114,7 +114,10 @@ fn entry(list: &[i64], limit: usize) -> Result<Entry> {
 /// What concerns training or where a node runs, also with the name of a parameter before it.
 const HIDDEN: &[&str] = &["ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirror_stage", "profiler_scope"];
 
-/// The operator's own attributes of whatever era, and what variables say of themselves (`__shape__`).
+/// What variables say of themselves.
+const SAID: &[&str] = &["__shape__", "__dtype__"];
+
+/// The operator's own attributes of whatever era, and what variables say of themselves (`__shape__`, `__dtype__`).
 fn attributes(
     param: Option<BTreeMap<String, String>>,
     attr: Option<BTreeMap<String, String>>,
@@ -126,7 +129,7 @@ fn attributes(
     let mixed = attr.into_iter().flatten().filter(|(key, _)| !first_era || key.starts_with("__"));
     let all = own.chain(mixed).chain(attrs.into_iter().flatten());
     let hidden = |key: &str| HIDDEN.iter().any(|h| key == *h || key.ends_with(&format!("_{h}")));
-    all.filter(|(key, _)| (!key.starts_with("__") && !hidden(key)) || key == "__shape__").collect()
+    all.filter(|(key, _)| (!key.starts_with("__") && !hidden(key)) || SAID.contains(&key.as_str())).collect()
 }
 
 #[cfg(test)]

@@ -197,7 +197,9 @@ fn output_shapes(graph: &GraphProto, builder: &mut Builder, options: &ImportOpti
         value_type(info).ok().map(|ty| ty.shape)
     };
     // Another batch than the file's changes its declarations too.
-    let rebatched = options.shapes.iter().any(|(name, dims)| {
+    let names: Vec<&str> = builder.graph.inputs.iter().map(|v| builder.graph.value(*v).name.as_str()).collect();
+    let given = build::inputs::named(&options.shapes, &names).unwrap_or_default();
+    let rebatched = given.iter().any(|(name, dims)| {
         let before = declared(&graph.input, name).and_then(|shape| shape.0.first()?.known());
         before.is_some() && before != dims.first().copied()
     });

@@ -166,18 +166,18 @@ class Model:
     def load(
         path: _Path,
         *,
-        shapes: Optional[Mapping[str, Sequence[int]]] = None,
+        shapes: Union[None, Sequence[int], Mapping[str, Sequence[int]]] = None,
         params: Optional[_Path] = None,
         customs: Iterable[CustomOp] = ...,
         max_memory: _Memory = None,
     ) -> Model:
         """Loads an ONNX file, or the -symbol.json file of an MXNet model, whose parameters ``params`` names if they are not
-        beside it; ``shapes`` gives open dimensions of inputs their sizes."""
+        beside it; ``shapes`` gives open dimensions of inputs their sizes, by name, or those of the only input."""
     @staticmethod
     def from_bytes(
         data: bytes,
         *,
-        shapes: Optional[Mapping[str, Sequence[int]]] = None,
+        shapes: Union[None, Sequence[int], Mapping[str, Sequence[int]]] = None,
         customs: Iterable[CustomOp] = ...,
         max_memory: _Memory = None,
     ) -> Model:
@@ -312,7 +312,7 @@ class Program:
     def load(
         path: _Path,
         *,
-        shapes: Optional[Mapping[str, Sequence[int]]] = None,
+        shapes: Union[None, Sequence[int], Mapping[str, Sequence[int]]] = None,
         params: Optional[_Path] = None,
         customs: Iterable[CustomOp] = ...,
         max_memory: _Memory = None,
@@ -377,6 +377,9 @@ class Stats:
     def merge(self, other: Stats) -> Stats: ...
     @property
     def samples(self) -> int: ...
+    @property
+    def skipped(self) -> List[Dict[str, str]]:
+        """What took no part in gathering them, and why: rules that were given and that nothing asked. No file holds it."""
 
 @final
 class Seen:

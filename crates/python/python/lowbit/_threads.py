@@ -32,10 +32,16 @@ def item(sequence: Any, i: int) -> Any:
     return tuple(map(_array, sample)) if isinstance(sample, tuple) else _array(sample)
 
 
+def results(method: Callable[..., Any], *arguments: Any) -> Any:
+    """What an operator gives, as arrays: a list where it gives several."""
+    given = method(*arguments)
+    return [_array(part) for part in given] if isinstance(given, (list, tuple)) else _array(given)
+
+
 def _array(part: Any) -> Any:
     # Those that are more than arrays, such as masked ones, stay what they are.
     # What is no array at all is told by who wants one.
-    is_one = part is None or isinstance(part, (np.ndarray, str, bytes)) or hasattr(part, "mask")
+    is_one = part is None or type(part) is np.ndarray or isinstance(part, (str, bytes)) or hasattr(part, "mask")
     return part if is_one else np.asarray(part)
 
 

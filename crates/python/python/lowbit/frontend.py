@@ -2,7 +2,7 @@
 dictionary of arrays."""
 
 import os
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -29,8 +29,7 @@ def from_onnx(
         data = model.SerializeToString()
     if data is None:
         raise TypeError(f"expected a path, bytes or an onnx.ModelProto, found {type(model).__name__}")
-    held = data
-    return _sized(lambda shapes: Model.from_bytes(held, shapes=shapes, max_memory=max_memory), shape)
+    return _held(Model.from_bytes(data, shapes=shape, max_memory=max_memory))
 
 
 def from_mxnet(
@@ -50,17 +49,8 @@ def from_mxnet(
 def _read(
     path: str, shape: Shape, params: Optional[str], max_memory: Union[None, int, str]
 ) -> Tuple[Model, Params]:
-    return _sized(lambda shapes: Model.load(path, shapes=shapes, params=params, max_memory=max_memory), shape)
+    return _held(Model.load(path, shapes=shape, params=params, max_memory=max_memory))
 
 
-def _sized(load: Callable[[Optional[Dict[str, Sequence[int]]]], Model], shape: Shape) -> Tuple[Model, Params]:
-    shapes: Optional[Dict[str, Sequence[int]]] = None
-    if isinstance(shape, Mapping):
-        shapes = {name: list(sizes) for name, sizes in shape.items()}
-    elif shape is not None:
-        names = list(load(None).inputs)
-        if len(names) != 1:
-            raise ValueError(f"expected sizes by name for the inputs {', '.join(names)}, found {tuple(shape)}")
-        shapes = {names[0]: list(shape)}
-    model = load(shapes)
+def _held(model: Model) -> Tuple[Model, Params]:
     return model, model.params()

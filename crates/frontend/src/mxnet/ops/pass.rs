@@ -21,21 +21,36 @@ pub fn dropout(site: &mut Site<'_>) -> Result<()> {
     site.finish(Op::Identity, &[&x])
 }
 
+/// Remarks that a result is f32 where the file wants other floats.
+fn remark_float(site: &mut Site<'_>, wanted: &str) {
+    let from = match wanted {
+        "float16" => "f16",
+        "bfloat16" => "bf16",
+        "float64" => "f64",
+        _ => return,
+    };
+    let value = output_name(site.name(), 0, 1);
+    site.builder.remarks.push(Remark::Type { from, to: DType::F32, place: Place::Conversion, value });
+}
+
+/// In which type of floats an attribute wants the result: all are f32 here, which is remarked where it is another one.
+pub fn remark_type(site: &mut Site<'_>, attribute: &str) -> Result<()> {
+    match site.text(attribute).map(String::from).as_deref() {
+        None | Some("None" | "float32") => Ok(()),
+        Some(float @ ("float16" | "bfloat16" | "float64")) => {
+            remark_float(site, float);
+            Ok(())
+        }
+        Some(other) => bail!("expected a type of floats for '{attribute}', found '{other}'"),
+    }
+}
+
 /// Cast. There is one type of floats here.
 pub fn cast(site: &mut Site<'_>) -> Result<()> {
     let x = site.input(0)?;
     let Some(to) = site.text("dtype") else { bail!("expected attribute 'dtype', found none") };
     let from_float = site.ty(&x).dtype.is_float();
-    let narrow = match to {
-        "float16" => Some("f16"),
-        "bfloat16" => Some("bf16"),
-        "float64" => Some("f64"),
-        _ => None,
-    };
-    if let Some(from) = narrow {
-        let value = output_name(site.name(), 0, 1);
-        site.builder.remarks.push(Remark::Type { from, to: DType::F32, place: Place::Conversion, value });
-    }
+    remark_float(site, to);
     let to = match to {
         "float32" | "float16" | "bfloat16" | "float64" => DType::F32,
         "uint8" => DType::U8,

@@ -2,6 +2,7 @@
 
 use crate::build::{Item, compose};
 use crate::mxnet::node::Site;
+use crate::mxnet::ops::pass;
 use lowbit_ir::op::{Binary, Unary};
 use lowbit_ir::{Op, Result, bail};
 
@@ -34,8 +35,7 @@ fn warmed(site: &mut Site<'_>) -> Result<Item> {
     if site.flag("use_length", false)? {
         bail!("softmax over lengths (use_length) is not supported");
     }
-    // In which type a result is made: all floats are f32 here.
-    site.ignore(&["dtype"]);
+    pass::remark_type(site, "dtype")?;
     let x = site.input(0)?;
     if temperature == 1.0 {
         return Ok(x);
