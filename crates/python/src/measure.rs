@@ -6,7 +6,7 @@ use crate::interpreter::entered;
 use crate::job;
 use crate::model::{Model, batch_of, engine, report, target, threads_of};
 use crate::quantize::spread;
-use crate::types::{Count, count};
+use crate::types::{Count, count, told};
 use lowbit::Error;
 use lowbit::bench::{Effort, interleaved_while, noise};
 use lowbit::compare::{Sort, compare_graphs, is_swapped};
@@ -14,8 +14,9 @@ use lowbit::compiler::compile;
 use lowbit::evaluate as measure;
 use lowbit::model::with_batch_and;
 use lowbit::verify::verify_within;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 use std::time::Duration;
 
 /// Accuracy on labelled data, and agreement with a reference.
@@ -121,20 +122,24 @@ pub fn verify(
 
 /// Times a program on noise: medians, not records.
 #[pyfunction]
-#[pyo3(signature = (model, *, threads = 1, seconds = 1.0, isa = None, batch = None, progress = None))]
+#[pyo3(signature = (model, *, threads, seconds, isa = None, batch = None, progress = None))]
 pub fn bench(
     py: Python<'_>,
     model: &Model,
     #[pyo3(from_py_with = count)] threads: usize,
-    seconds: f64,
+    seconds: &Bound<'_, PyAny>,
     isa: Option<&str>,
     batch: Option<Count>,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
     let _inside = entered(py);
     let threads = threads_of(Some(Count(threads)))?;
-    let duration = Duration::try_from_secs_f64(seconds)
-        .map_err(|e| PyValueError::new_err(format!("expected seconds, found {seconds}: {e}")))?;
+    let wrong = || format!("expected a number of seconds from 0, found {}", told(seconds));
+    let number = match seconds.is_instance_of::<PyBool>() {
+        false => seconds.extract::<f64>().map_err(|_| PyTypeError::new_err(wrong()))?,
+        true => return Err(PyTypeError::new_err(wrong())),
+    };
+    let duration = Duration::try_from_secs_f64(number).map_err(|_| PyValueError::new_err(wrong()))?;
     let (ours, isa, batch) = (model.model.clone(), isa.map(String::from), batch_of(batch)?);
     let found = job::run(py, During::Run, progress, &[&model.callbacks], move |job| {
         job.stage("time", None);

@@ -1,13 +1,15 @@
 """The classic program, as it is written by those who know it."""
 
+import json
 import shutil
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import pytest
 
-import lowbit
+import lowbit as lb
+from lowbit import frontend
 
 PROGRAM = '''
 import lowbit as lb
@@ -32,18 +34,18 @@ output = program.run(data=x)
 
 def run(program: str, x: Any) -> Dict[str, Any]:
     names: Dict[str, Any] = {"x": x}
-    with lowbit.rules():
+    with lb.rules():
         exec(compile(program, "classic.py", "exec"), names)
     return names
 
 
 def check(names: Dict[str, Any], x: Any) -> None:
     output, qgraph = names["output"], names["qgraph"]
-    expected = lowbit.build(names["graph"], names["params"]).run(data=x)
+    expected = lb.build(names["graph"], names["params"]).run(data=x)
     assert len(output) == len(expected)
     assert all(np.isfinite(found).all() for found in output)
     assert all(found.shape == wanted.shape for found, wanted in zip(output, expected))
-    assert lowbit.verify(qgraph, x, samples=1)
+    assert lb.verify(qgraph, x, samples=1)
     # The rule was asked of all convolutions but the first, which stays float, and 24 bits stand behind each.
     integer = qgraph.graph
     convolutions = [node for node in integer.nodes if node.op == "Conv"]
@@ -66,7 +68,7 @@ def test_on_a_small_model(mxnet_model: Tuple[Path, Path], tmp_path: Path, monkey
     assert names["graph"].inputs["data"].shape[0] != 1, "what nobody says stays open"
     check(names, x)
     calibrated = run(PROGRAM.replace("quantize(graph, params) ", "quantize(graph, params, data=x)"), x)
-    expected = lowbit.build(names["graph"], names["params"]).run(data=x)
+    expected = lb.build(names["graph"], names["params"]).run(data=x)
     error, coarse = (
         np.linalg.norm(run["output"][0] - expected[0]) / np.linalg.norm(expected[0]) for run in (calibrated, names)
     )
@@ -92,3 +94,27 @@ def test_on_a_real_model_of_onnx(shared: Path, tmp_path: Path, monkeypatch: pyte
     program = "\n".join(line for line in lines if "from_mxnet(" not in line)
     x = np.random.default_rng(0).random((1, 3, 224, 224), np.float32)
     check(run(program, x), x)
+
+
+def test_sizes_of_the_only_input_need_no_name(mxnet_model: Tuple[Path, Path], tmp_path: Path) -> None:
+    graph, _ = frontend.from_mxnet(*mxnet_model, shape=(2, 3, 16, 16))
+    assert graph.inputs["data"].shape == (2, 3, 16, 16)
+    assert lb.Model.load(mxnet_model[0], shapes=[1, 3, 8, 8]).inputs["data"].shape == (1, 3, 8, 8)
+    # Where the symbol tells no shape, it is read with the one that is given.
+    nodes: List[Dict[str, Any]] = [
+        {"op": "null", "name": "data", "inputs": []},
+        {"op": "softmax", "name": "y", "attrs": {"dtype": "float16"}, "inputs": [[0, 0, 0]]},
+    ]
+    symbol = {"nodes": nodes, "arg_nodes": [0], "heads": [[1, 0, 0]], "attrs": {"mxnet_version": ["int", 10901]}}
+    (tmp_path / "plain-symbol.json").write_text(json.dumps(symbol))
+    graph, _ = frontend.from_mxnet(tmp_path / "plain-symbol.json", mxnet_model[1], shape=(2, 5))
+    assert graph.inputs["data"].shape == (2, 5) and any("f16 became f32" in remark for remark in graph.remarks)
+    nodes[0]["attrs"] = {"__dtype__": "4", "__shape__": "(2, 5)"}
+    nodes[1] = {"op": "Cast", "name": "y", "attrs": {"dtype": "float32"}, "inputs": [[0, 0, 0]]}
+    (tmp_path / "plain-symbol.json").write_text(json.dumps(symbol))
+    graph, _ = frontend.from_mxnet(tmp_path / "plain-symbol.json", mxnet_model[1])
+    assert graph.inputs["data"] == lb.ValueType("int32", [2, 5])
+    text = 'graph "g" {\n  input %a: f32[N]\n  input %b: f32[N]\n  %y = Add(%a, %b)\n  output %y\n}\n'
+    lb.Model.from_text(text).save(tmp_path / "two.onnx")
+    with pytest.raises(lb.Error, match="expected sizes by name for the inputs a, b"):
+        frontend.from_onnx(tmp_path / "two.onnx", (3,))

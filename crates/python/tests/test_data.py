@@ -140,3 +140,16 @@ def test_statistics_merge_in_any_order(demo: lb.Model, images: Tuple[Any, Any], 
         assert scales(demo.quantize(stats=stats, config=config)) == scales(whole)
     skipped = [one["stage"] for one in demo.quantize(stats=merged[0]).report.skipped]
     assert "equalize" in skipped
+
+
+def test_rules_that_gather_nothing_are_told(demo: lb.Model, images: Tuple[Any, Any]) -> None:
+    rules = lb.Rules()
+
+    @rules.register("Lstm", override=True)
+    def idle(call: lb.Call, args: List[lb.Value], ctx: Any) -> None:
+        return None
+
+    stats = demo.calibrate(images[0], rules=rules, config={"samples": 2})
+    assert len(stats.skipped) == 1
+    assert "idle" in stats.skipped[0]["stage"] and "Lstm" in stats.skipped[0]["reason"]
+    assert demo.calibrate(images[0], config={"samples": 2}).skipped == []

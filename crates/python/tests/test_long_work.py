@@ -140,3 +140,68 @@ def test_ctrl_c_is_heard(what: str) -> None:
     assert code == 0
     # A second is what is promised; more is a machine that is busy with something else.
     assert heard < 3, heard
+
+
+class Slow:
+    """Takes its time for a sample."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, i: int) -> Any:
+        for _ in range(10):
+            time.sleep(0.002)
+        return np.zeros((3, 32, 32), np.float32)
+
+
+def test_an_interruption_ends_one_work_and_not_another_on_the_same_data(demo: lb.Model) -> None:
+    data = lb.Dataset.of(Slow(), demo)
+    found: List[Any] = []
+
+    def beside() -> None:
+        try:
+            found.append(lb.evaluate(demo, data, reference=demo).samples)
+        except BaseException as error:
+            found.append(error)
+
+    working = threading.Thread(target=beside)
+    working.start()
+    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        lb.evaluate(demo, data, reference=demo)
+    working.join()
+    assert found == [40]
+
+
+POOLED = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+import lowbit as lb
+
+class Pooled:
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(lambda: data.sample(0)["image"]).result()
+
+data = lb.Dataset.of(Pooled(), lb.Model.load(sys.argv[1]))
+print("begins", flush=True)
+data.sample(0)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are otherwise there")
+def test_who_waits_for_himself_by_threads_of_his_own_can_be_interrupted() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", POOLED, str(DEMO / "model.onnx")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode != 0 and "KeyboardInterrupt" in errors

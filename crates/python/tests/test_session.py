@@ -1,14 +1,17 @@
 """Programs and sessions: what goes in, what comes out, and what is refused."""
 
 import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 import numpy as np
 import pytest
 
 import lowbit as lb
-from lowbit.errors import CallbackError, CompileError, RunError
+from lowbit.errors import CallbackError, CompileError, ModelError, RunError
 
 TWO = """
 graph "two" {
@@ -206,3 +209,121 @@ def test_a_model_with_other_constants_runs_with_them() -> None:
     other = model.with_params({"w": np.array([2], np.float32)})
     assert np.abs(other.run(x)[0] - before).max() > 0.1
     np.testing.assert_array_equal(model.run(x)[0], before)
+
+
+class Lazy:
+    """An array as soon as somebody wants one, which it notes."""
+
+    def __init__(self, values: Any, noted: List[int]) -> None:
+        self.values, self.noted = values, noted
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        self.noted.append(threading.get_ident())
+        return self.values
+
+
+class Giving(lb.CustomOp):
+    """Gives its operand in one of these ways."""
+
+    name = "giving"
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+        self.ran: List[int] = []
+        self.noted: List[int] = []
+
+    def infer(self, *inputs: lb.ValueType) -> lb.ValueType:
+        return inputs[0]
+
+    def run(self, *inputs: Any) -> Any:
+        self.ran.append(threading.get_ident())
+        lazy = Lazy(inputs[0], self.noted)
+        return {"one": lazy, "list": [lazy], "tuple": (lazy,), "wide": inputs[0].astype(np.float64) * 1e60}[self.how]
+
+
+GIVING = 'graph "g" {\n  input %x: f32[4]\n  %y: f32[4] = Custom(%x) {op "giving"}\n  output %y\n}\n'
+
+
+@pytest.mark.parametrize("how", ["one", "list", "tuple"])
+def test_what_an_operator_gives_becomes_an_array_where_it_runs(how: str) -> None:
+    op = Giving(how)
+    model = lb.Model.from_text(GIVING, customs=[op])
+    x = np.arange(4, dtype=np.float32)
+    # In calibration that is another thread than this one, and none of the core's.
+    found = [model.run(x)[0], lb.evaluate(model, [x], reference=model)]
+    np.testing.assert_array_equal(found[0], x)
+    assert len(op.ran) == 3 and op.noted == op.ran
+
+
+def test_numbers_that_do_not_fit_are_refused() -> None:
+    text = 'graph "g" {\n  input %x: f32[2]\n  const %w: f16[2] = [1, 2]\n  %v = Cast(%w) {to f32}\n  %y = Mul(%x, %v)\n  output %y\n}\n'
+    model = lb.Model.from_text(text)
+    assert np.isinf(model.run(np.array([np.inf, 1.0]))[0][0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="expected numbers that float32 holds, found 1e\\+300"):
+            model.run(np.array([1.0, 1e300]))
+        with pytest.raises(ValueError, match="expected numbers that float32 holds, found -1e\\+39"):
+            model.run([-1e39, 1.0])
+    with pytest.raises(ModelError, match="expected numbers that float16 holds, found 70000"):
+        model.with_params({**model.params(), "w": np.array([1.0, 70000.0])})
+    giving = lb.Model.from_text(GIVING, customs=[Giving("wide")])
+    with pytest.raises(CallbackError, match="expected numbers that float32 holds"):
+        giving.run(np.ones(4, np.float32))
+
+
+class Sharing(lb.CustomOp):
+    """Asks another session, which it may share."""
+
+    name = "sharing"
+
+    def __init__(self) -> None:
+        self.helper: Any = None
+
+    def infer(self, *inputs: lb.ValueType) -> lb.ValueType:
+        return inputs[0]
+
+    def run(self, *inputs: Any) -> Any:
+        time.sleep(0.002)
+        return self.helper.run(inputs[0])[0]
+
+
+SHARING = GIVING.replace("giving", "sharing")
+
+
+def in_threads(work: Callable[[int], Any], count: int) -> List[Any]:
+    """What each of them gave or raised."""
+
+    def attempt(i: int) -> Any:
+        try:
+            return work(i)
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(attempt, range(count)))
+
+
+def test_operators_of_several_sessions_share_one() -> None:
+    x = np.arange(4, dtype=np.float32)
+    slow = Sharing()
+    slow.helper = lb.Model.from_text(GIVING.replace('Custom(%x) {op "giving"}', "Neg(%x)")).compile().session()
+    helper = lb.Model.from_text(SHARING, customs=[slow]).compile().session()
+    sessions = []
+    for _ in range(4):
+        op = Sharing()
+        op.helper = helper
+        sessions.append(lb.Model.from_text(SHARING, customs=[op]).compile().session())
+    found = in_threads(lambda i: [sessions[i].run(x)[0] for _ in range(20)], 4)
+    for one in found:
+        np.testing.assert_array_equal(one, [-x] * 20)
+
+
+def test_operators_that_wait_for_one_another_are_refused() -> None:
+    x = np.arange(4, dtype=np.float32)
+    ops = [Sharing(), Sharing()]
+    sessions = [lb.Model.from_text(SHARING, customs=[op]).compile().session() for op in ops]
+    ops[0].helper, ops[1].helper = sessions[1], sessions[0]
+    found = in_threads(lambda i: sessions[i].run(x), 2)
+    assert all(isinstance(one, CallbackError) for one in found)
+    assert any("waits, by functions of yours, for who wants it" in str(one) or "on this thread" in str(one) for one in found)

@@ -539,8 +539,8 @@ def verify(
 def bench(
     model: Model,
     *,
-    threads: int = 1,
-    seconds: float = 1.0,
+    threads: int,
+    seconds: float,
     isa: Optional[str] = None,
     batch: Optional[int] = None,
     progress: _Tell = None,
