@@ -1,7 +1,8 @@
 //! Python: the environments that tests and measurements make for themselves, and the tests of the Python package.
 //!
 //! `PYTHON` names the Python that makes them; `python3` unless it is set. They lie below the build folder, and are made
-//! again when the list of their packages changes.
+//! again when the list of their packages changes. The package is also tested by the oldest Python that it takes, if that is
+//! on the machine.
 
 use std::env;
 use std::ffi::OsString;
@@ -14,6 +15,9 @@ use crate::Result;
 
 /// Where the package, its examples and its tests are.
 const PACKAGE: &str = "crates/python";
+
+/// The oldest Python that takes the package.
+const OLDEST: (u32, u32) = (3, 9);
 
 /// The Python that runs scripts and makes environments.
 pub fn python() -> Command {
@@ -31,13 +35,18 @@ pub fn output(command: &mut Command) -> Result<Vec<u8>> {
 
 /// The Python of an environment with these packages, made if it is not there with just these.
 pub fn environment(folder: &Path, packages: &Path) -> Result<PathBuf> {
+    environment_of(&mut python(), folder, packages)
+}
+
+/// The same, made by this Python.
+fn environment_of(python: &mut Command, folder: &Path, packages: &Path) -> Result<PathBuf> {
     let wanted = fs::read_to_string(packages).map_err(|e| format!("{}: {e}", packages.display()))?;
     let (python_path, stamp) = (folder.join("bin/python"), folder.join("packages.txt"));
     if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(python_path);
     }
     eprintln!("making an environment for {}", packages.display());
-    output(python().args(["-m", "venv", "--clear"]).arg(folder))?;
+    output(python.args(["-m", "venv", "--clear"]).arg(folder))?;
     output(Command::new(&python_path).args(["-m", "pip", "install", "--quiet", "-r"]).arg(packages))?;
     fs::write(&stamp, wanted).map_err(|e| format!("{}: {e}", stamp.display()))?;
     Ok(python_path)
@@ -54,17 +63,40 @@ fn version(python: &mut Command) -> Result<(u32, u32)> {
     }
 }
 
-/// Installs the package as `pip install .` does, into an environment that has what building it takes.
-fn install(root: &Path, python: &Path) -> Result<()> {
-    println!("pip install . (a release build)");
-    let start = Instant::now();
+/// The wheel of the package, built as `pip install .` builds it, by an environment that has what this takes.
+fn wheel(root: &Path, python: &Path) -> Result<PathBuf> {
+    println!("pip wheel . (a release build)");
+    let (start, folder) = (Instant::now(), root.join("target/python/wheel"));
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    }
     let mut command = Command::new(python);
     // What builds it is in the environment, so that nothing is fetched.
-    command.args(["-m", "pip", "install", "--quiet", "--no-build-isolation", "--no-deps", "--force-reinstall", "."]);
-    command.current_dir(root).env("PATH", path_with(python)?);
+    command.args(["-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "--wheel-dir"]);
+    command.arg(&folder).arg(".").current_dir(root).env("PATH", path_with(python)?);
     output(&mut command)?;
-    println!("pip install .: ok in {:.0} s", start.elapsed().as_secs_f64());
-    Ok(())
+    println!("pip wheel .: ok in {:.0} s", start.elapsed().as_secs_f64());
+    let mut files = fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    match files.next() {
+        Some(Ok(file)) => Ok(file.path()),
+        Some(Err(_)) | None => Err(format!("pip made no wheel in {}", folder.display())),
+    }
+}
+
+/// Installs a wheel, whose dependencies the environment has.
+fn install(python: &Path, wheel: &Path) -> Result<()> {
+    let arguments = ["-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall"];
+    output(Command::new(python).args(arguments).arg(wheel)).map(|_| ())
+}
+
+/// The oldest Python that takes the package, if it is here: on the path, or where pyenv keeps those it made.
+fn oldest() -> Option<Command> {
+    let name = format!("python{}.{}", OLDEST.0, OLDEST.1);
+    let pyenv = env::var_os("PYENV_ROOT").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".pyenv")));
+    let kept = pyenv.and_then(|pyenv| fs::read_dir(pyenv.join("versions")).ok()).into_iter().flatten().flatten();
+    let kept = kept.map(|version| version.path().join("bin").join(&name)).filter(|python| python.exists());
+    let mut all = std::iter::once(PathBuf::from(&name)).chain(kept);
+    all.find_map(|python| version(&mut Command::new(&python)).is_ok_and(|v| v == OLDEST).then(|| Command::new(python)))
 }
 
 /// The path to programs with those of an environment first.
@@ -91,14 +123,16 @@ fn run(root: &Path, python: &Path, module: &str, arguments: &[&str], shared: Opt
 pub fn test(root: &Path, shared: Option<&Path>) -> Result<bool> {
     let (major, minor) = version(&mut python())
         .map_err(|e| format!("the Python package is tested by Python 3.9 or newer (PYTHON names it): {e}"))?;
-    if (major, minor) < (3, 9) {
+    if (major, minor) < OLDEST {
         return Err(format!(
             "the Python package takes Python 3.9 or newer, found {major}.{minor} (PYTHON names another)"
         ));
     }
-    let folder = root.join("target/python").join(format!("{major}.{minor}"));
-    let python = environment(&folder, &root.join(PACKAGE).join("tests/packages.txt"))?;
-    install(root, &python)?;
+    let folder = |(major, minor): (u32, u32)| root.join("target/python").join(format!("{major}.{minor}"));
+    let packages = root.join(PACKAGE).join("tests/packages.txt");
+    let python = environment(&folder((major, minor)), &packages)?;
+    let wheel = wheel(root, &python)?;
+    install(&python, &wheel)?;
     let [sources, examples, tests] = ["python/lowbit", "examples", "tests"].map(|part| format!("{PACKAGE}/{part}"));
     let mut passed = true;
     for (module, arguments) in [
@@ -110,6 +144,18 @@ pub fn test(root: &Path, shared: Option<&Path>) -> Result<bool> {
         println!("python -m {module}: {}", if content { "passed" } else { "FAILED" });
         passed &= content;
     }
+    let name = format!("Python {}.{}", OLDEST.0, OLDEST.1);
+    match oldest().filter(|_| (major, minor) != OLDEST) {
+        Some(mut oldest) => {
+            let python = environment_of(&mut oldest, &folder(OLDEST), &packages)?;
+            install(&python, &wheel)?;
+            let content = run(root, &python, "pytest", &["-q", &tests], shared)?;
+            println!("{name}, pytest: {}", if content { "passed" } else { "FAILED" });
+            passed &= content;
+        }
+        None if (major, minor) == OLDEST => {}
+        None => println!("{name}: SKIPPED, it is not on this machine: THE OLDEST PYTHON IS NOT TESTED"),
+    }
     Ok(passed)
 }
 
@@ -117,7 +163,7 @@ pub fn test(root: &Path, shared: Option<&Path>) -> Result<bool> {
 pub fn test_peers(root: &Path, shared: Option<&Path>) -> Result<bool> {
     let version = version(&mut python())?;
     let folder = root.join(PACKAGE).join("tests/peers");
-    let mut passed = true;
+    let (mut passed, mut built) = (true, None);
     // MXNet was left before Python 3.12 came.
     for (name, newest) in [("onnx", (3, u32::MAX)), ("mxnet", (3, 11))] {
         if version > newest {
@@ -129,7 +175,11 @@ pub fn test_peers(root: &Path, shared: Option<&Path>) -> Result<bool> {
         }
         let packages = folder.join(format!("{name}.txt"));
         let python = environment(&root.join("target/python").join(name), &packages)?;
-        install(root, &python)?;
+        let wheel = match &built {
+            Some(wheel) => wheel,
+            None => built.insert(wheel(root, &python)?),
+        };
+        install(&python, wheel)?;
         let file = format!("{PACKAGE}/tests/peers/test_{name}.py");
         let content = run(root, &python, "pytest", &["-q", "-rs", "-p", "no:warnings", &file], shared)?;
         println!("peers, {name}: {}", if content { "passed" } else { "FAILED" });

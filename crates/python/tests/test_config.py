@@ -261,3 +261,18 @@ def test_a_report_stays_as_it_is(quantized: lb.Quantized) -> None:
     report.to_dict()["layers"].clear()
     assert report.layers
     assert pickle.loads(pickle.dumps(report)) == report
+
+
+def test_wide_values_are_proven_to_fit_or_refused(demo: lb.Model) -> None:
+    """Without a width of activations accumulators are what is read, and what they need is computed from the weights."""
+    choices: Dict[str, Any] = {"samples": 2, "accumulator_limit": "error"}
+    proven = demo.quantize(data="random", config={**choices, "accumulator_bits": 24})
+    ranges = [proven.integer.quantization(name) for node in proven.integer.nodes for name in node.outputs]
+    # Nothing is limited to 24 bits, since no sum needs more.
+    assert all(q is None or q["qmax"] != 2**23 - 1 for q in ranges)
+    assert proven.report.integer_macs_percent == 100
+    clipped = demo.quantize(data="random", config={"samples": 2, "activation": {"bits": 24}})
+    ranges = [clipped.integer.quantization(name) for node in clipped.integer.nodes for name in node.outputs]
+    assert any(q is not None and q["qmax"] == 2**23 - 1 for q in ranges)
+    with pytest.raises(lb.errors.QuantizeError, match="more than the 16 of accumulator_bits"):
+        demo.quantize(data="random", config={**choices, "accumulator_bits": 16})

@@ -1,5 +1,7 @@
 """MXNet models, beside MXNet itself."""
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, List, Sequence, Tuple
@@ -40,6 +42,16 @@ def check(symbol: Path, params: Path, sizes: Sequence[int]) -> None:
     assert len(expected) == len(found)
     for wanted, given in zip(expected, found):
         np.testing.assert_allclose(given, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_every_operator(tmp_path: Path) -> None:
+    """Symbols of one operator each, in all of its forms, by the command line that comes with the package."""
+    cases = Path(__file__).parents[4] / "xtask/peers/mxnet_cases.py"
+    command = [sys.executable, str(cases), "--lowbit", str(Path(sys.executable).parent / "lowbit"), "--folder", str(tmp_path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["cases"] > 100 and found["failed"] == 0 and found["worst"] <= 2e-5
 
 
 def test_a_small_model(mxnet_model: Tuple[Path, Path]) -> None:
