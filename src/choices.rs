@@ -114,23 +114,36 @@ impl Sourced {
     }
 
     /// With the choices of a TOML file in place of its own.
-    pub fn file(mut self, path: &Path) -> Result<Sourced> {
-        let read = || {
-            let text = read(path)?;
-            let changed = self.config.changed_by(&text)?;
-            Ok((Config::lines(&text)?, changed))
-        };
-        let (lines, config) = read().map_err(|e: Error| e.context(format!("reading '{}'", path.display())))?;
-        let file = path.display().to_string();
+    pub fn file(self, path: &Path) -> Result<Sourced> {
+        let text = read(path)?;
+        self.text_of_file(&text, path).map_err(|e| e.context(format!("reading '{}'", path.display())))
+    }
+
+    /// The same of a file that was read.
+    pub fn text_of_file(mut self, text: &str, path: &Path) -> Result<Sourced> {
+        let config = self.config.changed_by(text)?;
+        let (lines, file) = (Config::lines(text)?, path.display().to_string());
         self.sources.extend(lines.into_iter().map(|(key, line)| (key, Source::File { file: file.clone(), line })));
         Ok(Sourced { config, ..self })
     }
 
+    /// With the choices of a TOML text in place of its own, all of which one made.
+    pub fn text(mut self, text: &str, by: &Source) -> Result<Sourced> {
+        let config = self.config.changed_by(text)?;
+        self.sources.extend(Config::lines(text)?.into_keys().map(|key| (key, by.clone())));
+        Ok(Sourced { config, ..self })
+    }
+
     /// With one choice changed, see [`Config::set`], by this flag.
-    pub fn set(mut self, assignment: &str, flag: &str) -> Result<Sourced> {
+    pub fn set(self, assignment: &str, flag: &str) -> Result<Sourced> {
+        self.set_by(assignment, &Source::Flag { flag: flag.into() })
+    }
+
+    /// The same by anybody.
+    pub fn set_by(mut self, assignment: &str, by: &Source) -> Result<Sourced> {
         let config = self.config.set(assignment)?;
         let keys = Config::assigned(assignment)?;
-        self.sources.extend(keys.into_iter().map(|key| (key, Source::Flag { flag: flag.into() })));
+        self.sources.extend(keys.into_iter().map(|key| (key, by.clone())));
         Ok(Sourced { config, ..self })
     }
 

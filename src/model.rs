@@ -137,6 +137,11 @@ impl<'a> Quantize<'a> {
         self.options(|o| Options { passes: o.passes.and(passes), ..o })
     }
 
+    /// All but the data.
+    pub(crate) fn chosen(&self) -> &Options {
+        &self.options
+    }
+
     fn options(self, change: impl FnOnce(Options) -> Options) -> Self {
         Quantize { options: change(self.options), ..self }
     }

@@ -112,6 +112,39 @@ fn others(wanted: &Recipe, found: &Recipe) -> Vec<Other> {
     all.into_iter().filter(|(_, expected, found)| expected != found).map(other).collect()
 }
 
+/// What must be given to make a model again, in the words of whoever asks: of data, of statistics, of nothing.
+pub fn check_evidence(wanted: &Recipe, given: &'static str, words: [&'static str; 3]) -> Result<()> {
+    let [data, statistics, nothing] = words;
+    let (expected, of) = match &wanted.evidence {
+        Evidence::Data { samples, .. } => (data, format!("{samples} samples")),
+        Evidence::Statistics { samples, .. } => (statistics, format!("statistics of {samples} samples")),
+        Evidence::Nothing => (nothing, "no data".into()),
+    };
+    match given == expected {
+        true => Ok(()),
+        false => Err(Error::new(format!("expected {expected}, found {given}: the model was quantized from {of}"))
+            .hint("what it was quantized with")),
+    }
+}
+
+/// The float model of a quantized one: what `load` gives, with the sizes that were given for it.
+pub fn source(quantized: &Model, load: impl Fn(Vec<(String, Vec<usize>)>) -> Result<Model>) -> Result<Model> {
+    let open = load(Vec::new())?;
+    let shapes = shapes(quantized.graph(), open.graph());
+    let source = if shapes.is_empty() { open } else { load(shapes)? };
+    check_float(&source)?;
+    Ok(source)
+}
+
+/// Refuses a quantized model where the float one is wanted.
+pub fn check_float(source: &Model) -> Result<()> {
+    match source.is_quantized() {
+        false => Ok(()),
+        true => Err(Error::new("expected the float model that was quantized, found a quantized one")
+            .hint("the model that was given to be quantized")),
+    }
+}
+
 /// Whether a float model is the one of a recipe, for whoever wants to know before the long work.
 pub fn is_source(recipe: &Recipe, source: &Model) -> bool {
     recipe.model == recipe::digest(source.graph())

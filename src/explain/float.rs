@@ -8,8 +8,8 @@ use lowbit_quantize::config::{KINDS, Spec};
 use lowbit_quantize::{Options, Prepare, annotate, calibrate, origin, prepare};
 
 /// Explains what annotation with these choices would do.
-pub fn explain(model: &Model, choices: &Sourced) -> Result<Explanation> {
-    let options = Options { config: choices.config.clone(), ..Options::default() };
+pub fn explain(model: &Model, choices: &Sourced, options: &Options) -> Result<Explanation> {
+    let options = Options { config: choices.config.clone(), ..options.clone() };
     options.check()?;
     let mut float = model.graph().clone();
     let mut prepared = Prepare::new(model.operators().clone(), model.max_memory());

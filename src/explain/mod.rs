@@ -8,7 +8,7 @@ mod float;
 
 use crate::choices::{Sourced, limit};
 use crate::left::left_float;
-use crate::model::Model;
+use crate::model::{Model, Quantize};
 use crate::recipe::Recipe;
 use lowbit_ir::op::Category;
 use lowbit_ir::suggest::did_you_mean;
@@ -204,9 +204,15 @@ struct Plain {
 ///
 /// Where a quantized model cannot be realized, or a float one not annotated with these choices.
 pub fn explain(model: &Model, choices: &Sourced) -> Result<Explanation> {
+    explain_with(model, choices, &Quantize::default())
+}
+
+/// The same where a float model would be quantized with rules and observers of the user's; passes of theirs have no say
+/// here. The configuration is that of `choices`.
+pub fn explain_with(model: &Model, choices: &Sourced, how: &Quantize<'_>) -> Result<Explanation> {
     match model.is_quantized() {
         true => quantized(model),
-        false => float::explain(model, choices),
+        false => float::explain(model, choices, how.chosen()),
     }
 }
 

@@ -6,9 +6,9 @@ use crate::output::{Outcome, Paper};
 use crate::progress::Progress;
 use clap::Args;
 use lowbit::data::Dataset;
-use lowbit::recipe::{Evidence, Recipe};
-use lowbit::reproduce::{Reproduction, is_source, recipe, reproduce, shapes};
-use lowbit::{Error, Model, Quantize, Result, stats};
+use lowbit::recipe::Recipe;
+use lowbit::reproduce::{Reproduction, check_evidence, is_source, recipe, reproduce, source};
+use lowbit::{Model, Quantize, Result, stats};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -52,8 +52,8 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let memory = &arguments.machine.memory;
     let model = args::load(&arguments.quantized, &[], memory)?;
     let wanted = recipe(&model)?;
-    check_evidence(&wanted, arguments)?;
-    let source = source(&model, arguments)?;
+    check(&wanted, arguments)?;
+    let source = float(&model, arguments)?;
     let progress = Progress::new();
     if !is_source(&wanted, &source) {
         progress.warn(&format!("'{}' is not the float model of the recipe", arguments.source.display()));
@@ -83,41 +83,24 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
 }
 
 /// Refuses other evidence than the recipe's: the result could not be the same.
-fn check_evidence(wanted: &Recipe, arguments: &Arguments) -> Result<()> {
+fn check(wanted: &Recipe, arguments: &Arguments) -> Result<()> {
+    const WORDS: [&str; 3] = ["--data", "--stats", "neither --data nor --stats"];
+    let [data, statistics, nothing] = WORDS;
     let given = match (&arguments.data, arguments.stats.is_empty()) {
-        (Some(_), _) => "--data",
-        (None, false) => "--stats",
-        (None, true) => "neither --data nor --stats",
+        (Some(_), _) => data,
+        (None, false) => statistics,
+        (None, true) => nothing,
     };
-    let (expected, of) = match &wanted.evidence {
-        Evidence::Data { samples, .. } => ("--data", format!("{samples} samples")),
-        Evidence::Statistics { samples, .. } => ("--stats", format!("statistics of {samples} samples")),
-        Evidence::Nothing => ("neither --data nor --stats", "no data".into()),
-    };
-    match given == expected {
-        true => Ok(()),
-        false => Err(Error::new(format!("expected {expected}, found {given}: the model was quantized from {of}"))
-            .hint("what it was quantized with")),
-    }
+    check_evidence(wanted, given, WORDS)
 }
 
-/// The float model, with the sizes that were given for it.
-fn source(quantized: &Model, arguments: &Arguments) -> Result<Model> {
+/// The float model.
+fn float(quantized: &Model, arguments: &Arguments) -> Result<Model> {
     let load = |shapes| {
         let (path, params) = (arguments.source.clone(), arguments.params.clone());
         ModelArguments { path, params, shapes }.load_silently(&arguments.machine.memory)
     };
-    let open = load(Vec::new())?;
-    let shapes = shapes(quantized.graph(), open.graph());
-    let source = if shapes.is_empty() { open } else { load(shapes)? };
-    if source.is_quantized() {
-        return Err(Error::new(format!(
-            "expected the float model, found '{}', which is quantized",
-            arguments.source.display()
-        ))
-        .hint("the model that was given to lowbit quantize"));
-    }
-    Ok(source)
+    source(quantized, load).map_err(|e| e.context(format!("reading '{}'", arguments.source.display())))
 }
 
 impl Found<'_> {

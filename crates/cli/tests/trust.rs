@@ -419,7 +419,7 @@ fn reproduce_gives_the_same_bytes_on_any_threads_and_kernels() {
 
     for (arguments, part) in [
         (vec!["reproduce", &out, &model], "expected --data, found neither"),
-        (vec!["reproduce", &out, &out, "--data", &data], "which is quantized"),
+        (vec!["reproduce", &out, &out, "--data", &data], "found a quantized one"),
         (vec!["reproduce", &model, &model, "--data", &data], "holds none"),
         (vec!["reproduce", &foreign(&folder), &model, "--data", &data], "holds none"),
         (vec!["reproduce", &out, &model, "--data", "nowhere"], "nowhere"),

@@ -1,11 +1,13 @@
 //! Configurations: the choices of a quantization, as keyword arguments, dictionaries, TOML or `key=value`.
 
 use crate::error::During;
-use crate::types::FilePath;
-use lowbit::choices;
+use crate::types::{FilePath, parsed};
+use lowbit::choices::{self, Source, Sourced};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// So deep a configuration goes, and some more: `layer.NAME.input.bits`.
@@ -16,25 +18,69 @@ const DEPTH: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Config(pub lowbit::Config, Vec<Said>);
 
-/// What makes a configuration again, and of what: all of it, and what was said, as TOML or not.
-type Pickled = (Py<PyAny>, (String, Vec<(bool, String)>));
+/// What makes a configuration again, and of what: all of it as TOML, and what was said as JSON.
+type Pickled = (Py<PyAny>, (String, String));
 
 /// Choices as they were said.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 enum Said {
-    /// As TOML.
-    Toml(String),
-    /// As `key=value`.
-    Assignment(String),
+    /// As TOML, by a line of a program.
+    Toml(String, Line),
+    /// As `key=value`, by a line of a program.
+    Assignment(String, Line),
+    /// By a file of TOML.
+    File(String, PathBuf),
+}
+
+/// A line of a program.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Line {
+    file: String,
+    /// From 1.
+    line: usize,
+}
+
+impl Line {
+    /// The innermost line that is not the package's.
+    fn here(py: Python<'_>) -> PyResult<Line> {
+        let package: String = py.import("lowbit")?.getattr("__file__")?.extract()?;
+        let package = Path::new(&package).parent().map(Path::to_path_buf).unwrap_or_default();
+        let mut frame = py.import("sys")?.call_method0("_getframe")?;
+        loop {
+            let file: String = frame.getattr("f_code")?.getattr("co_filename")?.extract()?;
+            let back = frame.getattr("f_back")?;
+            // A block is entered by way of Python's own library.
+            let inner = Path::new(&file).starts_with(&package) || file.ends_with("contextlib.py");
+            if !inner || back.is_none() {
+                return Ok(Line { file, line: frame.getattr("f_lineno")?.extract()? });
+            }
+            frame = back;
+        }
+    }
+
+    fn source(&self) -> Source {
+        Source::File { file: self.file.clone(), line: self.line }
+    }
 }
 
 impl Config {
     /// What was said, over another configuration.
     pub fn over(&self, base: lowbit::Config) -> lowbit::Result<lowbit::Config> {
         self.1.iter().try_fold(base, |config, said| match said {
-            Said::Toml(text) => config.changed_by(text),
-            Said::Assignment(assignment) => config.set(assignment),
+            Said::Toml(text, _) | Said::File(text, _) => config.changed_by(text),
+            Said::Assignment(assignment, _) => config.set(assignment),
         })
+    }
+
+    /// It and who made its choices.
+    pub fn sourced(&self) -> lowbit::Result<Sourced> {
+        let made = self.1.iter().try_fold(Sourced::default(), |sourced, said| match said {
+            Said::Toml(text, line) => sourced.text(text, &line.source()),
+            Said::Assignment(assignment, line) => sourced.set_by(assignment, &line.source()),
+            Said::File(text, path) => sourced.text_of_file(text, path),
+        })?;
+        // That of a model is what it stores.
+        Ok(if self.1.is_empty() { Sourced::from(self.0.clone()) } else { made })
     }
 
     /// One that says nothing of how it came about.
@@ -58,8 +104,8 @@ impl PartialEq for Config {
 impl Config {
     #[new]
     #[pyo3(signature = (**choices))]
-    fn new(choices: Option<&Bound<'_, PyDict>>) -> PyResult<Config> {
-        Config::in_force(lowbit::Config::default()).changed(choices)
+    fn new(py: Python<'_>, choices: Option<&Bound<'_, PyDict>>) -> PyResult<Config> {
+        Config::in_force(lowbit::Config::default()).changed(py, choices)
     }
 
     /// Reads a TOML file.
@@ -68,14 +114,14 @@ impl Config {
         let text = choices::read(&path.0).map_err(|e| During::Config.raise(&e))?;
         let config = lowbit::Config::from_toml(&text).map_err(|e| e.context(format!("reading '{}'", path.0.display())));
         let config = config.map_err(|e| During::Config.raise(&e))?;
-        Ok(Config::in_force(lowbit::Config::default()).saying(config, Said::Toml(text)))
+        Ok(Config::in_force(lowbit::Config::default()).saying(config, Said::File(text, path.0)))
     }
 
     /// Reads the TOML form.
     #[staticmethod]
-    fn from_toml(text: &str) -> PyResult<Config> {
+    fn from_toml(py: Python<'_>, text: &str) -> PyResult<Config> {
         let config = lowbit::Config::from_toml(text).map_err(|e| During::Config.raise(&e))?;
-        Ok(Config::in_force(lowbit::Config::default()).saying(config, Said::Toml(text.into())))
+        Ok(Config::in_force(lowbit::Config::default()).saying(config, Said::Toml(text.into(), Line::here(py)?)))
     }
 
     /// The TOML form, every choice included.
@@ -85,23 +131,36 @@ impl Config {
 
     /// This configuration with the choices of keyword arguments in place of its own.
     #[pyo3(name = "replace", signature = (**choices))]
-    fn changed(&self, choices: Option<&Bound<'_, PyDict>>) -> PyResult<Config> {
+    fn changed(&self, py: Python<'_>, choices: Option<&Bound<'_, PyDict>>) -> PyResult<Config> {
         let Some(choices) = choices.filter(|c| !c.is_empty()) else { return Ok(self.clone()) };
         let text = toml::to_string(&table(choices, DEPTH)?).map_err(|e| PyTypeError::new_err(e.to_string()))?;
         let config = self.0.changed_by(&text).map_err(|e| During::Config.raise(&e))?;
-        Ok(self.saying(config, Said::Toml(text)))
+        Ok(self.saying(config, Said::Toml(text, Line::here(py)?)))
     }
 
     /// This configuration with one choice changed, as `input.bits=4` or `layer."conv*".skip=true`.
-    fn set(&self, assignment: &str) -> PyResult<Config> {
+    fn set(&self, py: Python<'_>, assignment: &str) -> PyResult<Config> {
         let changed = self.0.set(assignment).and_then(|config| config.check().map(|()| config));
         let config = changed.map_err(|e| During::Config.raise(&e))?;
-        Ok(self.saying(config, Said::Assignment(assignment.into())))
+        Ok(self.saying(config, Said::Assignment(assignment.into(), Line::here(py)?)))
     }
 
     /// Every choice by its dotted key, as TOML has it.
     fn entries(&self) -> Vec<(String, String)> {
         self.0.entries()
+    }
+
+    /// Every choice in force, as `lowbit config --json` has it: its key, its value, who made it, and what the device allows
+    /// where that is less than all.
+    fn choices(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let sourced = self.sourced().map_err(|e| During::Config.raise(&e))?;
+        parsed(py, &sourced.choices())
+    }
+
+    /// The JSON schema of the TOML form.
+    #[staticmethod]
+    fn schema(py: Python<'_>) -> PyResult<Py<PyAny>> {
+        parsed(py, &lowbit::Config::schema())
     }
 
     /// The choices that differ from the default.
@@ -137,19 +196,16 @@ impl Config {
         let made = py.get_type::<Config>().getattr("_said")?.unbind();
         // What is open stays so, and so does what nobody said.
         let text = toml::to_string(&self.0).map_err(|e| PyTypeError::new_err(e.to_string()))?;
-        let said = self.1.iter().map(|said| match said {
-            Said::Toml(text) => (true, text.clone()),
-            Said::Assignment(text) => (false, text.clone()),
-        });
-        Ok((made, (text, said.collect())))
+        let said = serde_json::to_string(&self.1).map_err(|e| PyTypeError::new_err(e.to_string()))?;
+        Ok((made, (text, said)))
     }
 
     /// A configuration and what was said to make it.
     #[staticmethod]
-    fn _said(text: &str, said: Vec<(bool, String)>) -> PyResult<Config> {
+    fn _said(text: &str, said: &str) -> PyResult<Config> {
         let config = lowbit::Config::from_toml(text).map_err(|e| During::Config.raise(&e))?;
-        let one = |(toml, text)| if toml { Said::Toml(text) } else { Said::Assignment(text) };
-        Ok(Config(config, said.into_iter().map(one).collect()))
+        let said = serde_json::from_str(said).map_err(|e| PyTypeError::new_err(e.to_string()))?;
+        Ok(Config(config, said))
     }
 }
 

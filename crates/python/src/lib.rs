@@ -15,6 +15,7 @@ mod config;
 mod custom;
 mod data;
 mod error;
+mod explain;
 mod graph;
 mod interpreter;
 mod job;
@@ -50,6 +51,8 @@ mod _lowbit {
     use crate::config::Config;
     #[pymodule_export]
     use crate::data::Dataset;
+    #[pymodule_export]
+    use crate::explain::{diff, explain, reproduce};
     #[pymodule_export]
     use crate::graph::{Graph, Node};
     #[pymodule_export]

@@ -113,20 +113,20 @@ impl Quantized {
 }
 
 /// What both take, as keywords.
-struct How<'a, 'py> {
-    model: &'a Model,
-    config: Config,
-    rules: &'a Bound<'py, PyDict>,
-    observers: &'a [Bound<'py, PyAny>],
-    passes: &'a [Bound<'py, PyAny>],
-    threads: Option<Count>,
-    isa: Option<&'a str>,
+pub struct How<'a, 'py> {
+    pub model: &'a Model,
+    pub config: Config,
+    pub rules: &'a Bound<'py, PyDict>,
+    pub observers: &'a [Bound<'py, PyAny>],
+    pub passes: &'a [Bound<'py, PyAny>],
+    pub threads: Option<Count>,
+    pub isa: Option<&'a str>,
 }
 
 /// The same as the core has it, to be taken along to the job's thread.
-struct Made {
+pub struct Made {
     /// What is known of all of these functions.
-    callbacks: Callbacks,
+    pub callbacks: Callbacks,
     config: lowbit::Config,
     rules: Rules,
     own_rules: Vec<rules::Own>,
@@ -136,7 +136,8 @@ struct Made {
 }
 
 impl How<'_, '_> {
-    fn made(self, py: Python<'_>) -> PyResult<Made> {
+    /// As the core has it.
+    pub fn made(self, py: Python<'_>) -> PyResult<Made> {
         // Rules, observers and passes see the scopes of who quantizes.
         let own = self.model.callbacks.in_context(py)?;
         let callbacks = &own;
@@ -156,7 +157,8 @@ impl How<'_, '_> {
 }
 
 impl Made {
-    fn how<'a>(self) -> Quantize<'a> {
+    /// How to quantize, but for the data.
+    pub fn how<'a>(self) -> Quantize<'a> {
         let how = Quantize::default().config(self.config).rules(self.rules).passes(&self.passes).engine(self.engine);
         self.observers.into_iter().fold(how, Quantize::observer)
     }

@@ -3,11 +3,10 @@
 use crate::error::During;
 use crate::interpreter::away;
 use crate::job;
-use crate::types::FilePath;
+use crate::types::{FilePath, parsed};
 use lowbit::quantization::report::Skipped;
 use lowbit::{Shard, stats};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
 
 /// What calibration data showed of a model. Statistics of several parts of the data merge in any order.
 #[pyclass(frozen, module = "lowbit")]
@@ -56,15 +55,8 @@ impl Stats {
 
     /// What took no part in gathering them, and why: rules that were given and that nothing asked.
     #[getter]
-    fn skipped<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let all = PyList::empty(py);
-        for skipped in &self.skipped {
-            let one = PyDict::new(py);
-            one.set_item("stage", &skipped.stage)?;
-            one.set_item("reason", &skipped.reason)?;
-            all.append(one)?;
-        }
-        Ok(all)
+    fn skipped(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        parsed(py, &self.skipped)
     }
 
     fn __repr__(&self) -> String {

@@ -90,6 +90,12 @@ pub fn mapping<'py>(given: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyD
     }
 }
 
+/// Something of the core's as the dictionaries and lists that its JSON says.
+pub fn parsed(py: Python<'_>, of: &impl serde::Serialize) -> PyResult<Py<PyAny>> {
+    let json = serde_json::to_string(of).map_err(|e| PyTypeError::new_err(e.to_string()))?;
+    Ok(py.import("json")?.call_method1("loads", (json,))?.unbind())
+}
+
 /// What a value is: its element type and its sizes, of which those that are open are names.
 #[pyclass(frozen, eq, module = "lowbit", from_py_object)]
 #[derive(Debug, Clone, PartialEq)]

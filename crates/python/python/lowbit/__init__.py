@@ -37,7 +37,7 @@ from ._rules import (
     rules,
     unregister_annotate_function,
 )
-from ._work import bench, build, calibrate, compare, evaluate, quantize, verify
+from ._work import bench, build, calibrate, compare, diff, evaluate, explain, quantize, reproduce, verify
 from .errors import Error, RuleError
 
 #: The version, and the instruction sets that this machine has, the best one last.
@@ -74,8 +74,10 @@ __all__ = [
     "calibrate",
     "compare",
     "current_config",
+    "diff",
     "errors",
     "evaluate",
+    "explain",
     "frontend",
     "graph_pass",
     "isas",
@@ -85,6 +87,7 @@ __all__ = [
     "register_annotate_function",
     "registered_rules",
     "reports",
+    "reproduce",
     "rules",
     "unregister_annotate_function",
     "verify",

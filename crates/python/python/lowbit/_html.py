@@ -140,3 +140,58 @@ def comparison(of: Any) -> str:
     )
     caption = f"<b>signal to noise in dB</b>, {of['samples']} samples"
     return table(["layer", "op", "alone", "together"], rows, caption)
+
+
+def explanation(of: Any, lines: List[Tuple[str, str]]) -> str:
+    """Who chose what."""
+
+    def sums(layer: Any) -> str:
+        found = layer.get("accumulator")
+        return "" if found is None else escape(f"{found['bits']} bits in {found['dtype']}")
+
+    def scale(tensor: Any) -> str:
+        found = tensor["scale"]
+        if found is None:
+            return ""
+        least, greatest = found["least"], found["greatest"]
+        span = f"{least:.6g}" if found["count"] == 1 else f"{found['count']}: {least:.3g}..{greatest:.3g}"
+        return escape(f"{span}, by {tensor['scale_by']}")
+
+    layers = (
+        [
+            escape(layer["node"]),
+            _op(layer["op"]),
+            "integers" if layer["integer"] else "floats",
+            sums(layer),
+            escape(layer["rule"] or ""),
+            escape(layer.get("reason") or ""),
+        ]
+        for layer in of["layers"]
+    )
+    tensors = (
+        [
+            escape(tensor["name"]),
+            escape(f"{tensor['dtype']} {tensor['range'][0]}..{tensor['range'][1]}, by {tensor['dtype_by']}"),
+            scale(tensor),
+            escape("" if tensor["seen"] is None else f"{tensor['seen'][0]:.4g}..{tensor['seen'][1]:.4g}"),
+            escape("" if tensor["clipped_percent"] is None else f"{tensor['clipped_percent']:.3g} %"),
+            escape(tensor["rule"] or ""),
+        ]
+        for tensor in of["tensors"]
+    )
+    parts = [
+        pairs(lines),
+        table(["layer", "op", "computes", "sums", "rule", "why float"], layers, "<b>layers</b>"),
+        table(["tensor", "integers", "scale", "seen", "clipped", "rule"], tensors, "<b>tensors</b>"),
+    ]
+    return "".join(parts)
+
+
+def difference(of: Any, lines: List[Tuple[str, str]]) -> str:
+    """What changed."""
+    parts = [pairs(lines)]
+    for key, changes in of.items():
+        if isinstance(changes, list) and changes:
+            shown = ([escape(str(change.get(column, ""))) for column in changes[0]] for change in changes)
+            parts.append(table(list(changes[0]), shown, f"<b>{escape(key.replace('_', ' '))}</b>"))
+    return "".join(parts)

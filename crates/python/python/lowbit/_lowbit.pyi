@@ -8,7 +8,17 @@ import numpy as np
 from ._own import CustomOp, Observer, Pass
 from ._progress import Progress
 from ._rules import Rules
-from .reports import Comparison, Evaluation, Report, Summary, Timing, Verification
+from .reports import (
+    Comparison,
+    Difference,
+    Evaluation,
+    Explanation,
+    Report,
+    Reproduction,
+    Summary,
+    Timing,
+    Verification,
+)
 
 _Path = Union[str, "os.PathLike[str]"]
 _Memory = Union[None, int, str]
@@ -39,13 +49,16 @@ __all__ = [
     "calibrate",
     "cli",
     "compare",
+    "diff",
     "end",
     "evaluate",
+    "explain",
     "forked",
     "inside",
     "listing",
     "operator",
     "quantize",
+    "reproduce",
     "verify",
     "version",
 ]
@@ -69,14 +82,20 @@ class Config:
         """This configuration with one choice changed, as ``input.bits=4``."""
     def entries(self) -> List[Tuple[str, str]]:
         """Every choice by its dotted key, as TOML has it."""
+    def choices(self) -> List[Dict[str, Any]]:
+        """Every choice in force, as ``lowbit config --json`` has it: its ``key``, its ``value`` in TOML, the ``source`` that
+        made it, and ``hardware`` where the device allows less than all."""
+    @staticmethod
+    def schema() -> Dict[str, Any]:
+        """The JSON schema of the TOML form."""
     def differing(self) -> List[Tuple[str, str]]:
         """The choices that differ from the default."""
     def __getitem__(self, key: str, /) -> Any: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
-    def __reduce__(self) -> Tuple[Any, Tuple[str, List[Tuple[bool, str]]]]: ...
+    def __reduce__(self) -> Tuple[Any, Tuple[str, str]]: ...
     @staticmethod
-    def _said(text: str, said: Sequence[Tuple[bool, str]]) -> Config: ...
+    def _said(text: str, said: str) -> Config: ...
 
 @final
 class ValueType:
@@ -545,6 +564,24 @@ def bench(
     batch: Optional[int] = None,
     progress: _Tell = None,
 ) -> Timing: ...
+def explain(
+    model: Model, name: Optional[str], *, config: Config, rules: Mapping[str, Any], observers: Iterable[Observer]
+) -> Explanation: ...
+def diff(before: Model, after: Model, *, tolerance: float) -> Difference: ...
+def reproduce(
+    path: _Path,
+    source: Union[Model, _Path],
+    *,
+    params: Optional[_Path],
+    data: Any,
+    stats: Optional[Stats],
+    rules: Mapping[str, Any],
+    observers: Iterable[Observer],
+    passes: Iterable[Pass],
+    threads: Optional[int],
+    isa: Optional[str],
+    progress: _Tell,
+) -> Reproduction: ...
 def listing(name: str) -> Tuple[List[str], List[List[str]]]:
     """A registry as ``lowbit list`` prints it: column titles and rows."""
 

@@ -1,5 +1,6 @@
 """The workflow as functions: what is in force in the scopes around goes into the core's."""
 
+import os
 from typing import Any, Iterable, List, Mapping, Optional, Union
 
 from . import _lowbit, _rules
@@ -7,9 +8,21 @@ from ._config import config_of
 from ._lowbit import Config, Model, Program, Quantized, Stats
 from ._own import Observer, Pass
 from ._progress import Progress, teller
-from .reports import Comparison, Evaluation, Timing, Verification
+from .errors import ConfigError
+from .reports import Comparison, Difference, Evaluation, Explanation, Reproduction, Timing, Verification
 
-__all__ = ["bench", "build", "calibrate", "compare", "evaluate", "quantize", "verify"]
+__all__ = [
+    "bench",
+    "build",
+    "calibrate",
+    "compare",
+    "diff",
+    "evaluate",
+    "explain",
+    "quantize",
+    "reproduce",
+    "verify",
+]
 
 #: Data: a :class:`Dataset`, a path (a folder of images, .npy, .npz, an idx pair) or "random", an array whose first axis
 #: counts samples, a dictionary of arrays by input, or a sequence with a sample at every index.
@@ -236,3 +249,78 @@ def build(
     return built.build(isa=isa, threads=threads, max_memory=max_memory)
 
 
+
+
+def explain(
+    model: Union[Model, Quantized],
+    name: Optional[str] = None,
+    *,
+    config: Choices = None,
+    rules: Optional[_rules.Rules] = None,
+    observers: Iterable[Observer] = (),
+) -> Explanation:
+    """What every tensor's parameters are and who chose them, and why what is float is float: of the value or the layer of
+    that name, or of all.
+
+    A float model is told what quantizing it with ``config``, ``rules`` and ``observers`` would do, as :func:`quantize` takes
+    them; the choices of a quantized one are made.
+    """
+    ours = _model(model)
+    given = {"config": config is not None, "rules": rules is not None, "observers": bool(_listed("observers", observers))}
+    for what in (what for what, is_there in given.items() if is_there and ours.is_quantized):
+        raise ConfigError(
+            f"expected a float model for {what}, found a quantized one: its choices are made\n"
+            "  try: leave it out, or explain the float model"
+        )
+    return _lowbit.explain(
+        ours,
+        name,
+        config=Config() if ours.is_quantized else config_of(config),
+        rules={} if ours.is_quantized else _rules.in_force(rules),
+        observers=_listed("observers", observers),
+    )
+
+
+def diff(
+    before: Union[Model, Quantized], after: Union[Model, Quantized], *, tolerance: float = 0.0
+) -> Difference:
+    """What changed between two quantized models, in bits, scales, constants and float islands; true if nothing did.
+
+    Scales, and constants as the reals they stand for, count as the same up to a relative change of ``tolerance``.
+    """
+    return _lowbit.diff(_model(before), _model(after), tolerance=tolerance)
+
+
+def reproduce(
+    path: Union[str, "os.PathLike[str]"],
+    source: Union[Model, str, "os.PathLike[str]"],
+    data: Optional[Data] = None,
+    *,
+    stats: Optional[Stats] = None,
+    params: Union[None, str, "os.PathLike[str]"] = None,
+    rules: Optional[_rules.Rules] = None,
+    observers: Iterable[Observer] = (),
+    passes: Iterable[Pass] = (),
+    threads: Optional[int] = None,
+    isa: Optional[str] = None,
+    progress: Progress = None,
+) -> Reproduction:
+    """Makes the quantized model of a file again by the recipe in it, and says whether it is the same to the byte.
+
+    ``source`` is the float model that it came from, or its file (``params`` beside an MXNet symbol); ``data`` or ``stats``
+    are those that it was quantized with, and so are ``rules``, ``observers`` and ``passes``, which no file can hold. Images
+    go the way that the quantized model stores.
+    """
+    return _lowbit.reproduce(
+        path,
+        source,
+        params=params,
+        data=data,
+        stats=stats,
+        rules=_rules.in_force(rules),
+        observers=_listed("observers", observers),
+        passes=_passes(passes),
+        threads=threads,
+        isa=isa,
+        progress=teller(progress),
+    )

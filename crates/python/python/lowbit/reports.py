@@ -6,7 +6,17 @@ from typing import Any, Dict, Iterable, List, Tuple
 
 from . import _html
 
-__all__ = ["Comparison", "Evaluation", "Report", "Summary", "Timing", "Verification"]
+__all__ = [
+    "Comparison",
+    "Difference",
+    "Evaluation",
+    "Explanation",
+    "Report",
+    "Reproduction",
+    "Summary",
+    "Timing",
+    "Verification",
+]
 
 
 class _Report:
@@ -28,6 +38,10 @@ class _Report:
     def keys(self) -> Iterable[str]:
         """The names of the fields, so that ``dict(report)`` works."""
         return self._fields.keys()
+
+    def items(self) -> Iterable[Tuple[str, Any]]:
+        """The fields by name."""
+        return self._fields.items()
 
     def __getitem__(self, name: str) -> Any:
         return self._fields[name]
@@ -118,3 +132,48 @@ class Summary(_Report):
         operators: Iterable[Tuple[str, int]] = self["operators"].items()
         counted = [("operators", ", ".join(f"{count} {op}" for op, count in operators))]
         return [("inputs", ", ".join(self["inputs"])), ("outputs", ", ".join(self["outputs"])), *counted, *super()._lines()]
+
+
+class Explanation(_Report):
+    """Why a model is as it is: ``layers`` with what their sums reach and why they are float, ``tensors`` with their
+    parameters and who chose each, ``hardware`` and ``notes``."""
+
+    def _lines(self) -> List[Tuple[str, str]]:
+        layers = self["layers"]
+        integer = sum(1 for layer in layers if layer["integer"])
+        lines = [
+            ("model", "quantized" if self["quantized"] else "float"),
+            ("layers on integers", f"{integer} of {len(layers)}"),
+            ("quantized tensors", str(len(self["tensors"]))),
+        ]
+        return lines + [("note", note) for note in (*self["notes"], *self["hardware"])]
+
+    def _repr_html_(self) -> str:
+        return _html.explanation(self, self._lines())
+
+
+class Difference(_Report):
+    """What changed between two quantized models: ``operators``, ``types``, ``scales``, ``zero_points``, ``constants``,
+    ``islands``; true if nothing did."""
+
+    def __bool__(self) -> bool:
+        return bool(self["same"])
+
+    def _lines(self) -> List[Tuple[str, str]]:
+        lists = [(key.replace("_", " "), str(len(value))) for key, value in self.items() if isinstance(value, list) and value]
+        return [("same", str(self["same"])), ("values compared", str(self["values"])), *lists]
+
+    def _repr_html_(self) -> str:
+        return _html.difference(self, self._lines())
+
+
+class Reproduction(_Report):
+    """Whether a model could be made again to the byte: ``same``, and if not what was other (``others``) and what differs
+    (``diff``)."""
+
+    def __bool__(self) -> bool:
+        return bool(self["same"])
+
+    def _lines(self) -> List[Tuple[str, str]]:
+        others = [(f"another {o['what']}", f"the recipe says {o['expected']}, found {o['found']}") for o in self["others"]]
+        return [("same", str(self["same"])), ("bytes", " and ".join(map(str, self["bytes"]))), *others]
