@@ -157,3 +157,26 @@ fn quantize_and_dequantize_by_what_is_computed_are_their_arithmetic() {
         assert_eq!(found[1].ints().unwrap().iter().map(|i| *i as f32).collect::<Vec<_>>(), q);
     }
 }
+
+#[test]
+fn integers_that_are_computed_are_dequantized_in_floats() {
+    let scales = [0.5, 0.25, 0.125];
+    for zeros in [vec![], vec![3_i64, -7, 0]] {
+        let mut model = Model::new(13)
+            .input("x", DType::F32, &["2", "3"])
+            .output("y")
+            .constant("scales", &f32s(&[3], &scales))
+            .node("Cast", "x", "q", vec![int("to", 3)]);
+        let mut operands = "q scales";
+        if !zeros.is_empty() {
+            model = model.constant("zeros", &integers(DType::I8, &[3], &zeros));
+            operands = "q scales zeros";
+        }
+        let model = model.node("DequantizeLinear", operands, "y", vec![int("axis", 1)]);
+        let x = [-100.0, 120.0, 3.0, 127.0, 5.0, -128.0];
+        let expected: Vec<f32> = (0..6)
+            .map(|i| (x[i] - zeros.get(i % 3).map_or(0.0, |z| *z as f32)) * scales[i % 3])
+            .collect();
+        assert_eq!(run(&imported(&model), &[f32s(&[2, 3], &x)])[0].floats().unwrap().as_ref(), expected);
+    }
+}

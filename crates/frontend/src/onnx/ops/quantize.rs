@@ -6,6 +6,7 @@ use crate::onnx::node::Site;
 use crate::onnx::notes::Notes;
 use crate::onnx::tensor;
 use lowbit_arithmetic::Rounding;
+use lowbit_ir::op::Binary;
 use lowbit_ir::{DType, Error, Granularity, Op, Quant, Result, Shape, Tensor, Type, ValueId, bail};
 
 /// QuantizeLinear: (x, scale, zero_point?).
@@ -60,9 +61,37 @@ pub fn dequantize(site: &mut Site<'_>) -> Result<()> {
         bail!("expected a zero point of the operand's type, {}", ty.dtype);
     }
     let quant = quant(site, ty.dtype, zero, &ty.shape)?;
+    let in_blocks = matches!(quant.granularity, Granularity::Block { .. });
+    if let (Item::Value(v), None, false) = (&q, &ty.quant, in_blocks)
+        && way_of_meaning(site.builder, *v, &quant).is_err()
+    {
+        return spelled_out(site, &q, &quant);
+    }
     let quant = site.file.notes.range(site.input_name(0), ty.dtype, quant);
     let q = with_meaning(site.builder, q, quant)?;
     site.finish(Op::Dequantize, &[&q])
+}
+
+/// The reals of integers that something else than a Quantize computes, as the operator is defined: in floats.
+fn spelled_out(site: &mut Site<'_>, q: &Item, quant: &Quant) -> Result<()> {
+    let dims = match quant.granularity {
+        Granularity::Channel { axis } => {
+            let rank = site.shape(q).rank();
+            (0..rank).map(|i| if i == axis { quant.scale.len() } else { 1 }).collect()
+        }
+        Granularity::Tensor | Granularity::Block { .. } => Vec::new(),
+    };
+    let counts = site.step("counts", Op::Cast { to: DType::F32 }, &[q])?;
+    let zeros: Vec<f32> = quant.zero_point.iter().map(|z| *z as f32).collect();
+    let centred = match zeros.iter().all(|z| *z == 0.0) {
+        true => counts,
+        false => {
+            let zeros = site.known("zeros", Tensor::from_f32(&dims, zeros)?);
+            site.step("centred", Op::Binary(Binary::Sub), &[&counts, &zeros])?
+        }
+    };
+    let scales = site.known("scales", Tensor::from_f32(&dims, quant.scale.to_vec())?);
+    site.finish(Op::Binary(Binary::Mul), &[&centred, &scales])
 }
 
 /// Whether operand `i` is known only while running.
@@ -92,6 +121,15 @@ pub fn with_meaning(builder: &mut Builder, q: Item, quant: Quant) -> Result<Item
 
 /// Plain integers mean reals from the model's input on, through all that only hands them on.
 fn give_meaning(builder: &mut Builder, v: ValueId, quant: &Quant) -> Result<()> {
+    for v in way_of_meaning(builder, v, quant)? {
+        let ty = builder.graph.ty(v).clone();
+        builder.graph.set_ty(v, Type { quant: Some(quant.clone()), ..ty });
+    }
+    Ok(())
+}
+
+/// All values between these integers and the model's input.
+fn way_of_meaning(builder: &Builder, v: ValueId, quant: &Quant) -> Result<Vec<ValueId>> {
     let mut way = vec![v];
     let mut at = v;
     while let Some(node) = builder.graph.producer(at).map(|id| builder.graph.node(id)) {
@@ -121,11 +159,7 @@ fn give_meaning(builder: &mut Builder, v: ValueId, quant: &Quant) -> Result<()> 
         way.extend(node.outputs.iter().copied().chain([x]));
         at = x;
     }
-    for v in way {
-        let ty = builder.graph.ty(v).clone();
-        builder.graph.set_ty(v, Type { quant: Some(quant.clone()), ..ty });
-    }
-    Ok(())
+    Ok(way)
 }
 
 /// A Quantize that the file spells in several nodes: (x, scale, zero_point), the type's storage in the notes.
