@@ -503,8 +503,13 @@ impl Quantized {
 
     /// Compiles the integer program, for a batch of 1 where the model leaves the batch open.
     pub fn compile(&self, target: impl Borrow<Target>) -> Result<Arc<Program>> {
+        self.compile_batch(None, target)
+    }
+
+    /// The same for a batch of so many, where the model leaves it open.
+    pub fn compile_batch(&self, batch: Option<usize>, target: impl Borrow<Target>) -> Result<Arc<Program>> {
         let target = target.borrow();
-        compile(&with_batch_and(&self.integer, None, &target.customs)?, target)
+        compile(&with_batch_and(&self.integer, batch, &target.customs)?, target)
     }
 }
 

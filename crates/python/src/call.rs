@@ -2,6 +2,7 @@
 
 use crate::array;
 use crate::graph::attributes;
+use crate::interpreter::entered;
 use crate::types::shape;
 use lowbit::ir::{Dim, Graph, Op, ValueId};
 use lowbit::quantization::config::Per;
@@ -212,6 +213,7 @@ impl Call {
         args: Vec<Bound<'_, PyAny>>,
         attrs: Option<Bound<'_, PyDict>>,
     ) -> PyResult<Call> {
+        let _inside = entered(py);
         let value = |a: &Bound<'_, PyAny>| {
             a.extract::<Value>().map_err(|_| {
                 PyTypeError::new_err(format!(
@@ -225,6 +227,7 @@ impl Call {
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
+        let _inside = entered(py);
         let args: Vec<&str> = self.args.iter().map(|a| a.name.as_str()).collect();
         let name = self.name.as_ref().map(|n| format!(" '{n}'")).unwrap_or_default();
         format!("<lowbit.Call{name}: {}({}) {}>", self.op, args.join(", "), self.attrs.bind(py))

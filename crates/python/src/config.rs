@@ -1,6 +1,7 @@
 //! Configurations: the choices of a quantization, as keyword arguments, dictionaries, TOML or `key=value`.
 
 use crate::error::During;
+use crate::interpreter::entered;
 use crate::types::{FilePath, parsed};
 use lowbit::choices::{self, Source, Sourced};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
@@ -43,6 +44,7 @@ struct Line {
 impl Line {
     /// The innermost line that is not the package's.
     fn here(py: Python<'_>) -> PyResult<Line> {
+        let _inside = entered(py);
         let package: String = py.import("lowbit")?.getattr("__file__")?.extract()?;
         let package = Path::new(&package).parent().map(Path::to_path_buf).unwrap_or_default();
         let mut frame = py.import("sys")?.call_method0("_getframe")?;
@@ -132,6 +134,7 @@ impl Config {
     /// This configuration with the choices of keyword arguments in place of its own.
     #[pyo3(name = "replace", signature = (**choices))]
     fn changed(&self, py: Python<'_>, choices: Option<&Bound<'_, PyDict>>) -> PyResult<Config> {
+        let _inside = entered(py);
         let Some(choices) = choices.filter(|c| !c.is_empty()) else { return Ok(self.clone()) };
         let text = toml::to_string(&table(choices, DEPTH)?).map_err(|e| PyTypeError::new_err(e.to_string()))?;
         let config = self.0.changed_by(&text).map_err(|e| During::Config.raise(&e))?;
@@ -193,6 +196,7 @@ impl Config {
     }
 
     fn __reduce__(&self, py: Python<'_>) -> PyResult<Pickled> {
+        let _inside = entered(py);
         let made = py.get_type::<Config>().getattr("_said")?.unbind();
         // What is open stays so, and so does what nobody said.
         let text = toml::to_string(&self.0).map_err(|e| PyTypeError::new_err(e.to_string()))?;

@@ -1,6 +1,7 @@
 //! Errors of the core as exceptions: the same text, with its parts to look at.
 
 use crate::callbacks::Wrong;
+use crate::interpreter::entered;
 use lowbit::Error;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
@@ -40,6 +41,7 @@ impl During {
     pub fn raise(self, error: &Error) -> PyErr {
         // Whoever raises holds the interpreter, so that nobody rests here who does.
         Python::attach(|py| {
+            let _inside = entered(py);
             let Some(wrong) = error.source().and_then(|cause| cause.downcast_ref::<Wrong>()) else {
                 return made(py, self.class(), error);
             };

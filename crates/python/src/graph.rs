@@ -321,11 +321,13 @@ impl Graph {
     #[pyo3(signature = (op, inputs, attrs = None, name = None))]
     fn add_node(
         &self,
+        py: Python<'_>,
         op: &str,
         inputs: Vec<Option<String>>,
         attrs: Option<&Bound<'_, PyDict>>,
         name: Option<&str>,
     ) -> PyResult<Vec<String>> {
+        let _inside = entered(py);
         let op = text::canonical(op).unwrap_or(op);
         let named = attrs.map(|attrs| attrs.iter().map(|(k, v)| Ok((k.extract::<String>()?, v))).collect());
         let named: Vec<(String, Bound<'_, PyAny>)> = named.unwrap_or_else(|| Ok(Vec::new())).map_err(|e: PyErr| e)?;
@@ -413,6 +415,7 @@ impl Graph {
     }
 
     fn _repr_html_(&self, py: Python<'_>) -> PyResult<String> {
+        let _inside = entered(py);
         py.import("lowbit._html")?.call_method1("graph", (self.nodes(py)?, self.name()?))?.extract()
     }
 }

@@ -197,9 +197,14 @@ impl Bar<'_, '_> {
     }
 }
 
+/// Listens for signals; other threads than the main one hear none, and may be interrupted.
+pub fn hear(py: Python<'_>) -> PyResult<()> {
+    py.check_signals()?;
+    py.import("lowbit._threads")?.call_method0("look").map(|_| ())
+}
+
 /// Waits for the end, looking for signals; an exception is that of a signal or of the progress.
 fn listen<T: Send>(py: Python<'_>, receiver: &Mutex<Receiver<Told<T>>>, bar: &mut Bar<'_, '_>) -> PyResult<Result<T>> {
-    let look = py.import("lowbit._threads")?.getattr("look")?;
     let mut looked = Instant::now();
     loop {
         match away(py, || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(LOOK)) {
@@ -210,9 +215,7 @@ fn listen<T: Send>(py: Python<'_>, receiver: &Mutex<Receiver<Told<T>>>, bar: &mu
             Err(RecvTimeoutError::Disconnected) => return Ok(Err(Error::new("the work ended without a result"))),
         }
         if looked.elapsed() >= LOOK {
-            py.check_signals()?;
-            // Other threads than the main one hear no signals, and may be interrupted.
-            look.call0()?;
+            hear(py)?;
             looked = Instant::now();
         }
     }

@@ -337,7 +337,7 @@ impl Model {
     /// Runs it on arrays of any sizes that fit, as `Session.run`: in a program that the model keeps for this, compiled when
     /// arrays first have these sizes.
     #[pyo3(signature = (*args, **kwargs))]
-    fn run<'py>(
+    pub fn run<'py>(
         &self,
         py: Python<'py>,
         args: &Bound<'py, PyTuple>,
@@ -386,9 +386,35 @@ impl Model {
     }
 
     /// As the function `lowbit.verify`, of this model.
-    #[pyo3(signature = (**choices))]
-    fn verify<'py>(slf: &Bound<'py, Self>, choices: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
-        of_package(slf.py(), "verify", (slf,), choices)
+    #[pyo3(signature = (*data, **choices))]
+    fn verify<'py>(
+        slf: &Bound<'py, Self>,
+        data: &Bound<'py, PyTuple>,
+        choices: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let all: Vec<_> = std::iter::once(slf.clone().into_any()).chain(data.iter()).collect();
+        of_package(slf.py(), "verify", PyTuple::new(slf.py(), all)?, choices)
+    }
+
+    /// As the function `lowbit.compare`, of this model with another one.
+    #[pyo3(signature = (other, data, **choices))]
+    fn compare<'py>(
+        slf: &Bound<'py, Self>,
+        other: Bound<'py, PyAny>,
+        data: Bound<'py, PyAny>,
+        choices: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        of_package(slf.py(), "compare", (slf, other, data), choices)
+    }
+
+    /// As the function `lowbit.explain`, of this model.
+    #[pyo3(signature = (name = None, **choices))]
+    fn explain<'py>(
+        slf: &Bound<'py, Self>,
+        name: Option<String>,
+        choices: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        of_package(slf.py(), "explain", (slf, name), choices)
     }
 
     fn __repr__(&self) -> String {
@@ -404,6 +430,7 @@ impl Model {
     }
 
     fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let _inside = entered(slf.py());
         slf.py().import("lowbit._html")?.call_method1("model", (slf,))?.extract()
     }
 }
@@ -431,7 +458,7 @@ impl Model {
     }
 
     /// The core's, with another limit to memory if one is given.
-    fn limited(&self, max_memory: Option<&Bound<'_, PyAny>>) -> PyResult<lowbit::Model> {
+    pub fn limited(&self, max_memory: Option<&Bound<'_, PyAny>>) -> PyResult<lowbit::Model> {
         Ok(self.model.clone().within(memory_or(max_memory, self)?))
     }
 }
@@ -443,11 +470,13 @@ fn of_package<'py>(
     arguments: impl pyo3::call::PyCallArgs<'py>,
     choices: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let _inside = entered(py);
     py.import("lowbit")?.getattr(name)?.call(arguments, choices)
 }
 
 /// A result as a report of the package: what `--json` gives, in Python's words.
 pub fn report(py: Python<'_>, class: &str, of: &impl serde::Serialize) -> PyResult<Py<PyAny>> {
+    let _inside = entered(py);
     let json = serde_json::to_string(of).map_err(|e| PyTypeError::new_err(e.to_string()))?;
     Ok(py.import("lowbit.reports")?.getattr(class)?.call_method1("_of", (json,))?.unbind())
 }

@@ -5,7 +5,7 @@
 use crate::array::{self, Elements};
 use crate::callbacks::Callbacks;
 use crate::error::During;
-use crate::interpreter::{Place, attached, away, entered};
+use crate::interpreter::{Place, attached, away, entered, is_ending};
 use crate::job::{self, deeper};
 use crate::model::{check_called, options, threads_of};
 use crate::turn::{Thing, Waiting};
@@ -214,13 +214,13 @@ impl Program {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let kept = lock(&self.session).as_ref().map(|s| s.clone_ref(py));
-        let session = match kept {
+        let kept = || lock(&self.session).as_ref().map(|s| s.clone_ref(py));
+        let session = match kept() {
             Some(session) => session,
             None => {
-                let session = Py::new(py, self.session(py, 1)?)?;
-                *lock(&self.session) = Some(session.clone_ref(py));
-                session
+                let made = Py::new(py, self.session(py, 1)?)?;
+                // Another thread may have been faster.
+                lock(&self.session).get_or_insert(made).clone_ref(py)
             }
         };
         session.get().run(py, args, kwargs)
@@ -297,7 +297,8 @@ impl Session {
             program
         };
         drop(arrays);
-        let found = match program.customs().is_empty() && taken.is_slow() && is_main(py)? {
+        let beside = program.customs().is_empty() && taken.is_slow() && !is_ending() && is_main(py)?;
+        let found = match beside {
             true => job::run(py, During::Run, None, &[], move |job| taken.run(&|| job.check()))?,
             false => here(py, place, taken)?,
         };
@@ -341,8 +342,8 @@ fn here(py: Python<'_>, mut place: Place, taken: Taken) -> PyResult<Vec<Elements
 
 /// Whether this is the thread that hears signals.
 fn is_main(py: Python<'_>) -> PyResult<bool> {
-    let threading = py.import("threading")?;
-    Ok(threading.call_method0("main_thread")?.is(&threading.call_method0("current_thread")?))
+    let main = py.import("threading")?.call_method0("main_thread")?.getattr("ident")?;
+    main.eq(py.import("_thread")?.call_method0("get_ident")?)
 }
 
 impl Taken {
@@ -355,11 +356,16 @@ impl Taken {
             return Ok(self);
         }
         *took = None;
-        job::run(py, During::Compile, None, &[callbacks], move |_| {
-            if let Some(Running { of: Sized::Open(sessions), .. }) = &mut self.running {
-                sessions.sized(&sizes)?;
-            }
-            Ok(self)
+        // Operators are asked for their types by who has the session.
+        let mut place = Place::here();
+        place.hold(&lock(&self.desk).thing);
+        place.during(|| {
+            job::run(py, During::Compile, None, &[callbacks], move |_| {
+                if let Some(Running { of: Sized::Open(sessions), .. }) = &mut self.running {
+                    sessions.sized(&sizes)?;
+                }
+                Ok(self)
+            })
         })
     }
 
@@ -427,8 +433,11 @@ impl Session {
                             "the session is running, and what it runs waits, by functions of yours, for who wants it",
                         );
                     }
+                    if place.work.as_ref().is_some_and(|work| work.interrupted_for().is_some()) {
+                        return Err(During::Run.raise(&Error::new("the work was interrupted")));
+                    }
                     away(py, || thread::sleep(WAIT));
-                    py.check_signals()?;
+                    job::hear(py)?;
                 }
             }
         }

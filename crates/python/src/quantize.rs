@@ -7,7 +7,7 @@ use crate::error::During;
 use crate::graph::{Graph, passes};
 use crate::interpreter::{away, entered};
 use crate::job::{self, Stages};
-use crate::model::{Model, engine, report, target, threads_of};
+use crate::model::{Model, batch_of, engine, report, target, threads_of};
 use crate::observer::{Own, observers};
 use crate::program::Program;
 use crate::rules::{self, rules};
@@ -21,7 +21,7 @@ use lowbit::quantization::report::Skipped;
 use lowbit::{Compiled, Error, Observer, Passes, Quantize, Result, Rules};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList, PyTuple};
 use std::sync::Arc;
 
 /// A quantized model and the account of how it came about.
@@ -79,18 +79,71 @@ impl Quantized {
     }
 
     /// Compiles the integer program for this machine.
-    #[pyo3(signature = (*, isa = None, threads = None))]
-    fn compile(&self, py: Python<'_>, isa: Option<&str>, threads: Option<Count>) -> PyResult<Program> {
-        let (quantized, threads, isa) = (self.quantized.clone(), threads_of(threads)?, isa.map(String::from));
+    #[pyo3(signature = (*, batch = None, isa = None, threads = None, max_memory = None))]
+    fn compile(
+        &self,
+        py: Python<'_>,
+        batch: Option<Count>,
+        isa: Option<&str>,
+        threads: Option<Count>,
+        max_memory: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Program> {
+        let (quantized, batch, threads) = (self.quantized.clone(), batch_of(batch)?, threads_of(threads)?);
+        let (isa, model) = (isa.map(String::from), self.model.limited(max_memory)?);
         let program = job::run(py, During::Compile, None, &[&self.model.callbacks], move |_| {
-            quantized.compile(target(&quantized.model, isa.as_deref(), threads)?)
+            quantized.compile_batch(batch, target(&model, isa.as_deref(), threads)?)
         })?;
         Ok(Program::new(program, self.model.callbacks.clone()))
+    }
+
+    /// As `Model.run`, of the quantized model.
+    #[pyo3(signature = (*args, **kwargs))]
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        self.model.run(py, args, kwargs)
+    }
+
+    /// As `Model.evaluate`, of the quantized model.
+    #[pyo3(signature = (*args, **kwargs))]
+    fn evaluate<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.of_model(py, "evaluate", args, kwargs)
+    }
+
+    /// As `Model.verify`, of the quantized model.
+    #[pyo3(signature = (*args, **kwargs))]
+    fn verify<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.of_model(py, "verify", args, kwargs)
+    }
+
+    /// As `Model.explain`, of the quantized model.
+    #[pyo3(signature = (*args, **kwargs))]
+    fn explain<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.of_model(py, "explain", args, kwargs)
     }
 
     /// The model and its parameters, as the classic workflow has them: `qgraph, qparams = quantize(...)`.
     fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
+        let _inside = entered(py);
         let pair = (Bound::new(py, slf.get().model.clone())?, slf.get().params(py)?);
         pair.into_pyobject(py)?.into_any().call_method0("__iter__")
     }
@@ -108,7 +161,22 @@ impl Quantized {
     }
 
     fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let _inside = entered(slf.py());
         slf.py().import("lowbit._html")?.call_method1("quantized", (slf,))?.extract()
+    }
+}
+
+impl Quantized {
+    /// A method of the quantized model's.
+    fn of_model<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let _inside = entered(py);
+        Bound::new(py, self.model.clone())?.call_method(name, args.clone(), kwargs)
     }
 }
 
@@ -251,6 +319,7 @@ pub fn quantize(
     let (own_rules, own) = (std::mem::take(&mut made.own_rules), made.callbacks.clone());
     let names: Vec<String> = made.observers.iter().map(|o| o.name().to_string()).collect();
     let data = data.map(|d| resolve(d, model, None, preprocess)).transpose()?;
+    let skipped = stats.map(|stats| stats.get().skipped.clone()).unwrap_or_default();
     let stats = stats.map(|stats| stats.get().shard.clone());
     let float = model.model.clone();
     let held = data.as_ref().map(|data| data.callbacks.clone()).unwrap_or_default();
@@ -274,7 +343,7 @@ pub fn quantize(
         let e = Error::new(format!("the observer '{name}' was given and nothing asked it"));
         return Err(During::Config.raise(&e.hint(format!("input.observer = \"{name}\", or leave it out"))));
     }
-    done.report.skipped.extend(idle(own_rules));
+    done.report.skipped.extend(skipped.into_iter().chain(idle(own_rules)));
     let model = model.with(done.model.clone());
     Ok(Quantized { quantized: done, model })
 }

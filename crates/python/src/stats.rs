@@ -44,7 +44,8 @@ impl Stats {
             let mut merged = self.shard.clone();
             merged.merge(&other.shard).map(|()| merged)
         });
-        merged.map(Stats::from).map_err(|e| During::Data.raise(&e))
+        let shard = merged.map_err(|e| During::Data.raise(&e))?;
+        Ok(Stats { shard, skipped: self.skipped.iter().chain(&other.skipped).cloned().collect() })
     }
 
     /// How many samples were looked at.

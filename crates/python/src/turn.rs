@@ -14,14 +14,11 @@ const LOOK: Duration = Duration::from_millis(50);
 /// An interrupted function has so long to end, until nobody waits for it any more.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// More that wait for one another are not followed.
-const FOLLOWED: usize = 1000;
-
 /// Something that one has at a time.
 #[derive(Debug, Default)]
 pub struct Thing {
-    /// What who has it waits for, if for anything.
-    wanted: Mutex<Weak<Thing>>,
+    /// What those wait for who have it: functions of several threads may be called by one who has it.
+    wanted: Mutex<Vec<Weak<Thing>>>,
 }
 
 fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -31,13 +28,15 @@ fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Thing {
     /// Whether who has these would wait for himself if he waited for this.
     pub fn would_wait_for(self: &Arc<Thing>, held: &[Arc<Thing>]) -> bool {
-        let mut at = Some(self.clone());
-        for _ in 0..FOLLOWED {
-            let Some(thing) = at else { return false };
+        let mut seen: Vec<Arc<Thing>> = vec![self.clone()];
+        let mut next = 0;
+        while let Some(thing) = seen.get(next).cloned() {
             if held.iter().any(|held| Arc::ptr_eq(held, &thing)) {
                 return true;
             }
-            at = locked(&thing.wanted).upgrade();
+            let wanted: Vec<Arc<Thing>> = locked(&thing.wanted).iter().filter_map(Weak::upgrade).collect();
+            seen.extend(wanted.into_iter().filter(|w| !seen.iter().any(|s| Arc::ptr_eq(s, w))).collect::<Vec<_>>());
+            next += 1;
         }
         false
     }
@@ -46,20 +45,27 @@ impl Thing {
 /// Who has these waits, as long as it lives.
 pub struct Waiting<'a> {
     held: &'a [Arc<Thing>],
+    wanted: Weak<Thing>,
 }
 
 impl Waiting<'_> {
     /// For this. Whoever waits says so first, and then looks whether he waits for himself: of those who begin at the same
     /// time one at least sees the other.
     pub fn of<'a>(held: &'a [Arc<Thing>], wanted: &Arc<Thing>) -> Waiting<'a> {
-        held.iter().for_each(|held| *locked(&held.wanted) = Arc::downgrade(wanted));
-        Waiting { held }
+        let wanted = Arc::downgrade(wanted);
+        held.iter().for_each(|held| locked(&held.wanted).push(wanted.clone()));
+        Waiting { held, wanted }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.held.iter().for_each(|held| *locked(&held.wanted) = Weak::new());
+        for held in self.held {
+            let mut all = locked(&held.wanted);
+            if let Some(at) = all.iter().position(|w| w.ptr_eq(&self.wanted)) {
+                all.swap_remove(at);
+            }
+        }
     }
 }
 
@@ -106,41 +112,5 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         *locked(&self.of.taken) = None;
         self.of.freed.notify_one();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_waits_for_himself() {
-        let [a, b, c]: [Arc<Thing>; 3] = Default::default();
-        let of = |thing: &Arc<Thing>| vec![thing.clone()];
-        assert!(a.would_wait_for(&of(&a)));
-        assert!(!b.would_wait_for(&of(&a)));
-        let (has_a, has_b, has_c) = (of(&a), of(&b), of(&c));
-        let a_waits = Waiting::of(&has_a, &b);
-        assert!(!c.would_wait_for(&has_b));
-        let _b_waits = Waiting::of(&has_b, &c);
-        assert!(a.would_wait_for(&has_c));
-        drop(a_waits);
-        assert!(!a.would_wait_for(&has_c));
-    }
-
-    #[test]
-    fn who_has_a_turn_is_waited_for_unless_he_was_interrupted() {
-        let (turns, first, second) = (Turns::default(), Arc::<Work>::default(), Arc::<Work>::default());
-        let turn = turns.take(&first, &[]).unwrap();
-        std::thread::scope(|scope| {
-            let waits = scope.spawn(|| turns.take(&second, &[]).map(drop));
-            drop(turn);
-            waits.join().unwrap().unwrap();
-        });
-        let _turn = turns.take(&first, &[]).unwrap();
-        first.interrupted();
-        assert!(turns.take(&second, &[]).is_err());
-        second.interrupted();
-        assert!(turns.take(&second, &[]).is_err());
     }
 }

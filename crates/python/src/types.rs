@@ -92,6 +92,7 @@ pub fn mapping<'py>(given: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyD
 
 /// Something of the core's as the dictionaries and lists that its JSON says.
 pub fn parsed(py: Python<'_>, of: &impl serde::Serialize) -> PyResult<Py<PyAny>> {
+    let _inside = entered(py);
     let json = serde_json::to_string(of).map_err(|e| PyTypeError::new_err(e.to_string()))?;
     Ok(py.import("json")?.call_method1("loads", (json,))?.unbind())
 }
@@ -111,6 +112,7 @@ impl ValueType {
     #[new]
     #[pyo3(signature = (dtype, shape))]
     fn new(dtype: &Bound<'_, PyAny>, shape: Vec<Bound<'_, PyAny>>) -> PyResult<ValueType> {
+        let _inside = entered(dtype.py());
         let named = dtype.py().import("numpy")?.call_method1("dtype", (dtype,));
         let name = named.map_or_else(|_| dtype.to_string(), |d| d.to_string());
         array::dtype_named(&name).map_err(|e| PyTypeError::new_err(e.to_string()))?;

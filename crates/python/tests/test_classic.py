@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -116,5 +118,34 @@ def test_sizes_of_the_only_input_need_no_name(mxnet_model: Tuple[Path, Path], tm
     assert graph.inputs["data"] == lb.ValueType("int32", [2, 5])
     text = 'graph "g" {\n  input %a: f32[N]\n  input %b: f32[N]\n  %y = Add(%a, %b)\n  output %y\n}\n'
     lb.Model.from_text(text).save(tmp_path / "two.onnx")
+    assert any("no use for" in remark and "conv0_weight" in remark for remark in graph.remarks)
     with pytest.raises(lb.Error, match="expected sizes by name for the inputs a, b"):
         frontend.from_onnx(tmp_path / "two.onnx", (3,))
+
+
+def test_windows_that_end_in_the_padding_are_refused_for_open_sizes_too(mxnet_model: Tuple[Path, Path], tmp_path: Path) -> None:
+    attrs = {"kernel": "(2, 2)", "stride": "(2, 2)", "pad": "(1, 1)", "pool_type": "max", "pooling_convention": "full"}
+    conv = {"kernel": "(3, 3)", "pad": "(1, 1)", "num_filter": "8"}
+    nodes = [
+        {"op": "null", "name": "data", "inputs": []},
+        {"op": "null", "name": "conv0_weight", "inputs": []},
+        {"op": "null", "name": "conv0_bias", "inputs": []},
+        {"op": "Convolution", "name": "conv0", "attrs": conv, "inputs": [[0, 0, 0], [1, 0, 0], [2, 0, 0]]},
+        {"op": "Pooling", "name": "pool", "attrs": attrs, "inputs": [[3, 0, 0]]},
+    ]
+    symbol = {"nodes": nodes, "arg_nodes": [0, 1, 2], "heads": [[4, 0, 0]], "attrs": {"mxnet_version": ["int", 10901]}}
+    (tmp_path / "pool-symbol.json").write_text(json.dumps(symbol))
+    for shape in (None, (1, 3, 5, 5)):
+        with pytest.raises(lb.Error, match="to be known|lies in the padding alone"):
+            frontend.from_mxnet(tmp_path / "pool-symbol.json", mxnet_model[1], shape)
+    # With an even size the last window has something.
+    graph, _ = frontend.from_mxnet(tmp_path / "pool-symbol.json", mxnet_model[1], (1, 3, 6, 6))
+    assert next(iter(graph.outputs.values())).shape == (1, 8, 4, 4)
+
+
+def test_the_command_line_quantizes_models_of_mxnet(mxnet_model: Tuple[Path, Path], tmp_path: Path) -> None:
+    lowbit = Path(sys.executable).parent / "lowbit"
+    out = tmp_path / "model.onnx"
+    command = [str(lowbit), "quantize", str(mxnet_model[0]), "--shape", "1x3x16x12", "--data", "random", "-o", str(out)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert lb.Model.load(out).is_quantized and lb.verify(lb.Model.load(out))

@@ -327,3 +327,38 @@ def test_operators_that_wait_for_one_another_are_refused() -> None:
     found = in_threads(lambda i: sessions[i].run(x), 2)
     assert all(isinstance(one, CallbackError) for one in found)
     assert any("waits, by functions of yours, for who wants it" in str(one) or "on this thread" in str(one) for one in found)
+
+
+class Asking(Sharing):
+    """Wants the session that it is compiled for."""
+
+    name = "asking"
+
+    def infer(self, *inputs: lb.ValueType) -> lb.ValueType:
+        if self.helper is not None:
+            self.helper.run(np.zeros((3, 4), np.float32))
+        return inputs[0]
+
+
+def test_an_operator_that_runs_the_session_it_is_compiled_for_is_refused() -> None:
+    op = Asking()
+    text = OPEN.replace("Softmax(%m) {axis 1}", 'Custom(%m) {op "asking"}')
+    model = lb.Model.from_text(text, customs=[op])
+    session = lb.build(model).session()
+    op.helper = session
+    with pytest.raises(CallbackError, match="the session is running"):
+        session.run(np.zeros((2, 5), np.float32))
+    op.helper = None
+    op.helper = lb.Model.from_text(OPEN).build().session()
+    assert session.run(np.zeros((2, 5), np.float32))[0].shape == (2, 5)
+
+
+def test_quantized_models_have_the_verbs_of_models(quantized: lb.Quantized, demo: lb.Model, image: Any) -> None:
+    assert quantized.compile(batch=2).inputs["image"].shape[0] == 2
+    np.testing.assert_array_equal(quantized.run(image)[0], quantized.compile().run(image)[0])
+    assert quantized.verify("random", samples=1) and quantized.model.verify(image, samples=1)
+    assert demo.compare(quantized, image, samples=1).samples == 1
+    assert quantized.explain().quantized and quantized.model.explain().quantized
+    assert quantized.evaluate(image, reference=demo).samples == 1
+    with pytest.raises(CompileError, match="memory"):
+        quantized.compile(max_memory=1000)

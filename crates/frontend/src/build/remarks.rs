@@ -34,6 +34,11 @@ pub enum Remark {
         /// The sizes that it has by the operators before it.
         computed: String,
     },
+    /// An array of a file of parameters that no operator reads.
+    Unread {
+        /// Its name.
+        name: String,
+    },
     /// A value whose number of rows the file leaves to the run: it has as many as there can be.
     Rows {
         /// The value's name.
@@ -60,12 +65,12 @@ pub enum Place {
 const NAMES_SHOWN: usize = 3;
 
 /// The remarks as lines for people: one a pair of types, with counts and names, one a name of several nodes, one an output
-/// of other sizes, and one a value with rows of no use.
+/// of other sizes, one a value with rows of no use, and one of all arrays that nothing reads.
 ///
 /// `f16 became f32: 1 input ('x'), 1 output ('y'), 34 constants ('a', 'b', 'c' and 31 more)`
 pub fn lines(remarks: &[Remark]) -> Vec<String> {
     let mut kinds: BTreeMap<(&str, DType), BTreeMap<Place, Vec<&str>>> = BTreeMap::new();
-    let mut single = Vec::new();
+    let (mut single, mut unread) = (Vec::new(), Vec::new());
     for r in remarks {
         match r {
             Remark::Type { from, to, place, value } => {
@@ -74,6 +79,7 @@ pub fn lines(remarks: &[Remark]) -> Vec<String> {
             Remark::Name { name, count } => {
                 single.push(format!("{count} nodes are named '{name}': all but the first have a number behind it"));
             }
+            Remark::Unread { name } => unread.push(name.as_str()),
             Remark::Rows { value, rows } => {
                 single.push(format!(
                     "'{value}' has {rows} rows, all that there can be: those that are not filled are -1"
@@ -88,17 +94,22 @@ pub fn lines(remarks: &[Remark]) -> Vec<String> {
         let places: Vec<String> = places.iter().map(|(place, names)| list(*place, names)).collect();
         format!("{from} became {to}: {}", places.join(", "))
     };
-    kinds.into_iter().map(line).chain(single).collect()
+    let unread = (!unread.is_empty()).then(|| format!("the model has no use for {}", counted("array", &unread)));
+    kinds.into_iter().map(line).chain(single).chain(unread).collect()
 }
 
 fn list(place: Place, names: &[&str]) -> String {
+    counted(&place.to_string(), names)
+}
+
+fn counted(what: &str, names: &[&str]) -> String {
     let shown: Vec<String> = names.iter().take(NAMES_SHOWN).map(|n| format!("'{n}'")).collect();
     let more = match names.len().saturating_sub(NAMES_SHOWN) {
         0 => String::new(),
         n => format!(" and {n} more"),
     };
     let plural = if names.len() == 1 { "" } else { "s" };
-    format!("{} {place}{plural} ({}{more})", names.len(), shown.join(", "))
+    format!("{} {what}{plural} ({}{more})", names.len(), shown.join(", "))
 }
 
 impl fmt::Display for Place {
@@ -126,6 +137,8 @@ mod tests {
             "u32 became i64: 5 constants ('c0', 'c1', 'c2' and 2 more)",
         ];
         assert_eq!(lines(&all), expected);
+        let unread = ["a", "b"].map(|name| Remark::Unread { name: name.into() });
+        assert_eq!(lines(&unread), ["the model has no use for 2 arrays ('a', 'b')"]);
         assert!(lines(&[]).is_empty());
     }
 }

@@ -29,6 +29,9 @@ pub fn import(symbol: &[u8], parameters: Option<Bytes>, options: &ImportOptions)
     builder.graph.meta = Metadata { producer: producer(&symbol), ..Metadata::default() };
     builder.reserved = all_names(&symbol, &arrays);
     builder.remarks = remarks;
+    let variables: HashSet<&str> = symbol.nodes.iter().filter(|n| n.is_variable()).map(|n| n.name.as_str()).collect();
+    let unread = arrays.keys().filter(|name| !variables.contains(name.as_str()));
+    builder.remarks.extend(unread.map(|name| Remark::Unread { name: name.clone() }));
     let given = inputs::find(&symbol, &uses, &arrays, &options.shapes, &mut builder.remarks)?;
     let known = arrays.into_iter().map(|(name, t)| (name.clone(), Item::Const(name.into(), t)));
     builder.items.extend(known);
@@ -44,6 +47,7 @@ pub fn import(symbol: &[u8], parameters: Option<Bytes>, options: &ImportOptions)
     remarks.retain(|r| match r {
         Remark::Type { value, place: build::remarks::Place::Constant, .. } => graph.find(value).is_some(),
         Remark::Type { .. } | Remark::Name { .. } | Remark::Shape { .. } | Remark::Rows { .. } => true,
+        Remark::Unread { .. } => true,
     });
     Ok((graph, remarks))
 }

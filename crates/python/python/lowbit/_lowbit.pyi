@@ -290,9 +290,31 @@ class Model:
     ) -> Evaluation:
         """As :func:`lowbit.evaluate`, of this model."""
     def verify(
-        self, *, data: Any = "random", preprocess: _Preprocess = None, samples: int = 8, progress: Progress = None
+        self, data: Any = "random", *, preprocess: _Preprocess = None, samples: int = 8, progress: Progress = None
     ) -> Verification:
         """As :func:`lowbit.verify`, of this model."""
+    def compare(
+        self,
+        other: Union[Model, Quantized],
+        data: Any,
+        *,
+        preprocess: _Preprocess = None,
+        samples: int = 32,
+        sort: str = "sqnr",
+        threads: Optional[int] = None,
+        isa: Optional[str] = None,
+        progress: Progress = None,
+    ) -> Comparison:
+        """As :func:`lowbit.compare`, of this model with another one."""
+    def explain(
+        self,
+        name: Optional[str] = None,
+        *,
+        config: _Choices = None,
+        rules: Optional[Rules] = None,
+        observers: Iterable[Observer] = ...,
+    ) -> Explanation:
+        """As :func:`lowbit.explain`, of this model."""
     def _repr_html_(self) -> str: ...
 
 @final
@@ -318,7 +340,37 @@ class Quantized:
         """The choices in force."""
     def params(self) -> Dict[str, _Array]: ...
     def save(self, path: _Path) -> None: ...
-    def compile(self, *, isa: Optional[str] = None, threads: Optional[int] = None) -> Program: ...
+    def compile(
+        self,
+        *,
+        batch: Optional[int] = None,
+        isa: Optional[str] = None,
+        threads: Optional[int] = None,
+        max_memory: _Memory = None,
+    ) -> Program:
+        """Compiles the integer program for this machine, and for a batch of 1 where the model leaves the batch open."""
+    def run(self, *args: Any, **kwargs: Any) -> List[_Array]:
+        """As :meth:`Model.run`, of the quantized model."""
+    def evaluate(
+        self,
+        data: Any,
+        *,
+        reference: Union[None, Model, Quantized] = None,
+        labels: Any = None,
+        preprocess: _Preprocess = None,
+        samples: int = 0,
+        output: Optional[str] = None,
+        threads: Optional[int] = None,
+        isa: Optional[str] = None,
+        progress: Progress = None,
+    ) -> Evaluation:
+        """As :meth:`Model.evaluate`, of the quantized model."""
+    def verify(
+        self, data: Any = "random", *, preprocess: _Preprocess = None, samples: int = 8, progress: Progress = None
+    ) -> Verification:
+        """As :meth:`Model.verify`, of the quantized model."""
+    def explain(self, name: Optional[str] = None) -> Explanation:
+        """As :meth:`Model.explain`, of the quantized model."""
     def __iter__(self) -> Iterator[Any]: ...
     def _repr_html_(self) -> str: ...
 

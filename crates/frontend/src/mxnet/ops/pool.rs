@@ -68,7 +68,12 @@ fn same(site: &mut Site<'_>, x: &Item, window: &Window) -> Result<Vec<usize>> {
 /// Refuses rounded up sizes whose last window would lie in the padding alone: elsewhere there is no such window.
 fn ends_inside(site: &mut Site<'_>, x: &Item, window: &Window) -> Result<()> {
     for (i, ((kernel, stride), pad)) in window.kernel.iter().zip(&window.strides).zip(&window.pads).enumerate() {
-        let Some(size) = site.shape(x).0.get(i + 2).and_then(lowbit_ir::Dim::known) else { continue };
+        let known = site.shape(x).0.get(i + 2).and_then(lowbit_ir::Dim::known);
+        // Of a window that is large enough the last one ends inside whatever the size is.
+        if known.is_none() && *kernel >= stride.saturating_add(*pad) {
+            continue;
+        }
+        let size = site.known_dim(x, i + 2)?;
         let padded = size.saturating_add(pad.saturating_mul(2));
         let windows = padded.saturating_sub(*kernel).div_ceil(*stride) + 1;
         if (windows - 1).saturating_mul(*stride) >= size.saturating_add(*pad) {
