@@ -160,6 +160,24 @@ def lists():
 for work in (run, run, lists):
     in_background(work)
 """,
+    "what is told": """
+quantized = model.quantize(data="random")
+def wrong():
+    while True:
+        try:
+            lb.Config(smaples=3)
+        except lb.Error:
+            pass
+def told():
+    while True:
+        quantized.report, quantized._repr_html_(), model._repr_html_(), model.graph._repr_html_(), lb.explain(quantized)
+def observers():
+    while True:
+        time.sleep(0.01)
+        yield 1
+for work in (wrong, told, lambda: model.quantize(observers=observers())):
+    in_background(work)
+""",
     "progress": """
 def progress(*told):
     time.sleep(0.01)

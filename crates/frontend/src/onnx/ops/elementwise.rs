@@ -2,6 +2,7 @@
 
 use crate::build::Item;
 use crate::onnx::node::Site;
+use crate::onnx::ops::quantize::alike;
 use lowbit_ir::op::{Binary, Unary};
 use lowbit_ir::{DType, Op, Quant, Result, Tensor, Type, bail};
 
@@ -55,7 +56,7 @@ pub fn variadic(site: &mut Site<'_>) -> Result<()> {
         "Min" => Binary::Min,
         _ => Binary::Add,
     };
-    let inputs = site.inputs()?;
+    let inputs = alike(site.builder, site.inputs()?)?;
     let mean = (kind == "Mean" && inputs.len() > 1).then_some(inputs.len());
     let Some((last, first)) = inputs.split_last() else { bail!("expected at least one operand, found none") };
     let Some((head, middle)) = first.split_first() else { return site.finish(Op::Identity, &[last]) };
@@ -115,7 +116,9 @@ pub fn xor(site: &mut Site<'_>) -> Result<()> {
 /// Where.
 pub fn select(site: &mut Site<'_>) -> Result<()> {
     let (cond, a, b) = (site.input(0)?, site.input(1)?, site.input(2)?);
-    site.finish(Op::Where, &[&cond, &a, &b])
+    let both = alike(site.builder, vec![a, b])?;
+    let operands: Vec<&Item> = std::iter::once(&cond).chain(&both).collect();
+    site.finish(Op::Where, &operands)
 }
 
 /// Cast.

@@ -3,13 +3,14 @@
 use crate::build::Item;
 use crate::build::sizes::{Size, Sizes, open_error};
 use crate::onnx::node::{Site, sizes_of, stands_for};
+use crate::onnx::ops::quantize::alike;
 use lowbit_ir::op::{Pad, PadMode, SliceAxis};
 use lowbit_ir::{Dim, Error, Op, Result, Shape, Tensor, Type, bail};
 
 /// Concat.
 pub fn concat(site: &mut Site<'_>) -> Result<()> {
     let Some(axis) = site.int("axis")? else { bail!("expected attribute 'axis', found none") };
-    let inputs = site.inputs()?;
+    let inputs = alike(site.builder, site.inputs()?)?;
     site.finish(Op::Concat { axis }, &inputs.iter().collect::<Vec<_>>())
 }
 

@@ -119,6 +119,22 @@ pub fn with_meaning(builder: &mut Builder, q: Item, quant: Quant) -> Result<Item
     }
 }
 
+/// Operands of one result: where one stands for reals, the integers of the others that nothing is said of do so by the same
+/// parameters, as far as these do not depend on a place.
+pub fn alike(builder: &mut Builder, mut operands: Vec<Item>) -> Result<Vec<Item>> {
+    let types: Vec<Type> = operands.iter().map(|item| builder.ty(item)).collect();
+    let Some(like) = types.iter().find(|ty| ty.quant.as_ref().is_some_and(Quant::is_per_tensor)) else {
+        return Ok(operands);
+    };
+    let Some(quant) = &like.quant else { return Ok(operands) };
+    for (item, ty) in operands.iter_mut().zip(&types) {
+        if ty.quant.is_none() && ty.dtype == like.dtype && !matches!(item, Item::Sizes(_)) {
+            *item = with_meaning(builder, item.clone(), quant.clone())?;
+        }
+    }
+    Ok(operands)
+}
+
 /// Plain integers mean reals from the model's input on, through all that only hands them on.
 fn give_meaning(builder: &mut Builder, v: ValueId, quant: &Quant) -> Result<()> {
     for v in way_of_meaning(builder, v, quant)? {
