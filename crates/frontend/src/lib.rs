@@ -75,9 +75,13 @@ fn import(
             }
         };
     }
+    mxnet::import(&bytes, Some(parameters(beside, options)?), options)
+}
+
+/// The parameters of a symbol: of the file that is named, or of the one beside it.
+fn parameters(beside: &dyn Fn() -> Result<PathBuf>, options: &ImportOptions) -> Result<Bytes> {
     let path = options.params.clone().map_or_else(beside, Ok)?;
-    let parameters = files::read(&path).map_err(|e| e.context(format!("reading '{}'", path.display())))?;
-    mxnet::import(&bytes, Some(parameters.into()), options)
+    files::read(&path).map(Bytes::from).map_err(|e| e.context(format!("reading '{}'", path.display())))
 }
 
 /// The bytes of an ONNX file for a float or QDQ graph: the same graph gives the same bytes.

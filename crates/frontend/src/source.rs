@@ -47,11 +47,7 @@ impl Source {
         let is_file = !self.path.as_os_str().is_empty();
         let folder =
             self.path.parent().filter(|_| is_file).map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
-        let beside = || match is_file {
-            true => mxnet::beside(&self.path),
-            false => Err(Error::new("expected the parameters of the symbol, found none").hint("name their file")),
-        };
-        let read = crate::import(self.bytes.clone(), folder, &beside, &options);
+        let read = crate::import(self.bytes.clone(), folder, &|| self.beside(), &options);
         let (mut graph, remarks) = read.map_err(|e| e.context(self.doing()))?;
         if graph.name.is_empty() {
             let stem = self.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
@@ -60,16 +56,22 @@ impl Source {
         Ok((graph, remarks))
     }
 
-    /// What an ONNX model takes, without reading its nodes: some can be read only once the sizes are known.
-    pub fn inputs(&self) -> Result<Vec<(String, Type)>> {
-        match mxnet::is_symbol(&self.bytes) || mxnet::is_params(&self.bytes) {
-            false => onnx::inputs(self.bytes.clone(), &self.options).map_err(|e| e.context(self.doing())),
-            true => {
-                let (graph, _) = self.graph()?;
-                let of_one = |v: &lowbit_ir::ValueId| (graph.value(*v).name.clone(), graph.ty(*v).clone());
-                Ok(graph.inputs.iter().map(of_one).collect())
-            }
+    /// Where the parameters of a symbol are, if nobody says it.
+    fn beside(&self) -> Result<PathBuf> {
+        match self.path.as_os_str().is_empty() {
+            false => mxnet::beside(&self.path),
+            true => Err(Error::new("expected the parameters of the symbol, found none").hint("name their file")),
         }
+    }
+
+    /// What the model takes, without reading its nodes: some can be read only once the sizes are known.
+    pub fn inputs(&self) -> Result<Vec<(String, Type)>> {
+        let inputs = match mxnet::is_symbol(&self.bytes) {
+            false => onnx::inputs(self.bytes.clone(), &self.options),
+            true => crate::parameters(&|| self.beside(), &self.options)
+                .and_then(|parameters| mxnet::import::inputs(&self.bytes, parameters, &self.options)),
+        };
+        inputs.map_err(|e| e.context(self.doing()))
     }
 
     /// Whether this error of [`Source::graph`] may go away with sizes for all inputs.

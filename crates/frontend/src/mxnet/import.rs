@@ -9,7 +9,7 @@ use crate::build::failures::{self, Failure};
 use crate::build::{self, Builder, Item};
 use bytes::Bytes;
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::{Error, Graph, Metadata, Result, bail, check_float_mode, verify};
+use lowbit_ir::{Error, Graph, Metadata, Result, Type, bail, check_float_mode, verify};
 use std::collections::{BTreeMap, HashSet};
 
 pub use crate::build::remarks::Remark;
@@ -50,6 +50,13 @@ pub fn import(symbol: &[u8], parameters: Option<Bytes>, options: &ImportOptions)
         Remark::Unread { .. } => true,
     });
     Ok((graph, remarks))
+}
+
+/// What a symbol takes, with the user's shapes, without reading its operators: some can be read only with known sizes.
+pub fn inputs(symbol: &[u8], parameters: Bytes, options: &ImportOptions) -> Result<Vec<(String, Type)>> {
+    let symbol = symbol::parse(symbol)?;
+    let (arrays, _) = params::read(parameters).map_err(|e| e.context("reading the parameters"))?;
+    inputs::find(&symbol, &Uses::of(&symbol), &arrays, &options.shapes, &mut Vec::new())
 }
 
 /// MXNet's version: 10901 is 1.9.1.
