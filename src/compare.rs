@@ -2,7 +2,7 @@
 
 use crate::model::Model;
 use lowbit_ir::{Engine, Error, Graph, Result};
-use lowbit_quantize::analysis::{self, Form, NotFinite, ValueError};
+use lowbit_quantize::analysis::{self, Form, NotFinite, Parts, TensorError, ValueError};
 use lowbit_quantize::{Samples, samples::spread};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -17,6 +17,13 @@ pub struct Comparison {
     pub isolated: bool,
     /// What was compared: every value that both models know by name.
     pub layers: Vec<Layer>,
+    /// What quantizing does to each tensor by itself, in the order of the reference: what enters it, weights and values of
+    /// up to 16 bits; of a value that is quantized in several ways the one that has its name. Empty unless each layer was
+    /// measured by itself and the reference is a float model.
+    pub tensors: Vec<TensorError>,
+    /// Quantized weights that are not among these, as the reference has no floats of their sizes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmatched: Vec<String>,
     /// Values that only the reference computes.
     pub only_reference: usize,
     /// Values that only the other model computes, such as the accumulators of integer layers.
@@ -58,6 +65,13 @@ pub struct Errors {
     /// The same in steps of the other model's integers; none for floats and accumulators.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
+    /// Mean squared error, in squared units of the value.
+    pub mse: f64,
+    /// The same in two parts that add up to it: of elements that are beyond the other model's integers in the reference,
+    /// and of all others, whose error is what rounding here and everything before it left. None where nothing is
+    /// quantized, or where the reference is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Parts>,
 }
 
 /// What decides which layer comes first.
@@ -150,6 +164,8 @@ pub fn compare_graphs(
         samples: spread(data.len(), limit).count(),
         isolated,
         layers: found.cumulative.iter().enumerate().map(describe).collect(),
+        tensors: found.tensors,
+        unmatched: found.unmatched,
         only_reference: found.only_reference,
         only_other: found.only_other,
         not_finite: found.not_finite,
@@ -158,14 +174,30 @@ pub fn compare_graphs(
 
 impl Errors {
     fn of(e: &ValueError) -> Errors {
-        Errors { sqnr_db: e.sqnr_db, cosine: e.cosine, max_error: e.max_error, max_steps: e.max_steps }
+        Errors {
+            sqnr_db: e.sqnr_db,
+            cosine: e.cosine,
+            max_error: e.max_error,
+            max_steps: e.max_steps,
+            mse: e.mse,
+            parts: e.parts,
+        }
     }
 }
 
 impl Comparison {
-    /// The layers, worst first: by what each adds alone where that was measured, else by what has come together.
+    /// The layers, worst first: by what each adds alone where that was measured, else by what has come together; and the
+    /// tensors, whose cosine nobody measures.
     pub fn sort(&mut self, by: Sort) {
         let errors = |l: &Layer| l.isolated.unwrap_or(l.cumulative);
+        self.tensors.sort_by(|a, b| {
+            let worse = match by {
+                Sort::Sqnr | Sort::Cosine => a.sqnr_db.total_cmp(&b.sqnr_db),
+                Sort::Error => b.max_error.total_cmp(&a.max_error),
+                Sort::Order => std::cmp::Ordering::Equal,
+            };
+            worse.then(a.order.cmp(&b.order))
+        });
         self.layers.sort_by(|a, b| {
             let (x, y) = (errors(a), errors(b));
             let worse = match by {
@@ -266,6 +298,71 @@ mod tests {
         assert_eq!(found.layers[0].node, coarse);
         found.sort(Sort::Order);
         assert!(found.layers.is_sorted_by_key(|l| l.order));
+    }
+
+    #[test]
+    fn one_coarse_layer_stands_out_alone_and_what_follows_does_not() {
+        let (model, images) = demo();
+        let lowered = model.lowered().unwrap().0;
+        let layers: Vec<&str> =
+            lowered.nodes().filter(|(_, n)| n.op.is_layer()).map(|(_, n)| n.name.as_str()).collect();
+        let coarse = layers[layers.len() / 2];
+        let choice = format!("layer.\"{coarse}\".weight.bits=2");
+        let coarse_model = quantized(&model, &images, &[&choice, "refinements=[]"]);
+        let fine_model = quantized(&model, &images, &["refinements=[]"]);
+        let engine = Compiled::host().unwrap();
+        let [one, all] = [coarse_model, fine_model].map(|m| compare(&model, &m, &engine, &images, 4).unwrap());
+        let pairs: Vec<(&Layer, &Layer)> = one.layers.iter().zip(&all.layers).collect();
+        assert!(pairs.iter().all(|(a, b)| a.value == b.value));
+        let at = pairs.iter().position(|(a, _)| a.node == coarse).unwrap();
+        let alone = |l: &Layer| l.isolated.unwrap().sqnr_db;
+        assert!(alone(pairs[at].0) < 12.0 && alone(pairs[at].1) > 25.0, "{:?}", pairs[at]);
+        // Whatever comes behind reads the reference's floats, and is what it is without the coarse layer.
+        for (coarse, fine) in pairs.iter().skip(at + 1) {
+            assert!((alone(coarse) - alone(fine)).abs() < 1.0, "{coarse:?} {fine:?}");
+        }
+        let carried = |(a, b): &(&Layer, &Layer)| b.cumulative.sqnr_db - a.cumulative.sqnr_db > 5.0;
+        assert!(pairs.iter().skip(at).take(3).all(carried), "{:?}", pairs[at]);
+    }
+
+    #[test]
+    fn every_error_is_clipping_and_rounding() {
+        let (model, images) = demo();
+        let engine = Compiled::host().unwrap();
+        let clipping = "activation.observer=percentile(99)";
+        let [minmax, cut] = [&["activation.observer=minmax"][..], &[clipping]].map(|choices| {
+            let choices = [choices, &["equalize=false", "refinements=[]"]].concat();
+            compare(&model, &quantized(&model, &images, &choices), &engine, &images, 4).unwrap()
+        });
+        for found in [&minmax, &cut] {
+            let count = |kind: &str| found.tensors.iter().filter(|t| t.kind == kind).count();
+            assert_eq!((count("input"), count("weight")), (1, 19));
+            assert!(count("activation") > 18 && found.unmatched.is_empty());
+            for t in &found.tensors {
+                assert_eq!(t.mse, t.parts.clipping + t.parts.rounding, "{t:?}");
+            }
+            for e in found.layers.iter().flat_map(|l| [l.cumulative, l.isolated.unwrap()]) {
+                assert!(e.parts.is_none_or(|p| e.mse == p.clipping + p.rounding), "{e:?}");
+            }
+            // A step is the whole range of 8 bits and more: rounding alone is far below what is cut off.
+            assert!(found.tensors.iter().filter(|t| t.kind == "weight").all(|t| t.parts.clipped_percent == 0.0));
+        }
+        let share = |c: &Comparison| {
+            let all = c.tensors.iter().filter(|t| t.kind == "activation");
+            all.map(|t| t.parts.clipping / t.mse).sum::<f64>() / c.tensors.len() as f64
+        };
+        assert!(share(&cut) > 0.3 && share(&cut) > 4.0 * share(&minmax), "{} {}", share(&cut), share(&minmax));
+    }
+
+    #[test]
+    fn weights_are_what_they_were_but_for_rounding_whatever_equalization_does() {
+        let (model, images) = demo();
+        let int8 = quantized(&model, &images, &[]);
+        assert!(int8.graph().meta.properties.contains_key(lowbit_ir::meta::EQUALIZATION));
+        let found = compare(&model, &int8, &Compiled::host().unwrap(), &images, 1).unwrap();
+        let weights: Vec<&TensorError> = found.tensors.iter().filter(|t| t.kind == "weight").collect();
+        // With a factor left out they would be no nearer than a few decibels.
+        assert!(weights.len() == 19 && weights.iter().all(|t| t.sqnr_db > 30.0), "{weights:?}");
     }
 
     #[test]

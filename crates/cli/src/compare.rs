@@ -11,6 +11,7 @@ use lowbit::bench::ReferenceStep;
 use lowbit::compare::{Comparison, Errors, Layer, Sort, compare_graphs, is_swapped};
 use lowbit::data::InputSpec;
 use lowbit::left::Left;
+use lowbit::quantization::analysis::Parts;
 use lowbit::{Result, Tensor};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,14 @@ pub struct Arguments {
 
     #[command(flatten)]
     machine: MachineArguments,
+}
+
+/// How much of a squared error clipping is.
+fn share(parts: &Parts) -> String {
+    match parts.clipping + parts.rounding {
+        0.0 => "-".into(),
+        all => format!("{:.0}%", 100.0 * parts.clipping / all),
+    }
 }
 
 /// What `--json` gives.
@@ -161,17 +170,51 @@ impl Found<'_> {
         if let Some(more) = c.layers.len().checked_sub(self.top).filter(|n| *n > 0) {
             out += &format!("and {} more (--top N shows more, --json all)\n", format::count(more as u64));
         }
+        out += &self.tensors(paper);
         out + &format::reference_steps(&self.reference_steps, paper)
+    }
+
+    /// What quantizing each tensor alone does.
+    fn tensors(&self, paper: &Paper) -> String {
+        let c = &self.comparison;
+        if c.tensors.is_empty() && c.unmatched.is_empty() {
+            return String::new();
+        }
+        let meaning = "(each tensor quantized by itself; clip: the share of the squared error that is of elements beyond \
+            the integers, all else is rounding)";
+        let mut out = format!("\n{}\n", paper.dim(meaning));
+        let right = ["SQNR dB", "mse", "clip", "clipped"].map(|title| (title, Side::Right));
+        let left = ["type", "kind", "tensor"].map(|title| (title, Side::Left));
+        let mut table = Table::new(&[&right[..], &left].concat());
+        for t in c.tensors.iter().take(self.top) {
+            let numbers = [
+                format!("{:.1}", t.sqnr_db),
+                format!("{:.3e}", t.mse),
+                share(&t.parts),
+                format!("{:.3}%", t.parts.clipped_percent),
+            ];
+            table.row(numbers.into_iter().chain([t.dtype.clone(), t.kind.clone(), clip(&t.value, 60)]));
+        }
+        out += &table.print(paper, 0);
+        if let Some(more) = c.tensors.len().checked_sub(self.top).filter(|n| *n > 0) {
+            out += &format!("and {} more\n", format::count(more as u64));
+        }
+        if !c.unmatched.is_empty() {
+            out += &format!("weights without floats of their sizes in the reference: {}\n", c.unmatched.join(", "));
+        }
+        out
     }
 
     fn table(&self) -> Table {
         let errors = |e: &Errors| {
             let bar = format!("{:<10}", format::bar(e.sqnr_db, GOOD_DB, 10));
             let steps = e.max_steps.map_or_else(String::new, |n| n.to_string());
-            [format!("{:.1}", e.sqnr_db), bar, format!("{:.5}", e.cosine), format!("{:.3}", e.max_error), steps]
+            let clip = e.parts.map_or_else(String::new, |parts| share(&parts));
+            [format!("{:.1}", e.sqnr_db), bar, format!("{:.5}", e.cosine), format!("{:.3}", e.max_error), steps, clip]
         };
         let name = |l: &Layer| [l.op.clone(), clip(&l.node, 60)];
-        let numbers = [("cosine", Side::Right), ("max error", Side::Right), ("steps", Side::Right)];
+        let numbers =
+            [("cosine", Side::Right), ("max error", Side::Right), ("steps", Side::Right), ("clip", Side::Right)];
         let names = [("op", Side::Left), ("layer", Side::Left)];
         let layers = self.comparison.layers.iter().take(self.top);
         let columns = |title| [&[(title, Side::Right), ("", Side::Left)], &numbers[..]].concat();

@@ -136,3 +136,52 @@ fn every_narrow_form_of_a_value_is_compared() {
     assert_eq!(most, [63, 65535], "{forms:?}");
     assert!(forms.iter().all(|e| e.max_steps <= Some(1)), "{forms:?}");
 }
+
+/// `y = Relu(x) * w` of two elements; x is kept as integers 0..=3 of scale 1, and w is exact.
+const HAND: [&str; 2] = [
+    r#"
+graph "g" {
+  input %x: f32[1x4]
+  const %w: f32[4x4] = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
+  %r = Relu(%x)
+  %y = MatMul(%r, %w) @product
+  output %y
+}
+"#,
+    r#"
+graph "g" {
+  input %x: f32[1x4]
+  const %w.q: i8[4x4]{1 * q} = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
+  %w = Dequantize(%w.q)
+  %r = Relu(%x)
+  %r.q: u8[1x4]{1 * q in 0..3} = Quantize(%r) {rounding half-even}
+  %r.dq = Dequantize(%r.q)
+  %y = MatMul(%r.dq, %w) @product
+  output %y
+}
+"#,
+];
+
+#[test]
+fn clipping_and_rounding_are_what_a_hand_computes() {
+    let [float, quantized] = HAND.map(|text| lowbit_ir::text::parse(text).unwrap());
+    let found = |x: [f32; 4]| {
+        let samples = vec![vec![Tensor::from_f32(&[1, 4], x.to_vec()).unwrap()]];
+        let found = of(&float, &quantized, &samples);
+        let tensor = found.tensors.iter().find(|t| t.value == "r").unwrap().clone();
+        let weights = found.tensors.iter().find(|t| t.value == "w").unwrap();
+        assert_eq!((weights.kind.as_str(), weights.node.as_str(), weights.mse), ("weight", "product", 0.0));
+        let layer = found.isolated.iter().find(|e| e.value == "r").unwrap();
+        assert_eq!((layer.mse, layer.parts), (tensor.mse, Some(tensor.parts)));
+        assert_eq!(found.isolated.iter().find(|e| e.value == "y").unwrap().mse, tensor.mse);
+        (tensor.mse, tensor.parts.clipping, tensor.parts.rounding, tensor.parts.clipped_percent)
+    };
+    // All that is lost is beyond 3: 2 and 4, squared, of four elements.
+    assert_eq!(found([1.0, 2.0, 5.0, 7.0]), (5.0, 5.0, 0.0, 50.0));
+    // All that is lost is a quarter and a half of a step; up to half a step beyond 3 it is still rounding.
+    assert_eq!(found([1.25, 0.5, 2.0, 3.5]), ((0.0625 + 0.25 + 0.25) / 4.0, 0.0, (0.0625 + 0.25 + 0.25) / 4.0, 0.0));
+    // Both: 0.25 in one element, 1 in another.
+    assert_eq!(found([0.5, 3.0, 4.0, 0.0]), ((0.25 + 1.0) / 4.0, 0.25, 0.0625, 25.0));
+    // What a Relu takes away is no error of the integers.
+    assert_eq!(found([-5.0, 3.0, 1.0, 0.0]), (0.0, 0.0, 0.0, 0.0));
+}

@@ -1,12 +1,16 @@
 //! How far a quantized graph is from its float source, or any graph from another, value by value.
 
+mod parts;
+
+pub use parts::{Parts, TensorError};
+
 use crate::config::Rounding;
 use crate::equalize::{self, Factors};
 use crate::samples::{Samples, spread};
 use lowbit_ir::{
-    Customs, Def, Engine, Error, Graph, Node, NodeId, Op, Result, Tensor, Type, Users, ValueId, check_float_mode,
-    interp, meta,
+    Def, Engine, Error, Graph, Node, NodeId, Op, Result, Tensor, Type, Users, ValueId, check_float_mode, meta,
 };
+use parts::Ends;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
@@ -29,6 +33,14 @@ pub struct ValueError {
     /// than a float is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
+    /// Mean squared error, in squared units of the value.
+    #[serde(default)]
+    pub mse: f64,
+    /// The same in two parts, by where the reference's element lies: beyond the quantized graph's integers, or among them.
+    /// Rounding is then all else that came together, also of what was handed on. None where nothing is quantized, or where
+    /// the reference is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Parts>,
 }
 
 /// The error of a multiply-accumulate layer.
@@ -105,6 +117,11 @@ pub struct Comparison {
     pub cumulative: Vec<ValueError>,
     /// Each value of the other graph from the reference's values before it; as many, in the same order.
     pub isolated: Vec<ValueError>,
+    /// What quantizing does to each tensor by itself, in the order of the reference: what enters it, weights, and values of
+    /// up to 16 bits. Only if isolated errors are measured, and the reference is all floats.
+    pub tensors: Vec<TensorError>,
+    /// Quantized weights of the other graph that are not among these, as the reference has no floats for them.
+    pub unmatched: Vec<String>,
     /// Values that only the reference computes.
     pub only_reference: usize,
     /// Values that only the other graph computes, such as accumulators.
@@ -212,7 +229,10 @@ pub fn measure(
     let cut = cut(other, &pairs);
     let mut alone = if isolated { Some(engine.load(&cut.graph, &theirs)?) } else { None };
     let mut cumulative = vec![Sums::default(); pairs.len()];
-    let mut by_itself = cumulative.clone();
+    let (mut by_itself, mut own) = (cumulative.clone(), cumulative.clone());
+    let split = form(reference) == Form::Float;
+    let entries = if isolated && split { entries(reference, other) } else { Vec::new() };
+    let mut entered = vec![Sums::default(); entries.len()];
     let mut not_finite = None;
     for i in spread(samples.len(), limit) {
         let sample = samples.sample(i)?;
@@ -221,7 +241,8 @@ pub fn measure(
         let inputs = reference.inputs.iter().zip(&sample).map(|(v, t)| (&*reference.value(*v).name, t));
         let both = pairs.iter().zip(expected.iter().zip(&found)).flat_map(|(p, (a, b))| [(&*p.name, a), (&*p.name, b)]);
         not_finite = not_finite.or_else(|| NotFinite::first(i, inputs.chain(both)));
-        add(&mut cumulative, &pairs, &expected, &found)?;
+        let known = pairs.iter().zip(&expected).map(|(p, a)| p.known(a, split)).collect::<Result<Vec<Known>>>()?;
+        add(&mut cumulative, &pairs, &known, &expected, &found)?;
         if let Some(alone) = &mut alone {
             let given = cut.given.iter().map(|at| {
                 let (pair, v) = (&pairs[at.pair], at.value);
@@ -230,18 +251,124 @@ pub fn measure(
             });
             let inputs = sample.iter().cloned().map(Ok).chain(given).collect::<Result<Vec<Tensor>>>()?;
             let found = alone.run(&inputs).map_err(|e| e.context("computing each value by itself"))?.taps;
-            add(&mut by_itself, &pairs, &expected, &found)?;
+            add(&mut by_itself, &pairs, &known, &expected, &found)?;
+            for ((sums, known), a) in own.iter_mut().zip(&known).zip(&expected) {
+                known.add_own(sums, a)?;
+            }
+            for (sums, entry) in entered.iter_mut().zip(&entries) {
+                let a = sample.get(entry.input).ok_or_else(|| Error::new("expected an input more, found none"))?;
+                entry.pair.known(a, split)?.add_own(sums, a)?;
+            }
         }
     }
-    let describe = |(pair, sum): (&Pair, Sums)| sum.error(&pair.name, pair.op);
+    let kept = |ty: &Option<Type>| ty.clone().filter(steps_matter);
+    let activations: Vec<(ValueId, TensorError)> = pairs
+        .iter()
+        .zip(&own)
+        .filter(|_| isolated && split)
+        .filter_map(|(p, sums)| {
+            let node = reference.producer(p.reference).map_or("", |id| &reference.node(id).name);
+            let e = TensorError::new(&p.name, "activation", node, &kept(&p.integers)?, sums);
+            Some((p.reference, e))
+        })
+        .collect();
+    let mut tensors: Vec<TensorError> = entries
+        .iter()
+        .zip(&entered)
+        .filter_map(|(e, sums)| Some(TensorError::new(&e.pair.name, "input", "", &kept(&e.pair.integers)?, sums)))
+        .collect();
+    let unmatched = match isolated && split {
+        true => join(&mut tensors, activations, reference, other)?,
+        false => Vec::new(),
+    };
+    tensors.iter_mut().enumerate().for_each(|(i, t)| t.order = i);
+    let describe = |(pair, sum): (&Pair, Sums)| sum.error(&pair.name, pair.op, split && pair.integers.is_some());
     let errors = |sums: Vec<Sums>| pairs.iter().zip(sums).map(describe).collect::<Vec<_>>();
     Ok(Comparison {
         cumulative: errors(cumulative),
         isolated: if isolated { errors(by_itself) } else { Vec::new() },
+        tensors,
+        unmatched,
         only_reference: computed(reference).saturating_sub(pairs.len()),
         only_other: computed(other).saturating_sub(pairs.len()),
         not_finite,
     })
+}
+
+/// What enters both graphs, and is quantized in the other one.
+struct Entry {
+    /// Its place among the inputs.
+    input: usize,
+    pair: Pair,
+}
+
+fn entries(reference: &Graph, other: &Graph) -> Vec<Entry> {
+    let users = other.users();
+    let mut found = Vec::new();
+    for (input, (ours, theirs)) in reference.inputs.iter().zip(&other.inputs).enumerate() {
+        let forms = match other.ty(*theirs).is_quantized() {
+            true => vec![*theirs],
+            false => quantized(other, &users, *theirs),
+        };
+        found.extend(forms.into_iter().map(|form| {
+            let (integers, rounding) = (Some(other.ty(form).clone()), rounding_of(other, form));
+            let (name, named) = (reference.value(*ours).name.clone(), *theirs);
+            let pair = Pair {
+                name,
+                op: "Input",
+                reference: *ours,
+                other: form,
+                named,
+                factors: None,
+                integers,
+                rounding,
+                cut_off: false,
+            };
+            Entry { input, pair }
+        }));
+    }
+    found
+}
+
+/// Adds weights and activations in the order of the reference; tells which weights have no floats there.
+fn join(
+    tensors: &mut Vec<TensorError>,
+    activations: Vec<(ValueId, TensorError)>,
+    reference: &Graph,
+    other: &Graph,
+) -> Result<Vec<String>> {
+    let (before, after) = recorded(reference, other)?;
+    let factors = |name: &str| beyond(before.get(name), after.get(name));
+    let theirs = parts::by_name(other);
+    let mut activations = activations.into_iter().peekable();
+    let mut unmatched = Vec::new();
+    for (_, node) in reference.nodes() {
+        if let Some(theirs) = theirs.get(node.name.as_str()).filter(|n| node.op.is_layer() && n.op.is_layer()) {
+            match parts::weights((reference, node), (other, theirs), &factors) {
+                Ok(None) => {}
+                Ok(Some((name, ty, sums))) => {
+                    tensors.push(TensorError::new(&name, "weight", &node.name, &ty, &sums));
+                }
+                Err(name) => unmatched.push(name),
+            }
+        }
+        let own = |(v, _): &(ValueId, TensorError)| node.outputs.contains(v);
+        while let Some((_, e)) = activations.next_if(own) {
+            tensors.push(e);
+        }
+    }
+    tensors.extend(activations.map(|(_, e)| e));
+    Ok(unmatched)
+}
+
+/// What equalization has multiplied values by in each of two graphs, by name; nothing where both were alike.
+fn recorded(reference: &Graph, other: &Graph) -> Result<(HashMap<String, Factors>, HashMap<String, Factors>)> {
+    // Forms of one network were multiplied alike, whatever their values are called.
+    let property = |g: &Graph| g.meta.properties.get(meta::EQUALIZATION).cloned();
+    match property(reference) == property(other) {
+        true => Ok(Default::default()),
+        false => Ok((equalize::recorded(reference)?, equalize::recorded(other)?)),
+    }
 }
 
 /// How many values of a graph could be compared.
@@ -251,12 +378,7 @@ fn computed(g: &Graph) -> usize {
 
 /// The values of both graphs, in the order of the reference.
 fn pairs(reference: &Graph, other: &Graph) -> Result<Vec<Pair>> {
-    // Forms of one network were multiplied alike, whatever their values are called.
-    let property = |g: &Graph| g.meta.properties.get(meta::EQUALIZATION).cloned();
-    let (before, after) = match property(reference) == property(other) {
-        true => Default::default(),
-        false => (equalize::recorded(reference)?, equalize::recorded(other)?),
-    };
+    let (before, after) = recorded(reference, other)?;
     let simulated = form(reference) == Form::Simulated;
     let (ours_read, theirs_read) = (reference.users(), other.users());
     let pair = |op: &'static str, v: ValueId| {
@@ -371,15 +493,60 @@ impl Pair {
         // What is on the grid stays where it is: its real may be a little less than it stands for.
         let same = expected.ty().quant.as_ref().zip(ty.quant.as_ref());
         let on_grid = same.is_some_and(|(a, b)| a.scale == b.scale && a.zero_point == b.zero_point);
-        let op = Op::Quantize { rounding: if on_grid { Rounding::HalfEven } else { rounding } };
-        let found = interp::eval(&op, &[Some(&floats)], std::slice::from_ref(&ty), &Customs::default())?;
-        found.into_iter().next().ok_or_else(|| Error::new("expected a quantized value, found none"))
+        parts::quantize(&floats, &ty, if on_grid { Rounding::HalfEven } else { rounding })
+    }
+
+    /// What is known of a value of the reference, whatever the other graph computes; `split` if errors are taken apart.
+    fn known(&self, expected: &Tensor, split: bool) -> Result<Known> {
+        let at = |e: Error| e.at_value(&self.name);
+        let factors = self.factors(expected.dims()).map_err(at)?;
+        let in_steps = self.integers.as_ref().is_some_and(steps_matter);
+        let integers = self.integers.as_ref().filter(|_| in_steps || self.cut_off);
+        let given = integers.map(|ty| self.given(ty, self.rounding, expected)).transpose().map_err(at)?;
+        let quant = self.integers.as_ref().filter(|_| split).and_then(|ty| ty.quant.as_ref());
+        let beyond = match quant {
+            Some(quant) => {
+                let reals = expected.reals()?;
+                let scaled = reals.iter().zip(&factors).map(|(x, f)| f64::from(*x) * f);
+                Ends::of(quant).beyond(expected.dims(), scaled)
+            }
+            None => Vec::new(),
+        };
+        Ok(Known { factors, given, in_steps, beyond })
+    }
+}
+
+/// What is known of a value of the reference on one sample.
+struct Known {
+    /// What the other graph has multiplied each element by.
+    factors: Vec<f64>,
+    /// What the other's type makes of it, where that is compared.
+    given: Option<Tensor>,
+    /// Whether steps of that are told.
+    in_steps: bool,
+    /// Of every element whether it is beyond the other's integers; empty where errors are not taken apart.
+    beyond: Vec<bool>,
+}
+
+impl Known {
+    /// Whether each element is beyond; false where errors are not taken apart.
+    fn beyond(&self) -> impl Iterator<Item = bool> {
+        self.beyond.iter().copied().chain(std::iter::repeat(false))
+    }
+
+    /// Adds what quantizing alone does to the value.
+    fn add_own(&self, sums: &mut Sums, expected: &Tensor) -> Result<()> {
+        let Some(given) = self.given.as_ref().filter(|_| self.in_steps) else { return Ok(()) };
+        let (a, b) = (expected.reals()?, given.reals()?);
+        let elements = a.iter().zip(b.iter()).zip(&self.factors).zip(self.beyond());
+        elements.for_each(|(((a, b), f), beyond)| sums.add(f64::from(*a), f64::from(*b) / f, beyond));
+        Ok(())
     }
 }
 
 /// Adds a sample's differences.
-fn add(sums: &mut [Sums], pairs: &[Pair], expected: &[Tensor], found: &[Tensor]) -> Result<()> {
-    for ((sum, pair), (a, b)) in sums.iter_mut().zip(pairs).zip(expected.iter().zip(found)) {
+fn add(sums: &mut [Sums], pairs: &[Pair], known: &[Known], expected: &[Tensor], found: &[Tensor]) -> Result<()> {
+    for (((sum, pair), known), (a, b)) in sums.iter_mut().zip(pairs).zip(known).zip(expected.iter().zip(found)) {
         if a.dims() != b.dims() {
             return Err(Error::new(format!(
                 "expected sizes {:?} as the reference has, found {:?}",
@@ -389,26 +556,23 @@ fn add(sums: &mut [Sums], pairs: &[Pair], expected: &[Tensor], found: &[Tensor])
             .at_value(&pair.name)
             .hint("two models of one network: these only share a name"));
         }
-        let at = |e: Error| e.at_value(&pair.name);
-        let mut factors = pair.factors(a.dims()).map_err(at)?;
-        let in_steps = pair.integers.as_ref().is_some_and(steps_matter);
-        let integers = pair.integers.as_ref().filter(|_| in_steps || pair.cut_off);
-        let given = integers.map(|ty| pair.given(ty, pair.rounding, a)).transpose().map_err(at)?;
-        if let Some(given) = given.as_ref().filter(|_| in_steps) {
+        if let Some(given) = known.given.as_ref().filter(|_| known.in_steps) {
             let (ours, theirs) = (given.ints()?, b.ints()?);
             let apart = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
             sum.max_steps = sum.max_steps.max(Some(apart));
         }
-        let a = match given.as_ref().filter(|_| pair.cut_off) {
-            Some(given) => {
-                factors.fill(1.0);
-                given.reals()?
-            }
-            None => a.reals()?,
-        };
         let b = b.reals()?;
-        let elements = a.iter().zip(b.iter()).zip(factors);
-        elements.for_each(|((a, b), f)| sum.add(f64::from(*a), f64::from(*b) / f));
+        match known.given.as_ref().filter(|_| pair.cut_off) {
+            Some(given) => {
+                let a = given.reals()?;
+                a.iter().zip(b.iter()).for_each(|(a, b)| sum.add(f64::from(*a), f64::from(*b), false));
+            }
+            None => {
+                let a = a.reals()?;
+                let elements = a.iter().zip(b.iter()).zip(&known.factors).zip(known.beyond());
+                elements.for_each(|(((a, b), f), beyond)| sum.add(f64::from(*a), f64::from(*b) / f, beyond));
+            }
+        }
     }
     Ok(())
 }
@@ -477,22 +641,56 @@ struct Sums {
     signal: f64,
     found: f64,
     product: f64,
-    noise: f64,
+    /// Noise of elements beyond the integers, and how many these are.
+    clipping: f64,
+    clipped: u64,
+    /// Noise of all others.
+    rounding: f64,
+    count: u64,
     max_error: f64,
     max_steps: Option<u64>,
 }
 
 impl Sums {
-    fn add(&mut self, a: f64, b: f64) {
+    /// Adds an element, and whether it is beyond the integers.
+    fn add(&mut self, a: f64, b: f64, beyond: bool) {
         let difference = a - b;
         self.signal += a * a;
         self.found += b * b;
         self.product += a * b;
-        self.noise += difference * difference;
+        match beyond {
+            true => self.clipping += difference * difference,
+            false => self.rounding += difference * difference,
+        }
+        self.clipped += u64::from(beyond);
+        self.count += 1;
         self.max_error = self.max_error.max(difference.abs());
     }
 
-    fn error(&self, value: &str, op: &str) -> ValueError {
+    fn noise(&self) -> f64 {
+        self.clipping + self.rounding
+    }
+
+    fn sqnr_db(&self) -> f64 {
+        let noise = self.noise();
+        if noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / noise).log10() }
+    }
+
+    fn mse(&self) -> f64 {
+        let parts = self.parts();
+        parts.clipping + parts.rounding
+    }
+
+    fn parts(&self) -> Parts {
+        let count = self.count.max(1) as f64;
+        Parts {
+            clipping: self.clipping / count,
+            rounding: self.rounding / count,
+            clipped_percent: 100.0 * self.clipped as f64 / count,
+        }
+    }
+
+    fn error(&self, value: &str, op: &str, in_parts: bool) -> ValueError {
         // The squares of the least and greatest floats fit in f64, their products do not.
         let norms = self.signal.sqrt() * self.found.sqrt();
         let cosine = match (self.signal == 0.0, self.found == 0.0) {
@@ -504,10 +702,12 @@ impl Sums {
         ValueError {
             value: value.to_string(),
             op: op.to_string(),
-            sqnr_db: if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() },
+            sqnr_db: self.sqnr_db(),
             cosine,
             max_error: self.max_error,
             max_steps: self.max_steps,
+            mse: self.mse(),
+            parts: in_parts.then(|| self.parts()),
         }
     }
 }
@@ -518,8 +718,8 @@ mod tests {
 
     fn error(pairs: &[(f64, f64)]) -> ValueError {
         let mut sums = Sums::default();
-        pairs.iter().for_each(|(a, b)| sums.add(*a, *b));
-        sums.error("x", "Conv")
+        pairs.iter().for_each(|(a, b)| sums.add(*a, *b, false));
+        sums.error("x", "Conv", false)
     }
 
     #[test]
