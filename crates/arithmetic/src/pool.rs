@@ -35,6 +35,24 @@ pub fn max2(a: f32, b: f32) -> f32 {
     }
 }
 
+/// The least value; NaN if any is NaN; infinity for none; -0 counts as less than +0.
+#[inline]
+pub fn min(xs: impl Iterator<Item = f32>) -> f32 {
+    xs.fold(f32::INFINITY, min2)
+}
+
+/// The lesser of two; NaN if either is NaN; -0 counts as less than +0.
+#[inline]
+pub fn min2(a: f32, b: f32) -> f32 {
+    -max2(-a, -b)
+}
+
+/// The greatest magnitude; NaN if any is NaN; -infinity for none, as of [`max`].
+#[inline]
+pub fn largest(xs: impl Iterator<Item = f32>) -> f32 {
+    max(xs.map(f32::abs))
+}
+
 /// The mean of integers: the exact sum of q - zero_in, rescaled once.
 ///
 /// `by` comes from [`Rescale::for_average`] with the same count.

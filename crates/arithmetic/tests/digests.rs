@@ -122,6 +122,8 @@ fn floats() -> Vec<(String, u64)> {
         digest.float(pool::sum(row.iter().copied()));
         digest.float(pool::mean(row.iter().copied(), n as u32));
         digest.float(pool::max(row.iter().copied()));
+        digest.float(pool::min(row.iter().copied()));
+        digest.float(pool::largest(row.iter().copied()));
         let mut y = vec![0.0; row.len()];
         rows::softmax(&row, &mut y);
         y.iter().for_each(|y| digest.float(*y));

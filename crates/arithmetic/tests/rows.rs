@@ -58,10 +58,22 @@ fn maximum_ignores_the_order() {
             assert!(ab.to_bits() == ba.to_bits());
             assert_eq!(ab.is_nan(), a.is_nan() || b.is_nan());
             assert!(ab.is_nan() || ab == a.max(b));
+            let (ab, ba) = (pool::min2(a, b), pool::min2(b, a));
+            assert!(ab.to_bits() == ba.to_bits());
+            assert_eq!(ab.is_nan(), a.is_nan() || b.is_nan());
+            assert!(ab.is_nan() || ab == a.min(b));
+            let (ab, ba) = (pool::largest([a, b].into_iter()), pool::largest([b, a].into_iter()));
+            assert!(ab.to_bits() == ba.to_bits());
+            assert_eq!(ab.is_nan(), a.is_nan() || b.is_nan());
+            assert!(ab.is_nan() || ab == a.abs().max(b.abs()) && ab.is_sign_positive());
         }
     }
     assert_eq!(pool::max2(-0.0, 0.0).to_bits(), 0);
     assert_eq!(pool::max([].into_iter()), f32::NEG_INFINITY);
+    assert_eq!(pool::min2(-0.0, 0.0).to_bits(), (-0.0f32).to_bits());
+    assert_eq!(pool::min([].into_iter()), f32::INFINITY);
+    assert_eq!(pool::largest([].into_iter()), f32::NEG_INFINITY);
+    assert_eq!(pool::largest([-0.0].into_iter()).to_bits(), 0);
 }
 
 #[test]

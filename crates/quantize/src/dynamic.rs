@@ -4,12 +4,20 @@
 //! is linear, comes
 //!
 //! ```text
-//! s = max |x| / q, or 1 where all is 0      of every row of a product, of every image of a convolution
+//! s = max(max |x| / q, tiny)                 of every row of a product, of every image of a convolution
 //! t = x / s                                  from -q to q, which the layer reads as integers of scale 1
 //! y = f(t) s + b
 //! ```
 //!
-//! where q is the greatest integer. What every sample gives so depends on no other of the batch.
+//! where q is the greatest integer and tiny the least positive normal number. What every sample gives so depends on no
+//! other of the batch.
+//!
+//! - Where all of x is 0, s is tiny: t is 0 / tiny = 0, and y is the bias.
+//! - Where max |x| / q is below the normal numbers, it has too few bits to divide by: t could be up to half again as much
+//!   as q, or infinite. By tiny, t is at most q, and off by half of tiny at most, as with any scale.
+//! - A NaN in x is one in s, as the maximum of NaN and anything is NaN: all of y is NaN.
+//! - With an infinity in x, s is one too. What is finite becomes 0, the infinity a NaN, of which there is no integer but
+//!   0 either, and y is 0 times infinity, all NaN.
 
 use crate::config::{Config, Mode, Scopes};
 use crate::prepare::rewrite;
@@ -41,7 +49,9 @@ pub fn is_in_units(g: &Graph, v: ValueId) -> bool {
     let Some(scale) = producer(v).and_then(|n| rewrite::binary(n, Binary::Div)).map(|(_, scale)| scale) else {
         return false;
     };
-    producer(scale).is_some_and(|n| matches!(n.op, Op::Where) && n.input(1).is_some_and(|v| g.constant(v).is_some()))
+    let least = producer(scale).and_then(|n| rewrite::binary(n, Binary::Max)).map(|(_, least)| least);
+    let least = least.and_then(|v| g.constant(v)).and_then(|t| t.floats().ok());
+    least.is_some_and(|least| *least == [f32::MIN_POSITIVE])
 }
 
 /// Whether a node is a layer of floats with known weights and bias.
@@ -86,14 +96,12 @@ fn around(g: &mut Graph, id: NodeId, most: f32, added: &mut HashMap<NodeId, Stri
             rewrite::output(g.node(made)).ok_or_else(|| lowbit_ir::Error::new("expected one output"))
         };
     let number = |g: &mut Graph, suffix: &str, x: f32| g.add_const(&format!("{name}.{suffix}"), Tensor::scalar(x));
-    let (none, one, most) = (number(g, "none", 0.0), number(g, "one", 1.0), number(g, "most", most));
+    let (most, tiny) = (number(g, "most", most), number(g, "tiny", f32::MIN_POSITIVE));
     let sizes = add(g, "sizes", Op::Unary(Unary::Abs), &[x], None)?;
     let largest = Op::Reduce(Reduce { kind: ReduceKind::Max, axes, keep_dims: true });
     let largest = add(g, "largest", largest, &[sizes], None)?;
     let step = add(g, "step", Op::Binary(Binary::Div), &[largest, most], None)?;
-    // Of numbers so small that their step is none, nothing is left either.
-    let is_none = add(g, "is_none", Op::Binary(Binary::Equal), &[step, none], None)?;
-    let scale = add(g, "scale", Op::Where, &[is_none, one, step], None)?;
+    let scale = add(g, "scale", Op::Binary(Binary::Max), &[step, tiny], None)?;
     let scaled = add(g, "scaled", Op::Binary(Binary::Div), &[x, scale], None)?;
     g.set_input(id, 0, Some(scaled));
     let bias = node.input(2);

@@ -95,6 +95,43 @@ fn zeros_have_a_scale() {
     assert!(y.iter().all(|y| y.is_finite()), "{y:?}");
 }
 
+/// One layer whose weights are whole multiples of their scale, so that only what it reads is rounded.
+#[test]
+fn the_smallest_numbers_have_a_scale_and_what_is_no_number_spreads() {
+    let layer = r#"
+graph "layer" {
+  input %x: f32[Nx2]
+  const %w: f32[2x2] = [127, 0, 0, 127]
+  const %b: f32[2] = [0, 1]
+  %y = MatMul(%x, %w, %b)
+  output %y
+}
+"#;
+    let options = Options { config: Config::from_toml("mode = 'dynamic'").unwrap(), ..Options::default() };
+    let found = lowbit_quantize::quantize_without_samples(graph(layer), &options, &mut ()).unwrap().unwrap();
+    assert_eq!(integer_layers(&found.integer), 1);
+    let run = |row: [f32; 2]| {
+        let x = lowbit_ir::Tensor::from_f32(&[1, 2], row.to_vec()).unwrap();
+        outputs(&found.integer, &[x])[0].clone()
+    };
+    assert_eq!(run([0.0, -0.0]), [0.0, 1.0]);
+    // From the least number on to where the steps are normal: never more than half of a step off, nor of the least one.
+    for exponent in -149..=-100 {
+        let most =
+            f32::from_bits(if exponent < -126 { 1 << (exponent + 149) } else { ((exponent + 127) as u32) << 23 });
+        for x in [most, most * 1.5, -most] {
+            let step = f64::from(x.abs()) / 127.0;
+            let near = step.max(f64::from(f32::MIN_POSITIVE)) * 0.5001 * 127.0;
+            let y = run([x, 0.0]);
+            assert!((f64::from(y[0]) - f64::from(x) * 127.0).abs() <= near, "2^{exponent}: {x:e} gives {y:?}");
+            assert_eq!(y[1], 1.0);
+        }
+    }
+    for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        assert!(run([odd, 1.0]).iter().all(|y| y.is_nan()), "{odd}: {:?}", run([odd, 1.0]));
+    }
+}
+
 #[test]
 fn weights_alone_are_narrow() {
     let found = quantized("mode = 'weight-only'\nweight.bits = 4");

@@ -20,7 +20,7 @@ mod tests;
 pub use dims::broadcast;
 pub use mac::{accumulator_scales, depth, macs, outputs_per_input, weight_axis};
 pub(crate) use movement::slice_range;
-pub(crate) use pool::reduced_axes;
+pub use pool::reduced_axes;
 
 use crate::suggest::did_you_mean;
 use crate::{Customs, Def, Dim, Error, Graph, Op, Result, Shape, Type, ValueId};

@@ -60,7 +60,7 @@ pub fn binary_f32(f: Binary, a: f32, b: f32) -> f32 {
         Binary::Mul => a * b,
         Binary::Div => a / b,
         Binary::Pow => e::pow(a, b),
-        Binary::Min => -pool::max2(-a, -b),
+        Binary::Min => pool::min2(a, b),
         Binary::Max => pool::max2(a, b),
         Binary::PRelu => e::leaky_relu(a, b),
         Binary::Equal => truth(a == b),
