@@ -41,6 +41,7 @@ pub fn cases() -> Vec<Case> {
     rescales::requantizes(&mut out);
     movement::many_axes(&mut out);
     pools::large_pools(&mut out);
+    pools::reductions(&mut out);
     movement::more_axes(&mut out);
     rescales::roundings(&mut out);
     conv::weights(&mut out);

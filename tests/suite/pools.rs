@@ -1,8 +1,8 @@
 //! Pools of every kind and size.
 
-use super::{Build, Case, Random, rescale};
+use super::{Build, Case, KERNELS, Random, both_layouts, rescale};
 use lowbit_arithmetic::Method;
-use lowbit_ir::op::{Pool, QAvgPool, Reduce, ReduceKind};
+use lowbit_ir::op::{Pool, QAvgPool, Reduce, ReduceKind, Unary};
 use lowbit_ir::{DType, Op, Quant, Tensor, Type};
 
 /// Pools of every kind.
@@ -65,6 +65,78 @@ pub fn pools(out: &mut Vec<Case>) {
         }
     }
     out.push(b.case(&outputs));
+}
+
+/// Reductions of rows that have kernels: of what lies last in memory in either layout, with what has an order to lose.
+pub fn reductions(out: &mut Vec<Case>) {
+    use ReduceKind::{Max, Mean, Min, Sum};
+    let sizes = |b: &mut Build, name: &str, x| b.op(name, Op::Unary(Unary::Abs), &[x]);
+    for (i, dims) in [vec![2, 5, 6, 7], vec![1, 16, 64, 67], vec![3, 8, 33, 41], vec![1, 1, 4, 1], vec![2, 3, 1, 5]]
+        .into_iter()
+        .enumerate()
+    {
+        let r = &mut Random((12000 + i as u64) << 32);
+        let mut b = Build::new(&format!("{KERNELS}reduce.{i}"));
+        let x = odd_floats(r, &dims);
+        let mut outputs = Vec::new();
+        for (layout, x) in both_layouts(&mut b, x).into_iter().enumerate() {
+            let shapes =
+                [(vec![1, 2, 3], true), (vec![-1], false), (vec![3, 1, 2], false), (vec![], true), (vec![1], true)];
+            for (kind, (axes, keep_dims)) in [Max, Min].iter().flat_map(|kind| shapes.clone().map(|s| (*kind, s))) {
+                let name = format!("{kind:?}.{layout}.{axes:?}");
+                let reduce = Op::Reduce(Reduce { kind, axes, keep_dims });
+                outputs.push(b.op(&name, reduce.clone(), &[x]));
+                let sizes = sizes(&mut b, &format!("{name}.sizes"), x);
+                outputs.push(b.op(&format!("{name}.largest"), reduce, &[sizes]));
+            }
+            for (kind, axes) in
+                [(Max, vec![2, 3]), (Mean, vec![2, 3]), (Sum, vec![2, 3]), (Sum, vec![1]), (Mean, vec![1, 2, 3])]
+            {
+                let name = format!("{kind:?}.{layout}.{axes:?}.kept");
+                outputs.push(b.op(&name, Op::Reduce(Reduce { kind, axes, keep_dims: true }), &[x]));
+            }
+            // Magnitudes that others read too.
+            let sizes = sizes(&mut b, &format!("sizes.{layout}"), x);
+            let reduce = Reduce { kind: Max, axes: vec![1, 2, 3], keep_dims: true };
+            outputs.extend([b.op(&format!("shared.{layout}"), Op::Reduce(reduce), &[sizes]), sizes]);
+        }
+        out.push(b.case(&outputs));
+    }
+    // Rows of matrices, and of more axes than layouts have.
+    for (i, dims) in [vec![9, 70], vec![2, 3, 130], vec![2, 2, 2, 3, 17]].into_iter().enumerate() {
+        let r = &mut Random((12500 + i as u64) << 32);
+        let mut b = Build::new(&format!("{KERNELS}reduce.rows.{i}"));
+        let x = odd_floats(r, &dims);
+        let x = b.input(x);
+        let mut outputs = Vec::new();
+        for kind in [Max, Min, Sum, Mean] {
+            for axes in [vec![-1], vec![-2, -1]] {
+                let reduce = Op::Reduce(Reduce { kind, axes: axes.clone(), keep_dims: axes.len() == 1 });
+                outputs.push(b.op(&format!("{kind:?}.{axes:?}"), reduce.clone(), &[x]));
+                let sizes = sizes(&mut b, &format!("{kind:?}.{axes:?}.sizes"), x);
+                outputs.push(b.op(&format!("{kind:?}.{axes:?}.of_sizes"), reduce, &[sizes]));
+            }
+        }
+        out.push(b.case(&outputs));
+    }
+}
+
+/// Floats among which are zeros of either sign, NaNs and infinities, in some rows and not in others.
+fn odd_floats(r: &mut Random, dims: &[usize]) -> Tensor {
+    let odd = [0.0, -0.0, f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(1)];
+    let last = dims.last().copied().unwrap_or(1);
+    let rows = dims.iter().product::<usize>() / last;
+    let row = |r: &mut Random| {
+        let kind = r.below(8);
+        let element = |r: &mut Random| match kind {
+            0 => r.pick(&[0.0, -0.0]),
+            1 if r.below(last) == 0 => r.pick(&odd),
+            2 => -r.float().abs(),
+            _ => r.float(),
+        };
+        (0..last).map(|_| element(r)).collect::<Vec<f32>>()
+    };
+    Tensor::from_f32(dims, (0..rows).flat_map(|_| row(r)).collect()).unwrap()
 }
 
 /// Windows of hundreds of taps, whole images of thousands, and three spatial axes.

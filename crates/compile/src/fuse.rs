@@ -1,13 +1,14 @@
 //! Which nodes become one step: with the multiply-accumulate before them, or with the function of rows between them.
 //!
 //! Integer: `Conv|MatMul -> Requantize [-> QAdd]`; float: `Conv|MatMul [-> Relu|Clip] [-> Add] [-> Relu|Clip]`.
-//! Rows: `[Dequantize ->] Softmax|LayerNorm [-> Quantize]`.
+//! Rows: `[Dequantize ->] Softmax|LayerNorm [-> Quantize]` and `[Abs ->] Reduce`, of which the largest magnitude is one
+//! function.
 //! A value that somebody else reads, or that the graph gives out, ends a chain.
 
 use crate::weights;
 use lowbit_arithmetic::Rounding;
 use lowbit_ir::graph::Users;
-use lowbit_ir::op::{Binary, Rescale};
+use lowbit_ir::op::{Binary, ReduceKind, Rescale, Unary};
 use lowbit_ir::{DType, Granularity, Graph, NodeId, Op, ValueId};
 use std::collections::{HashMap, HashSet};
 
@@ -80,7 +81,7 @@ pub fn chains(g: &Graph) -> (HashMap<NodeId, Chain>, HashSet<NodeId>) {
 /// A function of rows and what is done to each row before and after it.
 #[derive(Debug, Clone)]
 pub struct RowChain {
-    /// The Softmax or LayerNorm.
+    /// The Softmax, LayerNorm or Reduce.
     pub f: NodeId,
     /// All its nodes, in order.
     pub nodes: Vec<NodeId>,
@@ -95,6 +96,12 @@ pub fn row_chains(g: &Graph) -> (HashMap<NodeId, RowChain>, HashSet<NodeId>) {
     let users = g.users();
     let (mut by_last, mut absorbed) = (HashMap::new(), HashSet::new());
     for (f, node) in g.nodes() {
+        if let (Op::Reduce(r), Some(x), &[output]) = (&node.op, node.input(0), &*node.outputs) {
+            let chain = reduction(g, &users, f, r.kind, x, output, &absorbed);
+            absorbed.extend(chain.nodes.iter().copied().filter(|id| *id != f));
+            by_last.insert(f, chain);
+            continue;
+        }
         let (Op::Softmax { .. } | Op::LayerNorm { .. }, Some(x), &[y]) = (&node.op, node.input(0), &*node.outputs)
         else {
             continue;
@@ -113,6 +120,26 @@ pub fn row_chains(g: &Graph) -> (HashMap<NodeId, RowChain>, HashSet<NodeId>) {
         by_last.insert(*last, RowChain { f, input: before.map_or(x, |(_, of)| of), output, nodes: nodes.clone() });
     }
     (by_last, absorbed)
+}
+
+/// A reduction, with the magnitudes that it is the greatest of.
+fn reduction(
+    g: &Graph,
+    users: &Users,
+    f: NodeId,
+    kind: ReduceKind,
+    x: ValueId,
+    output: ValueId,
+    taken: &HashSet<NodeId>,
+) -> RowChain {
+    let sizes = g.producer(x).filter(|id| {
+        let abs = matches!(g.node(*id).op, Op::Unary(Unary::Abs)) && g.ty(x).dtype == DType::F32;
+        abs && kind == ReduceKind::Max && next(g, users, x, taken) == Some(f)
+    });
+    match sizes.and_then(|id| Some((id, g.node(id).input(0)?))) {
+        Some((id, of)) => RowChain { f, nodes: vec![id, f], input: of, output },
+        None => RowChain { f, nodes: vec![f], input: x, output },
+    }
 }
 
 /// Whether a row of a value can be made real by one scale: bytes, or accumulators without a zero point.

@@ -85,6 +85,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static str, Features)> {
         .chain(rows("elementwise::CLAMP", elementwise::CLAMP))
         .chain(rows("rows::SOFTMAX", crate::rows::SOFTMAX))
         .chain(rows("rows::LAYER_NORM", crate::rows::LAYER_NORM))
+        .chain(rows("rows::REDUCE", crate::rows::REDUCE))
         .chain(rows("copy::TRANSPOSE", copy::TRANSPOSE))
         .chain(rows("peak::Q8", peak::Q8))
 }

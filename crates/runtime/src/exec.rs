@@ -9,8 +9,8 @@ use crate::memory::Aligned;
 use crate::point;
 use crate::program::{
     AccumulatorRow, Affines, Averages, Cut, Dw, Epilogue, Epilogue16, FMatMul, FloatEpilogue, Gather, Gemm, Integer,
-    Kind, Map, MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reference, Requant, Rows, RowsFn,
-    RowsFrom, RowsTo, Scales, Transpose, Zip, ZipFn, product, type_bytes,
+    Kind, Map, MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reduce, Reference, Requant, Rows,
+    RowsFn, RowsFrom, RowsTo, Scales, Transpose, Zip, ZipFn, product, type_bytes,
 };
 use crate::spans::Store;
 use lowbit_arithmetic::Affine;
@@ -78,6 +78,7 @@ pub fn tiles(kind: &Kind) -> usize {
         Kind::Zip(s) => ceil(s.rows, runs_of(s.n)),
         Kind::DequantizeAcc { rows, channels, .. } => ceil(*rows, runs_of(*channels)),
         Kind::Rows(s) => ceil(s.rows, rows_of(s.n)),
+        Kind::Reduce(s) => ceil(s.rows, runs_of(s.n)),
         Kind::Transpose(s) if product([s.rows, s.cols]) == 0 => 0,
         Kind::Transpose(s) => s.matrices() * s.cols.div_ceil(s.columns(RUN)),
         Kind::CopyRows { rows, bytes, .. } => ceil(*rows, runs_of(*bytes)),
@@ -140,6 +141,7 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
                 }
             }
             Kind::Rows(s) => rowwise(s, tile, memory, scratch.cast()),
+            Kind::Reduce(s) => reduce(s, tile, memory),
             Kind::Transpose(s) => transpose(s, tile, memory),
             Kind::CopyRows { x, y, rows, bytes, x_stride, y_stride } => {
                 // All runs lie within the step's spans, and what a step writes has no byte in common with what it reads
@@ -194,6 +196,17 @@ unsafe fn rowwise(s: &Rows, tile: usize, memory: &Memory<'_>, scratch: *mut f32)
                 (k.run)(n, scratch, memory.at_mut(y), &to);
             }
         }
+    }
+}
+
+/// # Safety
+/// As [`run_tile`].
+unsafe fn reduce(s: &Reduce, tile: usize, memory: &Memory<'_>) {
+    let per = runs_of(s.n);
+    let (x, y) = (memory.at::<f32>(s.x), memory.at_mut::<f32>(s.y));
+    for r in tile * per..((tile + 1) * per).min(s.rows) {
+        // SAFETY: rows and results lie within the checked spans.
+        unsafe { *y.add(r) = (s.row.run)(s.f, s.n, x.add(r * s.n)) };
     }
 }
 

@@ -53,6 +53,7 @@ impl Kind {
             Kind::DequantizeAcc { row: AccumulatorRow::Wide(row), .. } => row.name,
             Kind::Rows(Rows { f: RowsFn::Softmax(row), .. }) => row.name,
             Kind::Rows(Rows { f: RowsFn::LayerNorm { row, .. }, .. }) => row.name,
+            Kind::Reduce(s) => s.row.name,
             Kind::Transpose(s) => s.row.name,
             Kind::CopyRows { .. } => "copy",
             Kind::Gather(_) => "gather",

@@ -147,6 +147,8 @@ pub enum Kind {
     },
     /// A function of rows.
     Rows(Rows),
+    /// Rows reduced to a number each.
+    Reduce(Reduce),
     /// Matrices transposed.
     Transpose(Transpose),
     /// `rows` runs of bytes, each with its stride: joins and splits.
@@ -207,6 +209,23 @@ pub enum RowsFn {
         /// Added to the variance.
         epsilon: f32,
     },
+}
+
+/// Contiguous rows of f32, each reduced to a number.
+#[derive(Debug, Clone, Copy)]
+pub struct Reduce {
+    /// Kernel row.
+    pub row: &'static Kernel<rows::ReduceRun>,
+    /// What becomes of a row.
+    pub f: rows::ReduceFn,
+    /// Input.
+    pub x: Place,
+    /// Output.
+    pub y: Place,
+    /// Number of rows.
+    pub rows: usize,
+    /// Elements a row.
+    pub n: usize,
 }
 
 /// What a row of floats is made of.

@@ -448,6 +448,9 @@ impl Kind {
                     out.extend(bias.map(|b| read(b, product([s.n, 4]))));
                 }
             }
+            Kind::Reduce(s) => {
+                out.extend([read(s.x, product([s.rows, s.n, 4])), write(s.y, product([s.rows, 4]))]);
+            }
             Kind::Transpose(s) => {
                 let bytes = product([s.elem, s.matrices(), s.rows, s.cols]);
                 let matrix = extent(s.rows, s.x_stride, product([s.cols, s.elem]));
@@ -490,6 +493,7 @@ impl Kind {
             Kind::Map(_)
             | Kind::Zip(_)
             | Kind::DequantizeAcc { .. }
+            | Kind::Reduce(_)
             | Kind::Transpose(_)
             | Kind::CopyRows { .. }
             | Kind::Gather(_)
@@ -521,6 +525,7 @@ impl Kind {
             | Kind::Zip(_)
             | Kind::DequantizeAcc { .. }
             | Kind::Rows(_)
+            | Kind::Reduce(_)
             | Kind::Transpose(_) => 8,
         }
     }
@@ -632,6 +637,10 @@ impl Kind {
                 }
                 fits(s.rows == 0 || s.n >= 1, "rows of at least one element")
             }
+            Kind::Reduce(s) => {
+                row(s.row, rows::REDUCE, isa)?;
+                fits(s.rows == 0 || s.n >= 1, "rows of at least one element")
+            }
             Kind::Transpose(s) => {
                 row(s.row, copy::TRANSPOSE, isa)?;
                 fits(matches!(s.elem, 1 | 2 | 4 | 8), "elements of 1, 2, 4 or 8 bytes")?;
@@ -691,6 +700,7 @@ impl Kind {
             }
             Kind::Zip(s) => out.extend([&mut s.a.0, &mut s.b.0, &mut s.y]),
             Kind::DequantizeAcc { x, y, scale, .. } => out.extend([x, y, scale]),
+            Kind::Reduce(s) => out.extend([&mut s.x, &mut s.y]),
             Kind::Transpose(s) => out.extend([&mut s.x, &mut s.y]),
             Kind::CopyRows { x, y, .. } => out.extend([x, y]),
             Kind::Rows(s) => {

@@ -111,10 +111,10 @@ impl<'a> Lower<'a> {
     fn node(&mut self, id: NodeId, node: &'a Node) -> Result<()> {
         match &node.op {
             // Always in a chain.
-            Op::Conv(_) | Op::MatMul(_) | Op::Softmax { .. } | Op::LayerNorm { .. } => self.reference(id),
-            Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::QAvgPool(_) | Op::Reduce(_) => {
-                pool::lower(self, id)
+            Op::Conv(_) | Op::MatMul(_) | Op::Softmax { .. } | Op::LayerNorm { .. } | Op::Reduce(_) => {
+                self.reference(id)
             }
+            Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::QAvgPool(_) => pool::lower(self, id),
             Op::Relu
             | Op::Clip { .. }
             | Op::Unary(_)

@@ -3,7 +3,7 @@
 use super::elementwise::narrow;
 use super::{Layout, Lower};
 use lowbit_arithmetic::Rescale;
-use lowbit_ir::op::{Pool, ReduceKind};
+use lowbit_ir::op::{Pool, Reduce, ReduceKind};
 use lowbit_ir::{DType, NodeId, Op, Quant, Result, ValueId, bounds};
 use lowbit_kernels::pool::{self, QAverage};
 use lowbit_runtime::Kind;
@@ -22,7 +22,7 @@ enum Average {
     Integer(lowbit_ir::op::Rescale),
 }
 
-/// Lowers a pooling node, or a mean over all spatial axes.
+/// Lowers a pooling node, or a mean or maximum over all spatial axes.
 pub fn lower(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
     let g = cx.g;
     let x = cx.input(id, 0)?;
@@ -33,9 +33,11 @@ pub fn lower(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
         Op::GlobalAvgPool => Request { pool: None, average: Some(Average::Float) },
         Op::QAvgPool(q) => Request { pool: q.pool.as_ref(), average: Some(Average::Integer(q.rescale)) },
         // Whether one pixel is kept as axes or not, it is the same bytes.
-        Op::Reduce(r) if r.kind == ReduceKind::Mean && spatial(&r.axes, rank) => {
-            Request { pool: None, average: Some(Average::Float) }
-        }
+        Op::Reduce(r) if spatial(&r.axes, rank) => match r.kind {
+            ReduceKind::Mean => Request { pool: None, average: Some(Average::Float) },
+            ReduceKind::Max if g.ty(x).dtype == DType::F32 => Request { pool: None, average: None },
+            ReduceKind::Max | ReduceKind::Min | ReduceKind::Sum | ReduceKind::Prod => return cx.reference(id),
+        },
         _ => return cx.reference(id),
     };
     // No window slides over nothing.
@@ -51,6 +53,11 @@ pub fn lower(cx: &mut Lower<'_>, id: NodeId) -> Result<()> {
     let y = cx.define(y, Layout::ChannelsLast)?;
     cx.step(&[id], Kind::Pool(program::Pool { kind, window, channels, x, y }), 0);
     Ok(())
+}
+
+/// Whether a reduction is over exactly the spatial axes and has a pooling kernel.
+pub fn is_global(r: &Reduce, rank: usize) -> bool {
+    matches!(r.kind, ReduceKind::Mean | ReduceKind::Max) && spatial(&r.axes, rank)
 }
 
 /// Whether the axes are exactly those after the channel axis.

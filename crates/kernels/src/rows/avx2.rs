@@ -1,5 +1,6 @@
 //! AVX2 rows: the sixteen partial sums of the definition are the lanes of two registers.
 
+use super::{Ordered, ReduceFn, scalar};
 use crate::elementwise::max2;
 use crate::x86::lanes8::{Ymm, first8};
 use core::arch::x86_64::*;
@@ -87,4 +88,30 @@ pub unsafe fn layer_norm(n: usize, x: *const f32, scale: *const f32, bias: *cons
             normal.fma(Ymm::load(scale.add(i), n - i), bias).store(y.add(i), n - i);
         }
     }
+}
+
+/// # Safety
+/// The CPU has AVX2 and FMA; `x` leads to `n` elements.
+#[target_feature(enable = "avx2,fma")]
+pub unsafe fn reduce(f: ReduceFn, n: usize, x: *const f32) -> f32 {
+    let Some(how) = Ordered::of(f) else {
+        // SAFETY: the caller's promise.
+        return unsafe { scalar::reduce(f, n, x) };
+    };
+    let (mask, flip, sizes) = (_mm256_set1_epi32(how.mask), _mm256_set1_epi32(how.flip), _mm256_set1_epi32(i32::MAX));
+    let (mut top, mut nan) = (_mm256_set1_epi32(Ordered::LEAST), _mm256_setzero_ps());
+    for i in (0..n).step_by(8) {
+        // SAFETY: elements are accessed within n.
+        let x = unsafe { Ymm::load(x.add(i), n - i) };
+        nan = _mm256_or_ps(nan, x.is_nan());
+        let bits = _mm256_xor_si256(_mm256_and_si256(x.to_bits(), mask), flip);
+        let order = _mm256_xor_si256(bits, _mm256_and_si256(_mm256_srai_epi32::<31>(bits), sizes));
+        // Lanes beyond the end keep what they have.
+        let order = if n - i >= 8 { order } else { _mm256_blendv_epi8(top, order, first8(n - i)) };
+        top = _mm256_max_epi32(top, order);
+    }
+    let four = _mm_max_epi32(_mm256_castsi256_si128(top), _mm256_extracti128_si256::<1>(top));
+    let two = _mm_max_epi32(four, _mm_shuffle_epi32::<0b00_00_11_10>(four));
+    let one = _mm_max_epi32(two, _mm_shuffle_epi32::<0b00_00_00_01>(two));
+    how.number(_mm_cvtsi128_si32(one), _mm256_movemask_ps(nan) != 0)
 }

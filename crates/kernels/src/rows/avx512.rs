@@ -1,5 +1,6 @@
 //! AVX-512 rows: the sixteen partial sums of the definition are the sixteen lanes of a register.
 
+use super::{Ordered, ReduceFn, scalar};
 use crate::x86::lanes::{Zmm, first16};
 use core::arch::x86_64::*;
 use lowbit_arithmetic::{Lanes, elementary, sqrt};
@@ -70,4 +71,26 @@ pub unsafe fn layer_norm(n: usize, x: *const f32, scale: *const f32, bias: *cons
             normal.fma(Zmm::load(scale.add(i), mask), bias).store(y.add(i), mask);
         }
     }
+}
+
+/// # Safety
+/// The CPU has AVX-512; `x` leads to `n` elements.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub unsafe fn reduce(f: ReduceFn, n: usize, x: *const f32) -> f32 {
+    let Some(how) = Ordered::of(f) else {
+        // SAFETY: the caller's promise.
+        return unsafe { scalar::reduce(f, n, x) };
+    };
+    let (mask, flip, sizes) = (_mm512_set1_epi32(how.mask), _mm512_set1_epi32(how.flip), _mm512_set1_epi32(i32::MAX));
+    let (mut top, mut nan) = (_mm512_set1_epi32(Ordered::LEAST), 0);
+    for i in (0..n).step_by(16) {
+        let inside = first16(n - i);
+        // SAFETY: elements are accessed within n.
+        let x = unsafe { _mm512_maskz_loadu_ps(inside, x.add(i)) };
+        nan |= _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        let bits = _mm512_xor_si512(_mm512_and_si512(_mm512_castps_si512(x), mask), flip);
+        let order = _mm512_xor_si512(bits, _mm512_and_si512(_mm512_srai_epi32::<31>(bits), sizes));
+        top = _mm512_mask_max_epi32(top, inside, top, order);
+    }
+    how.number(_mm512_reduce_max_epi32(top), nan != 0)
 }

@@ -1,5 +1,6 @@
 //! The plain rows: `lowbit_arithmetic::rows`, by pointer because the output may be the input.
 
+use super::ReduceFn;
 use lowbit_arithmetic::float::lane_sum;
 use lowbit_arithmetic::{elementary::exp, fma, pool, sqrt};
 
@@ -41,5 +42,19 @@ pub unsafe fn layer_norm(n: usize, x: *const f32, scale: *const f32, bias: *cons
             let bias = if bias.is_null() { 0.0 } else { *bias.add(i) };
             *y.add(i) = fma((*x.add(i) - mean) * factor, *scale.add(i), bias);
         }
+    }
+}
+
+/// # Safety
+/// `x` leads to `n` elements.
+pub unsafe fn reduce(f: ReduceFn, n: usize, x: *const f32) -> f32 {
+    // SAFETY: the caller's promise.
+    let row = unsafe { row(n, x) };
+    match f {
+        ReduceFn::Max => pool::max(row),
+        ReduceFn::Min => pool::min(row),
+        ReduceFn::Largest => pool::largest(row),
+        ReduceFn::Sum => pool::sum(row),
+        ReduceFn::Mean => pool::sum(row) / n as f32,
     }
 }

@@ -1,8 +1,9 @@
-//! Softmax and layer normalization.
+//! Softmax, layer normalization and reductions.
 
 use crate::common::{Random, runnable, same};
+use lowbit_arithmetic::pool;
 use lowbit_arithmetic::rows::{layer_norm, softmax};
-use lowbit_kernels::rows::{LAYER_NORM, SOFTMAX};
+use lowbit_kernels::rows::{LAYER_NORM, REDUCE, ReduceFn, SOFTMAX};
 
 #[test]
 fn softmaxes() {
@@ -53,6 +54,49 @@ fn layer_norms() {
                 // SAFETY: as above; the output may be the input.
                 unsafe { (row.run)(n, place.as_ptr(), scale.as_ptr(), bias, epsilon, place.as_mut_ptr()) };
                 same(row.name, &expected[..n], &place, |_| format!("{n} elements in place"));
+            }
+        }
+    }
+}
+
+#[test]
+fn reductions() {
+    for row in runnable(REDUCE) {
+        let random = &mut Random(11);
+        let check = |x: &[f32], f: ReduceFn| {
+            let of = || x.iter().copied();
+            let expected = match f {
+                ReduceFn::Max => pool::max(of()),
+                ReduceFn::Min => pool::min(of()),
+                ReduceFn::Largest => pool::largest(of()),
+                ReduceFn::Sum => pool::sum(of()),
+                ReduceFn::Mean => pool::mean(of(), x.len() as u32),
+            };
+            // What lies behind a row is no part of it, whatever it is.
+            for behind in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut longer = x.to_vec();
+                longer.resize(x.len() + 16, behind);
+                // SAFETY: this CPU has the features, and the buffers are as the contract says.
+                let found = unsafe { (row.run)(f, x.len(), longer.as_ptr()) };
+                same(row.name, &[expected], &[found], |_| format!("{f:?} of {}: {x:?}", x.len()));
+            }
+        };
+        for n in (1..=100).chain([1000, 1001]) {
+            for f in ReduceFn::ALL {
+                check(&random.floats(n), f);
+                check(&random.plains(n), f);
+                // Nothing but zeros of either sign, infinities, the least numbers, and NaNs of either sign at every place.
+                let zeros: Vec<f32> = (0..n).map(|_| random.pick(&[0.0, -0.0])).collect();
+                check(&zeros, f);
+                for sign in [1.0, -1.0] {
+                    check(&vec![sign * 0.0; n], f);
+                    check(&vec![sign * f32::INFINITY; n], f);
+                    check(&vec![sign * f32::from_bits(1); n], f);
+                    let mut one = random.plains(n);
+                    one[random.below(n)] = f32::NAN.copysign(sign);
+                    check(&one, f);
+                    check(&vec![f32::NAN.copysign(sign); n], f);
+                }
             }
         }
     }

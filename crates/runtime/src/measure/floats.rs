@@ -4,6 +4,7 @@ use super::layers::{Layer, channels, products};
 use super::{Allowed, Contest, Numbers, Unit, floats};
 use lowbit_kernels::elementwise::{BinaryFn, UnaryFn};
 use lowbit_kernels::requant::FloatEpilogue;
+use lowbit_kernels::rows::ReduceFn;
 use lowbit_kernels::{dwconv, elementwise, gemm, pool, rows};
 use std::hint::black_box;
 
@@ -96,36 +97,61 @@ fn elements(allowed: &Allowed) -> impl Iterator<Item = Contest> {
 }
 
 fn by_rows(allowed: &Allowed) -> impl Iterator<Item = Contest> {
-    [128usize, 384].into_iter().flat_map(move |n| {
-        let work = (n, Unit::Elements);
-        let softmax = Contest::of(
-            allowed,
-            format!("softmax of {n}"),
-            work,
-            rows::SOFTMAX,
-            |_| true,
-            move |row| {
-                let (x, y) = (floats(n)?, floats(n)?);
-                // SAFETY: as above.
-                Ok(Box::new(move || unsafe { (row.run)(black_box(n), x.ptr(), y.out()) }))
-            },
-        );
-        let norm = Contest::of(
-            allowed,
-            format!("layer norm of {n}"),
-            work,
-            rows::LAYER_NORM,
-            |_| true,
-            move |row| {
-                let (x, scale, bias, y) = (floats(n)?, floats(n)?, floats(n)?, floats(n)?);
-                // SAFETY: as above.
-                Ok(Box::new(move || unsafe {
-                    (row.run)(black_box(n), x.ptr(), scale.ptr(), bias.ptr(), 1e-5, y.out());
-                }))
-            },
-        );
-        [softmax, norm]
-    })
+    [128usize, 384]
+        .into_iter()
+        .flat_map(move |n| {
+            let work = (n, Unit::Elements);
+            let softmax = Contest::of(
+                allowed,
+                format!("softmax of {n}"),
+                work,
+                rows::SOFTMAX,
+                |_| true,
+                move |row| {
+                    let (x, y) = (floats(n)?, floats(n)?);
+                    // SAFETY: as above.
+                    Ok(Box::new(move || unsafe { (row.run)(black_box(n), x.ptr(), y.out()) }))
+                },
+            );
+            let norm = Contest::of(
+                allowed,
+                format!("layer norm of {n}"),
+                work,
+                rows::LAYER_NORM,
+                |_| true,
+                move |row| {
+                    let (x, scale, bias, y) = (floats(n)?, floats(n)?, floats(n)?, floats(n)?);
+                    // SAFETY: as above.
+                    Ok(Box::new(move || unsafe {
+                        (row.run)(black_box(n), x.ptr(), scale.ptr(), bias.ptr(), 1e-5, y.out());
+                    }))
+                },
+            );
+            [softmax, norm]
+        })
+        .chain(reductions(allowed))
+}
+
+/// Those whose order is free: the sums of all rows of the table are one.
+fn reductions(allowed: &Allowed) -> impl Iterator<Item = Contest> {
+    [(ReduceFn::Largest, 128), (ReduceFn::Largest, RUN), (ReduceFn::Max, RUN), (ReduceFn::Min, RUN)].into_iter().map(
+        |(f, n)| {
+            Contest::of(
+                allowed,
+                format!("{f:?} of {n}"),
+                (n, Unit::Elements),
+                rows::REDUCE,
+                |_| true,
+                move |row| {
+                    let x = floats(n)?;
+                    Ok(Box::new(move || {
+                        // SAFETY: as above.
+                        black_box(unsafe { (row.run)(black_box(f), n, x.ptr()) });
+                    }))
+                },
+            )
+        },
+    )
 }
 
 fn pools(allowed: &Allowed) -> [Contest; 2] {

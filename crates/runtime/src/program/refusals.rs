@@ -33,7 +33,7 @@ macro_rules! variants {
 
 variants!(KINDS, kind_of, EachKind, Kind:
     QGemm QGemm16 FGemm QDw QRow QDw16 QGemm16W16 QGemm8W16 QDw16W16 QDw8W16 FDw FMatMul QMatMul Pool Map Zip
-    DequantizeAcc Rows Transpose CopyRows Gather Pad Reference);
+    DequantizeAcc Rows Reduce Transpose CopyRows Gather Pad Reference);
 variants!(MAPS, map_of, EachMap, MapFn:
     Quantize8 Quantize16 Dequantize8 Dequantize16 Table8 Table16 Unary Clamp RequantAcc RequantAny QuantizeAny);
 variants!(ZIPS, zip_of, EachZip, ZipFn: Add8 Add16 Mul8 Mul16 Any Binary);
@@ -747,6 +747,22 @@ fn cases(each: EachKind) -> Vec<Case> {
             ]
         }
         EachKind::Rows => ROWS.iter().flat_map(|f| rowwise(*f)).collect(),
+        EachKind::Reduce => vec![case(
+            || {
+                let (row, f) = (&rows::REDUCE[0], rows::ReduceFn::Largest);
+                Kind::Reduce(Reduce { row, f, x: X, y: Y, rows: 3, n: 5 })
+            },
+            [
+                broken!(Kind::Reduce(s) => s.row = copied(&rows::REDUCE[0]), ROW),
+                broken!(Kind::Reduce(s) => s.rows = 10000, WITHIN),
+                broken!(Kind::Reduce(s) => s.rows = usize::MAX, WITHIN),
+                broken!(Kind::Reduce(s) => (s.rows, s.n) = (1 << 40, 0), WITHIN),
+                broken!(Kind::Reduce(s) => s.n = usize::MAX, WITHIN),
+                broken!(Kind::Reduce(s) => s.n = 0, "rows of at least one element"),
+                broken!(Kind::Reduce(s) => s.y = X, "write what it does not read"),
+                broken!(Kind::Reduce(s) => s.y = Place::Arena(56), "write what it does not read"),
+            ],
+        )],
         EachKind::Transpose => vec![case(
             || {
                 let (row, batch) = (&copy::TRANSPOSE[0], vec![(2, 60)]);
