@@ -1,4 +1,4 @@
-//! What quantization costs: default settings and every observer.
+//! What quantization costs: default settings, every observer and every mode.
 
 use serde_json::Value;
 use std::path::Path;
@@ -63,6 +63,43 @@ pub fn observers(root: &Path, names: &[&str]) -> Result<()> {
             cells.push(cell(s, &found, 2));
             if !bench.proof(s, &path)?.holds() {
                 findings.push(format!("{} by {observer}", s.model));
+            }
+        }
+        table.row(&cells);
+    }
+    table.write(root, ACCURACY, names)?;
+    none_of("these are not the same everywhere, or more than a step from their simulation", &findings)
+}
+
+/// The modes of layers, and the choices that ask for them.
+static MODES: [(&str, &str); 4] = [
+    ("static", ""),
+    ("dynamic", "mode = \"dynamic\"\n"),
+    ("weight-only, 8 bits", "mode = \"weight-only\"\n"),
+    ("weight-only, 4 bits", "mode = \"weight-only\"\nweight.bits = 4\n"),
+];
+
+/// What every mode makes of the labelled models; each program is proven too.
+pub fn modes(root: &Path, names: &[&str]) -> Result<()> {
+    let bench = Bench::new(root)?;
+    let titles = [&["model", "n", "float"][..], &MODES.map(|(name, _)| name)].concat();
+    let mut table = Table::new("modes", &titles);
+    let mut findings = Vec::new();
+    for s in chosen(names)?.into_iter().filter(|s| s.labelled) {
+        let mut cells = vec![s.model.to_string()];
+        for (mode, choices) in MODES {
+            eprintln!("{}: {mode}", s.model);
+            let path = bench.work.join(format!("{}.{}.onnx", s.model, mode.replace(", ", ".").replace(' ', "-")));
+            bench.quantize_by(s, choices, &path)?;
+            let found = bench.evaluate(s, &path)?;
+            if cells.len() == 1 {
+                cells.extend([found["samples"].to_string(), figure(&found["reference"]["top1"], 2)]);
+            }
+            cells.push(cell(s, &found, 2));
+            // Where weights alone are narrow there are no integers to be a step away from anything.
+            let proof = bench.proof(s, &path)?;
+            if !proof.identical || proof.greatest() > 1 {
+                findings.push(format!("{} as {mode}", s.model));
             }
         }
         table.row(&cells);

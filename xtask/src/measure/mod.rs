@@ -49,6 +49,12 @@ pub static MEASURES: &[Measure] = &[
         run: accuracy::observers,
     },
     Measure {
+        name: "modes",
+        names: "MODEL",
+        about: "the same of static and dynamic quantization, and of weights alone",
+        run: accuracy::modes,
+    },
+    Measure {
         name: "choices",
         names: "MODEL",
         about: "the same of choices that other tools' tables have too",
