@@ -329,8 +329,8 @@ mod tests {
     fn every_error_is_clipping_and_rounding() {
         let (model, images) = demo();
         let engine = Compiled::host().unwrap();
-        let clipping = "activation.observer=percentile(99)";
-        let [minmax, cut] = [&["activation.observer=minmax"][..], &[clipping]].map(|choices| {
+        let clipping = "input.observer=percentile(99)";
+        let [minmax, cut] = [&["input.observer=minmax"][..], &[clipping]].map(|choices| {
             let choices = [choices, &["equalize=false", "refinements=[]"]].concat();
             compare(&model, &quantized(&model, &images, &choices), &engine, &images, 4).unwrap()
         });

@@ -63,7 +63,7 @@ pub use lowbit_ir::{Error, Graph, Kind, Result, Tensor};
 pub use lowbit_kernels as kernels;
 pub use lowbit_quantize as quantization;
 pub use lowbit_quantize::config::Rounding;
-pub use lowbit_quantize::{Config, Observer, Passes, Phase, Realizers, Report, Rules, Shard, Spec};
+pub use lowbit_quantize::{Checkpoint, Config, Observer, Passes, Phase, Realizers, Report, Rules, Shard, Spec};
 pub use lowbit_runtime as runtime;
 pub use lowbit_runtime::{Isa, MAX_THREADS, NamedSession, Program, Session};
 pub use model::{Model, Quantize, Quantized};

@@ -14,8 +14,8 @@ use lowbit_ir::{
 use lowbit_quantize::config::{Limit, Rounding};
 use lowbit_quantize::realize::LeftFloat;
 use lowbit_quantize::{
-    Config, Correction, Observer, Options, Passes, Phase, Prepare, Realizers, Refine, Report, Rules, Samples, Shard,
-    prepare, realize,
+    Checkpoint, Config, Correction, Observer, Options, Passes, Phase, Prepare, Realizers, Refine, Report, Rules,
+    Samples, Shard, prepare, realize,
 };
 use lowbit_runtime::Program;
 use std::borrow::{Borrow, Cow};
@@ -140,6 +140,13 @@ impl<'a> Quantize<'a> {
     /// All but the data.
     pub(crate) fn chosen(&self) -> &Options {
         &self.options
+    }
+
+    /// Keeps what calibration sees, and goes on from what was kept: [`stats::checkpoint`](crate::stats::checkpoint) makes one
+    /// of a file. Only with [`Quantize::data`]; stages besides calibration run their samples again.
+    #[must_use]
+    pub fn checkpoint(self, checkpoint: Checkpoint) -> Self {
+        self.options(|o| Options { checkpoint: Some(checkpoint), ..o })
     }
 
     fn options(self, change: impl FnOnce(Options) -> Options) -> Self {
@@ -359,6 +366,10 @@ impl Model {
     pub fn quantize_watched(self, how: Quantize<'_>, watch: &mut dyn Watch) -> Result<Option<Quantized>> {
         self.check_float()?;
         let options = self.options(how.options);
+        if options.checkpoint.is_some() && how.data.is_none() {
+            return Err(Error::new("expected data for a checkpoint of calibration, found none: nothing is run")
+                .hint("Quantize::default().data(samples), or leave the checkpoint out"));
+        }
         let source = recipe::digest(&self.graph);
         let (found, properties, evidence) = match (how.data, how.stats, how.without_data) {
             (Some(data), None, false) => {
@@ -605,6 +616,7 @@ pub fn entering_as(ty: &Type, tensor: &Tensor) -> Result<Tensor> {
     if !is_to_quantize(ty, tensor) {
         return Ok(tensor.clone());
     }
+    check_float_mode()?;
     let affine = ty.quant().and_then(|q| q.affine())?;
     let quantize = |x: &f32| i64::from(lowbit_arithmetic::quantize(*x, &affine, Rounding::HalfEven, 0));
     let ints: Vec<i64> = tensor.floats()?.iter().map(quantize).collect();

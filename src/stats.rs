@@ -2,10 +2,36 @@
 
 use lowbit_frontend::files;
 use lowbit_ir::{Error, Result};
-use lowbit_quantize::Shard;
-use lowbit_quantize::calibrate::file;
+use lowbit_quantize::calibrate::{file, is_checkpoint};
+use lowbit_quantize::{Checkpoint, Shard};
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
+
+/// A checkpoint of calibration in a file: what [`Quantize::checkpoint`](crate::Quantize::checkpoint) goes on from if it is
+/// there, and keeps while it goes on. Who quantizes removes it when all is done; set its `stop` to end before that.
+///
+/// # Errors
+///
+/// Where the file is there and is something else, which a checkpoint would replace.
+pub fn checkpoint(path: impl AsRef<Path>) -> Result<Checkpoint> {
+    let path = path.as_ref().to_owned();
+    let name = format!("'{}'", path.display());
+    let reading = name.clone();
+    let load = {
+        let path = path.clone();
+        move || match path.exists() {
+            true => files::read(&path).map(Some).map_err(|e| e.context(format!("reading {reading}"))),
+            false => Ok(None),
+        }
+    };
+    if load()?.is_some_and(|bytes| !is_checkpoint(&bytes)) {
+        return Err(Error::new(format!("expected a checkpoint of a calibration in {name}, found something else"))
+            .hint("another name: what is there would be replaced"));
+    }
+    let save = move |bytes: &[u8]| files::write(&path, |file| file.write_all(bytes));
+    Ok(Checkpoint { name, load: Arc::new(load), save: Arc::new(save), stop: Arc::new(|| false) })
+}
 
 /// Writes statistics, whole or not at all; tells how many bytes they are.
 pub fn save(shard: &Shard, path: impl AsRef<Path>) -> Result<u64> {

@@ -1,5 +1,6 @@
 //! Arguments that verbs share.
 
+use crate::interrupt::Interrupt;
 use crate::output::tell;
 use crate::progress::Progress;
 use clap::Args;
@@ -15,10 +16,11 @@ use lowbit::left::{Left, left_float};
 use lowbit::model::{CONFIG, sized_for};
 use lowbit::prefetch::Prefetch;
 use lowbit::quantization::Options;
-use lowbit::{Compiled, Config, Error, Graph, Isa, Model, Result, Target, Tensor};
+use lowbit::{Checkpoint, Compiled, Config, Error, Graph, Isa, Model, Result, Target, Tensor, stats};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A model and the sizes that it leaves open.
 #[derive(Debug, Args)]
@@ -315,6 +317,45 @@ pub fn check_output<'a>(output: &Path, sources: impl IntoIterator<Item = (&'a st
         }
     }
     files::check(output)
+}
+
+/// Where a calibration keeps what it has seen.
+#[derive(Debug, Args)]
+pub struct ResumeArguments {
+    /// Keep what calibration has seen in this file while it goes on, and go on from it if it is there; it goes away when
+    /// all is done
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
+}
+
+impl ResumeArguments {
+    /// The checkpoint in that file, if one is named; refuses a file that cannot be one.
+    pub fn checkpoint<'a>(
+        &self,
+        interrupt: &Interrupt,
+        others: impl IntoIterator<Item = (&'a str, &'a Path)>,
+    ) -> Result<Option<Checkpoint>> {
+        let Some(path) = &self.resume else { return Ok(None) };
+        let others: Vec<(&str, &Path)> = others.into_iter().collect();
+        if let Some((what, _)) = others.iter().find(|(_, other)| *other == path) {
+            return Err(Error::new(format!("cannot keep a checkpoint in '{}': it is {what} itself", path.display()))
+                .hint("another name"));
+        }
+        check_output(path, others)?;
+        let mut checkpoint = stats::checkpoint(path)?;
+        interrupt.keeps(path);
+        let (save, asked, path) = (checkpoint.save.clone(), interrupt.clone(), path.clone());
+        let writing = interrupt.clone();
+        checkpoint.save = Arc::new(move |bytes| writing.writing(&path, || save(bytes)));
+        checkpoint.stop = Arc::new(move || asked.is_asked());
+        Ok(Some(checkpoint))
+    }
+
+    /// Removes it when all is done.
+    pub fn done(&self) -> Result<()> {
+        let Some(path) = self.resume.as_ref().filter(|path| path.exists()) else { return Ok(()) };
+        std::fs::remove_file(path).map_err(|e| Error::from(e).context(format!("removing '{}'", path.display())))
+    }
 }
 
 /// The choices of a quantization.

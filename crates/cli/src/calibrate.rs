@@ -1,8 +1,9 @@
 //! `lowbit calibrate`: what data shows of a model, kept for quantizing without the data.
 
 use crate::account::Data;
-use crate::args::{self, ChoiceArguments, ImageArguments, MachineArguments, ModelArguments};
+use crate::args::{self, ChoiceArguments, ImageArguments, MachineArguments, ModelArguments, ResumeArguments};
 use crate::format;
+use crate::interrupt::Interrupt;
 use crate::output::{Outcome, Paper};
 use crate::progress::{Progress, Stages};
 use crate::table::{Side, Table};
@@ -29,6 +30,9 @@ pub struct Arguments {
     /// Samples to run, evenly spread over the data; 512 unless given
     #[arg(long, value_name = "N", value_parser = args::samples)]
     samples: Option<usize>,
+
+    #[command(flatten)]
+    resume: ResumeArguments,
 
     #[command(flatten)]
     choices: ChoiceArguments,
@@ -59,7 +63,7 @@ struct Account<'a> {
     config: Config,
 }
 
-pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
+pub fn run(arguments: &Arguments, paper: &Paper, interrupt: &Interrupt) -> Result<Outcome> {
     // Everything that can be refused is refused before the long work.
     let mut config = arguments.choices.over(Config::default())?;
     if let Some(samples) = arguments.samples {
@@ -69,10 +73,14 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let options = Options { config, ..Options::default() };
     options.check()?;
     let config = options.config;
-    let sources = std::iter::once(("the float model", arguments.model.path.as_path()))
-        .chain(arguments.choices.config.iter().map(|path| ("the configuration", path.as_path())))
-        .chain(std::iter::once(("the data", Path::new(&arguments.data))));
-    args::check_output(&arguments.output, sources)?;
+    let sources = || {
+        std::iter::once(("the float model", arguments.model.path.as_path()))
+            .chain(arguments.choices.config.iter().map(|path| ("the configuration", path.as_path())))
+            .chain(std::iter::once(("the data", Path::new(&arguments.data))))
+    };
+    args::check_output(&arguments.output, sources())?;
+    let checkpoint =
+        arguments.resume.checkpoint(interrupt, sources().chain([("the output", arguments.output.as_path())]))?;
 
     let progress = Progress::new();
     let model = arguments.model.load(&arguments.machine.memory)?;
@@ -82,11 +90,16 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     samples.check()?;
     let calibration =
         Data { data: &arguments.data, samples: samples.count(), of: data.len(), random: data.is_random() };
-    let mut stages = Stages { progress: &progress, samples: Some(samples.count()) };
+    let mut stages = Stages { progress: &progress, samples: Some(samples.count()), interrupt };
     let how = Quantize::default().data(samples).config(config.clone()).engine(arguments.machine.engine()?);
+    let how = match checkpoint {
+        Some(checkpoint) => how.checkpoint(checkpoint),
+        None => how,
+    };
     let shard = model.calibrate_watched(how, &mut stages)?;
     let shard = shard.ok_or_else(|| Error::new("the calibration was stopped"))?;
-    let bytes = stats::save(&shard, &arguments.output)?;
+    let bytes = interrupt.writing(&arguments.output, || stats::save(&shard, &arguments.output))?;
+    arguments.resume.done()?;
     drop(progress);
     let account = Account {
         model: &arguments.model.path,

@@ -18,6 +18,7 @@ mod evaluate;
 mod explain;
 mod format;
 mod inspect;
+mod interrupt;
 mod list;
 mod output;
 mod progress;
@@ -26,6 +27,8 @@ mod reproduce;
 mod run;
 mod table;
 mod verify;
+
+pub use interrupt::{INTERRUPTED, Interrupt};
 
 use clap::{Parser, Subcommand};
 use output::{Outcome, Paper};
@@ -109,8 +112,13 @@ impl Verb {
 /// assert_eq!(lowbit_cli::run(["lowbit", "quantise"].map(OsString::from)), 2);
 /// ```
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    run_until(args, &Interrupt::default())
+}
+
+/// As [`run`], for whoever ends the work before its end: by [`Interrupt::end`], from another thread.
+pub fn run_until(args: impl IntoIterator<Item = OsString>, interrupt: &Interrupt) -> u8 {
     let code = match Arguments::try_parse_from(args) {
-        Ok(arguments) => obey(&arguments),
+        Ok(arguments) => obey(&arguments, interrupt),
         Err(said) => {
             // Help and version come this way too. Where nobody reads them, there is nobody to tell.
             let _ = said.print();
@@ -123,13 +131,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 /// Does it, and tells what was found or what went wrong.
-fn obey(arguments: &Arguments) -> u8 {
+fn obey(arguments: &Arguments, interrupt: &Interrupt) -> u8 {
     let paper = Paper::new(arguments.json);
     let found = match &arguments.verb {
-        Verb::Quantize(a) => quantize::run(a, &paper),
-        Verb::Calibrate(a) => calibrate::run(a, &paper),
+        Verb::Quantize(a) => quantize::run(a, &paper, interrupt),
+        Verb::Calibrate(a) => calibrate::run(a, &paper, interrupt),
         Verb::Evaluate(a) => evaluate::run(a, &paper),
-        Verb::Run(a) => run::run(a, &paper),
+        Verb::Run(a) => run::run(a, &paper, interrupt),
         Verb::Compare(a) => compare::run(a, &paper),
         Verb::Bench(a) => bench::run(a, &paper),
         Verb::Verify(a) => verify::run(a, &paper),
@@ -144,6 +152,10 @@ fn obey(arguments: &Arguments) -> u8 {
     match printed {
         Ok(Outcome { success: true, .. }) => 0,
         Ok(Outcome { success: false, .. }) => 1,
+        Err(e) if interrupt.is_asked() => {
+            output::tell(&format!("interrupted: {e}\n{}", interrupt.farewell()));
+            INTERRUPTED
+        }
         Err(e) => {
             output::tell(&format!("error: {e}"));
             arguments.verb.failure()

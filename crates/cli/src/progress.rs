@@ -1,5 +1,6 @@
 //! Progress of long work, on standard error and only if that is a terminal.
 
+use crate::interrupt::Interrupt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lowbit::Graph;
 use lowbit::ir::pass::{Flow, Watch};
@@ -77,14 +78,18 @@ pub struct Stages<'a> {
     pub progress: &'a Progress,
     /// Samples that calibration will look at, if it looks at any.
     pub samples: Option<usize>,
+    /// Whoever interrupts calibration, which ends by itself where it keeps what it has seen.
+    pub interrupt: &'a Interrupt,
 }
 
 impl Watch for Stages<'_> {
     fn before(&mut self, pass: &str, _g: &Graph) {
+        self.interrupt.looks(pass == "calibrate");
         self.progress.stage(pass, self.samples.filter(|_| pass == "calibrate"));
     }
 
     fn after(&mut self, _pass: &str, _g: &Graph, _changed: bool) -> Flow {
+        self.interrupt.looks(false);
         Flow::Continue
     }
 }

@@ -1,7 +1,8 @@
 //! `lowbit quantize`: from a float model to an integer one, and the account of it.
 
 use crate::account::{Account, Accuracy, Calibration, Data, Latency, Measured, Read};
-use crate::args::{self, ImageArguments, MachineArguments, ModelArguments, QuantizeChoices};
+use crate::args::{self, ImageArguments, MachineArguments, ModelArguments, QuantizeChoices, ResumeArguments};
+use crate::interrupt::Interrupt;
 use crate::output::{Outcome, Paper};
 use crate::progress::{Progress, Stages};
 use clap::Args;
@@ -51,6 +52,9 @@ pub struct Arguments {
     #[arg(long, conflicts_with_all = ["data", "stats", "samples"])]
     no_data: bool,
 
+    #[command(flatten)]
+    resume: ResumeArguments,
+
     /// The quantized model to write; required, unless the work stops before
     #[arg(short, long, value_name = "OUT.onnx", required_unless_present = "stop_after")]
     output: Option<PathBuf>,
@@ -89,12 +93,17 @@ pub struct Arguments {
     machine: MachineArguments,
 }
 
-pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
+pub fn run(arguments: &Arguments, paper: &Paper, interrupt: &Interrupt) -> Result<Outcome> {
     // Everything that can be refused is refused before the long work.
     let config = configuration(arguments)?;
     if let Some(output) = &arguments.output {
-        check_output(output, arguments)?;
+        args::check_output(output, sources(arguments))?;
     }
+    if arguments.resume.resume.is_some() && arguments.data.is_none() {
+        return Err(Error::new("expected --data for --resume, found none: no samples are run").hint("leave it out"));
+    }
+    let output = arguments.output.as_deref().map(|path| ("the output", path));
+    let checkpoint = arguments.resume.checkpoint(interrupt, sources(arguments).chain(output))?;
     let progress = Progress::new();
     let mut model = arguments.model.load(&arguments.machine.memory)?;
     arguments.evaluate_output.as_deref().map_or(Ok(()), |name| check_scores(model.graph(), name))?;
@@ -126,13 +135,17 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     test.as_ref().map_or(Ok(()), |t| t.samples.check())?;
 
     let calibration = calibration(arguments, &config, data.as_ref(), samples.as_ref(), stats.as_ref());
-    let mut stages = Stages { progress: &progress, samples: samples.as_ref().map(Prefetch::count) };
+    let mut stages = Stages { progress: &progress, samples: samples.as_ref().map(Prefetch::count), interrupt };
     let how = Quantize::default().config(config).engine(arguments.machine.engine()?);
     let how = match (samples, stats) {
         (Some(samples), _) => how.data(samples),
         (None, Some(stats)) => how.stats(stats),
         (None, None) if arguments.no_data => how.without_data(),
         (None, None) => how,
+    };
+    let how = match checkpoint {
+        Some(checkpoint) => how.checkpoint(checkpoint),
+        None => how,
     };
     let mut printing = Printing { arguments, paper, stopped: None, failed: None };
     let read = Read { nodes: model.graph().nodes().count(), parameters: inspect(model.graph())?.parameters as u64 };
@@ -153,7 +166,8 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         },
     };
     // The file is there when all has gone well, and only then.
-    quantized.save(output)?;
+    interrupt.writing(output, || quantized.save(output))?;
+    arguments.resume.done()?;
     drop(progress);
     let account = Account {
         model: &arguments.model.path,
@@ -386,15 +400,14 @@ fn pass_name_or_all(name: &str) -> Result<String> {
     if name == "all" { Ok(name.into()) } else { pass_name(name) }
 }
 
-/// Refuses an output that cannot be written, or that would replace what it comes from.
-fn check_output(output: &Path, arguments: &Arguments) -> Result<()> {
+/// What the model is made from, which no output may replace.
+fn sources(arguments: &Arguments) -> impl Iterator<Item = (&str, &Path)> {
     let data = [&arguments.data, &arguments.evaluate].into_iter().flatten().map(Path::new);
     let config = arguments.choices.choices.config.iter().map(PathBuf::as_path);
-    let sources = std::iter::once(("the float model", arguments.model.path.as_path()))
+    std::iter::once(("the float model", arguments.model.path.as_path()))
         .chain(config.map(|path| ("the configuration", path)))
         .chain(arguments.stats.iter().map(|path| ("the statistics", path.as_path())))
-        .chain(data.map(|path| ("the data", path)));
-    args::check_output(output, sources)
+        .chain(data.map(|path| ("the data", path)))
 }
 
 fn file_size(path: &Path) -> u64 {

@@ -2,6 +2,7 @@
 
 use crate::args::{self, ImageArguments, MachineArguments, ModelArguments, Stored};
 use crate::format;
+use crate::interrupt::Interrupt;
 use crate::output::{Outcome, Paper, tell};
 use crate::progress::Progress;
 use clap::Args;
@@ -95,7 +96,7 @@ struct NotFinite {
     first: usize,
 }
 
-pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
+pub fn run(arguments: &Arguments, paper: &Paper, interrupt: &Interrupt) -> Result<Outcome> {
     if arguments.output.exists() && !arguments.output.is_dir() {
         return Err(Error::new(format!("expected a folder for the outputs, found '{}'", arguments.output.display()))
             .hint("--output DIR; each output is written there as <name>.npy"));
@@ -157,7 +158,7 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     }
     let mut written = Vec::new();
     for (file, (name, tensor)) in targets.into_iter().zip(inputs.iter().chain(&outputs)) {
-        npy::write(&file, tensor)?;
+        interrupt.writing(&file, || npy::write(&file, tensor))?;
         written.push(Written { name: name.clone(), ty: tensor.ty().to_string(), file });
     }
     let text: String = written.iter().map(|o| format!("{}: {}  {}\n", o.name, o.ty, o.file.display())).collect();

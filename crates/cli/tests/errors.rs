@@ -473,13 +473,14 @@ fn what_needs_too_much_memory_is_refused_at_once_by_every_verb_that_runs() {
                 %y = Relu(%big)\n  output %y\n}\n";
     frontend::save(&lowbit::ir::text::parse(text).unwrap(), Path::new(&bomb)).unwrap();
     let verbs = |model: &str, data: &str| -> Vec<Vec<String>> {
-        let verbs: [&[&str]; 6] = [
+        let verbs: [&[&str]; 7] = [
             &["compare", model, model, "--data", data, "--samples", "1"],
             &["bench", model, "--seconds", "0.02"],
             &["run", model, "--data", data, "--samples", "1", "--output", &out],
             &["evaluate", model, "--data", data, "--samples", "1", "--reference", model],
             &["verify", model, "--data", data, "--samples", "1"],
             &["quantize", model, "--data", data, "--samples", "1", "-o", &out],
+            &["calibrate", model, "--data", data, "--samples", "1", "-o", &out],
         ];
         verbs.iter().map(|verb| verb.iter().map(ToString::to_string).collect()).collect()
     };

@@ -4,6 +4,7 @@
 //! refused. A link stays a link, and the file it leads to is replaced.
 
 use lowbit_ir::{Error, Result};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -55,6 +56,31 @@ pub fn same(a: &Path, b: &Path) -> bool {
         // Hard links have no portable identity; they go unnoticed here.
         fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
     }
+}
+
+/// Removes what a [`write`] of this process to `path` has begun, for whoever ends the process in the middle of it.
+pub fn clear(path: &Path) -> Result<()> {
+    let target = target(path)?;
+    let name = target.file_name().ok_or_else(|| Error::new("expected the path of a file"))?;
+    let begins = temporary_of(name);
+    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let found = entry.file_name();
+        let found = found.as_encoded_bytes();
+        if found.starts_with(begins.as_encoded_bytes()) && found.ends_with(b".tmp") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// How the temporary files of this process begin.
+fn temporary_of(name: &OsStr) -> OsString {
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}.", std::process::id()));
+    temporary
 }
 
 fn replace(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
@@ -112,9 +138,8 @@ fn new_file(path: PathBuf) -> Result<PathBuf> {
 fn create_beside(path: &Path) -> Result<(PathBuf, File)> {
     let name = path.file_name().ok_or_else(|| Error::new("expected the path of a file"))?;
     for attempt in 0..1000 {
-        let mut temporary = std::ffi::OsString::from(".");
-        temporary.push(name);
-        temporary.push(format!(".{}.{attempt}.tmp", std::process::id()));
+        let mut temporary = temporary_of(name);
+        temporary.push(format!("{attempt}.tmp"));
         let temporary = path.with_file_name(temporary);
         match OpenOptions::new().write(true).create_new(true).open(&temporary) {
             Ok(file) => return Ok((temporary, file)),
@@ -162,6 +187,20 @@ mod tests {
         check(&folder.join("x")).unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
         assert!(read(&folder).unwrap_err().to_string().contains("found a folder"));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_was_begun_is_cleared_and_nothing_else() {
+        let folder = scratch("begun");
+        let path = folder.join("x");
+        put(&path, b"old").unwrap();
+        let (temporary, _file) = create_beside(&path).unwrap();
+        let others = folder.join(format!(".x.{}0.0.tmp", std::process::id()));
+        fs::write(&others, b"another process's").unwrap();
+        assert!(temporary.exists());
+        clear(&path).unwrap();
+        assert!(!temporary.exists() && others.exists() && fs::read(&path).unwrap() == b"old");
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Work<'a> {
     pub samples: &'a dyn Samples,
     /// How many samples; 0 for all.
     pub limit: usize,
+    /// How many of these, from the first on, were run before.
+    pub skip: usize,
     /// What is done to a sample, for errors: `calibrating on`.
     pub doing: &'static str,
 }
@@ -28,15 +30,30 @@ type Look<'a, T> = dyn Fn(&[Tensor], &Outputs) -> Result<T> + Sync + 'a;
 /// A sample with its place among all that are run.
 type Numbered = (usize, usize, Vec<Tensor>);
 
-/// Runs up to `limit` samples, evenly spread, and tells how many.
+/// Asked with how many samples are taken, skipped ones among them, while nothing else is in the works: tells after how many
+/// more to ask again.
+type Pause<'a> = dyn FnMut(usize) -> Result<usize> + 'a;
+
+/// Nobody looks on.
+pub(crate) fn no_pause(_: usize) -> Result<usize> {
+    Ok(usize::MAX)
+}
+
+/// Runs up to `limit` samples, evenly spread, and tells how many these are with those that were skipped.
 ///
 /// `look` is called by the thread that ran a sample, in any order; `take` gets what it gave on the calling thread, in the
 /// order of the samples. Of several errors that of the first sample is given.
-pub(crate) fn each_sample<T: Send>(work: &Work, look: &Look<T>, take: &mut dyn FnMut(T) -> Result<()>) -> Result<u64> {
-    let numbers: Vec<usize> = spread(work.samples.len(), work.limit).collect();
+pub(crate) fn each_sample<T: Send>(
+    work: &Work,
+    look: &Look<T>,
+    take: &mut dyn FnMut(T) -> Result<()>,
+    pause: &mut Pause,
+) -> Result<u64> {
+    let all: Vec<usize> = spread(work.samples.len(), work.limit).collect();
+    let numbers = all.get(work.skip..).unwrap_or_default();
     let Some(first) = numbers.first() else {
         work.engine.load(work.graph, work.taps)?;
-        return Ok(0);
+        return Ok(all.len() as u64);
     };
     let mut first = Some(work.sample(*first)?);
     let mut runs = work.engine.load_side_by_side(work.graph, work.taps, first.as_deref().unwrap_or_default())?;
@@ -44,11 +61,16 @@ pub(crate) fn each_sample<T: Send>(work: &Work, look: &Look<T>, take: &mut dyn F
         return Err(Error::new("expected at least one run of the engine, found none"));
     }
     let mut sample = |i: usize| first.take().map_or_else(|| work.sample(i), Ok);
+    let mut pause = |taken: usize| pause(work.skip + taken);
     if let [run] = runs.as_mut_slice() {
-        for i in &numbers {
+        let mut next = pause(0)?;
+        for (place, i) in numbers.iter().enumerate() {
             take(run_one(&mut **run, look, &sample(*i)?).map_err(|e| at(work.doing, *i, e))?)?;
+            if place + 1 == next || place + 1 == numbers.len() {
+                next = pause(place + 1)?.saturating_add(place + 1);
+            }
         }
-        return Ok(numbers.len() as u64);
+        return Ok(all.len() as u64);
     }
     // Samples in the works, whose results are not taken yet: two for every run, so that none waits for the next one.
     let most = 2 * runs.len();
@@ -70,9 +92,9 @@ pub(crate) fn each_sample<T: Send>(work: &Work, look: &Look<T>, take: &mut dyn F
             started.map_err(|e| Error::new(format!("cannot start a thread: {e}")).hint("fewer threads"))?;
         }
         drop(done);
-        conduct(&numbers, most, &mut sample, hand_out, &results, take)
+        conduct(numbers, most, &mut sample, hand_out, &results, take, &mut pause)
     })?;
-    Ok(numbers.len() as u64)
+    Ok(all.len() as u64)
 }
 
 /// Hands out samples and takes results in their order.
@@ -83,12 +105,14 @@ fn conduct<T>(
     hand_out: SyncSender<Numbered>,
     results: &Receiver<(usize, Result<T>)>,
     take: &mut dyn FnMut(T) -> Result<()>,
+    pause: &mut Pause,
 ) -> Result<()> {
     let gone = || Error::new("expected runs for all samples, found that they ended");
     let (mut handed, mut taken) = (0, 0);
     let mut early: BTreeMap<usize, Result<T>> = BTreeMap::new();
+    let mut until = pause(0)?;
     while taken < numbers.len() {
-        while handed < numbers.len().min(taken + most) {
+        while handed < numbers.len().min(taken + most).min(until) {
             match sample(numbers[handed]) {
                 Ok(sample) => hand_out.send((handed, numbers[handed], sample)).map_err(|_| gone())?,
                 // Its turn comes after those that are in the works.
@@ -101,6 +125,9 @@ fn conduct<T>(
         while let Some(result) = early.remove(&taken) {
             take(result?)?;
             taken += 1;
+            if taken == until || taken == numbers.len() {
+                until = pause(taken)?.saturating_add(taken);
+            }
         }
         if taken < numbers.len() && taken < handed {
             let (place, result) = results.recv().map_err(|_| gone())?;
@@ -169,13 +196,18 @@ mod tests {
         let samples: Vec<Vec<Tensor>> = data.iter().map(|x| vec![Tensor::scalar(*x)]).collect();
         let graph = Graph::default();
         let (engine, taps, doing) = (&Echoes(runs), [].as_slice(), "echoing");
-        let work = Work { engine, graph: &graph, taps, samples: &samples, limit: 0, doing };
+        let work = Work { engine, graph: &graph, taps, samples: &samples, limit: 0, skip: 0, doing };
         let mut all = Vec::new();
         let look = |_: &[Tensor], outputs: &Outputs| Ok(outputs.outputs[0].floats()?[0]);
-        let count = each_sample(&work, &look, &mut |x| {
-            all.push(x);
-            Ok(())
-        })?;
+        let count = each_sample(
+            &work,
+            &look,
+            &mut |x| {
+                all.push(x);
+                Ok(())
+            },
+            &mut no_pause,
+        )?;
         assert_eq!(count, data.len() as u64);
         Ok(all)
     }
@@ -186,6 +218,34 @@ mod tests {
         for runs in [1, 2, 5] {
             assert_eq!(echoed(runs, &data).unwrap(), data);
             assert_eq!(echoed(runs, &[]).unwrap(), [0.0; 0]);
+        }
+    }
+
+    #[test]
+    fn at_a_pause_all_is_taken_that_was_run() {
+        let samples: Vec<Vec<Tensor>> = (0..50).map(|i| vec![Tensor::scalar((i * 7 % 11) as f32)]).collect();
+        for (runs, skip) in [(1, 0), (2, 0), (5, 0), (3, 20), (1, 49), (2, 50)] {
+            let (engine, graph, doing) = (&Echoes(runs), Graph::default(), "echoing");
+            let work = Work { engine, graph: &graph, taps: &[], samples: &samples, limit: 0, skip, doing };
+            let (looked, taken) = (Mutex::new(skip), Mutex::new(skip));
+            let look = |_: &[Tensor], _: &Outputs| {
+                *looked.lock().unwrap() += 1;
+                Ok(())
+            };
+            let mut take = |()| {
+                *taken.lock().unwrap() += 1;
+                Ok(())
+            };
+            let mut pauses = Vec::new();
+            let mut pause = |done: usize| {
+                assert_eq!((*looked.lock().unwrap(), *taken.lock().unwrap()), (done, done));
+                pauses.push(done);
+                Ok(7)
+            };
+            assert_eq!(each_sample(&work, &look, &mut take, &mut pause).unwrap(), 50);
+            let mut all: Vec<usize> = (skip..50).step_by(7).collect();
+            all.extend((skip < 50).then_some(50));
+            assert_eq!(pauses, all);
         }
     }
 

@@ -31,7 +31,7 @@ pub mod samples;
 mod share;
 
 pub use annotate::{Annotator, Call, Decision, Declined, annotate};
-pub use calibrate::{Chosen, Shard, Stats, calibrate};
+pub use calibrate::{Checkpoint, Chosen, Shard, Stats, calibrate};
 pub use config::{Config, Spec};
 pub use equalize::{Equalized, equalize};
 pub use observe::{Observer, Observers};
@@ -82,6 +82,8 @@ pub struct Options {
     pub customs: Customs,
     /// Bytes that statistics, and constants that are computed, may take beyond the model.
     pub max_memory: usize,
+    /// Where calibration keeps what it has seen, to go on from there if it ends before its end.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl Default for Options {
@@ -95,6 +97,7 @@ impl Default for Options {
             passes: Passes::default(),
             customs: Customs::default(),
             max_memory: memory::MAX_MEMORY,
+            checkpoint: None,
         }
     }
 }

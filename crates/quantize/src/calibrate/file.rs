@@ -104,28 +104,12 @@ fn write_seen(out: &mut Vec<u8>, seen: &Seen) {
 /// Reads a file. Whatever the bytes are, the memory is bounded.
 pub fn read(bytes: &[u8]) -> Result<Shard> {
     let again = |e: Error| e.hint("calibrate again");
-    let Some((magic, rest)) = bytes.split_first_chunk() else {
-        return Err(again(Error::new("expected a file of statistics, found one that is cut off")));
-    };
-    if *magic != MAGIC {
-        return Err(Error::new("expected a file of statistics, found something else")
-            .hint("such a file is written by: lowbit calibrate MODEL --data DATA -o FILE"));
-    }
-    let Some((version, _)) = rest.split_first_chunk() else {
-        return Err(again(Error::new("expected a file of statistics, found one that is cut off")));
-    };
-    let version = u32::from_le_bytes(*version);
-    if version != VERSION {
-        return Err(Error::new(format!("expected statistics of version {VERSION}, found version {version}"))
-            .hint("read it with the version of lowbit that wrote it, or calibrate again"));
-    }
-    let damaged = || again(Error::new("expected the checksum of the file, found another: it is cut off or damaged"));
-    let (content, checksum) = bytes.split_last_chunk::<CHECKSUM>().ok_or_else(damaged)?;
-    if crc32fast::hash(content) != u32::from_le_bytes(*checksum) {
-        return Err(damaged());
-    }
-    let rest = content.get(MAGIC.len() + size_of::<u32>()..).ok_or_else(damaged)?;
-    let mut reader = Reader { rest, budget: MOST_BINS };
+    let content =
+        checked(bytes, MAGIC, VERSION, "a file of statistics").map_err(|e| match bytes.starts_with(&MAGIC) {
+            true => again(e),
+            false => e.hint("such a file is written by: lowbit calibrate MODEL --data DATA -o FILE"),
+        })?;
+    let mut reader = Reader::new(content);
     let shard = reader.shard().map_err(again)?;
     match reader.rest.len() {
         0 => Ok(shard),
@@ -133,13 +117,44 @@ pub fn read(bytes: &[u8]) -> Result<Shard> {
     }
 }
 
-struct Reader<'a> {
+/// What stands between the version and the checksum, of a file that begins so.
+pub(super) fn checked<'a>(bytes: &'a [u8], magic: [u8; 8], newest: u32, what: &str) -> Result<&'a [u8]> {
+    let cut_off = || Error::new(format!("expected {what}, found one that is cut off"));
+    let (found, rest) = bytes.split_first_chunk().ok_or_else(cut_off)?;
+    if *found != magic {
+        return Err(Error::new(format!("expected {what}, found something else")));
+    }
+    let (version, _) = rest.split_first_chunk().ok_or_else(cut_off)?;
+    let version = u32::from_le_bytes(*version);
+    if version != newest {
+        return Err(Error::new(format!("expected {what} of version {newest}, found version {version}"))
+            .hint("read it with the version of lowbit that wrote it"));
+    }
+    let damaged = || Error::new("expected the checksum of the file, found another: it is cut off or damaged");
+    let (content, checksum) = bytes.split_last_chunk::<CHECKSUM>().ok_or_else(damaged)?;
+    if crc32fast::hash(content) != u32::from_le_bytes(*checksum) {
+        return Err(damaged());
+    }
+    content.get(magic.len() + size_of::<u32>()..).ok_or_else(damaged)
+}
+
+/// Takes things off the front of bytes.
+pub(super) struct Reader<'a> {
     rest: &'a [u8],
     /// Bins that may still be kept.
     budget: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(rest: &'a [u8]) -> Self {
+        Reader { rest, budget: MOST_BINS }
+    }
+
+    /// What is left.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     fn shard(&mut self) -> Result<Shard> {
         let model =
             Fingerprint { structure: u64::from_le_bytes(self.array()?), whole: u64::from_le_bytes(self.array()?) };
@@ -222,7 +237,7 @@ impl Reader<'_> {
         Ok(bins)
     }
 
-    fn text(&mut self) -> Result<String> {
+    pub(super) fn text(&mut self) -> Result<String> {
         let length = self.count()?;
         let (text, rest) = self.rest.split_at_checked(length).ok_or_else(ended)?;
         self.rest = rest;
@@ -230,7 +245,7 @@ impl Reader<'_> {
     }
 
     /// How many things follow: each takes a byte at least.
-    fn count(&mut self) -> Result<usize> {
+    pub(super) fn count(&mut self) -> Result<usize> {
         let n = self.number()?;
         let left = self.rest.len();
         usize::try_from(n).ok().filter(|n| *n <= left).ok_or_else(|| {
@@ -243,7 +258,7 @@ impl Reader<'_> {
         usize::try_from(n).map_err(|_| Error::new(format!("expected an index, found {n}")))
     }
 
-    fn number(&mut self) -> Result<u64> {
+    pub(super) fn number(&mut self) -> Result<u64> {
         let mut n = 0u64;
         for shift in (0..u64::BITS).step_by(7) {
             let [byte] = self.array()?;
@@ -259,7 +274,7 @@ impl Reader<'_> {
         Err(Error::new("expected a number in its shortest form, found another"))
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let (array, rest) = self.rest.split_first_chunk().ok_or_else(ended)?;
         self.rest = rest;
         Ok(*array)
@@ -297,12 +312,12 @@ fn ended() -> Error {
     Error::new("expected more of the file, found its end")
 }
 
-fn text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn text(out: &mut Vec<u8>, text: &str) {
     number(out, text.len() as u64);
     out.extend(text.as_bytes());
 }
 
-fn number(out: &mut Vec<u8>, mut n: u64) {
+pub(super) fn number(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         out.push((n & 0x7f) as u8 | 0x80);
         n >>= 7;

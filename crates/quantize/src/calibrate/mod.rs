@@ -7,25 +7,28 @@ mod border;
 mod constants;
 pub mod file;
 mod insert;
+mod resume;
 mod shard;
 mod ties;
 
 pub(crate) use constants::{integer_bias, source};
 pub use insert::storage;
+pub use resume::{Checkpoint, is_checkpoint};
 pub use shard::{Fingerprint, Shard};
 
 use crate::Options;
-use crate::config::{self, By, Spec};
+use crate::config::{self, By, Config, Spec};
 use crate::each_sample::{Work, each_sample};
 use crate::observe::{self, Affine, Bounds, Ends, Fit, Histogram, Observers, Range, Seen};
 use crate::origin;
 use crate::prepare::rewrite;
-use crate::samples::Samples;
+use crate::samples::{Samples, spread};
 use crate::share;
 use lowbit_ir::request::Sharing;
 use lowbit_ir::{
     Engine, Error, Graph, Kind, NodeId, Op, Outputs, Request, Result, Tensor, ValueId, check_float_mode, memory,
 };
+use resume::{Begun, Kept};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -111,9 +114,8 @@ pub struct Chosen {
 
 /// Observes samples and makes the annotated graph a QDQ graph.
 pub fn calibrate(g: &mut Graph, options: &Options, engine: &dyn Engine, samples: &dyn Samples) -> Result<Vec<Chosen>> {
-    let (limit, max_memory) = (options.config.samples, options.max_memory);
-    let room = |bins: usize| within(bins, max_memory);
-    let (stats, _) = observe_all(g, &wanted(g), engine, samples, limit, &room)?;
+    let room = |bins: usize| within(bins, options.max_memory);
+    let (stats, _) = observe_all(g, &wanted(g), engine, samples, options, &room)?;
     let chosen = apply_on(engine.threads(), g, &stats, &options.observers)?;
     border::integers(g, options.config.io)?;
     Ok(chosen)
@@ -172,7 +174,8 @@ fn observed_by_samples(g: &Graph) -> Vec<(ValueId, &Request)> {
 /// Runs up to `limit` samples (0: all), evenly spread, and counts the values that placeholders wait for.
 pub fn observe(g: &Graph, engine: &dyn Engine, samples: &dyn Samples, limit: usize) -> Result<Stats> {
     let room = |bins: usize| within(bins, memory::MAX_MEMORY);
-    observe_all(g, &wanted(g), engine, samples, limit, &room).map(|(stats, _)| stats)
+    let options = Options { config: Config { samples: limit, ..Config::default() }, ..Options::default() };
+    observe_all(g, &wanted(g), engine, samples, &options, &room).map(|(stats, _)| stats)
 }
 
 /// Refuses more bins than memory is allowed for.
@@ -180,14 +183,15 @@ fn within(bins: usize, max_memory: usize) -> Result<()> {
     memory::check("statistics of values and their channels", bins.saturating_mul(size_of::<u64>()), max_memory)
 }
 
-/// As [`observe`], of these values, with what the channels are that were looked at of every one; `room` is asked whether
-/// there may be so many bins of all values together, from the first sample on.
+/// As [`observe`], of these values and as many samples as the options say, with what the channels are that were looked at
+/// of every one; `room` is asked whether there may be so many bins of all values together, from the first sample on.
+/// With a checkpoint it goes on from there, and keeps what it sees.
 fn observe_all(
     g: &Graph,
     wanted: &[Wanted],
     engine: &dyn Engine,
     samples: &dyn Samples,
-    limit: usize,
+    options: &Options,
     room: &(dyn Fn(usize) -> Result<()> + Sync),
 ) -> Result<(Stats, BTreeMap<String, Sharing>)> {
     check_float_mode()?;
@@ -196,10 +200,27 @@ fn observe_all(
         return Err(Error::new("expected at least one sample to calibrate on, found none")
             .hint("give images, arrays or --data random"));
     }
+    let limit = options.config.samples;
+    let numbers: Vec<usize> = spread(samples.len(), limit).collect();
+    let config = options.checkpoint.as_ref().map(|_| options.config.to_toml()).transpose()?.unwrap_or_default();
+    let mut kept = options.checkpoint.as_ref().map(|c| Kept::new(c, g, wanted, &config, (numbers.len(), samples)));
+    let Begun { mut digests, seen } = kept.as_ref().map(Kept::begun).transpose()?.unwrap_or_default();
+    // Whoever goes on with other samples would give what nobody could give again.
+    for (place, (i, digest)) in numbers.iter().zip(&digests).enumerate() {
+        if resume::digest(&samples.sample(*i)?) != *digest {
+            return Err(Error::new(format!("expected sample {i} as it was when it was run before, found another ({place} of those before it are the same)"))
+                .hint("go on with the same data; or name another file, or delete this one, to begin anew"));
+        }
+    }
+    let done = digests.len();
     // Counting has no order, so whoever has run a sample counts, a value at a time; averages have one.
-    let seen: Vec<Mutex<Seen>> = taps.iter().map(|_| Mutex::new(Seen::new())).collect();
-    let bins = AtomicUsize::new(0);
-    let count = |_: &[Tensor], outputs: &Outputs| {
+    let fresh = std::iter::repeat_with(Seen::new);
+    let seen: Vec<Seen> = seen.into_iter().chain(fresh).take(taps.len()).collect();
+    let bins = AtomicUsize::new(seen.iter().map(Seen::bins).sum());
+    let seen: Vec<Mutex<Seen>> = seen.into_iter().map(Mutex::new).collect();
+    let lock = |seen: &Mutex<Seen>| seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let keeps = kept.is_some();
+    let count = |sample: &[Tensor], outputs: &Outputs| {
         let count = |((seen, tensor), (v, sharing)): ((&Mutex<Seen>, &Tensor), &Wanted)| {
             let data = tensor.floats()?;
             let parts = match sharing {
@@ -217,15 +238,29 @@ fn observe_all(
             tell(seen.bins());
             ends.map_err(|e| e.at_value(source_name(g, *v)))
         };
-        seen.iter().zip(&outputs.taps).zip(wanted).map(count).collect::<Result<Vec<Vec<Ends>>>>()
+        let ends = seen.iter().zip(&outputs.taps).zip(wanted).map(count).collect::<Result<Vec<Vec<Ends>>>>()?;
+        Ok((keeps.then(|| resume::digest(sample)), ends))
     };
-    let mut average = |sample: Vec<Vec<Ends>>| {
+    // Averages are kept where whoever ran the samples has taken all of them: see `pause`.
+    let digests_of = Mutex::new(&mut digests);
+    let mut average = |(digest, sample): (Option<u64>, Vec<Vec<Ends>>)| {
         let seen = seen.iter().map(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner));
         seen.zip(&sample).for_each(|(mut seen, ends)| seen.average(ends));
+        digests_of.lock().unwrap_or_else(PoisonError::into_inner).extend(digest);
         Ok(())
     };
-    let work = Work { engine, graph: &float_form(g), taps: &taps, samples, limit, doing: "calibrating on" };
-    let mut stats = Stats { samples: each_sample(&work, &count, &mut average)?, values: BTreeMap::new() };
+    let mut pause = |done: usize| {
+        let Some(kept) = &mut kept else { return Ok(usize::MAX) };
+        let (stop, last) = ((kept.checkpoint.stop)(), done == numbers.len());
+        if stop || last || kept.is_due() {
+            let digests = digests_of.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.write(&digests, seen.iter().map(lock).collect())?;
+        }
+        if stop && !last { Err(kept.stopped(done)) } else { Ok(kept.stride()) }
+    };
+    let graph = &float_form(g);
+    let work = Work { engine, graph, taps: &taps, samples, limit, skip: done, doing: "calibrating on" };
+    let mut stats = Stats { samples: each_sample(&work, &count, &mut average, &mut pause)?, values: BTreeMap::new() };
     let seen = seen.into_iter().map(|seen| seen.into_inner().unwrap_or_else(PoisonError::into_inner));
     let mut channels = BTreeMap::new();
     for ((v, sharing), seen) in wanted.iter().zip(seen) {

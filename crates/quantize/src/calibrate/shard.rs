@@ -84,7 +84,7 @@ impl Shard {
         let more = others(model, annotated, &all);
         all.extend(more);
         let room = |bins: usize| within(bins, options.max_memory).and_then(|()| file::check_bins(bins));
-        let (stats, channels) = observe_all(annotated, &all, engine, samples, options.config.samples, &room)?;
+        let (stats, channels) = observe_all(annotated, &all, engine, samples, options, &room)?;
         let (model, properties) = (Fingerprint::of(model), samples.properties());
         let mut shard = Shard { model, runs: BTreeSet::new(), properties, channels, stats };
         shard.runs.insert(fnv(&file::write(&shard)?));
@@ -201,7 +201,7 @@ fn describe(sharing: Sharing) -> String {
 }
 
 /// FNV-1a: it tells models apart, and resists nobody who wants it not to.
-fn fnv(bytes: &[u8]) -> u64 {
+pub(super) fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 

@@ -17,7 +17,7 @@
 mod groups;
 
 use crate::config::{Config, Per, Scopes, Spec};
-use crate::each_sample::{Work, each_sample};
+use crate::each_sample::{Work, each_sample, no_pause};
 use crate::observe::check_finite;
 use crate::prepare::linear;
 use crate::samples::Samples;
@@ -244,7 +244,8 @@ fn observe(
         seen.iter_mut().zip(&sample).for_each(|(seen, of_sample)| seen.add(of_sample));
         Ok(())
     };
-    each_sample(&Work { engine, graph: g, taps: &values, samples, limit, doing: "equalizing on" }, &look, &mut add)?;
+    let work = Work { engine, graph: g, taps: &values, samples, limit, skip: 0, doing: "equalizing on" };
+    each_sample(&work, &look, &mut add, &mut no_pause)?;
     Ok(values.into_iter().zip(seen).collect())
 }
 

@@ -7,7 +7,7 @@
 
 use super::{Correction, Refine, Refinement, pairs};
 use crate::calibrate::source;
-use crate::each_sample::{Work, each_sample};
+use crate::each_sample::{Work, each_sample, no_pause};
 use crate::prepare::rewrite;
 use lowbit_ir::{Error, Graph, NodeId, Op, Result, Tensor, Type, ValueId};
 
@@ -114,7 +114,8 @@ fn with_means(g: &Graph, layers: impl Iterator<Item = NodeId>) -> Result<(Graph,
 /// The mean of each tap over the samples, channel by channel; channels are a tap's last axis.
 fn means(graph: &Graph, taps: &[ValueId], cx: &Refine) -> Result<Vec<Vec<f64>>> {
     let mut sums: Vec<Vec<f64>> = vec![Vec::new(); taps.len()];
-    let work = Work { engine: cx.engine, graph, taps, samples: cx.samples, limit: cx.limit, doing: "correcting on" };
+    let work =
+        Work { engine: cx.engine, graph, taps, samples: cx.samples, limit: cx.limit, skip: 0, doing: "correcting on" };
     let mut add = |taps: Vec<Tensor>| {
         for (sum, tap) in sums.iter_mut().zip(&taps) {
             let data = tap.floats()?;
@@ -127,7 +128,7 @@ fn means(graph: &Graph, taps: &[ValueId], cx: &Refine) -> Result<Vec<Vec<f64>>> 
         }
         Ok(())
     };
-    let count = each_sample(&work, &|_, outputs| Ok(outputs.taps.clone()), &mut add)?;
+    let count = each_sample(&work, &|_, outputs| Ok(outputs.taps.clone()), &mut add, &mut no_pause)?;
     if count == 0 {
         return Err(Error::new("expected at least one sample to correct on, found none"));
     }
