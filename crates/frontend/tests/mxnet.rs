@@ -96,7 +96,7 @@ fn network() -> (String, Bytes) {
 fn a_network_is_read_with_open_sizes_or_with_known_ones() {
     let (symbol, arrays) = network();
     let (graph, remarks) = with(&symbol, arrays.clone(), &[]).unwrap();
-    assert!(remarks.is_empty());
+    assert_eq!(remarks, [Remark::Unread { name: "not_read".into() }]);
     let [input] = graph.inputs.as_slice() else { panic!("{:?}", graph.inputs) };
     assert_eq!(graph.value(*input).name.to_string(), "data");
     let open = |i: usize| Dim::Symbol(format!("data_{i}").into());
