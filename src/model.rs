@@ -483,6 +483,11 @@ impl Model {
         }
     }
 
+    /// The bytes of its ONNX file.
+    pub fn to_onnx(&self) -> Result<Vec<u8>> {
+        lowbit_frontend::export(&self.graph)
+    }
+
     /// Writes it as ONNX, whole or not at all.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         lowbit_frontend::save(&self.graph, path.as_ref())

@@ -6,9 +6,9 @@ use crate::table::{Side, Table, clip};
 use lowbit::Report;
 use lowbit::bench::{ReferenceStep, Timing};
 use lowbit::data::Preprocess;
-use lowbit::evaluate::Evaluation;
 use lowbit::quantization::analysis::LayerError;
 use lowbit::quantization::report::Left;
+use lowbit::report::data::{Accuracy, Fact};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,9 @@ pub struct Account<'a> {
     pub file_bytes_after: u64,
     /// What the interpreter runs in the integer program.
     pub reference_steps: Vec<ReferenceStep>,
+    /// The files of the report, the page first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub report_files: Vec<PathBuf>,
     #[serde(flatten)]
     pub measured: Measured,
     #[serde(flatten)]
@@ -95,15 +98,6 @@ pub struct Latency {
     pub speedup: f64,
 }
 
-/// Both programs on the same samples; the reference is the float one.
-#[derive(Debug, Serialize)]
-pub struct Accuracy {
-    pub data: String,
-    pub random: bool,
-    #[serde(flatten)]
-    pub evaluation: Evaluation,
-}
-
 impl Account<'_> {
     /// For people.
     pub fn text(&self, paper: &Paper) -> String {
@@ -123,10 +117,17 @@ impl Account<'_> {
         out
     }
 
-    /// What was read and written.
+    /// What was read and written, in lines.
     fn origin(&self, out: &mut String, paper: &Paper) {
         let mut facts = Table::new(&[("", Side::Left), ("", Side::Left)]);
-        let mut fact = |name: &str, text: String| facts.row([paper.bold(name), text]);
+        self.facts(paper).into_iter().for_each(|fact| facts.row([paper.bold(&fact.name), fact.text]));
+        out.push_str(&facts.print(paper, 0));
+    }
+
+    /// What was read and written.
+    pub fn facts(&self, paper: &Paper) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        let mut fact = |name: &str, text: String| facts.push(Fact { name: name.into(), text });
         let macs = format::amount(self.report.layers.iter().map(|l| l.macs).sum());
         fact(
             "read",
@@ -160,7 +161,10 @@ impl Account<'_> {
             fact("left out", format!("{}: {}", skipped.stage, skipped.reason));
         }
         fact("written", self.output.display().to_string());
-        out.push_str(&facts.print(paper, 0));
+        if let Some(page) = self.report_files.first() {
+            fact("report", page.display().to_string());
+        }
+        facts
     }
 
     /// Before and after.
@@ -196,7 +200,7 @@ impl Account<'_> {
             ),
         );
         if let Some(accuracy) = &self.measured.accuracy {
-            accuracy.rows(&mut row, paper);
+            rows(accuracy, &mut row, paper);
         }
         let _ = write!(out, "\n{}", table.print(paper, 0));
         let accuracy = self.measured.accuracy.as_ref();
@@ -344,21 +348,20 @@ fn faster(speedup: f64) -> String {
     if speedup >= 1.0 { format!("{speedup:.2}x faster") } else { format!("{:.2}x slower", 1.0 / speedup) }
 }
 
-impl Accuracy {
-    fn rows(&self, row: &mut impl FnMut(&str, String, String, String), paper: &Paper) {
-        let found = &self.evaluation;
-        let on = format!("{} of {}", format::counted(found.samples, "sample"), self.data);
-        let noise = if self.random { paper.loud(" (RANDOM NOISE)") } else { String::new() };
-        let unit = |p: f64| format!("{} %", format::percent(p));
-        if let (Some(top1), Some(top5), Some(float)) = (found.top1, found.top5, found.reference) {
-            row("top-1", unit(float.top1), unit(top1), format!("{:+.2} points on {on}", top1 - float.top1));
-            row("top-5", unit(float.top5), unit(top5), format!("{:+.2} points", top5 - float.top5));
-        }
-        if let Some(agreement) = found.agreement {
-            row("agreement", String::new(), unit(agreement), format!("same class as float on {on}{noise}"));
-        }
-        for (name, error) in format::output_errors(found) {
-            row(&name, String::new(), unit(error), format!("root mean square, relative to float's{noise}"));
-        }
+/// Both programs on the same samples.
+fn rows(accuracy: &Accuracy, row: &mut impl FnMut(&str, String, String, String), paper: &Paper) {
+    let found = &accuracy.evaluation;
+    let on = format!("{} of {}", format::counted(found.samples, "sample"), accuracy.data);
+    let noise = if accuracy.random { paper.loud(" (RANDOM NOISE)") } else { String::new() };
+    let unit = |p: f64| format!("{} %", format::percent(p));
+    if let (Some(top1), Some(top5), Some(float)) = (found.top1, found.top5, found.reference) {
+        row("top-1", unit(float.top1), unit(top1), format!("{:+.2} points on {on}", top1 - float.top1));
+        row("top-5", unit(float.top5), unit(top5), format!("{:+.2} points", top5 - float.top5));
+    }
+    if let Some(agreement) = found.agreement {
+        row("agreement", String::new(), unit(agreement), format!("same class as float on {on}{noise}"));
+    }
+    for (name, error) in format::output_errors(found) {
+        row(&name, String::new(), unit(error), format!("root mean square, relative to float's{noise}"));
     }
 }

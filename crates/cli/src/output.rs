@@ -38,6 +38,11 @@ impl Paper {
         Paper { json, styled: io::stdout().is_terminal() && !set("NO_COLOR") && !dumb }
     }
 
+    /// For what is kept as text: no bold print.
+    pub fn plain() -> Self {
+        Paper { json: false, styled: false }
+    }
+
     /// Prints a result in the form that was asked for.
     pub fn print(&self, outcome: &Outcome) -> Result<()> {
         match self.json {

@@ -1,16 +1,19 @@
 //! `lowbit quantize`: from a float model to an integer one, and the account of it.
 
-use crate::account::{Account, Accuracy, Calibration, Data, Latency, Measured, Read};
+use crate::account::{Account, Calibration, Data, Latency, Measured, Read};
 use crate::args::{self, ImageArguments, MachineArguments, ModelArguments, QuantizeChoices, ResumeArguments};
+use crate::format;
 use crate::interrupt::Interrupt;
 use crate::output::{Outcome, Paper};
 use crate::progress::{Progress, Stages};
 use clap::Args;
-use lowbit::bench::{Effort, Timing, interleaved, reference_steps};
+use lowbit::bench::{Effort, StepTime, Timing, interleaved, profile, reference_steps};
 use lowbit::choices::{Sourced, Wish, Without, needing_samples};
+use lowbit::compare::{Comparison, compare_graphs};
 use lowbit::compiler::{PASSES, compile, compile_watched};
 use lowbit::data::{Dataset, Preprocess};
 use lowbit::evaluate::{check_output as check_scores, evaluate};
+use lowbit::explain::explain;
 use lowbit::frontend::files;
 use lowbit::inspect::inspect;
 use lowbit::ir::pass::{self, PrintAfter, StopAfter, Watch};
@@ -20,8 +23,13 @@ use lowbit::model::{NOISE, entering, sized_for, with_batch};
 use lowbit::prefetch::Prefetch;
 use lowbit::quantization;
 use lowbit::quantization::analysis::{self, LayerError};
+use lowbit::quantization::observe::Histogram;
+use lowbit::report::data::{self, Accuracy};
+use lowbit::report::{self, Sources};
 use lowbit::{Config, Error, Model, Program, Quantize, Quantized, Result, Shard, stats};
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,8 +80,13 @@ pub struct Arguments {
     evaluate_output: Option<String>,
 
     /// Measure nothing: only quantize and write
-    #[arg(long, conflicts_with = "evaluate")]
+    #[arg(long, conflicts_with_all = ["evaluate", "report"])]
     no_report: bool,
+
+    /// A folder for a report: a page for browsers that holds all it shows, the same as JSON, and overlays for Model
+    /// Explorer
+    #[arg(long, value_name = "DIR", conflicts_with = "stop_after")]
+    report: Option<PathBuf>,
 
     #[command(flatten)]
     choices: QuantizeChoices,
@@ -95,7 +108,8 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, paper: &Paper, interrupt: &Interrupt) -> Result<Outcome> {
     // Everything that can be refused is refused before the long work.
-    let config = configuration(arguments)?;
+    let choices = configuration(arguments)?;
+    let config = choices.config.clone();
     if let Some(output) = &arguments.output {
         args::check_output(output, sources(arguments))?;
     }
@@ -104,6 +118,7 @@ pub fn run(arguments: &Arguments, paper: &Paper, interrupt: &Interrupt) -> Resul
     }
     let output = arguments.output.as_deref().map(|path| ("the output", path));
     let checkpoint = arguments.resume.checkpoint(interrupt, sources(arguments).chain(output))?;
+    arguments.report.as_deref().map_or(Ok(()), |folder| check_report(folder, arguments))?;
     let progress = Progress::new();
     let mut model = arguments.model.load(&arguments.machine.memory)?;
     arguments.evaluate_output.as_deref().map_or(Ok(()), |name| check_scores(model.graph(), name))?;
@@ -135,6 +150,8 @@ pub fn run(arguments: &Arguments, paper: &Paper, interrupt: &Interrupt) -> Resul
     test.as_ref().map_or(Ok(()), |t| t.samples.check())?;
 
     let calibration = calibration(arguments, &config, data.as_ref(), samples.as_ref(), stats.as_ref());
+    // What statistics saw, for the report; they go to whoever quantizes.
+    let seen = stats.as_ref().filter(|_| arguments.report.is_some()).map(seen);
     let mut stages = Stages { progress: &progress, samples: samples.as_ref().map(Prefetch::count), interrupt };
     let how = Quantize::default().config(config).engine(arguments.machine.engine()?);
     let how = match (samples, stats) {
@@ -155,21 +172,22 @@ pub fn run(arguments: &Arguments, paper: &Paper, interrupt: &Interrupt) -> Resul
     let (Some(programs), Some(output)) = (programs, &arguments.output) else { return printing.outcome() };
 
     let accuracy = test.map(|t| t.accuracy(&quantized, arguments, &progress)).transpose()?;
+    let mut comparison = None;
     let measured = match (arguments.no_report, shown) {
         (true, _) => Measured::default(),
         (false, None) => Measured { not_measured: Some(programs.unmeasured(arguments)), ..Measured::default() },
-        (false, Some(shown)) => Measured {
-            latency: programs.latency(&arguments.machine, &progress)?,
-            worst_layers: Some(worst_layers(&quantized, shown, &arguments.machine, &progress)?),
-            accuracy,
-            not_measured: None,
-        },
+        (false, Some(shown)) => {
+            let latency = programs.latency(&arguments.machine, &progress)?;
+            let worst_layers = match arguments.report {
+                // A report tells of every layer, also by itself.
+                Some(_) => worst(comparison.insert(compared(&quantized, shown, &arguments.machine, &progress)?)),
+                None => worst_layers(&quantized, shown, &arguments.machine, &progress)?,
+            };
+            Measured { latency, worst_layers: Some(worst_layers), accuracy, not_measured: None }
+        }
     };
-    // The file is there when all has gone well, and only then.
-    interrupt.writing(output, || quantized.save(output))?;
-    arguments.resume.done()?;
-    drop(progress);
-    let account = Account {
+    let bytes = quantized.model.to_onnx()?;
+    let mut account = Account {
         model: &arguments.model.path,
         read,
         output,
@@ -178,12 +196,112 @@ pub fn run(arguments: &Arguments, paper: &Paper, interrupt: &Interrupt) -> Resul
         layers_total: quantized.report.layers.len(),
         layers_integer: quantized.report.layers.iter().filter(|l| l.integer).count(),
         file_bytes_before: file_size(&arguments.model.path),
-        file_bytes_after: file_size(output),
+        file_bytes_after: bytes.len() as u64,
         reference_steps: programs.integer.as_deref().map(reference_steps).unwrap_or_default(),
+        report_files: Vec::new(),
         measured,
         report: &quantized.report,
     };
+    let reporting =
+        Reporting { arguments, quantized: &quantized, choices, shown, seen, comparison, programs: &programs };
+    let folder = arguments.report.as_deref();
+    let report = folder.map(|folder| report::write(&reporting.data(&account, &progress)?, folder)).transpose()?;
+    // The files are there when all has gone well, and only then.
+    if let Err(e) = interrupt.writing(output, || files::write(output, |file| file.write_all(&bytes))) {
+        report.into_iter().for_each(report::Written::undo);
+        return Err(e);
+    }
+    arguments.resume.done()?;
+    account.report_files = report.map(|report| report.files).unwrap_or_default();
+    drop(progress);
     Outcome::new(account.text(paper), &account)
+}
+
+/// What statistics saw of every value.
+fn seen(stats: &Shard) -> Seen {
+    let values = stats.stats.values.iter().map(|(name, seen)| (name.clone(), seen.histogram.clone()));
+    Seen { histograms: values.collect(), of: format!("the {} samples of the statistics", stats.stats.samples) }
+}
+
+/// What values held, and on which samples.
+struct Seen {
+    histograms: BTreeMap<String, Histogram>,
+    of: String,
+}
+
+/// What a report is made of.
+struct Reporting<'a> {
+    arguments: &'a Arguments,
+    quantized: &'a Quantized,
+    choices: Sourced,
+    /// What runs samples, if anything does.
+    shown: Option<&'a Dataset>,
+    /// What statistics saw, if there are some.
+    seen: Option<Seen>,
+    comparison: Option<Comparison>,
+    programs: &'a Programs,
+}
+
+impl Reporting<'_> {
+    fn data(self, account: &Account, progress: &Progress) -> Result<report::Data> {
+        let shown_name = self.shown_name();
+        let Reporting { arguments, quantized, shown, .. } = self;
+        let explained = explain(&quantized.model, &Sourced::default())?;
+        let steps = self.programs.steps(&arguments.machine, progress)?;
+        let seen = match (self.seen, shown) {
+            (Some(seen), _) => Some(seen),
+            (None, Some(shown)) => {
+                let samples = args::spread(shown, ERROR_SAMPLES, progress);
+                progress.stage("histograms", Some(samples.count()));
+                let of = format!("{} of {}", format::counted(samples.count(), "sample"), shown_name);
+                let names = data::observed(&quantized.float, quantized.model.graph(), &explained)?;
+                let engine = arguments.machine.engine()?;
+                Some(Seen { histograms: data::histograms(&quantized.float, &names, &engine, &samples, 0)?, of })
+            }
+            (None, None) => None,
+        };
+        progress.stage("report", None);
+        let (histograms, of) = seen.map_or((BTreeMap::new(), None), |seen| (seen.histograms, Some(seen.of)));
+        // What is in force is what the account says: without data some choices are others.
+        let mut choices = if arguments.no_data { self.choices.without_data("--no-data")? } else { self.choices };
+        choices.config = quantized.report.config.clone();
+        let choices = choices.choices();
+        let sources = Sources {
+            reference: &quantized.float,
+            model: &quantized.model,
+            compared: &quantized.integer,
+            explained: Some(&explained),
+            choices: &choices,
+            comparison: self.comparison.as_ref(),
+            steps: &steps,
+            histograms: &histograms,
+        };
+        let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let reference = format!("the float model it was made from, {}", arguments.model.path.display());
+        let gathered = report::gather(&name(account.output), &reference, &sources)?;
+        let size = |name: &str, before, after| data::Size { name: name.into(), before, after };
+        let noise = shown.is_some_and(Dataset::is_random);
+        let compared = self.comparison.as_ref().map(|c| data::compared(&quantized.float, c, &shown_name, noise));
+        let latency = account.measured.latency.as_ref();
+        Ok(report::Data {
+            facts: account.facts(&Paper::plain()),
+            not_measured: account.measured.not_measured.iter().cloned().collect(),
+            sizes: vec![
+                size("Constants", quantized.report.bytes_before, quantized.report.bytes_after),
+                size("File", account.file_bytes_before, account.file_bytes_after),
+            ],
+            accuracy: account.measured.accuracy.clone(),
+            compared,
+            latency: latency.map(|l| data::Latency { float: l.float.clone(), integer: l.integer.clone() }),
+            histograms_of: of,
+            ..gathered
+        })
+    }
+
+    /// What runs samples, as it was given.
+    fn shown_name(&self) -> String {
+        self.arguments.data.clone().or_else(|| self.arguments.evaluate.clone()).unwrap_or_default()
+    }
 }
 
 /// Where the ranges are from.
@@ -334,6 +452,13 @@ impl Programs {
         Ok(Some(Latency { speedup: float.median_ms / integer.median_ms, float, integer }))
     }
 
+    /// Times every step of the integer one, if there is a sample.
+    fn steps(&self, machine: &MachineArguments, progress: &Progress) -> Result<Vec<StepTime>> {
+        let (Some(integer), Some(timed)) = (&self.integer, &self.timed) else { return Ok(Vec::new()) };
+        progress.stage("profile", None);
+        profile(integer, &timed.integers, machine.threads(), EFFORT)
+    }
+
     /// Why nothing is measured where there is no sample.
     fn unmeasured(&self, arguments: &Arguments) -> String {
         let sizes = match self.integer {
@@ -358,6 +483,34 @@ fn worst_layers(
     Ok(analysis::worst_layers(&quantized.float, &errors, WORST))
 }
 
+/// Every layer, by itself and with those before it.
+fn compared(
+    quantized: &Quantized,
+    data: &Dataset,
+    machine: &MachineArguments,
+    progress: &Progress,
+) -> Result<Comparison> {
+    let samples = args::spread(data, ERROR_SAMPLES, progress);
+    progress.stage("compare", Some(samples.count()));
+    compare_graphs(&quantized.float, &quantized.integer, &machine.engine()?, &samples, 0)
+}
+
+/// The layers of a comparison with the least signal to noise.
+fn worst(comparison: &Comparison) -> Vec<LayerError> {
+    let error = |l: &lowbit::compare::Layer| LayerError {
+        node: l.node.clone(),
+        op: l.op.clone(),
+        value: l.value.clone(),
+        sqnr_db: l.cumulative.sqnr_db,
+        cosine: l.cumulative.cosine,
+        max_error: l.cumulative.max_error,
+    };
+    let mut layers: Vec<LayerError> = comparison.layers.iter().filter(|l| l.layer).map(error).collect();
+    layers.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
+    layers.truncate(WORST);
+    layers
+}
+
 /// What the programs are evaluated on.
 struct Test<'a> {
     data: &'a Dataset,
@@ -380,10 +533,20 @@ impl<'a> Test<'a> {
     }
 }
 
-fn configuration(arguments: &Arguments) -> Result<Config> {
-    let config = arguments.choices.over(Sourced::default())?.config;
-    args::check(&config)?;
-    Ok(config)
+fn configuration(arguments: &Arguments) -> Result<Sourced> {
+    let choices = arguments.choices.over(Sourced::default())?;
+    args::check(&choices.config)?;
+    Ok(choices)
+}
+
+/// Refuses a folder that cannot be written to, or that holds what the report would lie among.
+fn check_report(folder: &Path, arguments: &Arguments) -> Result<()> {
+    let data = [&arguments.data, &arguments.evaluate].into_iter().flatten();
+    if data.map(Path::new).any(|data| files::same(folder, data)) {
+        let e = format!("cannot write a report to '{}': it is the data itself", folder.display());
+        return Err(Error::new(e).hint("another folder"));
+    }
+    report::check(folder)
 }
 
 /// The names of all passes, in order.
