@@ -2,7 +2,7 @@
 
 use crate::data::random;
 use crate::model::input_as_is;
-use lowbit_ir::{Error, Graph, Result, Tensor, Type};
+use lowbit_ir::{Error, Graph, Result, Tensor, Type, check_float_mode};
 use lowbit_runtime::{Kind, Pool, Program, Session, Step, peak};
 use serde::Serialize;
 use std::sync::Arc;
@@ -73,6 +73,7 @@ pub fn reference_steps(program: &Program) -> Vec<ReferenceStep> {
 
 /// Inputs of seeded noise for a graph whose dimensions are all known.
 pub fn noise(g: &Graph) -> Result<Vec<Tensor>> {
+    check_float_mode()?;
     random::of_size(&g.inputs.iter().map(|v| input_as_is(g, *v)).collect::<Vec<_>>())
 }
 

@@ -61,6 +61,37 @@ fn threads_share_a_program() {
     });
 }
 
+/// Sessions of one program on threads of their own, with pools of several sizes, in any order of the inputs, errors of some
+/// of them in between: nobody sees what another one does.
+#[test]
+fn sessions_at_once_give_what_each_gives_alone() {
+    let model = Model::load("demo/model.onnx").unwrap();
+    let images = Dataset::open("demo/test", &model.inputs(), model.stored_preprocess().unwrap().as_ref()).unwrap();
+    let config = Config { samples: 8, ..Config::default() };
+    let int8 = model.quantize(Quantize::default().data(&images).config(config)).unwrap().model;
+    let inputs: Vec<Vec<Tensor>> = (0..6).map(|i| Samples::sample(&images, i).unwrap()).collect();
+    let wrong = [tensor([1.0, 2.0])];
+    for program in [model.compile(Target::host()).unwrap(), int8.compile(Target::host()).unwrap()] {
+        let alone: Vec<Vec<Tensor>> =
+            inputs.iter().map(|x| program.session().threads(1).run_in_order(x).unwrap()).collect();
+        std::thread::scope(|scope| {
+            for t in 0..5usize {
+                let (program, inputs, alone, wrong) = (&program, &inputs, &alone, &wrong);
+                scope.spawn(move || {
+                    let mut session = program.session().threads(1 + t % 3);
+                    for round in 0..20 {
+                        let i = (7 * t + 5 * round) % inputs.len();
+                        if (round + t) % 6 == 0 {
+                            assert!(session.run_in_order(wrong).is_err());
+                        }
+                        assert!(session.run_in_order(&inputs[i]).unwrap() == alone[i], "thread {t}, sample {i}");
+                    }
+                });
+            }
+        });
+    }
+}
+
 #[test]
 fn what_the_images_went_through_travels_with_the_quantized_model() {
     let model = Model::load("demo/model.onnx").unwrap();

@@ -22,7 +22,7 @@ use idx::Idx;
 use images::Folder;
 use lowbit_frontend::files;
 use lowbit_ir::suggest::did_you_mean;
-use lowbit_ir::{DType, Error, Quant, Result, Tensor, Type, bail, memory};
+use lowbit_ir::{DType, Error, Quant, Result, Tensor, Type, bail, check_float_mode, memory};
 use npz::Npz;
 use parts::Parts;
 use preprocess::ImageInput;
@@ -281,6 +281,8 @@ impl Dataset {
         if i >= self.len {
             bail!("expected a sample number below {}, found {i}", self.len);
         }
+        // Pixels are scaled, noise is computed and numbers are converted on this thread.
+        check_float_mode()?;
         Ok(self.labels.as_ref().and_then(|labels| labels.get(i)).copied())
     }
 

@@ -5,6 +5,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lowbit::Graph;
 use lowbit::ir::pass::{Flow, Watch};
 use std::sync::{Mutex, MutexGuard};
+use std::thread::Builder;
 use std::time::Duration;
 
 /// A bar a stage, or nothing where nobody looks.
@@ -41,7 +42,10 @@ impl Progress {
         let mut shown = self.bar();
         shown.finish_and_clear();
         bar.set_draw_target((self.target)());
-        bar.enable_steady_tick(Duration::from_millis(200));
+        // Where nobody looks a thread is for nothing; and its start panics where the system has no more threads to give.
+        if !bar.is_hidden() && Builder::new().spawn(|| ()).is_ok_and(|thread| thread.join().is_ok()) {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
         *shown = bar;
     }
 

@@ -76,7 +76,11 @@ impl Pool {
             let shared = pool.shared.clone();
             let name = format!("lowbit-{i}");
             let worker = std::thread::Builder::new().name(name).spawn(move || work(&shared, i));
-            pool.workers.push(worker.map_err(|e| Error::new(format!("cannot start {threads} threads: {e}")))?);
+            let started = worker.map_err(|e| {
+                Error::new(format!("cannot start {threads} threads: {e}"))
+                    .hint("fewer threads, or more memory and processes for this one (ulimit -v, ulimit -u)")
+            });
+            pool.workers.push(started?);
         }
         Ok(pool)
     }

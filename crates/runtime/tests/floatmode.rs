@@ -2,6 +2,8 @@
 //! before anything is computed. A run is the exception: it sets the default environment itself.
 #![cfg(target_arch = "x86_64")]
 
+use lowbit::Model;
+use lowbit::data::Dataset;
 use lowbit_compile::{Target, compile};
 use lowbit_ir::interp::Interpreter;
 use lowbit_ir::{Engine, Graph, Tensor, text};
@@ -84,6 +86,76 @@ fn everything_that_computes_floats_refuses_another_environment() {
             );
         }
     }
+}
+
+/// What a user calls: it gives the bits of the default environment, or says why not.
+#[test]
+fn whatever_a_user_calls_is_right_or_refused() {
+    let demo = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../demo");
+    let model = Model::load(demo.join("model.onnx")).unwrap();
+    let preprocess = model.stored_preprocess().unwrap();
+    let open = |spec: &str| Dataset::open(spec, &model.inputs(), preprocess.as_ref()).unwrap();
+    let (images, noise) = (open(&demo.join("test").display().to_string()), open("random"));
+    let config = || Config { samples: 4, io: lowbit_quantize::config::Io::Int8, ..Config::default() };
+    let quantize = || model.quantize(lowbit::Quantize::default().data(&images).config(config()));
+    let int8 = quantize().unwrap().model;
+    let (float, lowered) = (model.lowered().unwrap().0, int8.lowered().unwrap().0);
+    let inputs: Vec<Tensor> = images.sample(0).unwrap().inputs.into_iter().map(|(_, t)| t).collect();
+    let engine = lowbit::Compiled::new(Target::host(), 2).unwrap();
+    let programs = lowbit::Programs::of(&int8, Target::host()).unwrap();
+    let integers = lowbit::model::entering(&lowered, &inputs).unwrap().into_owned();
+    // What a window of samples has read ahead in the default environment tells nothing of another.
+    let ahead = |data: &Dataset| lowbit::prefetch::Prefetch::new(data, 3).get(1).map(|s| format!("{:?}", s.inputs));
+
+    type Call<'a> = Box<dyn Fn() -> lowbit_ir::Result<String> + 'a>;
+    let calls: Vec<(&str, Call)> = vec![
+        ("load", Box::new(|| Model::load(demo.join("model.onnx")).map(|m| format!("{:?}", m.graph())))),
+        ("an image", Box::new(|| images.sample(1).map(|s| format!("{:?}", s.inputs)))),
+        ("images read ahead", Box::new(|| ahead(&images))),
+        ("noise", Box::new(|| noise.sample(1).map(|s| format!("{:?}", s.inputs)))),
+        ("what enters", Box::new(|| lowbit::model::entering(&lowered, &inputs).map(|t| format!("{t:?}")))),
+        ("lower", Box::new(|| int8.lowered().map(|(g, _)| format!("{g:?}")))),
+        ("quantize", Box::new(|| quantize().map(|q| format!("{:?}", q.integer)))),
+        (
+            "statistics",
+            Box::new(|| model.calibrate(lowbit::Quantize::default().data(&images)).map(|s| format!("{s:?}"))),
+        ),
+        ("compile", Box::new(|| int8.compile(Target::host()).map(|_| String::new()))),
+        ("run", Box::new(|| lowbit::Sessions::new(programs.clone(), 2)?.run(&integers).map(|o| format!("{o:?}")))),
+        (
+            "evaluate",
+            Box::new(|| {
+                let samples = lowbit::prefetch::Prefetch::new(&images, 3);
+                lowbit::evaluate::evaluate(&lowered, Some(&float), &engine, &samples, None).map(|e| format!("{e:?}"))
+            }),
+        ),
+        (
+            "compare",
+            Box::new(|| {
+                lowbit::compare::compare_graphs(&float, &lowered, &engine, &images, 2).map(|c| format!("{c:?}"))
+            }),
+        ),
+        ("simulate", Box::new(|| int8.simulated()?.lowered().map(|(g, _)| format!("{g:?}")))),
+    ];
+    let mut refused = Vec::new();
+    for (name, call) in calls {
+        let expected = call().unwrap_or_else(|e| panic!("{name} in the default environment: {e}"));
+        for (mode, bits) in MODES {
+            match under(bits, &call) {
+                Ok(found) => assert!(found == expected, "{name} gives something else in the environment {mode}"),
+                Err(e) => {
+                    let error = e.to_string();
+                    assert!(
+                        error.contains("round to nearest even") && error.contains("try: reset the mode"),
+                        "{error}"
+                    );
+                    refused.push(name);
+                }
+            }
+        }
+    }
+    // A session's own run needs nothing of its caller.
+    assert!(!refused.contains(&"run") && refused.contains(&"an image") && refused.contains(&"what enters"));
 }
 
 #[test]

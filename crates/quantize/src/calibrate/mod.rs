@@ -208,8 +208,10 @@ fn observe_all(
     // Whoever goes on with other samples would give what nobody could give again.
     for (place, (i, digest)) in numbers.iter().zip(&digests).enumerate() {
         if resume::digest(&samples.sample(*i)?) != *digest {
-            return Err(Error::new(format!("expected sample {i} as it was when it was run before, found another ({place} of those before it are the same)"))
-                .hint("go on with the same data; or name another file, or delete this one, to begin anew"));
+            return Err(Error::new(format!(
+                "expected sample {i} as it was when it was run before, found another ({place} before it are the same)"
+            ))
+            .hint("go on with the same data; or name another file, or delete this one, to begin anew"));
         }
     }
     let done = digests.len();
