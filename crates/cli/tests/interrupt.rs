@@ -125,7 +125,7 @@ fn calibration_goes_on_after_whatever_ended_it() {
     for verb in ["calibrate", "quantize"] {
         // Refining runs samples again and is told by other tests.
         let more: &[&str] = if verb == "quantize" { &["--no-report", "--set", "refinements=[]"] } else { &[] };
-        let arguments = |out| [&[verb, float, "--data", "random", "--samples", "400", "-o", out], more].concat();
+        let arguments = |out| [&[verb, float, "--data", "random", "--samples", "300", "-o", out], more].concat();
         assert_eq!(run(&arguments(&whole)).code, Some(0));
         let go_on = [&arguments(&pieces)[..], &["--resume", &kept]].concat();
         let slowly = [&go_on[..], &["--threads", "1"]].concat();

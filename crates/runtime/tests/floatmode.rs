@@ -102,7 +102,7 @@ fn whatever_a_user_calls_is_right_or_refused() {
     let (float, lowered) = (model.lowered().unwrap().0, int8.lowered().unwrap().0);
     let inputs: Vec<Tensor> = images.sample(0).unwrap().inputs.into_iter().map(|(_, t)| t).collect();
     let engine = lowbit::Compiled::new(Target::host(), 2).unwrap();
-    let programs = lowbit::Programs::of(&int8, Target::host()).unwrap();
+    let programs = std::sync::Arc::new(lowbit::Programs::of(&int8, Target::host()).unwrap());
     let integers = lowbit::model::entering(&lowered, &inputs).unwrap().into_owned();
     // What a window of samples has read ahead in the default environment tells nothing of another.
     let ahead = |data: &Dataset| lowbit::prefetch::Prefetch::new(data, 3).get(1).map(|s| format!("{:?}", s.inputs));

@@ -13,7 +13,7 @@ mod ties;
 
 pub(crate) use constants::{integer_bias, source};
 pub use insert::storage;
-pub use resume::{Checkpoint, is_checkpoint};
+pub use resume::{Checkpoint, Save, is_checkpoint};
 pub use shard::{Fingerprint, Shard};
 
 use crate::Options;

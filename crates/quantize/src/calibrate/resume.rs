@@ -36,6 +36,9 @@ const SHARE: u32 = 20;
 /// The time between two looks at whether to go on.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// Keeps some bytes.
+pub type Save = dyn Fn(&[u8]) -> Result<()> + Send + Sync;
+
 /// How a calibration keeps what it has seen, so that another one can go on from there.
 #[derive(Clone)]
 pub struct Checkpoint {
@@ -44,7 +47,7 @@ pub struct Checkpoint {
     /// What was kept before; none at the beginning.
     pub load: Arc<dyn Fn() -> Result<Option<Vec<u8>>> + Send + Sync>,
     /// Keeps this in the place of what was kept before, whole or not at all.
-    pub save: Arc<dyn Fn(&[u8]) -> Result<()> + Send + Sync>,
+    pub save: Arc<Save>,
     /// Asked now and then whether to end here: then what was seen is kept, and the calibration is an error that says so.
     pub stop: Arc<dyn Fn() -> bool + Send + Sync>,
 }
