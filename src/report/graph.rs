@@ -42,8 +42,8 @@ const MOST_PLACES: usize = 60_000;
 /// Width of an edge's place.
 const THIN: f64 = 10.0;
 
-/// How much straighter edges are wished for than boxes in the middle.
-const STRAIGHT: f64 = 4.0;
+/// What an edge's place weighs beside a box: edges give way, so that chains of boxes are straight.
+const LIGHT: f64 = 0.02;
 
 /// Something with a place in a layer: a node, or an edge on its way.
 struct Place {
@@ -224,19 +224,17 @@ fn columns(places: &[Place], layers: &[Vec<usize>], sizes: Sizes) -> Vec<f64> {
         let middle = at_x / 2.0;
         layer.iter().for_each(|at| x[*at] -= middle);
     }
-    for sweep in 0..SWEEPS {
-        let (above, below) = (sweep % 3 != 1, sweep % 3 != 0);
-        let turns: Vec<usize> =
-            if sweep % 2 == 0 { (0..layers.len()).collect() } else { (0..layers.len()).rev().collect() };
+    // The last one goes down: who has one above is right below it, if there is room.
+    for sweep in 0..SWEEPS + 1 {
+        let down = sweep % 2 == 0;
+        let turns: Vec<usize> = if down { (0..layers.len()).collect() } else { (0..layers.len()).rev().collect() };
+        let weight = |at: usize| if places[at].node { 1.0 } else { LIGHT };
         for turn in turns {
             let layer = &layers[turn];
             let wish = |at: &usize| {
-                let near = places[*at].above.iter().filter(|_| above).chain(places[*at].below.iter().filter(|_| below));
-                let (sum, n) = near.fold((0.0, 0.0), |(sum, n), b| {
-                    let weight = if places[*b].node || places[*at].node { 1.0 } else { STRAIGHT };
-                    (sum + weight * x[*b], n + weight)
-                });
-                if n > 0.0 { (sum / n, if places[*at].node { 1.0 } else { STRAIGHT }) } else { (x[*at], 0.1) }
+                let near = if down { &places[*at].above } else { &places[*at].below };
+                let (sum, n) = near.iter().fold((0.0, 0.0), |(sum, n), b| (sum + weight(*b) * x[*b], n + weight(*b)));
+                if n > 0.0 { (sum / n, weight(*at)) } else { (x[*at], LIGHT) }
             };
             let wishes: Vec<(f64, f64)> = layer.iter().map(wish).collect();
             let gaps: Vec<f64> = layer.windows(2).map(|pair| apart(pair[0], pair[1])).collect();

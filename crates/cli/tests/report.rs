@@ -60,7 +60,9 @@ fn a_report_has_every_node_and_needs_nothing_else() {
     }
     assert!(!page.contains("src=") && !page.contains("url(http") && !page.contains("@import"));
     assert!(page.contains("default-src 'none'"));
-    for part in ["Top-1", "Median latency", "Constants", "Histograms of weights", "aria-label", "prefers-reduced-motion"] {
+    for part in
+        ["Top-1", "Median latency", "Constants", "Histograms of weights", "aria-label", "prefers-reduced-motion"]
+    {
         assert!(page.contains(part), "{part}");
     }
     let layers = nodes.iter().filter(|n| n["layer"] == true && n["computes"] == "integers").count();
@@ -163,7 +165,20 @@ fn what_cannot_be_written_is_refused_before_the_work() {
     assert_eq!(both.code, Some(2), "{}", both.stderr);
     // What fails later leaves nothing either.
     let told = error(
-        &["quantize", &model, "--data", &data, "--samples", "4", "-o", &output, "--report", &folder.path("r"), "--set", "layer.\"no such layer\".weight.bits=4"],
+        &[
+            "quantize",
+            &model,
+            "--data",
+            &data,
+            "--samples",
+            "4",
+            "-o",
+            &output,
+            "--report",
+            &folder.path("r"),
+            "--set",
+            "layer.\"no such layer\".weight.bits=4",
+        ],
         1,
     );
     assert!(told.contains("no such layer"), "{told}");
