@@ -223,7 +223,7 @@ fn before_and_after(data: &Data) -> String {
     }
     let mut out = String::new();
     if !rows.is_empty() {
-        out.push_str("<div class=\"wide\"><table><caption>Before and after. Bars of a row are of the greater of both; those of percents of all.</caption>\n<thead><tr><th scope=\"col\">Measure</th><th scope=\"col\">Before</th><th scope=\"col\">After</th><th scope=\"col\">Change</th></tr></thead>\n<tbody>\n");
+        out.push_str("<div class=\"wide pair\"><table><caption>Before and after. Bars of a row are of the greater of both; those of percents of all.</caption>\n<thead><tr><th scope=\"col\">Measure</th><th scope=\"col\">Before</th><th scope=\"col\">After</th><th scope=\"col\">Change</th></tr></thead>\n<tbody>\n");
     }
     for row in &rows {
         let full = if row.name.starts_with("Top-") { 100.0 } else { row.before.0.max(row.after.0) };

@@ -187,7 +187,7 @@ fn cell(out: &mut String, cell: &Cell, numbers: bool, class: &str) {
 /// A field that filters a table, for scripts.
 fn filter(id: &str, what: &str) -> String {
     format!(
-        "<div class=\"tools\" data-script hidden><label>Only {what} with <input type=\"search\" data-filter=\"{id}\" placeholder=\"conv float\"></label> <span id=\"{id}-told\" role=\"status\" class=\"soft\"></span></div>\n"
+        "<div class=\"tools\" data-script hidden><label>Only {what} with <input type=\"search\" data-filter=\"{id}\"></label> <span id=\"{id}-told\" role=\"status\" class=\"soft\"></span></div>\n"
     )
 }
 
@@ -302,7 +302,8 @@ pub fn values(data: &Data) -> String {
         cell(&mut out, &text(&t.kind), false, "");
         cell(&mut out, &Cell::text(&t.dtype), false, "");
         cell(&mut out, &number(t.scale.as_ref().map(|s| f64::from(s.greatest))), true, "");
-        cell(&mut out, &number(t.scale.as_ref().map(|s| s.count as f64)), true, "");
+        let scales = t.scale.as_ref().map(|s| Cell::number(s.count as f64, count(s.count as u64)));
+        cell(&mut out, &scales.unwrap_or_default(), true, "");
         cell(&mut out, &zero.unwrap_or_default(), true, "");
         cell(&mut out, &number(t.covers.map(|c| c.0)), true, "");
         cell(&mut out, &number(t.covers.map(|c| c.1)), true, "");
@@ -312,8 +313,9 @@ pub fn values(data: &Data) -> String {
         cell(&mut out, &clipped, true, "");
         cell(&mut out, &text(&t.observer), false, "");
         cell(&mut out, &text(&t.rule), false, "");
-        cell(&mut out, &Cell::text(&t.scale_by), false, "");
-        cell(&mut out, &Cell::text(&t.notes.join("; ")), false, "");
+        cell(&mut out, &Cell::text(&t.scale_by), false, "prose");
+        let class = if t.notes.is_empty() { "" } else { "prose" };
+        cell(&mut out, &Cell::text(&t.notes.join("; ")), false, class);
         out.push_str("</tr>\n");
     }
     out.push_str("</tbody></table></div>\n");
