@@ -96,6 +96,24 @@ fn layers_and_their_requantization_are_one_step() {
     }
 }
 
+/// No function of elements behind a layer makes a step of its own, nor does one behind another.
+#[test]
+fn functions_of_elements_are_one_step() {
+    let cases: Vec<_> = suite::cases().into_iter().filter(|case| case.name.starts_with(suite::links::LINKS)).collect();
+    assert!(cases.len() > 15);
+    for case in cases {
+        for isa in Isa::available() {
+            let program = lowbit_compile::compile(&case.graph, &Target::isa(isa.name).unwrap()).unwrap();
+            let alone = program.steps().iter().find(|s| match &s.kind {
+                Kind::Zip(_) | Kind::DequantizeAcc { .. } | Kind::Reference(_) => true,
+                Kind::Map(s) => !matches!(s.f, lowbit_runtime::program::MapFn::Quantize8(..)),
+                _ => false,
+            });
+            assert!(alone.is_none(), "{} on {}: {}", case.name, isa.name, alone.unwrap().name);
+        }
+    }
+}
+
 /// The first element that differs, NaNs being equal whatever their payload.
 fn difference(a: &Tensor, b: &Tensor) -> Option<String> {
     if a.ty() != b.ty() {

@@ -5,6 +5,7 @@
 mod conv;
 mod elementwise;
 pub mod fused;
+pub mod links;
 mod lookup;
 mod movement;
 mod pools;
@@ -42,6 +43,7 @@ pub fn cases() -> Vec<Case> {
     movement::many_axes(&mut out);
     pools::large_pools(&mut out);
     pools::reductions(&mut out);
+    links::links(&mut out);
     movement::more_axes(&mut out);
     rescales::roundings(&mut out);
     conv::weights(&mut out);

@@ -3,8 +3,10 @@
 //! Integer: `Conv|MatMul -> Requantize [-> QAdd]`; float: `Conv|MatMul [-> Relu|Clip] [-> Add] [-> Relu|Clip]`.
 //! Rows: `[Dequantize ->] Softmax|LayerNorm [-> Quantize]` and `[Abs ->] Reduce`, of which the largest magnitude is one
 //! function.
+//! Elements: `[Dequantize of an accumulator ->] functions of f32 [-> Quantize]`, at least two nodes of what is left.
 //! A value that somebody else reads, or that the graph gives out, ends a chain.
 
+use crate::lower::{binary, unary};
 use crate::weights;
 use lowbit_arithmetic::Rounding;
 use lowbit_ir::graph::Users;
@@ -120,6 +122,69 @@ pub fn row_chains(g: &Graph) -> (HashMap<NodeId, RowChain>, HashSet<NodeId>) {
         by_last.insert(*last, RowChain { f, input: before.map_or(x, |(_, of)| of), output, nodes: nodes.clone() });
     }
     (by_last, absorbed)
+}
+
+/// Functions of one element after another.
+#[derive(Debug, Clone)]
+pub struct ElementChain {
+    /// All its nodes, in order.
+    pub nodes: Vec<NodeId>,
+    /// What it reads.
+    pub input: ValueId,
+    /// What it stores.
+    pub output: ValueId,
+}
+
+/// Chains of elements by their last node, and the nodes that vanish into them; none of those `taken` by other chains.
+pub fn element_chains(g: &Graph, taken: &HashSet<NodeId>) -> (HashMap<NodeId, ElementChain>, HashSet<NodeId>) {
+    let users = g.users();
+    let (mut by_last, mut absorbed) = (HashMap::new(), HashSet::new());
+    for (first, node) in g.nodes() {
+        let free = |id: NodeId| !taken.contains(&id) && !absorbed.contains(&id) && !by_last.contains_key(&id);
+        let (true, Some(input), &[mut output]) = (free(first), node.input(0), &*node.outputs) else { continue };
+        let sums = matches!(node.op, Op::Dequantize) && matches!(g.ty(input).dtype, DType::I32 | DType::I64);
+        // Of two operands the chain goes through the one that has the result's shape.
+        let through = |v: ValueId| g.ty(v).shape == g.ty(output).shape;
+        let candidates = [Some(input), node.input(1)].into_iter().flatten();
+        let input = match is_element(g, first) {
+            true => candidates.into_iter().find(|v| through(*v)),
+            false => Some(input).filter(|_| sums),
+        };
+        let Some(input) = input else { continue };
+        let mut nodes = vec![first];
+        while let Some(id) = next(g, &users, output, taken).filter(|id| free(*id)) {
+            let (node, &[result]) = (g.node(id), &*g.node(id).outputs) else { break };
+            let same = g.ty(result).shape == g.ty(output).shape;
+            let twice = node.operands().filter(|v| *v == output).count() > 1;
+            let ends = matches!(node.op, Op::Quantize { rounding: Rounding::HalfEven }) && narrow(g, result);
+            if !same || twice || !(ends || is_element(g, id)) {
+                break;
+            }
+            nodes.push(id);
+            output = result;
+            if ends {
+                break;
+            }
+        }
+        if let Some((last, others)) = nodes.split_last().filter(|(_, others)| !others.is_empty()) {
+            absorbed.extend(others.iter().copied());
+            by_last.insert(*last, ElementChain { nodes: nodes.clone(), input, output });
+        }
+    }
+    (by_last, absorbed)
+}
+
+/// Whether a node is a function of floats that has a kernel, of one value or of two.
+fn is_element(g: &Graph, id: NodeId) -> bool {
+    let node = g.node(id);
+    let floats = node.operands().chain(node.outputs.iter().copied()).all(|v| g.ty(v).dtype == DType::F32);
+    let known = match &node.op {
+        Op::Relu | Op::Clip { .. } => true,
+        Op::Unary(f) => unary(*f).is_some(),
+        Op::Binary(f) => binary(*f).is_some(),
+        _ => false,
+    };
+    floats && known
 }
 
 /// A reduction, with the magnitudes that it is the greatest of.

@@ -9,8 +9,8 @@ use crate::memory::Aligned;
 use crate::point;
 use crate::program::{
     AccumulatorRow, Affines, Averages, Cut, Dw, Epilogue, Epilogue16, FMatMul, FloatEpilogue, Gather, Gemm, Integer,
-    Kind, Map, MapFn, Narrow, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow, Reduce, Reference, Requant, Rows,
-    RowsFn, RowsFrom, RowsTo, Scales, Transpose, Zip, ZipFn, product, type_bytes,
+    Kind, Link, Links, LinksFrom, LinksTo, Map, MapFn, Narrow, Other, Pad, Panel, Place, Pool, PoolKind, QMatMul, QRow,
+    Reduce, Reference, Requant, Rows, RowsFn, RowsFrom, RowsTo, Scales, Transpose, Zip, ZipFn, product, type_bytes,
 };
 use crate::spans::Store;
 use lowbit_arithmetic::Affine;
@@ -79,6 +79,7 @@ pub fn tiles(kind: &Kind) -> usize {
         Kind::DequantizeAcc { rows, channels, .. } => ceil(*rows, runs_of(*channels)),
         Kind::Rows(s) => ceil(s.rows, rows_of(s.n)),
         Kind::Reduce(s) => ceil(s.rows, runs_of(s.n)),
+        Kind::Links(s) => ceil(s.rows, blocks_of(s)),
         Kind::Transpose(s) if product([s.rows, s.cols]) == 0 => 0,
         Kind::Transpose(s) => s.matrices() * s.cols.div_ceil(s.columns(RUN)),
         Kind::CopyRows { rows, bytes, .. } => ceil(*rows, runs_of(*bytes)),
@@ -95,6 +96,11 @@ fn runs_of(n: usize) -> usize {
 /// Rows of `n` elements that one tile covers, of which much more is computed.
 fn rows_of(n: usize) -> usize {
     (RUN / 8).div_ceil(n.max(1))
+}
+
+/// Rows that one tile covers: whole blocks.
+fn blocks_of(s: &Links) -> usize {
+    runs_of(s.n).next_multiple_of(s.block)
 }
 
 fn gemm_tiles(pixels: usize, mr: usize, panels: usize, cut: Cut) -> usize {
@@ -142,6 +148,7 @@ pub unsafe fn run_tile(kind: &Kind, tile: usize, memory: &Memory<'_>, scratch: *
             }
             Kind::Rows(s) => rowwise(s, tile, memory, scratch.cast()),
             Kind::Reduce(s) => reduce(s, tile, memory),
+            Kind::Links(s) => linked(s, tile, memory, scratch.cast()),
             Kind::Transpose(s) => transpose(s, tile, memory),
             Kind::CopyRows { x, y, rows, bytes, x_stride, y_stride } => {
                 // All runs lie within the step's spans, and what a step writes has no byte in common with what it reads
@@ -207,6 +214,60 @@ unsafe fn reduce(s: &Reduce, tile: usize, memory: &Memory<'_>) {
     for r in tile * per..((tile + 1) * per).min(s.rows) {
         // SAFETY: rows and results lie within the checked spans.
         unsafe { *y.add(r) = (s.row.run)(s.f, s.n, x.add(r * s.n)) };
+    }
+}
+
+/// A tile of functions of one element after another, of which each block is in the scratch between them.
+///
+/// # Safety
+/// As [`run_tile`].
+unsafe fn linked(s: &Links, tile: usize, memory: &Memory<'_>, scratch: *mut f32) {
+    let ((from, to), per) = (s.sizes(), blocks_of(s));
+    let end = ((tile + 1) * per).min(s.rows);
+    let mut row = tile * per;
+    while row < end {
+        let rows = s.together(row, end);
+        let (at, n) = (row * s.n, rows * s.n);
+        let (x, y) = (s.x.plus(at * from), s.y.plus(at * to));
+        // SAFETY: the scratch holds a block, x, y and the other operands are checked spans, and the kernels read all of an
+        // element before they write it.
+        unsafe {
+            let mut now: *const f32 = match s.from {
+                LinksFrom::Float => memory.at(x),
+                LinksFrom::Accumulator { row, scale, step } => {
+                    match row {
+                        AccumulatorRow::Narrow(k) => (k.run)(n, memory.at(x), memory.at(scale), step, scratch),
+                        AccumulatorRow::Wide(k) => (k.run)(n, memory.at(x), memory.at(scale), step, scratch),
+                    }
+                    scratch
+                }
+            };
+            let last = s.links.len().saturating_sub(1);
+            for (i, link) in s.links.iter().enumerate() {
+                let stored = i == last && matches!(s.to, LinksTo::Float);
+                let result = if stored { memory.at_mut(y) } else { scratch };
+                match *link {
+                    Link::Unary(k, f) => (k.run)(f, n, now, result),
+                    Link::Clamp(k, lo, hi) => (k.run)(n, now, result, lo, hi),
+                    Link::Binary { row: k, f, other, other_first } => {
+                        let (other, step): (*const f32, usize) = match other {
+                            Other::Full(place) => (memory.at(place.plus(at * 4)), 1),
+                            Other::Number(place, rows) => (memory.at(place.plus(row / rows * 4)), 0),
+                            Other::Block(place) => (memory.at(place), 1),
+                        };
+                        match other_first {
+                            true => (k.run)(f, n, other, step, now, 1, result),
+                            false => (k.run)(f, n, now, 1, other, step, result),
+                        }
+                    }
+                }
+                now = result.cast_const();
+            }
+            if let LinksTo::Bytes(k, to) = s.to {
+                (k.run)(n, now, memory.at_mut(y), &to);
+            }
+        }
+        row += rows;
     }
 }
 

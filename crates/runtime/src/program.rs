@@ -17,10 +17,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 mod layers;
+mod links;
 #[cfg(test)]
 mod refusals;
 
 pub use layers::*;
+pub use links::*;
 
 /// An address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -149,6 +151,8 @@ pub enum Kind {
     Rows(Rows),
     /// Rows reduced to a number each.
     Reduce(Reduce),
+    /// Functions of one element after another.
+    Links(Links),
     /// Matrices transposed.
     Transpose(Transpose),
     /// `rows` runs of bytes, each with its stride: joins and splits.

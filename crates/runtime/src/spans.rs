@@ -2,8 +2,8 @@
 
 use crate::program::{
     AccumulatorRow, Affines, AverageAny, Dw, Entries, Epilogue, Epilogue16, FloatEpilogue, Gather, Gemm, Indices, Kind,
-    LineTile, MapFn, Narrow, Panel, Place, PoolKind, QMatMul, QRow, RowsFn, RowsFrom, RowsTo, Scales, Span, Window,
-    ZipFn, product, type_bytes,
+    LineTile, Link, LinksFrom, LinksTo, MapFn, Narrow, Other, Panel, Place, PoolKind, QMatMul, QRow, RowsFn, RowsFrom,
+    RowsTo, Scales, Span, Window, ZipFn, product, type_bytes,
 };
 use lowbit_ir::{Error, Result, Type};
 use lowbit_kernels::{Features, Row, copy, dwconv, elementwise, gemm, pool, rowconv, rows};
@@ -448,6 +448,11 @@ impl Kind {
                     out.extend(bias.map(|b| read(b, product([s.n, 4]))));
                 }
             }
+            Kind::Links(s) => {
+                let (from, to) = s.sizes();
+                out.extend([read(s.x, product([s.rows, s.n, from])), write(s.y, product([s.rows, s.n, to]))]);
+                out.extend(s.others().map(|(place, bytes)| read(place, bytes)));
+            }
             Kind::Reduce(s) => {
                 out.extend([read(s.x, product([s.rows, s.n, 4])), write(s.y, product([s.rows, 4]))]);
             }
@@ -500,6 +505,7 @@ impl Kind {
             | Kind::Pad(_)
             | Kind::Reference(_) => 0,
             Kind::Rows(s) => product([s.n, 4]),
+            Kind::Links(s) => product([s.block, s.n, 4]),
         }
     }
 
@@ -526,6 +532,7 @@ impl Kind {
             | Kind::DequantizeAcc { .. }
             | Kind::Rows(_)
             | Kind::Reduce(_)
+            | Kind::Links(_)
             | Kind::Transpose(_) => 8,
         }
     }
@@ -637,6 +644,33 @@ impl Kind {
                 }
                 fits(s.rows == 0 || s.n >= 1, "rows of at least one element")
             }
+            Kind::Links(s) => {
+                match s.from {
+                    LinksFrom::Float => {}
+                    LinksFrom::Accumulator { row: k, step, .. } => {
+                        match k {
+                            AccumulatorRow::Narrow(k) => row(k, elementwise::DEQUANTIZE_ACC, isa)?,
+                            AccumulatorRow::Wide(k) => row(k, elementwise::DEQUANTIZE_WIDE, isa)?,
+                        }
+                        fits(step <= 1, "scales that advance by one or none")?;
+                    }
+                }
+                for link in &s.links {
+                    match *link {
+                        Link::Unary(k, _) => row(k, elementwise::UNARY, isa)?,
+                        Link::Clamp(k, ..) => row(k, elementwise::CLAMP, isa)?,
+                        Link::Binary { row: k, other, .. } => {
+                            row(k, elementwise::BINARY, isa)?;
+                            fits(!matches!(other, Other::Number(_, 0)), "a number for at least one row")?;
+                        }
+                    }
+                }
+                if let LinksTo::Bytes(k, _) = s.to {
+                    row(k, elementwise::QUANTIZE8, isa)?;
+                }
+                fits(!s.links.is_empty(), "at least one function")?;
+                fits(s.block >= 1 && (s.rows == 0 || s.n >= 1), "blocks of at least one element")
+            }
             Kind::Reduce(s) => {
                 row(s.row, rows::REDUCE, isa)?;
                 fits(s.rows == 0 || s.n >= 1, "rows of at least one element")
@@ -701,6 +735,7 @@ impl Kind {
             Kind::Zip(s) => out.extend([&mut s.a.0, &mut s.b.0, &mut s.y]),
             Kind::DequantizeAcc { x, y, scale, .. } => out.extend([x, y, scale]),
             Kind::Reduce(s) => out.extend([&mut s.x, &mut s.y]),
+            Kind::Links(s) => out = s.places_mut(),
             Kind::Transpose(s) => out.extend([&mut s.x, &mut s.y]),
             Kind::CopyRows { x, y, .. } => out.extend([x, y]),
             Kind::Rows(s) => {

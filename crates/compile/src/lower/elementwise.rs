@@ -392,7 +392,7 @@ fn expand(cx: &mut Lower<'_>, id: NodeId, x: Place, from: &[usize], to: &[usize]
 }
 
 /// The kernel's name for a function; `None` for those of integers and booleans, and for those that nobody waits for.
-fn unary(f: Unary) -> Option<UnaryFn> {
+pub fn unary(f: Unary) -> Option<UnaryFn> {
     Some(match f {
         Unary::Abs => UnaryFn::Abs,
         Unary::Neg => UnaryFn::Neg,
@@ -436,7 +436,7 @@ fn unary(f: Unary) -> Option<UnaryFn> {
 }
 
 /// The kernel's name for a function; `None` for those of integers or booleans, and for those that nobody waits for.
-fn binary(f: Binary) -> Option<BinaryFn> {
+pub fn binary(f: Binary) -> Option<BinaryFn> {
     Some(match f {
         Binary::Add => BinaryFn::Add,
         Binary::Sub => BinaryFn::Sub,

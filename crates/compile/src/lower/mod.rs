@@ -6,15 +6,17 @@
 
 mod elementwise;
 mod layout;
+mod links;
 mod mac;
 mod movement;
 mod pool;
 mod rows;
 
+pub use elementwise::{binary, unary};
 pub use layout::Layout;
 
 use crate::constants::Constants;
-use crate::fuse::{chains, row_chains};
+use crate::fuse::{chains, element_chains, row_chains};
 use crate::plan::virtual_place;
 use crate::target::Target;
 use lowbit_ir::graph::Users;
@@ -68,14 +70,20 @@ pub fn lower(g: &Graph, target: &Target) -> Result<Lowered> {
     }
     let (by_last, absorbed) = chains(g);
     let (rows, in_rows) = row_chains(g);
+    let ends = by_last.keys().chain(rows.keys());
+    let taken = absorbed.iter().chain(&in_rows).chain(ends).copied().collect();
+    let (elements, in_elements) = element_chains(g, &taken);
     for (id, node) in g.nodes() {
-        if absorbed.contains(&id) || in_rows.contains(&id) {
+        if absorbed.contains(&id) || in_rows.contains(&id) || in_elements.contains(&id) {
             continue;
         }
         let lowered = cx.fits(node).and_then(|()| match (by_last.get(&id), rows.get(&id)) {
             (Some(chain), _) => mac::lower(&mut cx, chain),
             (None, Some(chain)) => rows::lower(&mut cx, chain),
-            (None, None) => cx.node(id, node),
+            (None, None) => match elements.get(&id) {
+                Some(chain) => links::lower(&mut cx, chain),
+                None => cx.node(id, node),
+            },
         });
         lowered.map_err(|e| e.at_node(node.name.clone()))?;
     }

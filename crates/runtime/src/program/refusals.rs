@@ -33,7 +33,7 @@ macro_rules! variants {
 
 variants!(KINDS, kind_of, EachKind, Kind:
     QGemm QGemm16 FGemm QDw QRow QDw16 QGemm16W16 QGemm8W16 QDw16W16 QDw8W16 FDw FMatMul QMatMul Pool Map Zip
-    DequantizeAcc Rows Reduce Transpose CopyRows Gather Pad Reference);
+    DequantizeAcc Rows Reduce Links Transpose CopyRows Gather Pad Reference);
 variants!(MAPS, map_of, EachMap, MapFn:
     Quantize8 Quantize16 Dequantize8 Dequantize16 Table8 Table16 Unary Clamp RequantAcc RequantAny QuantizeAny);
 variants!(ZIPS, zip_of, EachZip, ZipFn: Add8 Add16 Mul8 Mul16 Any Binary);
@@ -763,6 +763,7 @@ fn cases(each: EachKind) -> Vec<Case> {
                 broken!(Kind::Reduce(s) => s.y = Place::Arena(56), "write what it does not read"),
             ],
         )],
+        EachKind::Links => links(),
         EachKind::Transpose => vec![case(
             || {
                 let (row, batch) = (&copy::TRANSPOSE[0], vec![(2, 60)]);
@@ -916,6 +917,66 @@ fn rowwise(f: EachRows) -> Vec<Case> {
         out.push(case(move || Kind::Rows(Rows { f: f(), from, to, x: X, y: Y, rows: 2, n: 6 }), all));
     }
     out
+}
+
+/// Of floats and of accumulators, with every other operand.
+fn links() -> Vec<Case> {
+    let link = |i: usize| {
+        let row = &elementwise::BINARY[0];
+        let other = [Other::Full(B), Other::Number(B.plus(256), 2), Other::Block(W)][i];
+        Link::Binary { row, f: elementwise::BinaryFn::Mul, other, other_first: i == 1 }
+    };
+    let step = move |from: LinksFrom, to: LinksTo| {
+        let alone = [
+            Link::Unary(&elementwise::UNARY[0], elementwise::UnaryFn::Abs),
+            Link::Clamp(&elementwise::CLAMP[0], 0.0, 1.0),
+        ];
+        let links = alone.into_iter().chain((0..3).map(link)).collect();
+        Kind::Links(Links { from, x: X, links, to, y: Y, rows: 5, n: 6, block: 2 })
+    };
+    let narrow = AccumulatorRow::Narrow(&elementwise::DEQUANTIZE_ACC[0]);
+    let wide = AccumulatorRow::Wide(&elementwise::DEQUANTIZE_WIDE[0]);
+    let scaled = |row, step| LinksFrom::Accumulator { row, scale: Place::Const(2048), step };
+    let bytes = || LinksTo::Bytes(&elementwise::QUANTIZE8[0], affine());
+    let all = || {
+        [
+            broken!(Kind::Links(s) => s.rows = 10000, WITHIN),
+            broken!(Kind::Links(s) => s.rows = usize::MAX, WITHIN),
+            broken!(Kind::Links(s) => s.n = usize::MAX, WITHIN),
+            broken!(Kind::Links(s) => s.n = 0, "blocks of at least one element"),
+            broken!(Kind::Links(s) => s.block = 0, "blocks of at least one element"),
+            broken!(Kind::Links(s) => s.block = usize::MAX, WITHIN),
+            broken!(Kind::Links(s) => s.links.clear(), "at least one function"),
+            broken!(Kind::Links(s) => s.y = X, "write what it does not read"),
+            broken!(Kind::Links(s) => s.y = B, "write what it does not read"),
+            broken!(Kind::Links(Links { links, .. }) => links[0] = Link::Unary(copied(&elementwise::UNARY[0]), elementwise::UnaryFn::Abs), ROW),
+            broken!(Kind::Links(Links { links, .. }) => links[1] = Link::Clamp(copied(&elementwise::CLAMP[0]), 0.0, 1.0), ROW),
+            broken!(Kind::Links(Links { links, .. }) => if let Link::Binary { row, .. } = &mut links[2] { *row = copied(*row) }, ROW),
+            broken!(Kind::Links(Links { links, .. }) => if let Link::Binary { other, .. } = &mut links[2] { *other = Other::Full(Place::Arena(ARENA - 112)) }, WITHIN),
+            broken!(Kind::Links(Links { links, .. }) => if let Link::Binary { other, .. } = &mut links[3] { *other = Other::Number(Place::Arena(ARENA - 8), 2) }, WITHIN),
+            broken!(Kind::Links(Links { links, .. }) => if let Link::Binary { other, .. } = &mut links[3] { *other = Other::Number(B, 0) }, "a number for at least one row"),
+            broken!(Kind::Links(Links { links, .. }) => if let Link::Binary { other, .. } = &mut links[4] { *other = Other::Block(Place::Const(CONSTS - 40)) }, WITHIN),
+        ]
+    };
+    vec![
+        case(move || step(LinksFrom::Float, LinksTo::Float), all()),
+        case(
+            move || step(scaled(narrow, 1), bytes()),
+            all().into_iter().chain([
+                broken!(Kind::Links(Links { from: LinksFrom::Accumulator { step, .. }, .. }) => *step = 2, "advance by one or none"),
+                broken!(Kind::Links(Links { from: LinksFrom::Accumulator { scale, .. }, .. }) => *scale = Place::Const(CONSTS - 40), WITHIN),
+                broken!(Kind::Links(Links { from: LinksFrom::Accumulator { row, .. }, .. }) => *row = AccumulatorRow::Narrow(copied(&elementwise::DEQUANTIZE_ACC[0])), ROW),
+                broken!(Kind::Links(Links { to: LinksTo::Bytes(row, _), .. }) => *row = copied(*row), ROW),
+            ]),
+        ),
+        case(
+            move || step(scaled(wide, 0), LinksTo::Float),
+            all().into_iter().chain([
+                broken!(Kind::Links(Links { from: LinksFrom::Accumulator { scale, .. }, .. }) => *scale = Place::Const(CONSTS), WITHIN),
+                broken!(Kind::Links(Links { from: LinksFrom::Accumulator { row, .. }, .. }) => *row = AccumulatorRow::Wide(copied(&elementwise::DEQUANTIZE_WIDE[0])), ROW),
+            ]),
+        ),
+    ]
 }
 
 /// The rows that want planes, which need a vector unit.
