@@ -102,7 +102,8 @@
   }, { passive: false });
   // Readable at first, also where the whole is wider than the screen.
   setZoom(Math.max(0.6, Math.min(1, (canvas.clientWidth - 2) / width)), 0, 0);
-  canvas.scrollLeft = (canvas.scrollWidth - canvas.clientWidth) / 2;
+  const first = svg.querySelector("rect.box").getBoundingClientRect();
+  canvas.scrollLeft += first.left + first.width / 2 - canvas.getBoundingClientRect().left - canvas.clientWidth / 2;
   canvas.scrollTop = 0;
 
   // Dragging moves the picture; a drag is no click.
