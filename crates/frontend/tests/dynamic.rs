@@ -174,9 +174,8 @@ fn integers_that_are_computed_are_dequantized_in_floats() {
         }
         let model = model.node("DequantizeLinear", operands, "y", vec![int("axis", 1)]);
         let x = [-100.0, 120.0, 3.0, 127.0, 5.0, -128.0];
-        let expected: Vec<f32> = (0..6)
-            .map(|i| (x[i] - zeros.get(i % 3).map_or(0.0, |z| *z as f32)) * scales[i % 3])
-            .collect();
+        let expected: Vec<f32> =
+            (0..6).map(|i| (x[i] - zeros.get(i % 3).map_or(0.0, |z| *z as f32)) * scales[i % 3]).collect();
         assert_eq!(run(&imported(&model), &[f32s(&[2, 3], &x)])[0].floats().unwrap().as_ref(), expected);
     }
 }

@@ -158,9 +158,7 @@ pub fn as_floats(ty: &Type, given: &Tensor) -> Result<Tensor> {
     let after = converted.floats()?;
     match before.iter().zip(&*after).find(|(x, y)| x.is_finite() && !y.is_finite()) {
         None => Ok(converted.clone()),
-        Some((x, _)) => {
-            Err(Error::new(format!("expected numbers that {} holds, found {x}", dtype_name(ty.dtype))))
-        }
+        Some((x, _)) => Err(Error::new(format!("expected numbers that {} holds, found {x}", dtype_name(ty.dtype)))),
     }
 }
 

@@ -121,7 +121,9 @@ fn stated_type(node: &Node) -> Result<(DType, Option<&'static str>)> {
         Some("12") => (DType::F32, Some("bf16")),
         Some(other) => {
             let e = Error::new(format!("expected the number of an element type in '__dtype__', found '{other}'"));
-            return Err(e.at_value(&node.name).hint("0 is float32, 1 float64, 2 float16, 3 uint8, 4 int32, 5 int8, 6 int64"));
+            return Err(e
+                .at_value(&node.name)
+                .hint("0 is float32, 1 float64, 2 float16, 3 uint8, 4 int32, 5 int8, 6 int64"));
         }
     })
 }
