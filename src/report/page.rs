@@ -308,8 +308,7 @@ fn graph(data: &Data) -> String {
     let mut out = String::from(
         "<p class=\"soft\">Every box is a link to its row below. Dashed: on floats. Dotted: merged into the operator before.</p>\n<div class=\"tools\"><fieldset><legend>Colour by</legend>",
     );
-    for (i, (id, words, there)) in choices.iter().enumerate().filter(|(_, (_, _, there))| *there) {
-        let _ = there;
+    for (i, (id, words, _)) in choices.iter().enumerate().filter(|(_, (_, _, there))| *there) {
         let checked = if i == first { " checked" } else { "" };
         let _ = write!(out, "<label><input type=\"radio\" name=\"by\" id=\"by-{id}\"{checked}> {words}</label>");
     }
