@@ -281,8 +281,6 @@ impl Dataset {
         if i >= self.len {
             bail!("expected a sample number below {}, found {i}", self.len);
         }
-        // Pixels are scaled, noise is computed and numbers are converted on this thread.
-        check_float_mode()?;
         Ok(self.labels.as_ref().and_then(|labels| labels.get(i)).copied())
     }
 
@@ -333,6 +331,8 @@ impl Dataset {
         if i >= self.len {
             bail!("expected a sample number below {}, found {i}", self.len);
         }
+        // Pixels are scaled, noise is computed and numbers are converted on this thread.
+        check_float_mode()?;
         let one = |tensor: Tensor| match self.inputs.as_slice() {
             [input, ..] => Ok(vec![(input.name.clone(), convert(tensor, input)?)]),
             [] => bail!("expected a model with inputs, found one without"),

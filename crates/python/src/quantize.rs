@@ -17,11 +17,13 @@ use lowbit::choices::{Wish, Without, needing_samples};
 use lowbit::data::Dataset;
 use lowbit::ir::memory;
 use lowbit::prefetch::Prefetch;
+use lowbit::quantization::Checkpoint;
 use lowbit::quantization::report::Skipped;
-use lowbit::{Compiled, Error, Observer, Passes, Quantize, Result, Rules};
+use lowbit::{Compiled, Error, Observer, Passes, Quantize, Result, Rules, stats};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A quantized model and the account of how it came about.
@@ -251,6 +253,34 @@ fn idle(rules: Vec<rules::Own>) -> impl Iterator<Item = Skipped> {
     })
 }
 
+/// Where a calibration keeps what it has seen, to go on from there.
+struct Resume(PathBuf);
+
+impl Resume {
+    /// Of a path, if one is given; only data is run.
+    fn of(given: Option<FilePath>, has_data: bool) -> PyResult<Option<Resume>> {
+        match given {
+            Some(_) if !has_data => Err(PyTypeError::new_err("expected data for resume, found none: no samples are run")),
+            given => Ok(given.map(|path| Resume(path.0))),
+        }
+    }
+
+    /// The checkpoint in that file, which ends with the job.
+    fn checkpoint(&self, job: &Arc<job::Job>) -> Result<Checkpoint> {
+        let job = job.clone();
+        Ok(Checkpoint { stop: Arc::new(move || job.check().is_err()), ..stats::checkpoint(&self.0)? })
+    }
+
+    /// All is done, and it goes away.
+    fn done(&self) -> Result<()> {
+        match self.0.exists() {
+            true => std::fs::remove_file(&self.0)
+                .map_err(|e| Error::from(e).context(format!("removing '{}'", self.0.display()))),
+            false => Ok(()),
+        }
+    }
+}
+
 /// A number of samples that nobody says, and that TOML can.
 const UNSAID: usize = i64::MAX as usize;
 
@@ -286,7 +316,7 @@ fn refuse_what_statistics_lack(config: &Config) -> Result<()> {
 
 /// Quantizes a float model; without data and statistics by the global scale.
 #[pyfunction]
-#[pyo3(signature = (model, *, config, rules, data = None, stats = None, preprocess = None,
+#[pyo3(signature = (model, *, config, rules, data = None, stats = None, preprocess = None, resume = None,
                     observers = Listed::default(), passes = Listed::default(), threads = None, isa = None, progress = None))]
 #[expect(clippy::too_many_arguments, reason = "they are keywords")]
 pub fn quantize(
@@ -297,6 +327,7 @@ pub fn quantize(
     data: Option<&Bound<'_, PyAny>>,
     stats: Option<&Bound<'_, Stats>>,
     preprocess: Option<&Bound<'_, PyAny>>,
+    resume: Option<FilePath>,
     observers: Listed<'_>,
     passes: Listed<'_>,
     threads: Option<Count>,
@@ -305,6 +336,7 @@ pub fn quantize(
 ) -> PyResult<Quantized> {
     let _inside = entered(py);
     let samples = config.0.samples;
+    let resume = Resume::of(resume, data.is_some())?;
     if data.is_none() {
         refuse_what_needs_samples(&config, stats.is_some()).map_err(|e| During::Config.raise(&e))?;
         if preprocess.is_some() {
@@ -327,7 +359,10 @@ pub fn quantize(
         let data = data.as_ref().map(|data| &*data.data);
         let count = data.map(|data| if samples == 0 { data.len() } else { samples.min(data.len()) });
         let mut stages = Stages { job, samples: count };
-        let how = made.how();
+        let how = match &resume {
+            Some(resume) => made.how().checkpoint(resume.checkpoint(job)?),
+            None => made.how(),
+        };
         let quantized = match (data, stats) {
             (Some(data), None) => float.quantize_watched(how.data(spread(data, samples, job)?), &mut stages),
             (None, Some(stats)) => float.quantize_watched(how.stats(stats), &mut stages),
@@ -336,6 +371,7 @@ pub fn quantize(
                 float.quantize_watched(how.data(spread(data, samples, job)?).stats(stats), &mut stages)
             }
         }?;
+        resume.as_ref().filter(|_| quantized.is_some()).map_or(Ok(()), Resume::done)?;
         quantized.map_or_else(|| job.check().and(Err(Error::new("the quantization was stopped"))), Ok)
     })?;
     let asked = |name: &String| done.report.values.iter().any(|v| v.observer == *name);
@@ -350,7 +386,7 @@ pub fn quantize(
 
 /// Runs calibration data through a float model and keeps what quantizing needs of it.
 #[pyfunction]
-#[pyo3(signature = (model, data, *, config, rules, preprocess = None, observers = Listed::default(), passes = Listed::default(),
+#[pyo3(signature = (model, data, *, config, rules, preprocess = None, resume = None, observers = Listed::default(), passes = Listed::default(),
                     threads = None, isa = None, progress = None))]
 #[expect(clippy::too_many_arguments, reason = "they are keywords")]
 pub fn calibrate(
@@ -360,6 +396,7 @@ pub fn calibrate(
     config: Config,
     rules: &Bound<'_, PyDict>,
     preprocess: Option<&Bound<'_, PyAny>>,
+    resume: Option<FilePath>,
     observers: Listed<'_>,
     passes: Listed<'_>,
     threads: Option<Count>,
@@ -368,6 +405,7 @@ pub fn calibrate(
 ) -> PyResult<Stats> {
     let _inside = entered(py);
     let samples = config.0.samples;
+    let resume = Resume::of(resume, true)?;
     refuse_what_statistics_lack(&config).map_err(|e| During::Config.raise(&e))?;
     let entries = config.0.entries();
     let has_rules = !rules.is_empty();
@@ -386,7 +424,12 @@ pub fn calibrate(
         let data = &*data.data;
         let count = if samples == 0 { data.len() } else { samples.min(data.len()) };
         let mut stages = Stages { job, samples: Some(count) };
-        let found = float.calibrate_watched(made.how().data(spread(data, samples, job)?), &mut stages)?;
+        let how = match &resume {
+            Some(resume) => made.how().checkpoint(resume.checkpoint(job)?),
+            None => made.how(),
+        };
+        let found = float.calibrate_watched(how.data(spread(data, samples, job)?), &mut stages)?;
+        resume.as_ref().filter(|_| found.is_some()).map_or(Ok(()), Resume::done)?;
         found.map_or_else(|| job.check().and(Err(Error::new("the calibration was stopped"))), Ok)
     })?;
     Ok(Stats { shard, skipped: idle(own_rules).collect() })

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import types
+from pathlib import Path
 from typing import Any, List, Optional, Tuple
 
 import numpy as np
@@ -205,3 +206,49 @@ def test_who_waits_for_himself_by_threads_of_his_own_can_be_interrupted() -> Non
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
     assert process.returncode != 0 and "KeyboardInterrupt" in errors
+
+
+RESUMED = """
+import sys, time
+import numpy as np
+import lowbit as lb
+
+class Slow:
+    seen = 0
+    def __len__(self):
+        return 60
+    def __getitem__(self, i):
+        Slow.seen += 1
+        time.sleep(float(sys.argv[2]))
+        return np.random.default_rng(i).random((3, 32, 32), np.float32)
+
+model = lb.Model.load(sys.argv[1])
+config = {"samples": 0, "equalize": False, "refinements": []}
+resume = None if sys.argv[4] == "-" else sys.argv[4]
+print("begins", flush=True)
+lb.quantize(model, data=Slow(), config=config, resume=resume, threads=1).save(sys.argv[3])
+print(Slow.seen)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are otherwise there")
+def test_calibration_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    whole, parts, kept = tmp_path / "whole.onnx", tmp_path / "parts.onnx", tmp_path / "kept"
+    command = [sys.executable, "-c", RESUMED, str(DEMO / "model.onnx")]
+    assert subprocess.run([*command, "0", str(whole), "-"], check=True, capture_output=True, text=True).stdout.split()[-1] == "60"
+    with subprocess.Popen([*command, "0.1", str(parts), str(kept)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "begins\n"
+        time.sleep(4)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert "KeyboardInterrupt" in errors and kept.exists() and not parts.exists()
+    subprocess.run([*command, "0", str(parts), str(kept)], check=True, capture_output=True)
+    assert parts.read_bytes() == whole.read_bytes() and not kept.exists()
+
+
+def test_what_runs_no_samples_keeps_none(demo: lb.Model, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="expected data for resume"):
+        demo.quantize(resume=tmp_path / "kept")
+    (tmp_path / "other").write_text("something else")
+    with pytest.raises(lb.Error, match="expected a checkpoint"):
+        demo.quantize(data="random", config={"samples": 2}, resume=tmp_path / "other")

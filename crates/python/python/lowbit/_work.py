@@ -75,6 +75,7 @@ def quantize(
     observers: Iterable[Observer] = (),
     passes: Iterable[Pass] = (),
     preprocess: Preprocess = None,
+    resume: Union[None, str, "os.PathLike[str]"] = None,
     threads: Optional[int] = None,
     isa: Optional[str] = None,
     progress: Progress = None,
@@ -85,7 +86,8 @@ def quantize(
     ``stats`` that :func:`calibrate` made; with neither, values in memory get the global scale of the configuration.
     ``config`` is a configuration, or a dictionary of choices over that of ``with qconfig(...)``, which else is in force;
     ``rules`` are taken in place of what is registered. Rules, observers and passes run on a thread of the core, in the
-    scopes of who calls.
+    scopes of who calls. ``resume`` is a file in which calibration keeps what it has seen, and from which it goes on if it
+    is there.
     """
     model = _float(model)
     if params is not None:
@@ -102,6 +104,7 @@ def quantize(
         data=data,
         stats=stats,
         preprocess=preprocess,
+        resume=resume,
         observers=_listed("observers", observers),
         passes=_passes(passes),
         threads=threads,
@@ -119,13 +122,15 @@ def calibrate(
     observers: Iterable[Observer] = (),
     passes: Iterable[Pass] = (),
     preprocess: Preprocess = None,
+    resume: Union[None, str, "os.PathLike[str]"] = None,
     threads: Optional[int] = None,
     isa: Optional[str] = None,
     progress: Progress = None,
 ) -> Stats:
     """Runs calibration data through a float model and keeps what ``quantize(stats=...)`` needs of it.
 
-    What is kept does not grow with the data, serves all observers and widths, and merges in any order.
+    What is kept does not grow with the data, serves all observers and widths, and merges in any order. ``resume`` as of
+    :func:`quantize`.
     """
     return _lowbit.calibrate(
         _float(model),
@@ -133,6 +138,7 @@ def calibrate(
         config=config_of(config),
         rules=_rules.in_force(rules),
         preprocess=preprocess,
+        resume=resume,
         observers=_listed("observers", observers),
         passes=_passes(passes),
         threads=threads,
