@@ -260,7 +260,9 @@ impl Resume {
     /// Of a path, if one is given; only data is run.
     fn of(given: Option<FilePath>, has_data: bool) -> PyResult<Option<Resume>> {
         match given {
-            Some(_) if !has_data => Err(PyTypeError::new_err("expected data for resume, found none: no samples are run")),
+            Some(_) if !has_data => {
+                Err(PyTypeError::new_err("expected data for resume, found none: no samples are run"))
+            }
             given => Ok(given.map(|path| Resume(path.0))),
         }
     }

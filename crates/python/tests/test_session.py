@@ -362,3 +362,19 @@ def test_quantized_models_have_the_verbs_of_models(quantized: lb.Quantized, demo
     assert quantized.evaluate(image, reference=demo).samples == 1
     with pytest.raises(CompileError, match="memory"):
         quantized.compile(max_memory=1000)
+
+
+@pytest.mark.parametrize("mode", ["static", "dynamic", "weight-only"])
+def test_a_file_gives_the_bits_of_what_was_quantized(demo: lb.Model, tmp_path: Path, mode: str) -> None:
+    """Also where the model is prepared again as it is read."""
+    x = np.random.default_rng(5).standard_normal((60, 3, 32, 32)).astype(np.float32)
+    wide = np.random.default_rng(1).standard_normal((16, 8)).astype(np.float32)
+    product = f"input %x: f32[Nx16]\n const %w: f32[16x8] = {wide.ravel().tolist()}\n %y: f32[Nx8] = MatMul(%x, %w)\n output %y"
+    rows = np.random.default_rng(0).standard_normal((400, 16)).astype(np.float32)
+    for model, samples in ((demo, x), (lb.Model.from_text(f'graph "a" {{\n {product}\n}}\n'), rows)):
+        quantized = model.quantize(data="random", config={"samples": 4, "mode": mode})
+        quantized.save(tmp_path / "model.onnx")
+        programs = [quantized.compile(), quantized.model.compile(), lb.Model.load(tmp_path / "model.onnx").compile()]
+        for sample in samples:
+            first, *others = [program.run(sample[None])[0].tobytes() for program in programs]
+            assert others == [first, first]

@@ -4,16 +4,17 @@
 //! is linear, comes
 //!
 //! ```text
-//! s = max(max |x| / q, tiny)                 of every row of a product, of every image of a convolution
+//! s = max(max |x| (1/q), tiny)               of every row of a product, of every image of a convolution
 //! t = x / s                                  from -q to q, which the layer reads as integers of scale 1
 //! y = f(t) s + b
 //! ```
 //!
 //! where q is the greatest integer and tiny the least positive normal number. What every sample gives so depends on no
-//! other of the batch.
+//! other of the batch. All of it is in the forms that `prepare` leaves as they are: a file that is read again is prepared
+//! again, and must give the same bits.
 //!
 //! - Where all of x is 0, s is tiny: t is 0 / tiny = 0, and y is the bias.
-//! - Where max |x| / q is below the normal numbers, it has too few bits to divide by: t could be up to half again as much
+//! - Where max |x| (1/q) is below the normal numbers, it has too few bits to divide by: t could be up to half again as much
 //!   as q, or infinite. By tiny, t is at most q, and off by half of tiny at most, as with any scale.
 //! - A NaN in x is one in s, as the maximum of NaN and anything is NaN: all of y is NaN.
 //! - With an infinity in x, s is one too. What is finite becomes 0, the infinity a NaN, of which there is no integer but
@@ -42,6 +43,9 @@ pub fn spell(g: &mut Graph, config: &Config, scopes: &Scopes) -> Result<HashMap<
     Ok(added)
 }
 
+/// What makes a step the scale.
+const LEAST: Op = Op::Clip { min: f32::MIN_POSITIVE, max: f32::INFINITY };
+
 /// Whether a value is in units of a scale that was found while running: sums of it are no reals that a bias would be added
 /// to, and its correction would be another at every run.
 pub fn is_in_units(g: &Graph, v: ValueId) -> bool {
@@ -49,9 +53,7 @@ pub fn is_in_units(g: &Graph, v: ValueId) -> bool {
     let Some(scale) = producer(v).and_then(|n| rewrite::binary(n, Binary::Div)).map(|(_, scale)| scale) else {
         return false;
     };
-    let least = producer(scale).and_then(|n| rewrite::binary(n, Binary::Max)).map(|(_, least)| least);
-    let least = least.and_then(|v| g.constant(v)).and_then(|t| t.floats().ok());
-    least.is_some_and(|least| *least == [f32::MIN_POSITIVE])
+    producer(scale).is_some_and(|n| n.op == LEAST)
 }
 
 /// Whether a node is a layer of floats with known weights and bias.
@@ -96,12 +98,12 @@ fn around(g: &mut Graph, id: NodeId, most: f32, added: &mut HashMap<NodeId, Stri
             rewrite::output(g.node(made)).ok_or_else(|| lowbit_ir::Error::new("expected one output"))
         };
     let number = |g: &mut Graph, suffix: &str, x: f32| g.add_const(&format!("{name}.{suffix}"), Tensor::scalar(x));
-    let (most, tiny) = (number(g, "most", most), number(g, "tiny", f32::MIN_POSITIVE));
+    let part = number(g, "part", 1.0 / most);
     let sizes = add(g, "sizes", Op::Unary(Unary::Abs), &[x], None)?;
     let largest = Op::Reduce(Reduce { kind: ReduceKind::Max, axes, keep_dims: true });
     let largest = add(g, "largest", largest, &[sizes], None)?;
-    let step = add(g, "step", Op::Binary(Binary::Div), &[largest, most], None)?;
-    let scale = add(g, "scale", Op::Binary(Binary::Max), &[step, tiny], None)?;
+    let step = add(g, "step", Op::Binary(Binary::Mul), &[largest, part], None)?;
+    let scale = add(g, "scale", LEAST, &[step], None)?;
     let scaled = add(g, "scaled", Op::Binary(Binary::Div), &[x, scale], None)?;
     g.set_input(id, 0, Some(scaled));
     let bias = node.input(2);

@@ -16,7 +16,7 @@ use crate::build;
 use crate::build::remarks::{Place, Remark};
 use crate::build::{Builder, Item, failures};
 use bytes::Bytes;
-use lowbit_ir::{Dim, Error, Graph, Metadata, Result, Shape, Type, ValueId, bail, check_float_mode, verify};
+use lowbit_ir::{Dim, Error, Graph, Metadata, Result, Shape, Type, ValueId, bail, check_float_mode, infer, verify};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -58,7 +58,9 @@ pub fn import(bytes: Bytes, base_dir: Option<&Path>, options: &ImportOptions) ->
     let (mut graph, mut remarks) = (builder.graph, builder.remarks);
     remarks.sort();
     graph.sweep();
-    let graph = graph.compact();
+    let mut graph = graph.compact();
+    // Integers may have got their meaning from one that reads them when others had read them already.
+    infer::refresh(&mut graph, &options.customs).map_err(|e| e.context("checking the graph that was read"))?;
     verify::verify_with(&graph, &options.customs).map_err(|e| e.context("checking the graph that was read"))?;
     Ok((graph, remarks))
 }
