@@ -176,6 +176,10 @@ fn a_mode_that_does_nothing_is_refused() {
         refused("mode = 'dynamic'\ninput.observer = 'minmax'").contains("input.observer = \"minmax\" has no effect")
     );
     assert!(refused("mode = 'weight-only'\ninput.bits = 4").contains("input.bits = 4 has no effect"));
+    for choice in ["per = 'channel'", "scale = 'power-of-two'"] {
+        let error = refused(&format!("mode = 'dynamic'\ninput.{choice}"));
+        assert!(error.contains("has no effect: all that layers read has a float scale"), "{error}");
+    }
     let wrong = Config::from_toml("mode = 'weights'").unwrap_err().to_string();
     assert!(wrong.contains("static, dynamic or weight-only"), "{wrong}");
 }

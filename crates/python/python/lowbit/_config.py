@@ -37,7 +37,8 @@ def kind_of(kind: Union[QFieldKind, str]) -> str:
 
 @contextmanager
 def qconfig(
-    nbit_dict: Optional[Mapping[Union[QFieldKind, str], int]] = None, **choices: Any
+    nbit_dict: Union[None, Mapping[QFieldKind, int], Mapping[str, int], Mapping[Union[QFieldKind, str], int]] = None,
+    **choices: Any,
 ) -> Iterator[Config]:
     """Makes choices for what is quantized inside the block, over those of an outer block.
 

@@ -349,6 +349,14 @@ impl Asked {
                 let why = "the range of nothing is looked for, as all that layers read is in units of its own scale";
                 return silent(format!("input.observer = \"{observer}\""), why, "mode = \"static\", or leave it out");
             }
+            // Nor is anything asked of scales that are found while running.
+            let usual = Spec::usual(Kind::Input).entries();
+            let of_scales = |(key, _): &(String, String)| matches!(key.as_str(), "per" | "scale");
+            let mut others = config.of(Kind::Input).filled(Kind::Input).entries().into_iter().filter(of_scales);
+            if let Some((key, value)) = others.find(|entry| !usual.contains(entry)) {
+                let why = "all that layers read has a float scale that is found while running, of every row or image";
+                return silent(format!("input.{key} = {value}"), why, "mode = \"static\", or leave it out");
+            }
         }
         for (kind, name) in super::KINDS.into_iter().filter(|(kind, _)| !self.kinds.contains(kind)) {
             let usual = Spec::usual(kind).entries();
