@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// A checkpoint of calibration in a file: what [`Quantize::checkpoint`](crate::Quantize::checkpoint) goes on from if it is
-/// there, and keeps while it goes on. Who quantizes removes it when all is done; set its `stop` to end before that.
+/// there, and keeps while it goes on. Who quantizes removes it when all is done, by [`done`]; set its `stop` to end before that.
 ///
 /// # Errors
 ///
@@ -31,6 +31,17 @@ pub fn checkpoint(path: impl AsRef<Path>) -> Result<Checkpoint> {
     }
     let save = move |bytes: &[u8]| files::write(&path, |file| file.write_all(bytes));
     Ok(Checkpoint { name, load: Arc::new(load), save: Arc::new(save), stop: Arc::new(|| false) })
+}
+
+/// Removes the file of a checkpoint when all is done; it need not be there.
+pub fn done(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    match path.exists() {
+        true => {
+            std::fs::remove_file(path).map_err(|e| Error::from(e).context(format!("removing '{}'", path.display())))
+        }
+        false => Ok(()),
+    }
 }
 
 /// Writes statistics, whole or not at all; tells how many bytes they are.

@@ -353,8 +353,7 @@ impl ResumeArguments {
 
     /// Removes it when all is done.
     pub fn done(&self) -> Result<()> {
-        let Some(path) = self.resume.as_ref().filter(|path| path.exists()) else { return Ok(()) };
-        std::fs::remove_file(path).map_err(|e| Error::from(e).context(format!("removing '{}'", path.display())))
+        self.resume.as_ref().map_or(Ok(()), stats::done)
     }
 }
 

@@ -123,34 +123,39 @@ impl Dataset {
 }
 
 impl Dataset {
-    /// The same for a work of its own, which alone is interrupted with it. A function that gives one of its samples may not
-    /// read it, which would wait for itself.
-    fn for_work(&self) -> PyResult<Dataset> {
-        let Some(given) = &self.given else { return Ok(self.clone()) };
+    /// What Python holds, for a work that begins here.
+    fn held(name: &str, given: Arc<Given>) -> PyResult<Dataset> {
         let mut place = Place::here();
-        if place.held.iter().any(|held| Arc::ptr_eq(held, &given.turns.thing)) {
-            let e = Error::new(format!("the data '{}' is read by the function that gives its samples", self.name));
-            return Err(During::Data.raise(&e.hint("what the data set was made of, instead of the data set")));
-        }
         let held = place.held.clone();
         place.hold(&given.turns.thing);
         let callbacks = Callbacks::default().at(Place { work: None, ..place });
-        let (name, from, kept) = (self.name.clone(), given.clone(), callbacks.clone());
+        let (named, from, kept) = (name.to_string(), given.clone(), callbacks.clone());
         // Nobody holds the interpreter who waits.
         let read = move |i: usize| {
             let turn = match from.held {
                 Held::Sequence(_) => Some(from.turns.take(&kept.work(), &held)),
                 Held::Arrays(_) => None,
             };
-            let turn = turn.transpose().map_err(|e| e.context(format!("reading the data '{name}' for sample {i}")))?;
-            let read = attached(|py| read(py, &from.held, &from.inputs, i, &kept, &name));
+            let turn = turn.transpose().map_err(|e| e.context(format!("reading the data '{named}' for sample {i}")))?;
+            let read = attached(|py| read(py, &from.held, &from.inputs, i, &kept, &named));
             drop(turn);
             read
         };
-        let Given { inputs, len, labels, max_memory, .. } = &**given;
-        let data = data::Dataset::given(&self.name, inputs, *len, labels.clone(), *max_memory, read);
+        let Given { inputs, len, labels, max_memory, .. } = &*given;
+        let data = data::Dataset::given(name, inputs, *len, labels.clone(), *max_memory, read);
         let data = Arc::new(data.map_err(|e| During::Data.raise(&e))?);
-        Ok(Dataset { data, callbacks, ..self.clone() })
+        Ok(Dataset { data, name: name.into(), callbacks, given: Some(given) })
+    }
+
+    /// The same for a work of its own, which alone is interrupted with it. A function that gives one of its samples may not
+    /// read it, which would wait for itself.
+    fn for_work(&self) -> PyResult<Dataset> {
+        let Some(given) = &self.given else { return Ok(self.clone()) };
+        if Place::here().held.iter().any(|held| Arc::ptr_eq(held, &given.turns.thing)) {
+            let e = Error::new(format!("the data '{}' is read by the function that gives its samples", self.name));
+            return Err(During::Data.raise(&e.hint("what the data set was made of, instead of the data set")));
+        }
+        Dataset::held(&self.name, given.clone())
     }
 }
 
@@ -180,7 +185,7 @@ pub fn resolve(
     }
     match preprocess {
         Some(_) => refuse("preprocess", "arrays, which are taken as they are"),
-        None => self::given(given, model, labels, "data", max_memory)?.for_work(),
+        None => self::given(given, model, labels, "data", max_memory),
     }
 }
 
@@ -325,11 +330,7 @@ fn given(
     let (held, len) = held(samples, &inputs, max_memory)?;
     let labels = labels.map(|labels| classes(labels, len, name)).transpose()?;
     let given = Given { held, inputs, len, labels, max_memory, turns: Turns::default() };
-    // Whoever reads it does so for a work.
-    let unread = |_| Err(Error::new("no work reads the data"));
-    let data = data::Dataset::given(name, &given.inputs, len, given.labels.clone(), max_memory, unread);
-    let data = Arc::new(data.map_err(|e| During::Data.raise(&e))?);
-    Ok(Dataset { data, name: name.into(), callbacks: Callbacks::default(), given: Some(Arc::new(given)) })
+    Dataset::held(name, Arc::new(given))
 }
 
 /// The classes of so many samples.

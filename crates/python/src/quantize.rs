@@ -272,15 +272,6 @@ impl Resume {
         let job = job.clone();
         Ok(Checkpoint { stop: Arc::new(move || job.check().is_err()), ..stats::checkpoint(&self.0)? })
     }
-
-    /// All is done, and it goes away.
-    fn done(&self) -> Result<()> {
-        match self.0.exists() {
-            true => std::fs::remove_file(&self.0)
-                .map_err(|e| Error::from(e).context(format!("removing '{}'", self.0.display()))),
-            false => Ok(()),
-        }
-    }
 }
 
 /// A number of samples that nobody says, and that TOML can.
@@ -373,7 +364,7 @@ pub fn quantize(
                 float.quantize_watched(how.data(spread(data, samples, job)?).stats(stats), &mut stages)
             }
         }?;
-        resume.as_ref().filter(|_| quantized.is_some()).map_or(Ok(()), Resume::done)?;
+        resume.as_ref().filter(|_| quantized.is_some()).map_or(Ok(()), |resume| stats::done(&resume.0))?;
         quantized.map_or_else(|| job.check().and(Err(Error::new("the quantization was stopped"))), Ok)
     })?;
     let asked = |name: &String| done.report.values.iter().any(|v| v.observer == *name);
@@ -431,7 +422,7 @@ pub fn calibrate(
             None => made.how(),
         };
         let found = float.calibrate_watched(how.data(spread(data, samples, job)?), &mut stages)?;
-        resume.as_ref().filter(|_| found.is_some()).map_or(Ok(()), Resume::done)?;
+        resume.as_ref().filter(|_| found.is_some()).map_or(Ok(()), |resume| stats::done(&resume.0))?;
         found.map_or_else(|| job.check().and(Err(Error::new("the calibration was stopped"))), Ok)
     })?;
     Ok(Stats { shard, skipped: idle(own_rules).collect() })
