@@ -10,6 +10,7 @@ use crate::recipe::Recipe;
 use lowbit_ir::{Def, Engine, Graph, Node as IrNode, NodeId, Result, ValueId, infer, meta};
 use lowbit_quantize::observe::Histogram;
 use lowbit_quantize::origin::BIAS;
+use lowbit_quantize::report::Left;
 use lowbit_quantize::samples::spread;
 use lowbit_quantize::{Samples, equalize};
 use serde::Serialize;
@@ -241,19 +242,6 @@ pub struct Bars {
     pub zeros: u64,
 }
 
-/// Something that stays float.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Left {
-    /// Name of the node.
-    pub node: String,
-    /// Its operator.
-    pub op: String,
-    /// The rule or stage that left it.
-    pub rule: String,
-    /// Why.
-    pub reason: String,
-}
-
 /// What there is to gather from; whatever is empty is told to be so, or left out.
 #[derive(Debug, Clone, Copy)]
 pub struct Sources<'a> {
@@ -265,6 +253,8 @@ pub struct Sources<'a> {
     pub compared: &'a Graph,
     /// Why it is as it is, if it is quantized.
     pub explained: Option<&'a Explanation>,
+    /// What stays float although the model is quantized.
+    pub left_float: &'a [Left],
     /// Every choice in force.
     pub choices: &'a [Choice],
     /// How far the values are apart.
@@ -286,12 +276,6 @@ pub fn gather(title: &str, reference: &str, from: &Sources) -> Result<Data> {
         from.reference.nodes().enumerate().map(|(at, (_, node))| (node.name.as_str(), at)).collect();
     let mut nodes = nodes(from);
     let steps = steps(from.steps, &places, &mut nodes);
-    let left_float = explained.iter().flat_map(|e| &e.layers).filter(|l| !l.integer).map(|l| Left {
-        node: l.node.clone(),
-        op: l.op.clone(),
-        rule: l.rule.clone().unwrap_or_default(),
-        reason: l.reason.clone().unwrap_or_default(),
-    });
     let (inputs, outputs, edges) = wires(from.reference);
     Ok(Data {
         lowbit: VERSION.into(),
@@ -309,7 +293,7 @@ pub fn gather(title: &str, reference: &str, from: &Sources) -> Result<Data> {
         steps,
         values: explained.iter().flat_map(|e| &e.tensors).map(|t| value(from, t)).collect::<Result<_>>()?,
         histograms_of: None,
-        left_float: left_float.collect(),
+        left_float: from.left_float.to_vec(),
         config: from.choices.to_vec(),
         recipe: explained.and_then(|e| e.recipe.clone()),
         notes: explained.map(|e| [e.hardware.clone(), e.notes.clone()].concat()).unwrap_or_default(),

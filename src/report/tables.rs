@@ -234,7 +234,7 @@ pub fn left_float(data: &Data) -> String {
     }
     let place = |name: &str| data.nodes.iter().position(|n| n.name == name);
     let mut out = format!(
-        "<div class=\"wide tall\" role=\"region\" tabindex=\"0\" aria-label=\"Table of what stays float\"><table data-sortable><caption>{} on floats, and why.</caption>\n<thead><tr><th scope=\"col\">Node</th><th scope=\"col\">Operator</th><th scope=\"col\">Rule</th><th scope=\"col\">Why</th></tr></thead>\n<tbody>\n",
+        "<div class=\"wide tall\" role=\"region\" tabindex=\"0\" aria-label=\"Table of what stays float\"><table data-sortable><caption>{} on floats, and why.</caption>\n<thead><tr><th scope=\"col\">Node</th><th scope=\"col\">Operator</th><th scope=\"col\">Work, %</th><th scope=\"col\">Rule</th><th scope=\"col\">Why</th></tr></thead>\n<tbody>\n",
         counted(data.left_float.len(), "operator")
     );
     for left in &data.left_float {
@@ -244,8 +244,9 @@ pub fn left_float(data: &Data) -> String {
         };
         let _ = writeln!(
             out,
-            "<tr><td class=\"name\">{name}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><td class=\"name\">{name}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             escape(&left.op),
+            share(left.macs_percent),
             escape(&left.rule),
             escape(&left.reason)
         );

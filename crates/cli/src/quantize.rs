@@ -271,6 +271,7 @@ impl Reporting<'_> {
             model: &quantized.model,
             compared: &quantized.integer,
             explained: Some(&explained),
+            left_float: &quantized.report.left_float,
             choices: &choices,
             comparison: self.comparison.as_ref(),
             steps: &steps,
