@@ -4,7 +4,10 @@ use lowbit_ir::{Customs, Type};
 use lowbit_kernels::pool::MAX_F32;
 use lowbit_kernels::{elementwise, gemm, rows};
 use lowbit_runtime::memory::Aligned;
-use lowbit_runtime::program::{FMatMul, Gather, Map, MapFn, Pool, PoolKind, Rows, RowsFn, RowsFrom, RowsTo, Window};
+use lowbit_runtime::program::{
+    FMatMul, Gather, Link, Links, LinksFrom, LinksTo, Map, MapFn, Other, Pool, PoolKind, Reduce, Rows, RowsFn,
+    RowsFrom, RowsTo, Window,
+};
 use lowbit_runtime::{Isa, Kind, Parts, Place, Pool as Threads, Port, Program, Session, Step};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
@@ -40,7 +43,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A chain of the steps that need scratch, coordinates and pointers: product, pool, gather, rows, map.
+/// A chain of the steps that need scratch, coordinates and pointers: product, pool, gather, rows, map, functions that
+/// follow one another, and a reduction.
 fn chain() -> Vec<Kind> {
     let at = |i: usize| Place::Arena(i * 1024);
     let product = FMatMul {
@@ -80,6 +84,25 @@ fn chain() -> Vec<Kind> {
             n: 8,
         }),
         Kind::Map(Map { f: MapFn::Clamp(&elementwise::CLAMP[0], 0.0, 1.0), x: at(4), y: at(5), n: 64 }),
+        Kind::Links(Links {
+            from: LinksFrom::Float,
+            x: at(4),
+            links: vec![
+                Link::Clamp(&elementwise::CLAMP[0], 0.0, 1.0),
+                Link::Binary {
+                    row: &elementwise::BINARY[0],
+                    f: elementwise::BinaryFn::Add,
+                    other: Other::Full(at(5)),
+                    other_first: false,
+                },
+            ],
+            to: LinksTo::Float,
+            y: at(6),
+            rows: 8,
+            n: 8,
+            block: 4,
+        }),
+        Kind::Reduce(Reduce { row: &rows::REDUCE[0], f: rows::ReduceFn::Max, x: at(6), y: at(7), rows: 8, n: 8 }),
     ]
 }
 
@@ -93,7 +116,7 @@ fn a_session_allocates_nothing_after_its_first_run() {
         name: "p".into(),
         isa,
         steps,
-        arena: 6144,
+        arena: 8192,
         consts,
         inputs: vec![port(0)],
         outputs: vec![port(5 * 1024)],
