@@ -5,29 +5,19 @@ use lowbit_ir::infer::macs;
 use lowbit_ir::{Graph, Node, NodeId};
 use lowbit_quantize::declined;
 use lowbit_quantize::realize::LeftFloat;
-use serde::Serialize;
+use lowbit_quantize::report::{elements, percent};
 
-/// A node of a quantized model that stays float.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Left {
-    /// Name of the node.
-    pub node: String,
-    /// Its operator.
-    pub op: &'static str,
-    /// The rule that left it float: of the annotation where the file says so, else of realize.
-    pub rule: String,
-    /// Why.
-    pub reason: String,
-    /// Its share of all multiply-accumulates for a batch of one, 0..=100; 0 where other sizes are open.
-    pub macs_percent: f64,
-}
+pub use lowbit_quantize::report::Left;
 
-/// What the lowered graph of a quantized model has left, as [`Model::lowered`](crate::Model::lowered) gives both.
+/// What the lowered graph of a quantized model has left, as [`Model::lowered`](crate::Model::lowered) gives both: the rule
+/// is that of the annotation where the file says so, else realize. Shares are those of a batch of one, and 0 where other
+/// sizes are open.
 pub fn left_float(graph: &Graph, left: &[LeftFloat]) -> Vec<Left> {
     let sized = with_batch(graph, None).ok();
     let work = |id: NodeId| sized.as_ref().map_or(0, |g| macs(g, id));
-    let total: u64 = graph.nodes().map(|(id, _)| work(id)).sum();
-    let percent = |part: u64| if total == 0 { 0.0 } else { 100.0 * part as f64 / total as f64 };
+    let written = |id: NodeId| sized.as_ref().map_or(0, |g| elements(g, g.node(id)));
+    let all_work: u64 = graph.nodes().map(|(id, _)| work(id)).sum();
+    let all_written: u64 = graph.nodes().map(|(id, _)| written(id)).sum();
     let mut declined = declined::reasons(graph);
     let described = |(id, node): (NodeId, &Node)| {
         let found = left.iter().find(|l| l.node == node.name)?;
@@ -35,7 +25,14 @@ pub fn left_float(graph: &Graph, left: &[LeftFloat]) -> Vec<Left> {
             (Some(reason), Some(rule)) => (rule.to_string(), reason),
             (Some(_) | None, _) => ("realize".into(), found.reason.clone()),
         };
-        Some(Left { node: node.name.clone(), op: node.op.name(), rule, reason, macs_percent: percent(work(id)) })
+        Some(Left {
+            node: node.name.clone(),
+            op: node.op.name().into(),
+            rule,
+            reason,
+            macs_percent: percent(work(id), all_work),
+            elements_percent: percent(written(id), all_written),
+        })
     };
     graph.nodes().filter_map(described).collect()
 }

@@ -4,7 +4,7 @@ use crate::data::{InputSpec, Overrides, Preprocess, preprocess};
 use crate::engine::Compiled;
 use crate::recipe::{self, Evidence, Recipe, Witnessed};
 use lowbit_compile::{Target, compile};
-use lowbit_frontend::{ImportOptions, Source};
+use lowbit_frontend::{ImportOptions, Source, files};
 use lowbit_ir::op::Category;
 use lowbit_ir::pass::Watch;
 use lowbit_ir::{
@@ -12,6 +12,7 @@ use lowbit_ir::{
     memory, meta,
 };
 use lowbit_quantize::config::{Limit, Rounding};
+use lowbit_quantize::origin;
 use lowbit_quantize::realize::LeftFloat;
 use lowbit_quantize::{
     Checkpoint, Config, Correction, Observer, Options, Passes, Phase, Prepare, Realizers, Refine, Report, Rules,
@@ -20,6 +21,7 @@ use lowbit_quantize::{
 use lowbit_runtime::Program;
 use std::borrow::{Borrow, Cow};
 use std::collections::{BTreeMap, HashSet};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -483,14 +485,15 @@ impl Model {
         }
     }
 
-    /// The bytes of its ONNX file.
+    /// The bytes of its ONNX file. Of a quantized model every node tells people why it is as it is.
     pub fn to_onnx(&self) -> Result<Vec<u8>> {
-        lowbit_frontend::export(&self.graph)
+        lowbit_frontend::export_told(&self.graph, &origin::told(&self.graph))
     }
 
     /// Writes it as ONNX, whole or not at all.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        lowbit_frontend::save(&self.graph, path.as_ref())
+        let bytes = self.to_onnx()?;
+        files::write(path.as_ref(), |file| file.write_all(&bytes))
     }
 }
 

@@ -80,7 +80,7 @@ pub fn reproduce(path: impl AsRef<Path>, source: &Model, how: Quantize<'_>) -> R
             .hint("reproduce it in a program that gives it: lowbit::reproduce::reproduce"));
     }
     let made = source.quantize(how)?.model;
-    let again = lowbit_frontend::export(made.graph())?;
+    let again = made.to_onnx()?;
     let same = again == bytes;
     let found = recipe(&made)?;
     let diff = match same {

@@ -221,3 +221,28 @@ fn what_calibrates_is_said_once() {
     let e = model.calibrate(Quantize::default().without_data()).unwrap_err().to_string();
     assert!(e.contains("expected calibration data, found none") && !e.contains("without_data"), "{e}");
 }
+
+#[test]
+fn a_quantized_file_tells_of_every_node_why_it_is_so() {
+    let text = "graph \"g\" {\n  input %x: f32[Nx2]\n  const %w: f32[2x2] = [1, 2, -3, 4]\n  %y = MatMul(%x, %w)\n  \
+                %z = Softmax(%y) {axis 1}\n  output %z\n}\n";
+    let model = Model::from(lowbit_ir::text::parse(text).unwrap());
+    let told = |bytes: &[u8], what: &str| bytes.windows(what.len()).any(|part| part == what.as_bytes());
+    assert!(!told(&model.to_onnx().unwrap(), "on floats"));
+    let samples = vec![vec![tensor([-1.0, 2.0])], vec![tensor([0.5, 3.0])]];
+    let quantized = model.quantize(Quantize::default().data(samples)).unwrap().model;
+    let bytes = quantized.to_onnx().unwrap();
+    for what in [
+        "on integers, by the rule 'matmul'",
+        "on floats: softmax has no integer form here",
+        "input; seen -1 to 3; 0.000 % clipped; rule matmul",
+    ] {
+        assert!(told(&bytes, what), "{what}");
+    }
+    // What was read says the same again.
+    let folder = std::env::temp_dir().join(format!("lowbit-told-{}.onnx", std::process::id()));
+    quantized.save(&folder).unwrap();
+    let again = Model::load(&folder).unwrap().to_onnx().unwrap();
+    std::fs::remove_file(&folder).unwrap();
+    assert!(again == bytes);
+}

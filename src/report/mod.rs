@@ -1,10 +1,11 @@
 //! What became of a model, for people: one page that a browser shows without anything else, the same as JSON, and
 //! overlays for Model Explorer.
 //!
-//! [`data`] gathers it as a plain value, [`page`](mod@page) writes it as HTML, [`overlay`] as node data, [`write`] all of it into a
+//! [`data`] gathers it as a plain value, [`between`](mod@between) does so for any two models, [`page`](mod@page) writes it as HTML, [`overlay`] as node data, [`write`] all of it into a
 //! folder. Nothing but times is different from run to run.
 
 pub mod bands;
+pub mod between;
 mod charts;
 pub mod data;
 pub mod graph;
@@ -14,14 +15,20 @@ pub mod page;
 mod picture;
 mod tables;
 
+pub use between::{Look, Pair, between};
 pub use data::{Data, Sources, gather};
 pub use page::page;
 
+use crate::bench::Effort;
 use lowbit_frontend::files;
 use lowbit_ir::{Error, Result};
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long each program is timed for a report.
+pub const EFFORT: Effort = Effort { warm_up: Duration::from_millis(200), duration: Duration::from_secs(1) };
 
 /// The page's file.
 pub const PAGE: &str = "index.html";

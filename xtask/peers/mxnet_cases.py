@@ -145,6 +145,8 @@ def cases():
     add("where", S.where(S.relu(x()), x("b"), x("c")), data=X, b=X, c=X)
     for name in ("mean", "sum", "max", "min"):
         add(f"reduce_{name}", getattr(S, name)(x(), axis=(2, 3)))
+        add(f"reduce_{name}_all", getattr(S, name)(x()))
+        add(f"reduce_{name}_each", getattr(S, name)(x(), axis=(0, 1, 2, 3)))
         add(f"reduce_{name}_others", getattr(S, name)(x(), axis=1, exclude=True, keepdims=True))
     add("softmax", S.softmax(x(), axis=1, temperature=2.0))
     add("softmax_last", S.softmax(x()))

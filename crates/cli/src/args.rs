@@ -16,7 +16,7 @@ use lowbit::left::{Left, left_float};
 use lowbit::model::{CONFIG, sized_for};
 use lowbit::prefetch::Prefetch;
 use lowbit::quantization::Options;
-use lowbit::{Checkpoint, Compiled, Config, Error, Graph, Isa, Model, Result, Target, Tensor, stats};
+use lowbit::{Checkpoint, Compiled, Config, Error, Graph, Isa, Model, Result, Target, Tensor, report, stats};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -317,6 +317,15 @@ pub fn check_output<'a>(output: &Path, sources: impl IntoIterator<Item = (&'a st
         }
     }
     files::check(output)
+}
+
+/// Refuses a folder for a report that cannot be written to, or that holds the data which the report would lie among.
+pub fn check_report<'a>(folder: &Path, data: impl IntoIterator<Item = &'a String>) -> Result<()> {
+    if data.into_iter().map(Path::new).any(|data| files::same(folder, data)) {
+        let e = format!("cannot write a report to '{}': it is the data itself", folder.display());
+        return Err(Error::new(e).hint("another folder"));
+    }
+    report::check(folder)
 }
 
 /// Where a calibration keeps what it has seen.

@@ -11,8 +11,10 @@ use lowbit::bench::ReferenceStep;
 use lowbit::compare::{Comparison, Errors, Layer, Sort, compare_graphs, is_swapped};
 use lowbit::data::InputSpec;
 use lowbit::left::Left;
+use lowbit::quantization::Samples;
 use lowbit::quantization::analysis::Parts;
-use lowbit::{Result, Tensor};
+use lowbit::report::{self, Look, Pair};
+use lowbit::{Model, Result, Tensor};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +44,11 @@ pub struct Arguments {
     /// Rows of the table; --json has all layers
     #[arg(long, value_name = "N", default_value = "20")]
     top: usize,
+
+    /// A folder for a report: a page for browsers that holds all it shows, the same as JSON, and overlays for Model
+    /// Explorer; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
 
     #[command(flatten)]
     images: ImageArguments,
@@ -81,11 +88,15 @@ struct Found<'a> {
     reference_config: Option<Stored>,
     #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<Stored>,
+    /// The files of the report, the page first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    report_files: Vec<PathBuf>,
     #[serde(skip)]
     top: usize,
 }
 
 pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
+    arguments.report.as_deref().map_or(Ok(()), |folder| args::check_report(folder, [&arguments.data]))?;
     let progress = Progress::new();
     let memory = arguments.machine.memory;
     let given = (arguments.model.path.as_path(), arguments.model.load(&memory)?);
@@ -115,6 +126,9 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
     let samples = args::spread(&data, arguments.samples, &progress);
     progress.stage("compare", Some(samples.count()));
     let mut comparison = compare_graphs(&graph, &other_graph, &arguments.machine.engine()?, &samples, 0)?;
+    let looked = Reporting { arguments, models: [(path, &reference), (other_path, &other)], random: data.is_random() };
+    let reported = arguments.report.as_deref().map(|folder| looked.write(&comparison, &samples, folder, &progress));
+    let report_files = reported.transpose()?.unwrap_or_default();
     comparison.sort(arguments.sort);
     drop(samples);
     drop(progress);
@@ -134,9 +148,53 @@ pub fn run(arguments: &Arguments, paper: &Paper) -> Result<Outcome> {
         isa: arguments.machine.isa().name,
         reference_config: args::stored_config(&reference)?.filter(|_| arguments.other.is_some()),
         config: args::stored_config(&other)?,
+        report_files,
         top: arguments.top,
     };
     Outcome::new(found.text(paper), &found)
+}
+
+/// What a report is made of.
+struct Reporting<'a> {
+    arguments: &'a Arguments,
+    /// The reference and the other one.
+    models: [(&'a Path, &'a Model); 2],
+    random: bool,
+}
+
+impl Reporting<'_> {
+    /// Looks at what the comparison did not, and writes all of it.
+    fn write(
+        &self,
+        comparison: &Comparison,
+        samples: &dyn Samples,
+        folder: &Path,
+        progress: &Progress,
+    ) -> Result<Vec<PathBuf>> {
+        let [(path, reference), (other_path, model)] = self.models;
+        let simulated = self.arguments.other.is_none();
+        let reference_name = if simulated { "its own simulation".into() } else { path.display().to_string() };
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        let machine = &self.arguments.machine;
+        let pair = Pair {
+            reference,
+            reference_name: &reference_name,
+            model,
+            model_name: &other_path.file_name().unwrap_or(other_path.as_os_str()).to_string_lossy(),
+            files: (!simulated).then(|| (size(path), size(other_path))),
+        };
+        let look = Look {
+            samples,
+            data: &self.arguments.data,
+            random: self.random,
+            target: &machine.target(),
+            threads: machine.threads(),
+            stage: &|stage, samples| progress.stage(stage, samples),
+            go_on: &|| Ok(()),
+        };
+        let data = report::between(&pair, &look, Some(comparison.clone()))?;
+        report::write(&data, folder).map(|written| written.files)
+    }
 }
 
 impl Found<'_> {
@@ -171,7 +229,11 @@ impl Found<'_> {
             out += &format!("and {} more (--top N shows more, --json all)\n", format::count(more as u64));
         }
         out += &self.tensors(paper);
-        out + &format::reference_steps(&self.reference_steps, paper)
+        out += &format::reference_steps(&self.reference_steps, paper);
+        if let Some(page) = self.report_files.first() {
+            out += &format!("\n{} {}\n", paper.bold("report"), page.display());
+        }
+        out
     }
 
     /// What quantizing each tensor alone does.

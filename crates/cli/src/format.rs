@@ -133,10 +133,11 @@ mod tests {
     fn what_is_left_float_is_told_shortly() {
         let left = |i: usize| Left {
             node: format!("n{i}"),
-            op: "Softmax",
+            op: "Softmax".into(),
             rule: "softmax".into(),
             reason: "Softmax has no integer form".into(),
             macs_percent: 0.5,
+            elements_percent: 0.0,
         };
         let many: Vec<Left> = (0..5).map(left).collect();
         let told = left_float(Some(&many));

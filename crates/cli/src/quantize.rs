@@ -7,7 +7,7 @@ use crate::interrupt::Interrupt;
 use crate::output::{Outcome, Paper};
 use crate::progress::{Progress, Stages};
 use clap::Args;
-use lowbit::bench::{Effort, StepTime, Timing, interleaved, profile, reference_steps};
+use lowbit::bench::{StepTime, Timing, interleaved, profile, reference_steps};
 use lowbit::choices::{Sourced, Wish, Without, needing_samples};
 use lowbit::compare::{Comparison, compare_graphs};
 use lowbit::compiler::{PASSES, compile, compile_watched};
@@ -25,14 +25,13 @@ use lowbit::quantization;
 use lowbit::quantization::analysis::{self, LayerError};
 use lowbit::quantization::observe::Histogram;
 use lowbit::report::data::{self, Accuracy};
-use lowbit::report::{self, Sources};
+use lowbit::report::{self, EFFORT, Sources};
 use lowbit::{Config, Error, Model, Program, Quantize, Quantized, Result, Shard, stats};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Samples on which the error of every layer is measured.
 const ERROR_SAMPLES: usize = 32;
@@ -41,7 +40,6 @@ const ERROR_SAMPLES: usize = 32;
 const WORST: usize = 10;
 
 /// The time given to either program: enough for a median, not for a record.
-const EFFORT: Effort = Effort { warm_up: Duration::from_millis(200), duration: Duration::from_millis(1000) };
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -118,7 +116,11 @@ pub fn run(arguments: &Arguments, paper: &Paper, interrupt: &Interrupt) -> Resul
     }
     let output = arguments.output.as_deref().map(|path| ("the output", path));
     let checkpoint = arguments.resume.checkpoint(interrupt, sources(arguments).chain(output))?;
-    arguments.report.as_deref().map_or(Ok(()), |folder| check_report(folder, arguments))?;
+    let data_given = [&arguments.data, &arguments.evaluate];
+    arguments
+        .report
+        .as_deref()
+        .map_or(Ok(()), |folder| args::check_report(folder, data_given.into_iter().flatten()))?;
     let progress = Progress::new();
     let mut model = arguments.model.load(&arguments.machine.memory)?;
     arguments.evaluate_output.as_deref().map_or(Ok(()), |name| check_scores(model.graph(), name))?;
@@ -538,16 +540,6 @@ fn configuration(arguments: &Arguments) -> Result<Sourced> {
     let choices = arguments.choices.over(Sourced::default())?;
     args::check(&choices.config)?;
     Ok(choices)
-}
-
-/// Refuses a folder that cannot be written to, or that holds what the report would lie among.
-fn check_report(folder: &Path, arguments: &Arguments) -> Result<()> {
-    let data = [&arguments.data, &arguments.evaluate].into_iter().flatten();
-    if data.map(Path::new).any(|data| files::same(folder, data)) {
-        let e = format!("cannot write a report to '{}': it is the data itself", folder.display());
-        return Err(Error::new(e).hint("another folder"));
-    }
-    report::check(folder)
 }
 
 /// The names of all passes, in order.

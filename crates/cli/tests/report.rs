@@ -146,6 +146,45 @@ fn reports_without_samples_tell_what_they_know() {
 }
 
 #[test]
+fn comparisons_report_what_they_found() {
+    let folder = Folder::new();
+    let (model, data, output) = (demo("model.onnx"), demo("test"), folder.path("q.onnx"));
+    let quantized = json(&["quantize", &model, "--no-data", "--set", "skip_k_conv=1", "-o", &output, "--no-report"]);
+    for (name, others, simulated) in [("float", vec![&model, &output], false), ("alone", vec![&output], true)] {
+        let report = folder.path(name);
+        let rest = ["--data", &data, "--samples", "4", "--report", &report];
+        let told = json(&[&["compare"][..], &others.iter().map(|s| s.as_str()).collect::<Vec<_>>(), &rest].concat());
+        assert_eq!(told["report_files"].as_array().unwrap().len(), 6, "{told}");
+        let (page, found) =
+            (read(&folder, &format!("{name}/index.html")), parsed(&folder, &format!("{name}/report.json")));
+        // What the page has of layers is what was told of them.
+        let nodes = found["nodes"].as_array().unwrap();
+        for layer in told["layers"].as_array().unwrap() {
+            let node = nodes.iter().find(|n| n["name"] == layer["node"]).unwrap_or_else(|| panic!("no {layer}"));
+            assert_eq!((&node["together"], &node["alone"]), (&layer["cumulative"], &layer["isolated"]), "{layer}");
+        }
+        let on = nodes.iter().filter(|n| n["layer"] == true && n["computes"] == "integers").count() as u64;
+        assert_eq!(Some(on), quantized["layers_integer"].as_u64(), "{name}");
+        assert!(found["left_float"].as_array().unwrap().iter().any(|l| l["reason"] == "skip_k_conv = 1"), "{name}");
+        assert!(
+            found["latency"]["integer"]["median_ms"].as_f64() > Some(0.0)
+                && !found["steps"].as_array().unwrap().is_empty()
+        );
+        assert!(page.contains("Histograms of weights") && page.contains("4 samples of"), "{name}");
+        assert_eq!(page.contains("its own simulation"), simulated, "{name}");
+        assert_eq!(found["sizes"].as_array().unwrap().len(), if simulated { 1 } else { 2 });
+        let choice = |c: &&Value| c["key"] == "skip_k_conv" && c["source"]["by"] == "recipe";
+        assert_eq!(found["config"].as_array().unwrap().iter().filter(choice).count(), 1);
+    }
+    // Two float models have nothing quantized to tell of.
+    let report = folder.path("same");
+    json(&["compare", &model, &model, "--data", &data, "--samples", "2", "--report", &report]);
+    assert_eq!(parsed(&folder, "same/report.json")["values"].as_array().unwrap().len(), 0);
+    let told = error(&["compare", &model, &output, "--data", &data, "--report", &data], 1);
+    assert!(told.contains("it is the data itself"), "{told}");
+}
+
+#[test]
 fn what_cannot_be_written_is_refused_before_the_work() {
     let folder = Folder::new();
     let (model, data, output) = (demo("model.onnx"), demo("calibration"), folder.path("q.onnx"));

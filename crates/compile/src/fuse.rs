@@ -178,13 +178,10 @@ pub fn element_chains(g: &Graph, taken: &HashSet<NodeId>) -> (HashMap<NodeId, El
 fn is_element(g: &Graph, id: NodeId) -> bool {
     let node = g.node(id);
     let floats = node.operands().chain(node.outputs.iter().copied()).all(|v| g.ty(v).dtype == DType::F32);
-    let known = match &node.op {
-        Op::Relu | Op::Clip { .. } => true,
-        Op::Unary(f) => unary(*f).is_some(),
-        Op::Binary(f) => binary(*f).is_some(),
-        _ => false,
-    };
-    floats && known
+    let limits = matches!(node.op, Op::Relu | Op::Clip { .. });
+    let of_one = matches!(node.op, Op::Unary(f) if unary(f).is_some());
+    let of_two = matches!(node.op, Op::Binary(f) if binary(f).is_some());
+    floats && (limits || of_one || of_two)
 }
 
 /// A reduction, with the magnitudes that it is the greatest of.

@@ -15,6 +15,7 @@ pub use build::remarks::{Remark, lines as remark_lines};
 use bytes::Bytes;
 use lowbit_ir::{Customs, Error, Graph, Result, memory};
 pub use source::Source;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -86,7 +87,12 @@ fn parameters(beside: &dyn Fn() -> Result<PathBuf>, options: &ImportOptions) -> 
 
 /// The bytes of an ONNX file for a float or QDQ graph: the same graph gives the same bytes.
 pub fn export(graph: &Graph) -> Result<Vec<u8>> {
-    onnx::export(graph)
+    export_told(graph, &BTreeMap::new())
+}
+
+/// As [`export`], with what is told of nodes, by their names: viewers such as Netron show it, and nothing reads it back.
+pub fn export_told(graph: &Graph, told: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    onnx::export(graph, told)
 }
 
 /// Writes an ONNX file: the old file stays until the new one is complete.

@@ -58,7 +58,7 @@ mod _lowbit {
     #[pymodule_export]
     use crate::interpreter::{end, forked, inside};
     #[pymodule_export]
-    use crate::measure::{bench, compare, evaluate, verify};
+    use crate::measure::{bench, compare, evaluate, verify, write_report};
     #[pymodule_export]
     use crate::model::{Model, listing, operator, version};
     #[pymodule_export]

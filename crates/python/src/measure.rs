@@ -2,21 +2,23 @@
 
 use crate::data::resolve;
 use crate::error::During;
-use crate::interpreter::entered;
+use crate::interpreter::{away, entered};
 use crate::job;
 use crate::model::{Model, batch_of, engine, report, target, threads_of};
 use crate::quantize::spread;
-use crate::types::{Count, count, told};
+use crate::types::{Count, FilePath, count, told};
 use lowbit::Error;
 use lowbit::bench::{Effort, interleaved_while, noise};
 use lowbit::compare::{Sort, compare_graphs, is_swapped};
 use lowbit::compiler::compile;
 use lowbit::evaluate as measure;
 use lowbit::model::with_batch_and;
+use lowbit::report::{Look, Pair, between};
 use lowbit::verify::verify_within;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Accuracy on labelled data, and agreement with a reference.
@@ -94,6 +96,58 @@ pub fn compare(
         Ok(found)
     })?;
     report(py, "Comparison", &found)
+}
+
+/// Writes what can be told of a model beside a reference into a folder: a page, the same as JSON, and overlays. Gives the
+/// files, the page first.
+#[pyfunction]
+#[pyo3(signature = (folder, reference, model, data, *, preprocess, samples, threads, isa, progress))]
+#[expect(clippy::too_many_arguments, reason = "they are keywords")]
+pub fn write_report(
+    py: Python<'_>,
+    folder: FilePath,
+    reference: &Model,
+    model: &Model,
+    data: &Bound<'_, PyAny>,
+    preprocess: Option<&Bound<'_, PyAny>>,
+    #[pyo3(from_py_with = count)] samples: usize,
+    threads: Option<Count>,
+    isa: Option<&str>,
+    progress: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Vec<PathBuf>> {
+    let _inside = entered(py);
+    away(py, || lowbit::report::check(&folder.0)).map_err(|e| During::Run.raise(&e))?;
+    let (reference, model) = match is_swapped(&reference.model, &model.model) {
+        true => (model, reference),
+        false => (reference, model),
+    };
+    let (data, threads) = (resolve(data, reference, None, preprocess)?, threads_of(threads)?);
+    let target = target(&model.model, isa, threads).map_err(|e| During::Run.raise(&e))?;
+    let held = data.callbacks.clone();
+    let all = [&model.callbacks, &reference.callbacks, &held];
+    let (before, after) = (reference.model.clone(), model.model.clone());
+    job::run(py, During::Run, progress, &all, move |job| {
+        let samples = spread(&data.data, samples, job)?;
+        let pair = Pair {
+            reference: &before,
+            reference_name: &before.graph().name,
+            model: &after,
+            model_name: &after.graph().name,
+            files: None,
+        };
+        let look = Look {
+            samples: &samples,
+            data: &data.name,
+            random: data.data.is_random(),
+            target: &target,
+            threads,
+            stage: &|stage, samples| job.stage(stage, samples),
+            go_on: &|| job.check(),
+        };
+        let found = between(&pair, &look, None)?;
+        job.check()?;
+        lowbit::report::write(&found, &folder.0).map(|written| written.files)
+    })
 }
 
 /// Whether the interpreter, every instruction set of this machine and every number of threads give the same bits.

@@ -407,6 +407,18 @@ impl Model {
         of_package(slf.py(), "compare", (slf, other, data), choices)
     }
 
+    /// As the function `lowbit.write_report`, of this model beside another one.
+    #[pyo3(signature = (folder, other, data, **choices))]
+    fn write_report<'py>(
+        slf: &Bound<'py, Self>,
+        folder: Bound<'py, PyAny>,
+        other: Bound<'py, PyAny>,
+        data: Bound<'py, PyAny>,
+        choices: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        of_package(slf.py(), "write_report", (folder, other, slf, data), choices)
+    }
+
     /// As the function `lowbit.explain`, of this model.
     #[pyo3(signature = (name = None, **choices))]
     fn explain<'py>(
@@ -464,7 +476,7 @@ impl Model {
 }
 
 /// Calls a function of the package, which knows the scopes that Python's half keeps.
-fn of_package<'py>(
+pub fn of_package<'py>(
     py: Python<'py>,
     name: &str,
     arguments: impl pyo3::call::PyCallArgs<'py>,

@@ -10,7 +10,7 @@ use lowbit::{Error, Observer, Result};
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyDict, PySet, PyType};
 
 /// What was seen of a value: a histogram, which merges with those of other data.
 #[pyclass(frozen, module = "lowbit")]
@@ -44,8 +44,11 @@ impl Seen {
     }
 
     /// The middles of the bins that are not empty, in ascending order, and how many values each has.
-    fn histogram<'py>(&self, py: Python<'py>) -> (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<u64>>) {
-        let (middles, counts): (Vec<f64>, Vec<u64>) = self.0.histogram.bins().unzip();
+    ///
+    /// The counts are signed, as numpy's differences of unsigned ones wrap around.
+    fn histogram<'py>(&self, py: Python<'py>) -> (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<i64>>) {
+        let signed = |(middle, count): (f64, u64)| (middle, i64::try_from(count).unwrap_or(i64::MAX));
+        let (middles, counts): (Vec<f64>, Vec<i64>) = self.0.histogram.bins().map(signed).unzip();
         (PyArray1::from_vec(py, middles), PyArray1::from_vec(py, counts))
     }
 
@@ -151,12 +154,26 @@ impl Own {
                 self.callbacks.call(py, &function?, vec![shown(py)?.into_bound(py), asked])
             };
             let found = called().map_err(|e| raised(py, "CallbackError", e, &who))?;
-            let (low, high): (f32, f32) = found.extract().map_err(|_| {
-                let e = Error::new(format!("expected a pair of numbers, the lower end first, found {found}"));
-                wrong("CallbackError", e, &who)
-            })?;
-            Ok(Range { low, high })
+            pair(&found).map_err(|e| wrong("CallbackError", e, &who))
         })
+    }
+}
+
+/// The range that a tuple, a list or an array of two numbers is.
+fn pair(found: &Bound<'_, PyAny>) -> Result<Range> {
+    let expected = |what: &str| Error::new(format!("expected {what}, the lower end first, found {found}"));
+    let ends: Vec<f64> = match found.len() {
+        Ok(2) if !found.is_instance_of::<PyDict>() && !found.is_instance_of::<PySet>() => {
+            let ends = found.try_iter().and_then(|ends| ends.take(2).map(|end| end?.extract()).collect());
+            ends.map_err(|_| expected("a pair of numbers"))?
+        }
+        Ok(_) | Err(_) => return Err(expected("a pair of numbers")),
+    };
+    let [low, high] = ends[..] else { return Err(expected("a pair of numbers")) };
+    let range = Range { low: low as f32, high: high as f32 };
+    match range.low.is_finite() && range.high.is_finite() && low <= high {
+        true => Ok(range),
+        false => Err(expected("two finite ends")),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::During;
 use crate::graph::{Graph, passes};
 use crate::interpreter::{away, entered};
 use crate::job::{self, Stages};
-use crate::model::{Model, batch_of, engine, report, target, threads_of};
+use crate::model::{Model, batch_of, engine, of_package, report, target, threads_of};
 use crate::observer::{Own, observers};
 use crate::program::Program;
 use crate::rules::{self, rules};
@@ -140,6 +140,20 @@ impl Quantized {
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.of_model(py, "explain", args, kwargs)
+    }
+
+    /// As `lowbit.write_report`, of the quantized model beside the float one.
+    #[pyo3(signature = (folder, data, **choices))]
+    fn write_report<'py>(
+        slf: &Bound<'py, Self>,
+        folder: Bound<'py, PyAny>,
+        data: Bound<'py, PyAny>,
+        choices: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let _inside = entered(py);
+        let reference = Bound::new(py, slf.get().reference())?;
+        of_package(py, "write_report", (folder, reference, slf, data), choices)
     }
 
     /// The model and its parameters, as the classic workflow has them: `qgraph, qparams = quantize(...)`.

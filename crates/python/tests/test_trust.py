@@ -115,3 +115,24 @@ def test_functions_of_the_users_are_needed_again(demo: lb.Model, tmp_path: Path)
         lb.reproduce(tmp_path / "mine.onnx", demo, x)
     # What the package says is what the command line says.
     assert json.loads(json.dumps(lb.explain(lb.Model.load(tmp_path / "mine.onnx")).to_dict()))["quantized"]
+
+
+def test_a_report_is_a_page(quantized: lb.Quantized, demo: lb.Model, saved: Path, tmp_path: Path) -> None:
+    data = lb.Dataset.open(DEMO / "test", demo)
+    stages: List[str] = []
+    files = lb.write_report(
+        tmp_path / "report", demo, quantized, data, samples=4, progress=lambda stage, done, samples: stages.append(stage)
+    )
+    assert [file.name for file in files[:2]] == ["index.html", "report.json"] and all(file.is_file() for file in files)
+    assert {"compare", "histograms", "time", "profile"} <= set(stages)
+    found = json.loads(files[1].read_text())
+    compared = lb.compare(demo, quantized, data, samples=4)
+    errors = {layer["node"]: layer["cumulative"]["mse"] for layer in compared.layers}
+    told = {node["name"]: node["together"]["mse"] for node in found["nodes"] if "together" in node}
+    assert errors and errors.items() <= told.items() and found["compared"]["samples"] == 4
+    # The same of the quantized model, and of a loaded one, in either order.
+    assert quantized.write_report(tmp_path / "own", data, samples=2)[0] == tmp_path / "own" / "index.html"
+    assert len(lb.Model.load(saved).write_report(tmp_path / "loaded", demo, data, samples=2)) == len(files)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(lb.Error, match="expected a folder, found a file"):
+        lb.write_report(tmp_path / "file", demo, quantized, data)

@@ -73,7 +73,7 @@ pub fn annotate(g: &mut Graph, options: &Options) -> Result<Vec<Declined>> {
     cx.narrow_inputs()?;
     cx.note_outputs();
     declined.reverse();
-    cx.asked.check(config)?;
+    cx.asked.check(config, cx.g)?;
     let by = cx.by;
     origin::record_asked(g, &by)?;
     declined::record_firm(g, &declined)?;

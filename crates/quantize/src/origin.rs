@@ -5,8 +5,9 @@
 
 use crate::calibrate::{Chosen, source};
 use crate::config::{By, Config, KINDS, Spec};
+use crate::declined;
 use crate::refine::Correction;
-use lowbit_ir::{Error, Graph, NodeId, Result, meta};
+use lowbit_ir::{Error, Graph, Node, NodeId, Op, Result, meta};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -131,6 +132,39 @@ pub(crate) fn record(g: &mut Graph, config: &Config, values: &[Chosen], correcti
 pub fn read(g: &Graph) -> Result<Option<BTreeMap<String, Origin>>> {
     let json = g.meta.properties.get(meta::CHOSEN);
     json.map(|json| serde_json::from_str(json).map_err(|e| unreadable(meta::CHOSEN, &e))).transpose()
+}
+
+/// What is told of the nodes of a quantized model, by their names, to people who look at its file: where the parameters of
+/// what is quantized come from, and why a node stays float, or which rule put it on integers. What is unreadable in the
+/// metadata says nothing.
+pub fn told(g: &Graph) -> BTreeMap<String, String> {
+    let origins = read(g).ok().flatten().unwrap_or_default();
+    let reasons = declined::reasons(g);
+    let of_node = |node: &Node| match &node.op {
+        Op::Quantize { .. } => node.outputs.first().and_then(|v| origins.get(&g.value(*v).name)).map(Origin::told),
+        Op::Dequantize => node.input(0).and_then(|v| origins.get(&g.value(v).name)).map(Origin::told),
+        _ => match (reasons.get(&node.name), &node.rule) {
+            (Some(reason), _) => Some(format!("on floats: {reason}")),
+            (None, Some(rule)) => Some(format!("on integers, by the rule '{rule}'")),
+            (None, None) => None,
+        },
+    };
+    g.nodes().filter_map(|(_, node)| Some((node.name.clone(), of_node(node)?))).collect()
+}
+
+impl Origin {
+    /// In one line: what it is for, what was seen, what became of that, and who wanted it.
+    fn told(&self) -> String {
+        let mut parts = vec![self.kind.clone()];
+        parts.extend(self.seen.map(|(low, high)| format!("seen {low} to {high}")));
+        parts.extend(self.asked.observer.as_ref().map(|observer| format!("observer {observer}")));
+        parts.extend(self.clipped_percent.map(|percent| format!("{percent:.3} % clipped")));
+        parts.extend(self.limited_by.as_ref().map(|by| format!("limited by {by}")));
+        parts.extend(self.shares_with.as_ref().map(|other| format!("shares the scale of '{other}'")));
+        parts.push(format!("rule {}", self.rule));
+        parts.extend(self.corrected.iter().cloned());
+        parts.join("; ")
+    }
 }
 
 fn json(of: &impl Serialize) -> Result<String> {

@@ -207,7 +207,8 @@ fn is_float(g: &Graph, node: &Node) -> bool {
     computes || rescales_on_floats(g, node)
 }
 
-fn elements(g: &Graph, node: &Node) -> u64 {
+/// How many elements a node writes; results of open sizes count nothing.
+pub fn elements(g: &Graph, node: &Node) -> u64 {
     node.outputs.iter().filter_map(|v| g.ty(*v).shape.count()).map(|n| n as u64).sum()
 }
 
@@ -219,10 +220,12 @@ fn operand_bytes(g: &Graph, node: &Node) -> u64 {
     node.operands().map(|v| bytes_of(g, v)).sum()
 }
 
-fn constant_bytes(g: &Graph) -> u64 {
+/// Bytes of all constants.
+pub fn constant_bytes(g: &Graph) -> u64 {
     g.values().filter(|(_, v)| matches!(v.def, Def::Const(_))).map(|(id, _)| bytes_of(g, id)).sum()
 }
 
-fn percent(part: u64, whole: u64) -> f64 {
+/// A share, 0..=100; 0 of nothing.
+pub fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
 }

@@ -180,6 +180,18 @@ fn a_mode_that_does_nothing_is_refused() {
         let error = refused(&format!("mode = 'dynamic'\ninput.{choice}"));
         assert!(error.contains("has no effect: all that layers read has a float scale"), "{error}");
     }
+    for (mode, choice, said) in [
+        ("dynamic", "requantize = 'fixed'", "requantize = \"fixed\""),
+        ("weight-only", "requantize = 'fixed'", "requantize = \"fixed\""),
+        ("weight-only", "rounding = 'floor'", "rounding = \"floor\""),
+        ("weight-only", "store_lowbit = false", "store_lowbit = false"),
+    ] {
+        let error = refused(&format!("mode = '{mode}'\n{choice}"));
+        assert!(error.contains(&format!("{said} has no effect: no layer reads or leaves integers")), "{error}");
+    }
+    // What a layer has of its own is rescaled, and floats that are quantized are rounded.
+    quantized("mode = 'dynamic'\nrequantize = 'fixed'\nop.Conv.mode = 'static'");
+    quantized("mode = 'dynamic'\nrounding = 'floor'");
     let wrong = Config::from_toml("mode = 'weights'").unwrap_err().to_string();
     assert!(wrong.contains("static, dynamic or weight-only"), "{wrong}");
 }

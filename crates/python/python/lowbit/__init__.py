@@ -37,7 +37,19 @@ from ._rules import (
     rules,
     unregister_annotate_function,
 )
-from ._work import bench, build, calibrate, compare, diff, evaluate, explain, quantize, reproduce, verify
+from ._work import (
+    bench,
+    build,
+    calibrate,
+    compare,
+    diff,
+    evaluate,
+    explain,
+    quantize,
+    reproduce,
+    verify,
+    write_report,
+)
 from .errors import Error, RuleError
 
 #: The version, and the instruction sets that this machine has, the best one last.
@@ -91,4 +103,5 @@ __all__ = [
     "rules",
     "unregister_annotate_function",
     "verify",
+    "write_report",
 ]

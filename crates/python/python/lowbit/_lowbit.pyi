@@ -1,6 +1,7 @@
 """The native half of the package."""
 
 import os
+import pathlib
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union, final
 
 import numpy as np
@@ -60,6 +61,7 @@ __all__ = [
     "quantize",
     "reproduce",
     "verify",
+    "write_report",
     "version",
 ]
 
@@ -308,6 +310,19 @@ class Model:
         progress: Progress = None,
     ) -> Comparison:
         """As :func:`lowbit.compare`, of this model with another one."""
+    def write_report(
+        self,
+        folder: _Path,
+        other: Union[Model, Quantized],
+        data: Any,
+        *,
+        preprocess: _Preprocess = None,
+        samples: int = 32,
+        threads: Optional[int] = None,
+        isa: Optional[str] = None,
+        progress: Progress = None,
+    ) -> List[pathlib.Path]:
+        """As :func:`lowbit.write_report`, of this model beside another one."""
     def explain(
         self,
         name: Optional[str] = None,
@@ -373,6 +388,18 @@ class Quantized:
         """As :meth:`Model.verify`, of the quantized model."""
     def explain(self, name: Optional[str] = None) -> Explanation:
         """As :meth:`Model.explain`, of the quantized model."""
+    def write_report(
+        self,
+        folder: _Path,
+        data: Any,
+        *,
+        preprocess: _Preprocess = None,
+        samples: int = 32,
+        threads: Optional[int] = None,
+        isa: Optional[str] = None,
+        progress: Progress = None,
+    ) -> List[pathlib.Path]:
+        """As :func:`lowbit.write_report`, of the quantized model beside the float one."""
     def __iter__(self) -> Iterator[Any]: ...
     def _repr_html_(self) -> str: ...
 
@@ -608,6 +635,18 @@ def compare(
     isa: Optional[str] = None,
     progress: _Tell = None,
 ) -> Comparison: ...
+def write_report(
+    folder: _Path,
+    reference: Model,
+    model: Model,
+    data: Any,
+    *,
+    preprocess: _Preprocess,
+    samples: int,
+    threads: Optional[int],
+    isa: Optional[str],
+    progress: _Tell,
+) -> List[pathlib.Path]: ...
 def verify(
     model: Model, data: Any, *, preprocess: _Preprocess = None, samples: int = 8, progress: _Tell = None
 ) -> Verification: ...

@@ -74,11 +74,14 @@ def _text(stage: str, done: int, samples: Optional[int]) -> str:
 
 
 def _line(text: str) -> None:
-    # A program may take it away meanwhile, as daemons do.
+    # A program may take it away meanwhile, as daemons do, or close it: no reason to end the work.
     if sys.stderr is None:
         return
-    sys.stderr.write(f"\r\x1b[2K{text}")
-    sys.stderr.flush()
+    try:
+        sys.stderr.write(f"\r\x1b[2K{text}")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
 
 
 def _notebook() -> Optional[Callable[[str], None]]:

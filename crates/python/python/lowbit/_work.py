@@ -1,6 +1,7 @@
 """The workflow as functions: what is in force in the scopes around goes into the core's."""
 
 import os
+import pathlib
 from typing import Any, Iterable, List, Mapping, Optional, Union
 
 from . import _lowbit, _rules
@@ -22,6 +23,7 @@ __all__ = [
     "quantize",
     "reproduce",
     "verify",
+    "write_report",
 ]
 
 #: Data: a :class:`Dataset`, a path (a folder of images, .npy, .npz, an idx pair) or "random", an array whose first axis
@@ -30,6 +32,8 @@ Data = Any
 
 #: How images become inputs: a preset by name, or a dictionary with any of preset, resize, crop, mean, std, channels.
 Preprocess = Union[None, str, Mapping[str, Any]]
+
+Path = Union[str, "os.PathLike[str]"]
 
 Choices = Union[None, Config, Mapping[str, Any]]
 
@@ -204,6 +208,37 @@ def compare(
         preprocess=preprocess,
         samples=samples,
         sort=sort,
+        threads=threads,
+        isa=isa,
+        progress=teller(progress),
+    )
+
+
+def write_report(
+    folder: Path,
+    reference: Union[Model, Quantized],
+    model: Union[Model, Quantized],
+    data: Data,
+    *,
+    preprocess: Preprocess = None,
+    samples: int = 32,
+    threads: Optional[int] = None,
+    isa: Optional[str] = None,
+    progress: Progress = None,
+) -> List[pathlib.Path]:
+    """Writes a report of a model beside a reference into a folder, which is made if it is not there: a page for browsers,
+    the same as JSON, and overlays for Model Explorer. Gives the files, the page first.
+
+    Errors and histograms are of up to ``samples`` of the data (0: all). The two may be given in either order where one of
+    them is quantized.
+    """
+    return _lowbit.write_report(
+        folder,
+        _model(reference),
+        _model(model),
+        data,
+        preprocess=preprocess,
+        samples=samples,
         threads=threads,
         isa=isa,
         progress=teller(progress),

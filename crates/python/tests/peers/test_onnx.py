@@ -29,6 +29,14 @@ def test_float_models_are_read_as_they_run(demo: lb.Model, image: Any) -> None:
 def test_quantized_files_run_elsewhere(quantized: lb.Quantized, tmp_path: Path) -> None:
     quantized.save(tmp_path / "model.onnx")
     onnx.checker.check_model(str(tmp_path / "model.onnx"), full_check=True)
+    nodes = onnx.load(tmp_path / "model.onnx").graph.node
+    told = {node.name: {entry.key: entry.value for entry in node.metadata_props} for node in nodes}
+    for left in quantized.report.left_float:
+        assert told[left["node"]]["lowbit"] == f"on floats: {left['reason']}"
+    layers = [node.name for node in nodes if node.op_type == "Conv"]
+    assert layers and all("on integers, by the rule 'conv'" == told[layer]["lowbit"] for layer in layers)
+    ranges = [told[node.name]["lowbit"] for node in nodes if node.op_type == "QuantizeLinear"]
+    assert ranges and all("clipped; rule" in text for text in ranges)
     data = lb.Dataset.open(DEMO / "test", quantized.model)
     program, same, worst = quantized.compile(), 0, 0.0
     count = 50

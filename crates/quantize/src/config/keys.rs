@@ -263,7 +263,8 @@ pub(super) static TOP: &[Key] = &[
     key(
         "mode",
         MODE,
-        "what is quantized of layers, and when the scales of what they read are found: never, or at every run",
+        "what is quantized of layers, and when the scales of what they read are found: by calibration, or at every run \
+         (dynamic), for integers that are signed with zero in their middle, unless a layer's own input.* say otherwise",
     ),
     key("skip_k_conv", Takes::Count, "so many convolutions stay float, counted from the input"),
     key("skip_dense", Takes::Flag, "whether products with constant matrices stay float"),

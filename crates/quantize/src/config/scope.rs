@@ -6,7 +6,7 @@ use crate::observe::GLOBAL_SCALE;
 use crate::prepare::fold_batch_norm;
 use lowbit_ir::suggest::did_you_mean;
 use lowbit_ir::text::{OPERATORS, operator_meant};
-use lowbit_ir::{Error, Graph, Kind, Node, NodeId, Op, Result};
+use lowbit_ir::{Error, Graph, Kind, Node, NodeId, Op, Result, hardware};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -291,11 +291,12 @@ impl Asked {
             .extend(said.into_iter().filter(|(_, o)| decided == Some(left) || Some(*o) != decided).map(|s| s.0));
     }
 
-    /// Refuses choices that had no effect.
-    pub fn check(&self, config: &Config) -> Result<()> {
+    /// Refuses choices for the annotated graph that had no effect.
+    pub fn check(&self, config: &Config, g: &Graph) -> Result<()> {
         let silent = |key: String, why: &str, hint: &str| {
             Err(Error::new(format!("{key} has no effect: {why}")).hint(hint.to_string()))
         };
+        self.check_rescaling(config, g)?;
         let of_ops = config.op.iter().map(|(name, c)| (op_key(name), c));
         let scopes = of_ops.chain(config.layer.iter().map(|(name, c)| (layer_key(name), c)));
         for (at, choices) in scopes {
@@ -384,6 +385,37 @@ impl Asked {
             );
         }
         Ok(())
+    }
+}
+
+impl Asked {
+    /// Refuses what is said of rescaling where nothing is rescaled: integers move from one scale to another only where
+    /// layers read, or leave, values whose scale is known before they run.
+    fn check_rescaling(&self, config: &Config, g: &Graph) -> Result<()> {
+        // Integers that were there before are rescaled too.
+        let before = g.nodes().any(|(_, n)| matches!(n.op, Op::Quantize { .. }) || n.op.rescale().is_some());
+        if before || self.ranged || self.kinds.contains(&Kind::Activation) {
+            return Ok(());
+        }
+        let usual = Config::default();
+        let demanded = hardware::find(&config.hardware)?.methods;
+        let free = usual.rescale().is_ok_and(|r| demanded.contains(&r.method));
+        let method = config.rescale()?.method.name();
+        let quantized = self.kinds.contains(&Kind::Input);
+        let said = [
+            (config.requantize != usual.requantize && free, format!("requantize = \"{method}\"")),
+            (config.round_for_shift != usual.round_for_shift, "round_for_shift = false".into()),
+            (config.store_lowbit != usual.store_lowbit, "store_lowbit = false".into()),
+            // Floats that are quantized are rounded as it says.
+            (!config.rounding.is_empty() && !quantized, format!("rounding = \"{}\"", config.rounding)),
+        ];
+        match said.into_iter().find(|(said, _)| *said) {
+            None => Ok(()),
+            Some((_, key)) => Err(Error::new(format!(
+                "{key} has no effect: no layer reads or leaves integers whose scale is known before it runs"
+            ))
+            .hint("mode = \"static\", or leave it out")),
+        }
     }
 }
 

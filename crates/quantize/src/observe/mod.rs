@@ -229,6 +229,9 @@ impl Observers {
             return Ok(own);
         }
         let (base, parameter) = parts(name)?;
+        if self.own(base).is_some() {
+            return Err(Error::new(format!("the observer '{base}' has no parameter, found '{name}'")));
+        }
         let row = OBSERVERS.iter().find(|o| o.name == base);
         let row = row.ok_or_else(|| self.unknown(base, OBSERVERS.iter().map(|o| o.name).collect()))?;
         Ok(Found::Row(row, argument(row, name, parameter)?))

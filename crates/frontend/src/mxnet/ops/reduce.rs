@@ -25,5 +25,14 @@ pub fn reduce(site: &mut Site<'_>) -> Result<()> {
             return site.finish(Op::Identity, &[&x]);
         }
     }
-    site.finish(Op::Reduce(Reduce { kind, axes, keep_dims }), &[&x])
+    let all = axes.is_empty() || (0..shape.rank() as i64).all(|axis| axes.contains(&axis));
+    let reduce = Op::Reduce(Reduce { kind, axes, keep_dims });
+    match all && !keep_dims {
+        false => site.finish(reduce, &[&x]),
+        // MXNet has no arrays without axes: what is reduced over all of them is an array of one number.
+        true => {
+            let number = site.step("number", reduce, &[&x])?;
+            site.finish(Op::Unsqueeze { axes: vec![0] }, &[&number])
+        }
+    }
 }

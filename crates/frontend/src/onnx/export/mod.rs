@@ -16,17 +16,21 @@ use super::proto::{
 use super::tensor;
 use lowbit_ir::{Dim, Error, Graph, Node, Result, Tensor, Type, ValueId};
 use prost::Message;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The oldest opset that is written: the first with scales per channel (DESIGN.md says why none before it).
 const BASE_OPSET: i64 = 13;
 /// Protobuf messages end below 2 GiB.
 const MOST_BYTES: usize = i32::MAX as usize;
 
-/// The bytes of an ONNX file for a float or QDQ graph.
-pub fn export(graph: &Graph) -> Result<Vec<u8>> {
+/// The key of what is told of nodes.
+const TOLD: &str = "lowbit";
+
+/// The bytes of an ONNX file for a float or QDQ graph, with what is told of nodes by their names: it is for people, and
+/// nothing reads it back.
+pub fn export(graph: &Graph, told: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let opset = lowest_opset(graph)?;
-    let mut writer = Writer::new(graph, opset);
+    let mut writer = Writer::new(graph, opset, told);
     for (_, node) in graph.nodes() {
         writer.node(node).map_err(|e| e.at_node(&node.name).context(format!("writing {} to ONNX", node.op.name())))?;
     }
@@ -79,10 +83,11 @@ struct Writer<'g> {
     parameters: HashMap<ValueId, (String, String)>,
     /// Domains of operators besides ONNX's own.
     domains: BTreeSet<&'static str>,
+    told: &'g BTreeMap<String, String>,
 }
 
 impl<'g> Writer<'g> {
-    fn new(graph: &'g Graph, opset: i64) -> Self {
+    fn new(graph: &'g Graph, opset: i64, told: &'g BTreeMap<String, String>) -> Self {
         let node_names = graph.nodes().map(|(_, n)| n.name.clone()).collect();
         Writer {
             graph,
@@ -94,6 +99,7 @@ impl<'g> Writer<'g> {
             notes: Notes::default(),
             parameters: HashMap::new(),
             domains: BTreeSet::new(),
+            told,
         }
     }
 
@@ -182,9 +188,11 @@ impl<'g> Writer<'g> {
         while inputs.last().is_some_and(String::is_empty) {
             inputs.pop();
         }
+        let told = self.told.get(&name).map(|text| entry((TOLD.to_string(), text.clone())));
         self.nodes.push(NodeProto {
             input: inputs,
             output: outputs,
+            metadata_props: told.into_iter().collect(),
             name: Some(name),
             op_type: Some(op_type.to_string()),
             attribute,
@@ -237,7 +245,6 @@ impl<'g> Writer<'g> {
         }
         let mut properties = self.graph.meta.properties.clone();
         self.notes.put(&mut properties)?;
-        let entry = |(key, value)| StringStringEntryProto { key: Some(key), value: Some(value) };
         let graph = GraphProto {
             node: self.nodes,
             name: Some(self.graph.name.clone()),
@@ -285,6 +292,10 @@ struct Spelled {
     op: &'static str,
     inputs: Vec<String>,
     steps: Vec<(String, String)>,
+}
+
+fn entry((key, value): (String, String)) -> StringStringEntryProto {
+    StringStringEntryProto { key: Some(key), value: Some(value) }
 }
 
 fn free(base: &str, taken: impl Fn(&str) -> bool) -> String {
