@@ -36,7 +36,7 @@ def test_quantized_files_run_elsewhere(quantized: lb.Quantized, tmp_path: Path) 
     layers = [node.name for node in nodes if node.op_type == "Conv"]
     assert layers and all("on integers, by the rule 'conv'" == told[layer]["lowbit"] for layer in layers)
     ranges = [told[node.name]["lowbit"] for node in nodes if node.op_type == "QuantizeLinear"]
-    assert ranges and all("clipped; rule" in text for text in ranges)
+    assert ranges and all("; seen " in text and " % clipped; " in text and "; rule " in text for text in ranges)
     data = lb.Dataset.open(DEMO / "test", quantized.model)
     program, same, worst = quantized.compile(), 0, 0.0
     count = 50
