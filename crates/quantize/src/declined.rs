@@ -3,7 +3,7 @@
 use crate::annotate::Declined;
 use crate::realize::LeftFloat;
 use lowbit_ir::{Error, Graph, Result, meta};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Why nodes stay float, by their names.
 ///
@@ -20,7 +20,8 @@ pub(crate) fn record_firm(g: &mut Graph, declined: &[Declined]) -> Result<()> {
 
 /// Writes what stayed float in the end: what had to, and of the rest what realize found no integers for.
 pub(crate) fn record_left(g: &mut Graph, declined: &[Declined], left: &[LeftFloat]) -> Result<()> {
-    record(g, declined.iter().filter(|d| d.firm || left.iter().any(|l| l.node == d.node)))
+    let left: HashSet<&str> = left.iter().map(|l| l.node.as_str()).collect();
+    record(g, declined.iter().filter(|d| d.firm || left.contains(d.node.as_str())))
 }
 
 fn record<'a>(g: &mut Graph, declined: impl Iterator<Item = &'a Declined>) -> Result<()> {

@@ -10,6 +10,7 @@ use crate::refine::Correction;
 use lowbit_ir::infer::{self, macs};
 use lowbit_ir::{Def, Error, Graph, Node, NodeId, Op, Result, ValueId};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// The account of a quantization.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -118,12 +119,15 @@ impl Report {
         let found = Findings { float, integer, ..found };
         let total_macs: u64 = float.nodes().map(|(id, _)| macs(float, id)).sum();
         let total_elements: u64 = float.nodes().map(|(_, n)| elements(float, n)).sum();
-        let layers: Vec<Layer> =
-            float.nodes().filter(|(_, n)| n.op.is_layer()).map(|(id, n)| layer(&found, id, n)).collect();
+        let after = by_name(integer);
+        let of_layer = |(id, n): (NodeId, &Node)| layer(&found, id, n, after.get(n.name.as_str()).copied());
+        let layers: Vec<Layer> = float.nodes().filter(|(_, n)| n.op.is_layer()).map(of_layer).collect();
         let on_integers: u64 = layers.iter().filter(|l| l.integer).map(|l| l.macs).sum();
+        let (sources, whys) = (by_name(float), whys(&found));
         let left = |(_, node): (NodeId, &Node)| {
-            let (rule, reason) = why(&found, &node.name);
-            let source = node_named(float, &node.name);
+            let (rule, reason) = whys.get(node.name.as_str()).copied().unwrap_or(("realize", "it did not match"));
+            let (rule, reason) = (rule.to_string(), reason.to_string());
+            let source = sources.get(node.name.as_str()).copied();
             Left {
                 node: node.name.clone(),
                 op: node.op.name().to_string(),
@@ -165,8 +169,8 @@ impl Report {
     }
 }
 
-fn layer(found: &Findings, id: NodeId, node: &Node) -> Layer {
-    let after = node_named(found.integer, &node.name).map(|id| found.integer.node(id));
+fn layer(found: &Findings, id: NodeId, node: &Node, after: Option<NodeId>) -> Layer {
+    let after = after.map(|id| found.integer.node(id));
     Layer {
         node: node.name.clone(),
         op: node.op.name().to_string(),
@@ -185,19 +189,16 @@ fn sized(g: &Graph, sizes: &[Vec<usize>]) -> Graph {
     infer::bind(g, &shapes).unwrap_or_else(|_| g.clone())
 }
 
-/// Who left a node float, and why: the annotate rule, else realize.
-fn why(found: &Findings, node: &str) -> (String, String) {
-    let declined = found.declined.iter().find(|d| d.node == node);
-    let left = found.left.iter().find(|l| l.node == node);
-    match (declined, left) {
-        (Some(d), _) => (d.rule.to_string(), d.reason.clone()),
-        (None, Some(l)) => ("realize".into(), l.reason.clone()),
-        (None, None) => ("realize".into(), "it did not match".into()),
-    }
+/// Who left nodes float, and why, by their names: the annotate rule, else realize.
+fn whys<'a>(found: &Findings<'a>) -> HashMap<&'a str, (&'a str, &'a str)> {
+    let left = found.left.iter().map(|l| (l.node.as_str(), ("realize", l.reason.as_str())));
+    let declined = found.declined.iter().map(|d| (d.node.as_str(), (&*d.rule, d.reason.as_str())));
+    left.chain(declined).collect()
 }
 
-fn node_named(g: &Graph, name: &str) -> Option<NodeId> {
-    g.nodes().find(|(_, n)| n.name == name).map(|(id, _)| id)
+/// The nodes of a graph by their names.
+fn by_name(g: &Graph) -> HashMap<&str, NodeId> {
+    g.nodes().map(|(id, n)| (n.name.as_str(), id)).collect()
 }
 
 /// Whether a node computes floats (and not merely changes between floats and integers, where those meet).

@@ -79,12 +79,12 @@ pub fn onnxruntime(root: &Path, names: &[&str]) -> Result<()> {
     table.write(root, ACCURACY, names)
 }
 
-fn number(found: &Value, key: &str) -> Result<f64> {
+pub fn number(found: &Value, key: &str) -> Result<f64> {
     found[key].as_f64().ok_or_else(|| format!("no number named {key} in {found}"))
 }
 
 /// The files that other tools quantized, each with an archive of inputs and of what ONNX Runtime gave for them.
-static PREQUANTIZED: &[&str] = &[
+pub static PREQUANTIZED: &[&str] = &[
     "ort_qdq_pc_u8s8_mobilenetv2",
     "ort_qdq_pc_u8s8_mobilenet_v1_0.25",
     "ort_qdq_pc_u8s8_squeezenet1.1",

@@ -6,11 +6,12 @@
 //! are named it prints the rows and leaves the page, which has all models; the page of times has a block for each machine
 //! instead, in which the rows of what is measured are replaced.
 //!
-//! [`accuracy`] and [`choices`] are about what quantization costs, [`integers`] about what the integers are, [`cost`] about
-//! time and memory, [`peers`], [`variants`] and [`start`] about the same beside other runtimes and choices. [`table`] writes
-//! the tables, [`machine`] says where times were measured.
+//! [`accuracy`], [`boxes`] and [`choices`] are about what quantization costs, [`integers`] about what the integers are, [`cost`] about
+//! time and memory, [`peers`], [`variants`] and [`start`] about the same beside other runtimes and choices. [`through`] takes
+//! every model through every verb. [`table`] writes the tables, [`machine`] says where times were measured.
 
 mod accuracy;
+mod boxes;
 mod choices;
 mod cost;
 mod integers;
@@ -19,6 +20,7 @@ mod mxnet;
 mod peers;
 mod start;
 mod table;
+mod through;
 mod variants;
 
 use serde_json::Value;
@@ -89,6 +91,18 @@ pub static MEASURES: &[Measure] = &[
         names: "MODEL",
         about: "float models read, written, checked and run beside ONNX Runtime (Python)",
         run: integers::roundtrip,
+    },
+    Measure {
+        name: "boxes",
+        names: "DETECTOR",
+        about: "what detectors find, beside their float models (Python, with Pillow)",
+        run: boxes::boxes,
+    },
+    Measure {
+        name: "through",
+        names: "MODEL",
+        about: "every model through quantize, verify, compare, explain, the report and reproduce",
+        run: through::through,
     },
     Measure { name: "memory", names: "MODEL", about: "calibration with 10 and with 1,000 images", run: cost::memory },
     Measure {
