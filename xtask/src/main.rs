@@ -6,6 +6,7 @@
 
 mod aarch64;
 mod cargo;
+mod coverage;
 mod docs;
 mod fuzz;
 mod measure;
@@ -38,6 +39,8 @@ Commands:
          of the kernels' cases or all of them, or only those of arithmetic and kernels
   fuzz [--seconds N] [--executions N] [TARGET...]
          run the fuzz targets with libFuzzer, one after the other; `fuzz list` names them
+  coverage [CHANGES]
+         which lines the fuzz targets' corpus and so many changes of it run, for docs/reliability.md; 2000 unless given
   sanitize
          the kernels and the runtime under Miri, AddressSanitizer and ThreadSanitizer
   help   print this
@@ -85,6 +88,8 @@ fn main() -> ExitCode {
         ["aarch64", "--quick"] => workspace_root().and_then(|root| aarch64::run(&root, Extent::Quick)),
         ["aarch64", "--all"] => workspace_root().and_then(|root| aarch64::run(&root, Extent::All)),
         ["fuzz", ref rest @ ..] => workspace_root().and_then(|root| fuzz::run(&root, rest)),
+        ["coverage"] => workspace_root().and_then(|root| coverage::run(&root, "2000")),
+        ["coverage", changes] => workspace_root().and_then(|root| coverage::run(&root, changes)),
         ["sanitize"] => workspace_root().and_then(|root| sanitize::run(&root)),
         ["docs"] => workspace_root().and_then(|root| docs::write(&root)).map(|()| true),
         [name, ref names @ ..] if measure(name).is_some() => {

@@ -83,9 +83,10 @@ impl Error {
         self
     }
 
-    /// What another error came of this one came of too: for whoever words an error anew.
+    /// What another error came of this one came of too, and what was being done: for whoever words an error anew.
     #[must_use]
     pub fn caused_as(mut self, other: &Error) -> Self {
+        self.context.extend_from_slice(&other.context);
         self.cause = self.cause.or_else(|| other.cause.clone());
         self
     }

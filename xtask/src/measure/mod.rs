@@ -31,7 +31,7 @@ use std::process::Command;
 
 use crate::python::{output, python};
 use crate::{Result, cargo};
-use table::Table;
+pub use table::Table;
 
 /// A measurement: its name, what it does with models or files of these names (all, if none), and a line for the help.
 pub struct Measure {
@@ -189,7 +189,7 @@ const PERFORMANCE: &str = "docs/performance.md";
 const README: &str = "README.md";
 
 /// What is needed for every measurement.
-struct Bench {
+pub struct Bench {
     shared: PathBuf,
     lowbit: PathBuf,
     work: PathBuf,
