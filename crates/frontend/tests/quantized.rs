@@ -126,6 +126,21 @@ fn any_width_is_written_by_channel_too() {
     }
 }
 
+#[test]
+fn constants_are_joined_with_integers_of_a_scale_a_channel() {
+    let mut g = Graph::new("net");
+    let x = g.add_input("x", Type::plain(DType::F32, vec![1, 3, 2]));
+    let (scale, zero_point) = ([0.3, 0.011, 7.0].into(), [3, 1, 0].into());
+    let quant = Quant { scale, zero_point, qmin: 0, qmax: 20, granularity: Granularity::Channel { axis: 1 } };
+    let ty = Type::quantized(DType::U8, vec![1, 3, 2], quant.clone());
+    let q = infer::apply_as(&mut g, "q", Op::Quantize { rounding: Rounding::HalfEven }, &[Some(x)], ty).unwrap();
+    let ends = Tensor::from_ints(Type::plain(DType::U8, vec![1, 3, 1]), &[20, 0, 7]).unwrap();
+    let ends = g.add_const("ends", ends.with_quant(Some(quant)));
+    let y = add(&mut g, "y", Op::Concat { axis: 2 }, &[ends, q, ends]);
+    g.outputs.push(y);
+    round_trip(&g);
+}
+
 /// What another runtime computes from the file: the nodes without our notes give the same integers.
 #[test]
 fn the_clip_alone_says_the_same() {

@@ -4,7 +4,7 @@ use crate::choices::Choices;
 use crate::executors::{self, MEMORY, accepted};
 use crate::graphs::{Of, graph};
 use lowbit::compare::compare;
-use lowbit::ir::{Customs, DType, Engine, interp::Interpreter, text};
+use lowbit::ir::{Customs, DType, Engine, Op, interp::Interpreter, text};
 use lowbit::{Compiled, Config, Graph, Isa, Model, Quantize, Result, Target, Tensor, frontend};
 
 /// A graph of floats and integers: the interpreter against every kernel row.
@@ -80,6 +80,12 @@ pub fn quantized(data: &[u8]) -> bool {
         same("the integers of the file", &expected.outputs, &found.outputs);
     }
 
+    // The limits of a Clip are one integer each, where the simulation's reals at a limit may be rounded either way: that is a
+    // step, and whoever multiplies it is further apart.
+    let limits = quantized.model.graph().nodes().any(|(_, n)| matches!(n.op, Op::Clip { .. }));
+    if limits && config.contains("stochastic") {
+        return true;
+    }
     let Some(simulated) = accepted(quantized.model.simulated()) else { return true };
     let Some(apart) = accepted(compare(&simulated, &quantized.model, &second, &samples, 2)) else { return true };
     let texts = || format!("{config}\n{}", text::print(quantized.model.graph()));

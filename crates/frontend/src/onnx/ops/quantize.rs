@@ -7,7 +7,7 @@ use crate::onnx::notes::Notes;
 use crate::onnx::tensor;
 use lowbit_arithmetic::Rounding;
 use lowbit_ir::op::Binary;
-use lowbit_ir::{DType, Error, Granularity, Op, Quant, Result, Shape, Tensor, Type, ValueId, bail};
+use lowbit_ir::{DType, Dim, Error, Granularity, Op, Quant, Result, Shape, Tensor, Type, ValueId, bail};
 
 /// QuantizeLinear: (x, scale, zero_point?).
 pub fn quantize(site: &mut Site<'_>) -> Result<()> {
@@ -120,15 +120,22 @@ pub fn with_meaning(builder: &mut Builder, q: Item, quant: Quant) -> Result<Item
 }
 
 /// Operands of one result: where one stands for reals, the integers of the others that nothing is said of do so by the same
-/// parameters, as far as these do not depend on a place.
+/// parameters, as far as these do not depend on a place, or are those of as many channels.
 pub fn alike(builder: &mut Builder, mut operands: Vec<Item>) -> Result<Vec<Item>> {
     let types: Vec<Type> = operands.iter().map(|item| builder.ty(item)).collect();
-    let Some(like) = types.iter().find(|ty| ty.quant.as_ref().is_some_and(Quant::is_per_tensor)) else {
-        return Ok(operands);
+    let Some((like, quant)) = types.iter().find_map(|ty| Some((ty, ty.quant.as_ref()?))) else { return Ok(operands) };
+    let fits = |ty: &Type| match quant.granularity {
+        Granularity::Tensor => true,
+        Granularity::Channel { axis } => {
+            let channels = ty.shape.0.get(axis).and_then(Dim::known);
+            ty.shape.rank() == like.shape.rank() && channels == Some(quant.scale.len())
+        }
+        Granularity::Block { .. } => false,
     };
-    let Some(quant) = &like.quant else { return Ok(operands) };
     for (item, ty) in operands.iter_mut().zip(&types) {
-        if ty.quant.is_none() && ty.dtype == like.dtype && !matches!(item, Item::Sizes(_)) {
+        // What is computed has its meaning from the model's input on, where channels may lie elsewhere.
+        let known = quant.is_per_tensor() || matches!(item, Item::Const(..));
+        if ty.quant.is_none() && ty.dtype == like.dtype && !matches!(item, Item::Sizes(_)) && known && fits(ty) {
             *item = with_meaning(builder, item.clone(), quant.clone())?;
         }
     }
