@@ -40,7 +40,7 @@ Commands:
   fuzz [--seconds N] [--executions N] [TARGET...]
          run the fuzz targets with libFuzzer, one after the other; `fuzz list` names them
   coverage [CHANGES]
-         which lines the fuzz targets' corpus and so many changes of it run, for docs/reliability.md; 2000 unless given
+         which lines the fuzz targets' corpus and so many changes of it run, for docs/reliability.md; 1000 unless given
   sanitize
          the kernels and the runtime under Miri, AddressSanitizer and ThreadSanitizer
   help   print this
@@ -88,7 +88,7 @@ fn main() -> ExitCode {
         ["aarch64", "--quick"] => workspace_root().and_then(|root| aarch64::run(&root, Extent::Quick)),
         ["aarch64", "--all"] => workspace_root().and_then(|root| aarch64::run(&root, Extent::All)),
         ["fuzz", ref rest @ ..] => workspace_root().and_then(|root| fuzz::run(&root, rest)),
-        ["coverage"] => workspace_root().and_then(|root| coverage::run(&root, "2000")),
+        ["coverage"] => workspace_root().and_then(|root| coverage::run(&root, "1000")),
         ["coverage", changes] => workspace_root().and_then(|root| coverage::run(&root, changes)),
         ["sanitize"] => workspace_root().and_then(|root| sanitize::run(&root)),
         ["docs"] => workspace_root().and_then(|root| docs::write(&root)).map(|()| true),
