@@ -4,6 +4,7 @@
 //! its own, by an error that speaks of a defect, or by results that differ between executors or between a thing and what
 //! was written of it.
 //! [`files`] are the formats, [`damage`] models with something wrong in them, [`differential`] random graphs;
+//! [`operators`] are small files, one for every operator that is read;
 //! [`graphs`] makes those of [`choices`], [`executors`] compares whoever runs them.
 //!
 //! `cargo xtask fuzz` runs the targets with libFuzzer, and the tests here replay what the corpus holds.
@@ -15,6 +16,7 @@ pub mod differential;
 pub mod executors;
 pub mod files;
 pub mod graphs;
+pub mod operators;
 pub mod replay;
 pub mod seeds;
 

@@ -2,6 +2,7 @@
 
 use crate::choices::Numbers;
 use crate::damage;
+use crate::operators;
 use lowbit::frontend::onnx::Message;
 use lowbit::ir::text;
 use lowbit::{Model, Quantize, Result, Tensor, frontend};
@@ -97,7 +98,7 @@ pub fn corpus(target: &str) -> Result<Vec<(String, Vec<u8>)>> {
     let models = damage::originals()?;
     let named = |i: usize, bytes: Vec<u8>| (format!("seed-{i:02}"), bytes);
     let bytes: Vec<Vec<u8>> = match target {
-        "onnx" => models.iter().map(Message::encode_to_vec).collect(),
+        "onnx" => models.iter().map(Message::encode_to_vec).chain(operators::each()).collect(),
         "text" => {
             let graphs = models.iter().map(|m| frontend::load_bytes(m.encode_to_vec().into(), None, &Default::default()));
             graphs.map(|g| Ok(text::print(&g?).into_bytes())).collect::<Result<_>>()?
