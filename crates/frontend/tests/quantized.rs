@@ -141,6 +141,16 @@ fn constants_are_joined_with_integers_of_a_scale_a_channel() {
     round_trip(&g);
 }
 
+#[test]
+fn a_number_is_resized_to_itself() {
+    let text = "graph \"net\" {\n  input %x: f32[scalar]\n  %y = Resize(%x) {scales [], mode nearest, nearest floor, \
+                coordinates half_pixel}\n  output %y\n}\n";
+    let g = lowbit_ir::text::parse(text).unwrap();
+    let read = load_bytes(export(&g).unwrap().into(), None, &ImportOptions::default()).unwrap();
+    let x = f32s(&[], &[1.5]);
+    assert_eq!(run(&g, std::slice::from_ref(&x))[0].bytes(), run(&read, &[x])[0].bytes());
+}
+
 /// What another runtime computes from the file: the nodes without our notes give the same integers.
 #[test]
 fn the_clip_alone_says_the_same() {

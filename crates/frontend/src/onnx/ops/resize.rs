@@ -46,6 +46,10 @@ pub fn resize(site: &mut Site<'_>) -> Result<()> {
     let scales = site.known_floats(2, "scales")?.filter(|s| !s.is_empty());
     // An operand that is empty is one that is left out.
     let sizes = site.sizes(3, "sizes")?.map(|s| s.elements).filter(|s| !s.is_empty());
+    if axes.is_empty() && scales.is_none() && sizes.is_none() {
+        // Of a number without axes, scales are empty too.
+        return site.finish(Op::Identity, &[&x]);
+    }
     let resize = match (scales, sizes) {
         (Some(scales), None) => Resize { scales: spread(&axes, scales, vec![1.0; shape.rank()])?, ..how },
         (None, Some(sizes)) if policy == "stretch" => {
