@@ -117,7 +117,9 @@ fn changes(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Vec<Ch
 fn operators(g: &Graph) -> BTreeMap<String, String> {
     let text = |node: &Node| {
         let name = |v: &Option<ValueId>| v.map_or("-".to_string(), |v| g.value(v).name.clone());
-        let inputs: Vec<String> = node.inputs.iter().map(name).collect();
+        // An operand that is left out at the end is none, however it is written.
+        let count = node.inputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        let inputs: Vec<String> = node.inputs[..count].iter().map(name).collect();
         format!("{}({}){}", node.op.name(), inputs.join(", "), attributes(&node.op))
     };
     g.nodes().map(|(_, n)| (n.name.clone(), text(n))).collect()

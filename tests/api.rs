@@ -233,7 +233,7 @@ fn a_quantized_file_tells_of_every_node_why_it_is_so() {
     let quantized = model.quantize(Quantize::default().data(samples)).unwrap().model;
     let bytes = quantized.to_onnx().unwrap();
     for what in [
-        "on integers, by the rule 'matmul'",
+        "rule matmul",
         "on floats: softmax has no integer form here",
         "input; seen -1 to 3; 0.000 % clipped; rule matmul",
     ] {

@@ -135,7 +135,7 @@ pub fn read(g: &Graph) -> Result<Option<BTreeMap<String, Origin>>> {
 }
 
 /// What is told of the nodes of a quantized model, by their names, to people who look at its file: where the parameters of
-/// what is quantized come from, and why a node stays float, or which rule put it on integers. What is unreadable in the
+/// what is quantized come from, why a rule left a node float, and else which rule was asked. What is unreadable in the
 /// metadata says nothing.
 pub fn told(g: &Graph) -> BTreeMap<String, String> {
     let origins = read(g).ok().flatten().unwrap_or_default();
@@ -145,7 +145,7 @@ pub fn told(g: &Graph) -> BTreeMap<String, String> {
         Op::Dequantize => node.input(0).and_then(|v| origins.get(&g.value(v).name)).map(Origin::told),
         _ => match (reasons.get(&node.name), &node.rule) {
             (Some(reason), _) => Some(format!("on floats: {reason}")),
-            (None, Some(rule)) => Some(format!("on integers, by the rule '{rule}'")),
+            (None, Some(rule)) => Some(format!("rule {rule}")),
             (None, None) => None,
         },
     };
