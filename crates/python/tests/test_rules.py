@@ -210,6 +210,8 @@ WRONG: List[Tuple[Any, str]] = [
     (lambda call, args, ctx: attach_simulated_quantize(attach_simulated_quantize(args[0])), "simulated already"),
     (lambda call, args, ctx: lb.Call(call.op, [attach_simulated_quantize(args[0], "weight"), args[1]], call.attrs),
      "expected a constant for Kind::Weight"),
+    (lambda c, a, x: lb.Call(c.op, [attach_simulated_quantize(a[0], "activation"), a[1]], c.attrs),
+     "expected Kind::Input or Kind::Weight of what a layer reads"),
     (lambda call, args, ctx: lb.Call(call.op, [attach_simulated_quantize(args[0], observer="mime"), args[1]], call.attrs),
      "no observer is named 'mime' (did you mean 'mse'?)"),
 ]

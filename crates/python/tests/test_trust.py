@@ -136,3 +136,10 @@ def test_a_report_is_a_page(quantized: lb.Quantized, demo: lb.Model, saved: Path
     (tmp_path / "file").write_text("x")
     with pytest.raises(lb.Error, match="expected a folder, found a file"):
         lb.write_report(tmp_path / "file", demo, quantized, data)
+
+
+def test_a_saved_model_is_the_same_in_every_mode(demo: lb.Model, tmp_path: Path) -> None:
+    for mode in ("dynamic", "weight-only"):
+        made = demo.quantize(data="random", config={"mode": mode, "samples": 2})
+        made.save(tmp_path / "model.onnx")
+        assert lb.diff(lb.Model.load(tmp_path / "model.onnx"), made).same, mode
