@@ -231,10 +231,13 @@ impl Annotator<'_> {
     /// What `spec` leaves open, the configuration says; what it says itself, only the choices of a layer can overrule.
     pub fn simulate(&mut self, value: impl Operand, kind: Kind, spec: Spec) -> Result<ValueId> {
         let value = value.value()?;
-        if kind == Kind::Activation && self.call.as_ref().is_some_and(|call| call.op.is_layer() && call.output != value) {
-            return Err(Error::new("expected Kind::Input or Kind::Weight of what a layer reads, found Kind::Activation")
-                .at_value(&self.g.value(value).name)
-                .hint("Kind::Activation is the wide value that a layer computes"));
+        let read = self.call.as_ref().is_some_and(|call| call.op.is_layer() && call.output != value);
+        if read && kind == Kind::Activation {
+            return Err(Error::new(
+                "expected Kind::Input or Kind::Weight of what a layer reads, found Kind::Activation",
+            )
+            .at_value(&self.g.value(value).name)
+            .hint("Kind::Activation is the wide value that a layer computes"));
         }
         let asking = self.asking(value, kind, &spec)?;
         self.place(value, asking)
