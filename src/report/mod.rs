@@ -1,8 +1,8 @@
 //! What became of a model, for people: one page that a browser shows without anything else, the same as JSON, and
 //! overlays for Model Explorer.
 //!
-//! [`data`] gathers it as a plain value, [`between`](mod@between) does so for any two models, [`page`](mod@page) writes it as HTML, [`overlay`] as node data, [`write`] all of it into a
-//! folder. Nothing but times is different from run to run.
+//! [`data`] gathers it as a plain value, [`between`](mod@between) does so for any two models, [`page`](mod@page) writes it as
+//! HTML, [`overlay`] as node data, [`write`] all of it into a folder. Nothing but times is different from run to run.
 
 pub mod bands;
 pub mod between;
@@ -27,7 +27,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long each program is timed for a report.
+/// How long each program is timed for a report: enough for a median, not for a record.
 pub const EFFORT: Effort = Effort { warm_up: Duration::from_millis(200), duration: Duration::from_secs(1) };
 
 /// The page's file.

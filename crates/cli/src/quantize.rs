@@ -39,8 +39,6 @@ const ERROR_SAMPLES: usize = 32;
 /// Layers that are told to be the worst.
 const WORST: usize = 10;
 
-/// The time given to either program: enough for a median, not for a record.
-
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]

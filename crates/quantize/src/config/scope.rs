@@ -386,9 +386,7 @@ impl Asked {
         }
         Ok(())
     }
-}
 
-impl Asked {
     /// Refuses what is said of rescaling where nothing is rescaled: integers move from one scale to another only where
     /// layers read, or leave, values whose scale is known before they run.
     fn check_rescaling(&self, config: &Config, g: &Graph) -> Result<()> {
